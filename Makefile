@@ -1,0 +1,46 @@
+# The one door. `make` alone lists what is behind it.
+#
+# Every step says one line when it succeeds and everything when it fails (scripts/quietly).
+
+export CARGO_TERM_COLOR = never
+export LANG = C.UTF-8
+quietly = scripts/quietly
+libs = _build/rebar3/default/lib
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo check test bench fmt clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install Erlang, rebar3, Elixir and Rust where they are missing, or say the one command that does
+	@scripts/setup
+
+build: ## the NIF, the program and the Erlang application, under _build/rebar3
+	@$(quietly) "build" rebar3 compile
+
+demo: setup build ## the experiment of 2009 on real sockets; about 20 s
+	@ERL_LIBS=$(libs) escript examples/experiment_2009.escript
+
+check: ## what must hold before each commit; no sockets, fast
+	@$(quietly) "cargo fmt" cargo fmt --all --check
+	@$(quietly) "cargo clippy" cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	@$(quietly) "cargo test" cargo test --quiet --workspace --locked
+	@$(quietly) "xref" rebar3 xref
+	@$(quietly) "dialyzer" rebar3 dialyzer
+	@$(quietly) "eunit" rebar3 eunit
+
+test: setup check ## everything, on real sockets
+	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
+	@$(quietly) "common test" rebar3 ct
+	@$(quietly) "exunit" mix test
+	@$(quietly) "packaging" test/packaging
+
+bench: setup build ## what it costs, as ratios within one run
+	@bench/run
+
+fmt: ## format the Rust sources
+	@cargo fmt --all
+
+clean: ## remove everything that was built
+	@rm -rf _build target priv

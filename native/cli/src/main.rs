@@ -1,0 +1,2 @@
+//! `accept-queue`: the accept queues of this machine, without a VM.
+fn main() {}

@@ -1,0 +1,241 @@
+//! Rows in, counts and ages out: who stands in front of each listener. Pure.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::diag::{QueuedState, Row};
+use crate::{Address, Cookie};
+
+/// Everything the kernel knows of one listening address at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Connections that wait for `accept`.
+    pub queued: u32,
+    /// The backlog in force.
+    pub limit: u32,
+    /// Packets dropped; `None` where the kernel does not tell.
+    pub drops: Option<u32>,
+    /// Handshakes not finished.
+    pub syn_recv: u32,
+    /// Of the queued: the client is still there.
+    pub queued_alive: u32,
+    /// Of the queued: the client has closed while it waited.
+    pub queued_closed: u32,
+    /// Request bytes that queued clients have sent.
+    pub queued_bytes: u64,
+    /// How long the longest-waiting queued connection has waited.
+    pub oldest_wait: Option<Duration>,
+    /// Accepted and open on both sides.
+    pub established: u32,
+    /// Accepted; the peer has closed and the application still holds the socket.
+    pub close_wait: u32,
+    /// Sockets that share the address; the figures above are their sum.
+    pub sockets: u32,
+}
+
+impl Counts {
+    /// Of the queued: the client has reset. No row is left of it, only its place in the queue.
+    pub fn queued_reset(&self) -> u32 {
+        self.queued.saturating_sub(self.queued_alive + self.queued_closed)
+    }
+}
+
+/// A listening address and what has been counted for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Where.
+    pub address: Address,
+    /// The sockets that share it (SO_REUSEPORT); the kernel does not tell which of them a connection belongs to.
+    pub cookies: Vec<Cookie>,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// A count in progress. Listeners must be added before their children, as the kernel dumps them (`inet_diag_dump_icsk`
+/// walks the table of listeners first). Nothing is allocated for a child.
+#[derive(Debug, Default)]
+pub struct Census {
+    groups: Vec<Group>,
+    by_port: HashMap<u16, Vec<usize>>,
+}
+
+impl Census {
+    /// Counts one row. A connection that fits no listener is left out: it is an outgoing one, or the handshake of a
+    /// listener that has closed.
+    pub fn add(&mut self, row: &Row) {
+        match *row {
+            Row::Listener { address, cookie, queued, limit, drops, .. } => {
+                let group = self.group(address);
+                group.cookies.push(cookie);
+                let counts = &mut group.counts;
+                counts.drops = match counts.sockets {
+                    0 => drops,
+                    _ => counts.drops.zip(drops).map(|(sum, drops)| sum.wrapping_add(drops)),
+                };
+                counts.queued += queued;
+                counts.limit = counts.limit.saturating_add(limit);
+                counts.sockets += 1;
+            }
+            Row::Handshake { local } => self.child(&local, |counts| counts.syn_recv += 1),
+            Row::Queued { local, state, bytes, waited } => self.child(&local, |counts| {
+                match state {
+                    QueuedState::Alive => counts.queued_alive += 1,
+                    QueuedState::Closed => counts.queued_closed += 1,
+                }
+                counts.queued_bytes += u64::from(bytes);
+                counts.oldest_wait = counts.oldest_wait.max(Some(waited));
+            }),
+            Row::Accepted { local, peer_closed: false, .. } => self.child(&local, |counts| counts.established += 1),
+            Row::Accepted { local, peer_closed: true, .. } => self.child(&local, |counts| counts.close_wait += 1),
+        }
+    }
+
+    /// Whether some group seems to hold reset connections: more are queued than rows were seen. Acceptors that took
+    /// connections between the reading of the listener and that of its children leave the same picture, so this asks
+    /// for another look at the listeners: see [`Census::settle`].
+    pub fn is_unsettled(&self) -> bool {
+        self.groups.iter().any(|group| group.counts.queued_reset() > 0)
+    }
+
+    /// Takes a second reading of the listeners, made after the children were counted, and keeps the smaller depth of
+    /// each: what was accepted meanwhile is no longer taken for a connection without a row.
+    pub fn settle(&mut self, after: &Census) {
+        for group in &mut self.groups {
+            if let Some(later) = after.groups.iter().find(|later| later.address == group.address) {
+                group.counts.queued = group.counts.queued.min(later.counts.queued);
+            }
+        }
+    }
+
+    /// The address that this socket listens on, and its counts.
+    pub fn group_of(&self, cookie: Cookie) -> Option<&Group> {
+        self.groups.iter().find(|group| group.cookies.contains(&cookie))
+    }
+
+    /// Every listening address.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    fn group(&mut self, address: Address) -> &mut Group {
+        let same_port = self.by_port.entry(address.port).or_default();
+        let index = match same_port.iter().find(|&&index| self.groups[index].address == address) {
+            Some(&index) => index,
+            None => {
+                same_port.push(self.groups.len());
+                self.groups.push(Group { address, cookies: Vec::new(), counts: Counts::default() });
+                self.groups.len() - 1
+            }
+        };
+        &mut self.groups[index]
+    }
+
+    /// Credits a child to the listener that the kernel would have chosen for it.
+    fn child(&mut self, local: &Address, count: impl FnOnce(&mut Counts)) {
+        let Some(same_port) = self.by_port.get(&local.port) else { return };
+        let best = same_port
+            .iter()
+            .filter_map(|&index| Some((self.groups[index].address.fit(local)?, index)))
+            .max_by_key(|&(fit, _)| fit);
+        if let Some((_, index)) = best {
+            count(&mut self.groups[index].counts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Inode, Interface};
+
+    fn at(ip: &str) -> Address {
+        Address { ip: ip.parse().expect("an address"), port: 80, interface: Interface(0) }
+    }
+
+    fn listener(ip: &str, cookie: u64, queued: u32) -> Row {
+        Row::Listener {
+            address: at(ip),
+            cookie: Cookie(cookie),
+            inode: Inode(cookie as u32),
+            queued,
+            limit: 5,
+            drops: Some(1),
+        }
+    }
+
+    fn queued(ip: &str, state: QueuedState, waited_ms: u64) -> Row {
+        Row::Queued { local: at(ip), state, bytes: 10, waited: Duration::from_millis(waited_ms) }
+    }
+
+    fn census(rows: &[Row]) -> Census {
+        let mut census = Census::default();
+        rows.iter().for_each(|row| census.add(row));
+        census
+    }
+
+    #[test]
+    fn a_queued_connection_without_a_row_was_reset() {
+        let census = census(&[
+            listener("127.0.0.1", 1, 6),
+            queued("127.0.0.1", QueuedState::Alive, 10),
+            queued("127.0.0.1", QueuedState::Alive, 30),
+            queued("127.0.0.1", QueuedState::Alive, 20),
+            queued("127.0.0.1", QueuedState::Closed, 5),
+            queued("127.0.0.1", QueuedState::Closed, 5),
+        ]);
+        let counts = census.group_of(Cookie(1)).expect("the listener").counts;
+        assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (3, 2, 1));
+        assert_eq!(counts.oldest_wait, Some(Duration::from_millis(30)));
+        assert_eq!(counts.queued_bytes, 50);
+        assert!(census.is_unsettled());
+    }
+
+    #[test]
+    fn what_was_accepted_during_the_walk_is_not_taken_for_reset() {
+        let mut census = census(&[listener("127.0.0.1", 1, 6), queued("127.0.0.1", QueuedState::Alive, 10)]);
+        census.settle(&self::census(&[listener("127.0.0.1", 1, 1)]));
+        let counts = census.group_of(Cookie(1)).expect("the listener").counts;
+        assert_eq!((counts.queued, counts.queued_reset()), (1, 0));
+        assert!(!census.is_unsettled());
+    }
+
+    #[test]
+    fn more_rows_than_places_is_no_negative_number_of_resets() {
+        let census = census(&[listener("127.0.0.1", 1, 0), queued("127.0.0.1", QueuedState::Alive, 10)]);
+        assert_eq!(census.groups()[0].counts.queued_reset(), 0);
+    }
+
+    #[test]
+    fn listeners_of_one_port_do_not_see_each_others_clients() {
+        let census = census(&[
+            listener("127.0.0.1", 1, 1),
+            listener("0.0.0.0", 2, 2),
+            listener("::", 3, 1),
+            queued("127.0.0.1", QueuedState::Alive, 1),
+            queued("127.0.0.2", QueuedState::Alive, 2),
+            queued("127.0.0.3", QueuedState::Alive, 3),
+            queued("::ffff:127.0.0.1", QueuedState::Alive, 4),
+        ]);
+        let alive = |cookie| census.group_of(Cookie(cookie)).expect("a listener").counts.queued_alive;
+        assert_eq!((alive(1), alive(2), alive(3)), (1, 2, 1));
+    }
+
+    #[test]
+    fn sockets_that_share_an_address_are_summed() {
+        let census = census(&[
+            listener("127.0.0.1", 1, 1),
+            listener("127.0.0.1", 2, 0),
+            queued("127.0.0.1", QueuedState::Alive, 1),
+        ]);
+        let group = census.group_of(Cookie(2)).expect("the group");
+        assert_eq!(group.cookies, [Cookie(1), Cookie(2)]);
+        let Counts { queued, limit, drops, sockets, .. } = group.counts;
+        assert_eq!((queued, limit, drops, sockets), (1, 10, Some(2), 2));
+    }
+
+    #[test]
+    fn a_handshake_that_outlived_its_listener_is_credited_to_nobody() {
+        let census = census(&[listener("127.0.0.2", 1, 0), Row::Handshake { local: at("127.0.0.1") }]);
+        assert_eq!(census.groups()[0].counts.syn_recv, 0);
+    }
+}

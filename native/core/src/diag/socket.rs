@@ -1,0 +1,81 @@
+//! The asking: one netlink socket, one dump at a time.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use zerocopy::IntoBytes;
+
+use super::reply::{self, Message};
+use super::{Request, Row};
+use crate::Error;
+
+/// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct DiagSocket {
+    fd: OwnedFd,
+    sequence: u32,
+    buffer: Box<[u8]>,
+}
+
+/// The kernel fills datagrams of up to this size once it has seen a reader with so much room (`netlink_recvmsg` keeps
+/// `max_recvmsg_len`, capped at 32 KiB).
+const DATAGRAM: usize = 32 * 1024;
+/// The kernel answers within the system call; silence is a sandbox that swallows the question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl DiagSocket {
+    /// Opens the socket. Linux lets everybody do this, so any refusal is a sandbox that does not offer sock_diag.
+    pub fn open() -> Result<DiagSocket, Error> {
+        DiagSocket::with_room(DATAGRAM)
+    }
+
+    /// The same with room for datagrams of another size; too little of it makes every larger dump an error.
+    pub fn with_room(bytes: usize) -> Result<DiagSocket, Error> {
+        let fd =
+            net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
+                .map_err(|errno| match errno {
+                    Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => Error::from(errno),
+                    _ => Error::Unsupported,
+                })?;
+        set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
+        Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into() })
+    }
+
+    /// Asks, and hands each row to `each` as it comes. On an error the rows seen so far are not the whole: throw them
+    /// away, and the socket too, for the rest of the answer may still be in it.
+    pub fn dump(&mut self, request: &Request, mut each: impl FnMut(Row)) -> Result<(), Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = request.message(self.sequence);
+        retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
+        loop {
+            let datagram = self.receive()?;
+            for message in reply::messages(datagram) {
+                match message? {
+                    Message::Row(Some(row)) => each(row),
+                    Message::Row(None) => {}
+                    Message::Done => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<&[u8], Error> {
+        // With TRUNC the second figure is the datagram's true length, also where it did not fit.
+        let (copied, length) = retry_on_intr(|| net::recv(&self.fd, &mut *self.buffer, RecvFlags::TRUNC)).map_err(
+            |errno| match errno {
+                Errno::AGAIN => Error::Timeout,
+                Errno::NOBUFS => Error::Truncated,
+                errno => errno.into(),
+            },
+        )?;
+        match length {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            length if length > copied => Err(Error::Truncated),
+            length => Ok(&self.buffer[..length]),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! How far a listening socket has fallen behind its acceptors, as the Linux kernel counts it.
+//!
+//! A client whose handshake is done waits in the listener's *accept queue* until some process calls `accept`. The queue
+//! holds `limit + 1` of them. When it is full, Linux drops the next client's SYN without a word to anybody, and the
+//! owner of the socket never learns of it. This crate reads that queue and judges it.
+//!
+//! | to ask | go to | cost |
+//! |---|---|---|
+//! | how deep is the queue of a socket this process owns | [`Listener::depth`] | three `getsockopt` |
+//! | who stands in it: alive, closed, reset, how long | [`Listener::counts`] | one walk over the kernel's table of connections |
+//! | which sockets listen in this network namespace | [`listening`] | one dump of the listeners, never of the connections |
+//! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
+//!
+//! The way of a reading: [`sockopt`] or [`diag`] ask the kernel, `diag::reply` turns bytes into rows, [`census`] turns
+//! rows into counts. Everything between the system call and the figure is a pure function.
+//!
+//! # Words
+//!
+//! | word | means | in the kernel |
+//! |---|---|---|
+//! | `queued` | connections that wait for `accept` | `sk_ack_backlog` |
+//! | `limit` | the backlog in force; full is `queued > limit` | `sk_max_ack_backlog` |
+//! | `drops` | packets the listener has dropped, overflow first among the causes | `sk_drops` |
+//! | `syn_recv` | handshakes not finished: the SYN queue | rows in SYN_RECV |
+
+pub mod address;
+pub mod census;
+pub mod diag;
+mod error;
+pub mod kernel;
+mod listener;
+pub mod sockopt;
+
+pub use address::{Address, Interface};
+pub use census::{Census, Counts};
+pub use error::{Errno, Error};
+pub use listener::{Depth, Listener, Listening, listening};
+
+/// The number that names a socket for as long as the machine runs; never given twice (`sk_cookie`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cookie(pub u64);
+
+/// The number that `/proc/PID/fd` shows for a socket; 0 for a connection that no process has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Inode(pub u32);

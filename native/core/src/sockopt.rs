@@ -1,0 +1,104 @@
+//! The first tier: `getsockopt` on a descriptor that somebody else owns.
+//!
+//! This is the only file of the project with unsafe code. It is here because neither socket2 nor rustix reads
+//! `TCP_INFO` of a listener or `SO_MEMINFO`, and because the descriptor of an Erlang port is a number that its owner
+//! may close at any moment: every function takes the bare number and lets the kernel say what it stands for.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::{BorrowedFd, RawFd};
+
+use crate::{Cookie, Errno, Error};
+
+/// The queue and its limit, from `TCP_INFO` of a socket in LISTEN. One system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Connections that wait for `accept`.
+    pub queued: u32,
+    /// The backlog in force.
+    pub limit: u32,
+}
+
+/// As much of `struct tcp_info` as a LISTEN socket fills (include/uapi/linux/tcp.h); the kernel copies no more than it
+/// is asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct TcpInfo {
+    state: u8,
+    _options: [u8; 7],
+    _timeouts: [u32; 4],
+    unacked: u32,
+    sacked: u32,
+}
+
+/// `TCP_LISTEN` in include/net/tcp_states.h.
+const TCP_LISTEN: u8 = 10;
+/// include/uapi/asm-generic/socket.h, since Linux 4.12; nine words, the last one is `sk_drops`.
+const SO_MEMINFO: c_int = 55;
+/// include/uapi/asm-generic/socket.h, since Linux 4.12.
+const SO_COOKIE: c_int = 57;
+
+const DROPS_WORD: usize = libc::SK_MEMINFO_DROPS as usize;
+
+/// How deep the accept queue is: `tcp_get_info` puts `sk_ack_backlog` and `sk_max_ack_backlog` of a listener into
+/// `tcpi_unacked` and `tcpi_sacked`.
+#[inline]
+pub fn queue(fd: RawFd) -> Result<Queue, Error> {
+    let mut info = TcpInfo::default();
+    read(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    match info.state {
+        TCP_LISTEN => Ok(Queue { queued: info.unacked, limit: info.sacked }),
+        _ => Err(Error::NotListening),
+    }
+}
+
+/// Packets this socket has dropped since it was made; wraps at 32 bits. `None` before Linux 4.12.
+#[inline]
+pub fn drops(fd: RawFd) -> Result<Option<u32>, Error> {
+    let mut words = [0u32; DROPS_WORD + 1];
+    match read(fd, libc::SOL_SOCKET, SO_MEMINFO, &mut words) {
+        Ok(()) => Ok(Some(words[DROPS_WORD])),
+        Err(Error::Errno(Errno(libc::ENOPROTOOPT))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Which socket the number stands for now.
+#[inline]
+pub fn cookie(fd: RawFd) -> Result<Cookie, Error> {
+    let mut cookie = 0u64;
+    read(fd, libc::SOL_SOCKET, SO_COOKIE, &mut cookie)?;
+    Ok(Cookie(cookie))
+}
+
+/// The descriptor for crates that want more than a number. It promises nothing about what the number stands for: a
+/// caller that needs to know compares cookies after it has read.
+pub fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>, Error> {
+    if fd < 0 {
+        return Err(Error::Errno(Errno(libc::EBADF)));
+    }
+    // SAFETY: `fd` is not -1, which is all that the type's layout needs. It is handed to system calls that read and
+    // never close, and the kernel checks the number on each of them.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Types that any bytes of the kernel make a valid value of.
+trait Plain: Copy {}
+impl Plain for TcpInfo {}
+impl Plain for u64 {}
+impl<const N: usize> Plain for [u32; N] {}
+
+/// One `getsockopt` that must fill the whole of `value`.
+#[inline]
+fn read<T: Plain>(fd: RawFd, level: c_int, name: c_int, value: &mut T) -> Result<(), Error> {
+    let size = size_of::<T>() as libc::socklen_t;
+    let mut length = size;
+    // SAFETY: `value` is exclusively borrowed and `length` is its size, so the kernel writes only into it; `T` is
+    // `Plain`, so whatever it writes is a value.
+    let status = unsafe { libc::getsockopt(fd, level, name, std::ptr::from_mut(value).cast::<c_void>(), &mut length) };
+    if status != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    if length < size { Err(Error::Unsupported) } else { Ok(()) }
+}

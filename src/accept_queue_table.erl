@@ -1,0 +1,62 @@
+%% @private
+%% The listeners of this VM as a table for a person in a shell.
+-module(accept_queue_table).
+
+-export([text/0]).
+
+-define(COLUMNS, [
+    {"address", fun(#{address := Address}, _) -> address(Address) end},
+    {"queued", fun(_, Counts) -> figure(queued, Counts) end},
+    {"limit", fun(_, Counts) -> figure(limit, Counts) end},
+    {"alive", fun(_, Counts) -> figure(queued_alive, Counts) end},
+    {"closed", fun(_, Counts) -> figure(queued_closed, Counts) end},
+    {"reset", fun(_, Counts) -> figure(queued_reset, Counts) end},
+    {"oldest ms", fun(_, Counts) -> figure(oldest_wait_ms, Counts) end},
+    {"drops", fun(_, Counts) -> figure(drops, Counts) end},
+    {"syn_recv", fun(_, Counts) -> figure(syn_recv, Counts) end},
+    {"established", fun(_, Counts) -> figure(established, Counts) end},
+    {"close_wait", fun(_, Counts) -> figure(close_wait, Counts) end},
+    {"accepting", fun(#{waiting_acceptors := Waiting}, _) -> integer_to_list(Waiting) end},
+    {"server", fun(#{server := Server, owner := Owner}, _) -> server(Server, Owner) end}
+]).
+
+-spec text() -> io_lib:chars().
+text() ->
+    case accept_queue:list() of
+        {ok, []} -> "No TCP listener in this VM.\n";
+        {ok, Listed} -> table([row(Listener) || Listener <- Listed]);
+        {error, Reason} -> io_lib:format("The listeners could not be read: ~tp\n", [Reason])
+    end.
+
+row(#{socket := Socket} = Listener) ->
+    Reading = accept_queue:counts(Socket),
+    [lists:flatten(Cell(Listener, Reading)) || {_, Cell} <- ?COLUMNS].
+
+figure(Key, {ok, Counts}) ->
+    case maps:get(Key, Counts) of
+        undefined -> "-";
+        Figure -> integer_to_list(Figure)
+    end;
+figure(queued, {error, Reason}) ->
+    io_lib:format("~tp", [Reason]);
+figure(_, {error, _}) ->
+    "?".
+
+address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
+    ["[", inet:ntoa(Ip), "]:", integer_to_list(Port)];
+address({Ip, Port}) ->
+    [inet:ntoa(Ip), ":", integer_to_list(Port)].
+
+server(undefined, undefined) -> "gone";
+server(undefined, Owner) -> pid_to_list(Owner);
+server({M, F, A}, Owner) -> io_lib:format("~ts:~ts/~b ~p", [M, F, A, Owner]);
+server(Name, _Owner) -> atom_to_list(Name).
+
+table(Rows) ->
+    Headings = [Heading || {Heading, _} <- ?COLUMNS],
+    Lines = [Headings | Rows],
+    Widths = lists:foldl(fun wider/2, [0 || _ <- Headings], Lines),
+    [[lists:join("  ", lists:zipwith(fun string:pad/2, Line, Widths)), $\n] || Line <- Lines].
+
+wider(Line, Widths) ->
+    lists:zipwith(fun(Cell, Width) -> max(string:length(Cell), Width) end, Line, Widths).

@@ -215,3 +215,128 @@ fn word(mut attributes: &[u8], kind: u16, offset: usize) -> Result<Option<u32>, 
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE_OF_SIX: &[u8] = include_bytes!("../../tests/fixtures/linux-6.18-queue-of-six.bin");
+    const DONE: &[u8] = include_bytes!("../../tests/fixtures/linux-6.18-done.bin");
+    const HEADER: usize = size_of::<Header>();
+
+    fn rows(datagram: &[u8]) -> Result<Vec<Row>, Error> {
+        messages(datagram)
+            .map(|message| match message? {
+                Message::Row(Some(row)) => Ok(row),
+                other => panic!("{other:?} in a datagram of rows"),
+            })
+            .collect()
+    }
+
+    fn message(kind: i32, flags: i32, payload: &[u8]) -> Vec<u8> {
+        let length = (HEADER + payload.len()) as u32;
+        let mut bytes = Vec::from(length.to_ne_bytes());
+        bytes.extend((kind as u16).to_ne_bytes());
+        bytes.extend((flags as u16).to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_captured_queue_of_six_reads_as_it_stood() {
+        let rows = rows(QUEUE_OF_SIX).expect("a whole datagram");
+        let Row::Listener { address, queued, limit, drops, .. } = rows[0] else { panic!("the listener comes first") };
+        assert_eq!((address.to_string().as_str(), queued, limit, drops), ("127.0.0.1:37847", 6, 10, Some(0)));
+
+        let mut waiting: Vec<_> = rows
+            .iter()
+            .filter_map(|row| match *row {
+                Row::Queued { state, bytes, waited, .. } => Some((bytes, state, waited)),
+                _ => None,
+            })
+            .collect();
+        waiting.sort_by_key(|&(bytes, state, _)| (state == QueuedState::Closed, bytes));
+        let without_age: Vec<_> = waiting.iter().map(|&(bytes, state, _)| (bytes, state)).collect();
+        let (alive, closed) = (QueuedState::Alive, QueuedState::Closed);
+        // The one that was reset has no row; a FIN is not among the bytes.
+        assert_eq!(without_age, [(0, alive), (0, alive), (5, alive), (0, closed), (3, closed)]);
+        for (_, _, waited) in waiting {
+            assert!((100..200).contains(&waited.as_millis()), "{waited:?} of about 100 ms");
+        }
+
+        let accepted: Vec<_> = rows
+            .iter()
+            .filter_map(|row| match *row {
+                Row::Accepted { peer_closed, inode, .. } => Some((peer_closed, inode.0 != 0)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(accepted.len(), 2);
+        assert!(accepted.contains(&(false, true)) && accepted.contains(&(true, true)));
+    }
+
+    #[test]
+    fn a_dump_ends() {
+        assert_eq!(messages(DONE).collect::<Vec<_>>(), [Ok(Message::Done)]);
+        assert_eq!(messages(&[]).count(), 0);
+    }
+
+    #[test]
+    fn a_datagram_cut_anywhere_is_an_error_or_fewer_whole_rows() {
+        let row = QUEUE_OF_SIX.len() / 8;
+        for length in 0..QUEUE_OF_SIX.len() {
+            match rows(&QUEUE_OF_SIX[..length]) {
+                Ok(rows) => assert_eq!(rows.len() * row, length, "whole rows only"),
+                Err(error) => assert_eq!(error, MALFORMED),
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_reply_is_trusted() {
+        let mut bytes = QUEUE_OF_SIX.to_vec();
+        for index in 0..bytes.len() {
+            for value in [0, 1, 3, 0x7f, 0xff] {
+                let kept = std::mem::replace(&mut bytes[index], value);
+                // Any answer but a panic or an endless loop: there are never more messages than headers that fit.
+                assert!(messages(&bytes).count() <= bytes.len() / HEADER);
+                bytes[index] = kept;
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_are_named() {
+        let refusal = |errno: i32| message(libc::NLMSG_ERROR, 0, &(-errno).to_ne_bytes());
+        for (datagram, error) in [
+            (refusal(libc::ENOENT), Error::Unsupported),
+            (refusal(libc::EOPNOTSUPP), Error::Unsupported),
+            (refusal(libc::EPERM), Error::Errno(Errno(libc::EPERM))),
+            (refusal(libc::ENOBUFS), Error::Truncated),
+            (message(libc::NLMSG_ERROR, 0, &[]), MALFORMED),
+            (message(libc::NLMSG_OVERRUN, 0, &[]), Error::Truncated),
+            (message(libc::NLMSG_DONE, 0, &(-libc::ENOMEM).to_ne_bytes()), Error::Errno(Errno(libc::ENOMEM))),
+            (message(libc::NLMSG_DONE, libc::NLM_F_DUMP_INTR, &[0; 4]), Error::Interrupted),
+            (message(0x7777, 0, &[]), MALFORMED),
+            (message(i32::from(SOCK_DIAG_BY_FAMILY), 0, &[0; 10]), MALFORMED),
+        ] {
+            assert_eq!(messages(&datagram).collect::<Vec<_>>(), [Err(error)], "{datagram:?}");
+        }
+    }
+
+    #[test]
+    fn a_queued_row_without_its_age_is_no_row() {
+        // The first row that is neither the listener's nor accepted, cut off before its attributes.
+        let size = HEADER + size_of::<InetDiagMessage>();
+        let bare: Vec<_> = QUEUE_OF_SIX
+            .chunks(QUEUE_OF_SIX.len() / 8)
+            .filter(|bytes| matches!(rows(bytes).as_deref(), Ok([Row::Queued { .. }])))
+            .map(|bytes| message(i32::from(SOCK_DIAG_BY_FAMILY), 0, &bytes[HEADER..size]))
+            .collect();
+        assert_eq!(bare.len(), 5);
+        for datagram in bare {
+            assert_eq!(rows(&datagram), Err(Error::Unsupported));
+        }
+    }
+}

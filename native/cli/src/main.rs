@@ -1,2 +1,23 @@
-//! `accept-queue`: the accept queues of this machine, without a VM.
-fn main() {}
+//! `accept-queue`: the accept queues of this machine's servers, seen from outside.
+
+mod args;
+mod list;
+
+use std::process::ExitCode;
+
+use args::{Arguments, Command};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let outcome = match command {
+        Command::List(options) => list::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("accept-queue: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

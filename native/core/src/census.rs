@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::diag::{QueuedState, Row};
-use crate::{Address, Cookie};
+use crate::{Address, Cookie, Inode};
 
 /// Everything the kernel knows of one listening address at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +46,7 @@ pub struct Group {
     /// Where.
     pub address: Address,
     /// The sockets that share it (SO_REUSEPORT); the kernel does not tell which of them a connection belongs to.
-    pub cookies: Vec<Cookie>,
+    pub sockets: Vec<(Cookie, Inode)>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -64,9 +64,9 @@ impl Census {
     /// listener that has closed.
     pub fn add(&mut self, row: &Row) {
         match *row {
-            Row::Listener { address, cookie, queued, limit, drops, .. } => {
+            Row::Listener { address, cookie, inode, queued, limit, drops } => {
                 let group = self.group(address);
-                group.cookies.push(cookie);
+                group.sockets.push((cookie, inode));
                 let counts = &mut group.counts;
                 counts.drops = match counts.sockets {
                     0 => drops,
@@ -109,12 +109,12 @@ impl Census {
 
     /// The address that this socket listens on, and its counts.
     pub fn group_of(&self, cookie: Cookie) -> Option<&Group> {
-        self.groups.iter().find(|group| group.cookies.contains(&cookie))
+        self.groups.iter().find(|group| group.sockets.iter().any(|socket| socket.0 == cookie))
     }
 
     /// Every listening address.
-    pub fn groups(&self) -> &[Group] {
-        &self.groups
+    pub fn into_groups(self) -> Vec<Group> {
+        self.groups
     }
 
     fn group(&mut self, address: Address) -> &mut Group {
@@ -123,7 +123,7 @@ impl Census {
             Some(&index) => index,
             None => {
                 same_port.push(self.groups.len());
-                self.groups.push(Group { address, cookies: Vec::new(), counts: Counts::default() });
+                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::default() });
                 self.groups.len() - 1
             }
         };
@@ -146,7 +146,7 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Inode, Interface};
+    use crate::Interface;
 
     fn at(ip: &str) -> Address {
         Address { ip: ip.parse().expect("an address"), port: 80, interface: Interface(0) }
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn more_rows_than_places_is_no_negative_number_of_resets() {
         let census = census(&[listener("127.0.0.1", 1, 0), queued("127.0.0.1", QueuedState::Alive, 10)]);
-        assert_eq!(census.groups()[0].counts.queued_reset(), 0);
+        assert_eq!(census.into_groups()[0].counts.queued_reset(), 0);
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             queued("127.0.0.1", QueuedState::Alive, 1),
         ]);
         let group = census.group_of(Cookie(2)).expect("the group");
-        assert_eq!(group.cookies, [Cookie(1), Cookie(2)]);
+        assert_eq!(group.sockets, [(Cookie(1), Inode(1)), (Cookie(2), Inode(2))]);
         let Counts { queued, limit, drops, sockets, .. } = group.counts;
         assert_eq!((queued, limit, drops, sockets), (1, 10, Some(2), 2));
     }
@@ -236,6 +236,6 @@ mod tests {
     #[test]
     fn a_handshake_that_outlived_its_listener_is_credited_to_nobody() {
         let census = census(&[listener("127.0.0.2", 1, 0), Row::Handshake { local: at("127.0.0.1") }]);
-        assert_eq!(census.groups()[0].counts.syn_recv, 0);
+        assert_eq!(census.into_groups()[0].counts.syn_recv, 0);
     }
 }

@@ -9,6 +9,7 @@
 //! | how deep is the queue of a socket this process owns | [`Listener::depth`] | three `getsockopt` |
 //! | who stands in it: alive, closed, reset, how long | [`Listener::counts`] | one walk over the kernel's table of connections |
 //! | which sockets listen in this network namespace | [`listening`] | one dump of the listeners, never of the connections |
+//! | who stands in front of all of them | [`survey`] | one walk for each address family |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //!
 //! The way of a reading: [`sockopt`] or [`diag`] ask the kernel, `diag::reply` turns bytes into rows, [`census`] turns
@@ -30,11 +31,12 @@ mod error;
 pub mod kernel;
 mod listener;
 pub mod sockopt;
+pub mod vm;
 
 pub use address::{Address, Interface};
 pub use census::{Census, Counts};
 pub use error::{Errno, Error};
-pub use listener::{Depth, Listener, Listening, listening};
+pub use listener::{Depth, Listener, Listening, listening, survey};
 
 /// The number that names a socket for as long as the machine runs; never given twice (`sk_cookie`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use rustix::fs::fstat;
 use socket2::{Domain, SockRef, Type};
 
-use crate::census::{Census, Counts};
+use crate::census::{Census, Counts, Group};
 use crate::diag::{DiagSocket, Family, Request, Row, States};
 use crate::{Address, Cookie, Error, Inode, sockopt};
 
@@ -86,22 +86,34 @@ impl Listener {
 
     /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
-        let mut diag = DiagSocket::open()?;
-        let request = |states| Request { family: self.family, states, port: Some(self.port) };
-        let mut census = count(&mut diag, &request(States::LISTENERS_AND_CHILDREN))?;
-        if census.is_unsettled() {
-            census.settle(&count(&mut diag, &request(States::LISTENERS))?);
-        }
+        let census = count(&mut DiagSocket::open()?, self.family, Some(self.port))?;
         self.depth()?;
         // The descriptor is ours and listens, yet no row bears its cookie: it lives in another network namespace.
         census.group_of(self.cookie).map(|group| group.counts).ok_or(Error::NotFound)
     }
 }
 
-fn count(diag: &mut DiagSocket, request: &Request) -> Result<Census, Error> {
-    let mut census = Census::default();
-    diag.dump(request, |row| census.add(&row))?;
+/// A settled census of one port, or of all.
+fn count(diag: &mut DiagSocket, family: Family, port: Option<u16>) -> Result<Census, Error> {
+    let mut dump = |states| {
+        let mut census = Census::default();
+        diag.dump(&Request { family, states, port }, |row| census.add(&row)).map(|()| census)
+    };
+    let mut census = dump(States::LISTENERS_AND_CHILDREN)?;
+    if census.is_unsettled() {
+        census.settle(&dump(States::LISTENERS)?);
+    }
     Ok(census)
+}
+
+/// Both families in turn. A kernel without IPv6 has no IPv6 listeners.
+fn each_family(mut read: impl FnMut(&mut DiagSocket, Family) -> Result<(), Error>) -> Result<(), Error> {
+    let mut diag = DiagSocket::open()?;
+    read(&mut diag, Family::Inet)?;
+    match read(&mut diag, Family::Inet6) {
+        Err(Error::Unsupported) => Ok(()),
+        answer => answer,
+    }
 }
 
 /// A socket that listens somewhere in this network namespace, whoever owns it.
@@ -119,20 +131,24 @@ pub struct Listening {
 
 /// Every listening TCP socket of this thread's network namespace. Never touches the table of connections.
 pub fn listening() -> Result<Vec<Listening>, Error> {
-    let mut diag = DiagSocket::open()?;
     let mut found = Vec::new();
-    for family in Family::ALL {
+    each_family(|diag, family| {
         let request = Request { family, states: States::LISTENERS, port: None };
-        let dump = diag.dump(&request, |row| {
+        diag.dump(&request, |row| {
             if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
                 found.push(Listening { address, cookie, inode, depth: Depth { queued, limit, drops } });
             }
-        });
-        match dump {
-            // A kernel without IPv6 has no IPv6 listeners.
-            Err(Error::Unsupported) if family == Family::Inet6 => {}
-            dump => dump?,
-        }
-    }
+        })
+    })?;
     Ok(found)
+}
+
+/// Every listening TCP address of this thread's network namespace, with who stands in front of it.
+pub fn survey() -> Result<Vec<Group>, Error> {
+    let mut groups = Vec::new();
+    each_family(|diag, family| {
+        groups.append(&mut count(diag, family, None)?.into_groups());
+        Ok(())
+    })?;
+    Ok(groups)
 }

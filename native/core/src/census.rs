@@ -85,8 +85,8 @@ impl Census {
                 counts.queued_bytes += u64::from(bytes);
                 counts.oldest_wait = counts.oldest_wait.max(Some(waited));
             }),
-            Row::Accepted { local, peer_closed: false, .. } => self.child(&local, |counts| counts.established += 1),
-            Row::Accepted { local, peer_closed: true, .. } => self.child(&local, |counts| counts.close_wait += 1),
+            Row::Established { local } => self.child(&local, |counts| counts.established += 1),
+            Row::CloseWait { local, .. } => self.child(&local, |counts| counts.close_wait += 1),
         }
     }
 

@@ -1,12 +1,16 @@
 //! sock_diag: the kernel's table of sockets, over netlink (man 7 sock_diag).
 //!
-//! [`request`] makes the question, [`socket`] asks it, [`reply`] turns the answer's bytes into rows. Reading needs no
+//! [`request`] makes the question about TCP sockets, [`socket`] asks it, [`netlink`] opens the envelopes of the answer and
+//! [`reply`] turns what is in them into rows. [`unix`] is both question and answer about Unix sockets. Reading needs no
 //! privilege; the network namespace of the thread that opens the socket decides what is seen.
 
+pub mod netlink;
 pub mod reply;
 pub mod request;
 pub mod socket;
+pub mod unix;
 
 pub use reply::{QueuedState, Row};
 pub use request::{Family, Request, States};
 pub use socket::DiagSocket;
+pub use unix::{UnixChild, UnixRequest, UnixRow};

@@ -6,6 +6,10 @@ use std::net::IpAddr;
 use zerocopy::byteorder::{BigEndian, NativeEndian, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::netlink::{Envelope, Question};
+use super::reply::{self, Row};
+use crate::Error;
+
 /// The address family of a *socket*: a dual-stack listener and all its children are [`Family::Inet6`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -46,6 +50,10 @@ impl States {
     pub const LISTENERS: States = States(1 << LISTEN);
     /// The listeners and all that can be a child of one. The kernel walks every bucket of the table of connections.
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
 }
 
 /// One dump.
@@ -59,29 +67,10 @@ pub struct Request {
     pub port: Option<u16>,
 }
 
-/// The bytes of a request, ready to be sent.
-#[derive(Debug, Clone, Copy, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub(super) struct Message {
-    header: Header,
-    body: InetDiagRequest,
-}
-
-/// `struct nlmsghdr`, include/uapi/linux/netlink.h.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(super) struct Header {
-    pub(super) length: U32<NativeEndian>,
-    pub(super) kind: U16<NativeEndian>,
-    pub(super) flags: U16<NativeEndian>,
-    pub(super) sequence: U32<NativeEndian>,
-    pub(super) port: U32<NativeEndian>,
-}
-
 /// `struct inet_diag_req_v2`, include/uapi/linux/inet_diag.h.
-#[derive(Debug, Clone, Copy, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct InetDiagRequest {
+struct InetDiagRequest {
     family: u8,
     protocol: u8,
     extensions: u8,
@@ -102,16 +91,16 @@ pub(super) struct SocketId {
     pub(super) cookie: [U32<NativeEndian>; 2],
 }
 
-/// `SOCK_DIAG_BY_FAMILY`, include/uapi/linux/sock_diag.h.
-pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// Attributes of a row, include/uapi/linux/inet_diag.h; a request asks for number N by setting bit N - 1.
 pub(super) const INET_DIAG_INFO: u16 = 2;
 pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
 /// `INET_DIAG_NOCOOKIE`: any socket.
-const NO_COOKIE: [U32<NativeEndian>; 2] = [U32::from_bytes([0xff; 4]); 2];
+pub(super) const NO_COOKIE: [U32<NativeEndian>; 2] = [U32::from_bytes([0xff; 4]); 2];
 
-impl Request {
-    pub(super) fn message(&self, sequence: u32) -> Message {
+impl Question for Request {
+    type Row<'a> = Row;
+
+    fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
         let id = SocketId {
             source_port: U16::new(self.port.unwrap_or(0)),
             destination_port: U16::new(0),
@@ -125,17 +114,14 @@ impl Request {
             protocol: libc::IPPROTO_TCP as u8,
             extensions: 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1),
             _pad: 0,
-            states: U32::new(self.states.0),
+            states: U32::new(self.states.bits()),
             id,
         };
-        let header = Header {
-            length: U32::new(size_of::<Message>() as u32),
-            kind: U16::new(SOCK_DIAG_BY_FAMILY),
-            flags: U16::new((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16),
-            sequence: U32::new(sequence),
-            port: U32::new(0),
-        };
-        Message { header, body }
+        Envelope::dump(sequence, body)
+    }
+
+    fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
+        reply::row(payload)
     }
 }
 

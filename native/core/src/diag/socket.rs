@@ -9,8 +9,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use zerocopy::IntoBytes;
 
-use super::reply::{self, Message};
-use super::{Request, Row};
+use super::netlink::{Message, Question, messages};
 use crate::Error;
 
 /// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
@@ -47,13 +46,13 @@ impl DiagSocket {
 
     /// Asks, and hands each row to `each` as it comes. On an error the rows seen so far are not the whole: throw them
     /// away, and the socket too, for the rest of the answer may still be in it.
-    pub fn dump(&mut self, request: &Request, mut each: impl FnMut(Row)) -> Result<(), Error> {
+    pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {
         self.sequence = self.sequence.wrapping_add(1);
-        let message = request.message(self.sequence);
+        let message = question.message(self.sequence);
         retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
         loop {
             let datagram = self.receive()?;
-            for message in reply::messages(datagram) {
+            for message in messages::<Q>(datagram) {
                 match message? {
                     Message::Row(Some(row)) => each(row),
                     Message::Row(None) => {}

@@ -21,6 +21,15 @@ pub struct Address {
     pub interface: Interface,
 }
 
+/// What a listener is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// TCP.
+    Tcp(Address),
+    /// A Unix stream socket: a path, or a NUL and an abstract name. Any byte may stand in either.
+    Unix(Vec<u8>),
+}
+
 /// How narrowly a listener's address fits a connection. The kernel looks for the address first
 /// (`__inet_lookup_listener`: the bucket of the address, then that of the wildcard) and then at the device
 /// (`compute_score`), so the order of the fields is the order of the comparison.
@@ -53,6 +62,16 @@ impl Address {
             v6.set_scope_id(self.interface.0);
         }
         address
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        let scope = match address {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        Address { ip: address.ip(), port: address.port(), interface: Interface(scope) }
     }
 }
 

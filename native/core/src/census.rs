@@ -1,10 +1,11 @@
-//! Rows in, counts and ages out: who stands in front of each listener. Pure.
+//! Rows in, counts and ages out: who stands in front of each listener. Pure, but for [`Census::take`], which fetches the
+//! rows.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::diag::{QueuedState, Row};
-use crate::{Address, Cookie, Inode};
+use crate::diag::{DiagSocket, Family, QueuedState, Request, Row, States};
+use crate::{Address, Cookie, Error, Inode};
 
 /// Everything the kernel knows of one listening address at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,17 +14,17 @@ pub struct Counts {
     pub queued: u32,
     /// The backlog in force.
     pub limit: u32,
-    /// Packets dropped; `None` where the kernel does not tell.
+    /// Packets dropped; `None` where the kernel does not tell, and for Unix sockets, which drop none.
     pub drops: Option<u32>,
-    /// Handshakes not finished.
-    pub syn_recv: u32,
+    /// Handshakes not finished; `None` for a Unix socket, which has none.
+    pub syn_recv: Option<u32>,
     /// Of the queued: the client is still there.
     pub queued_alive: u32,
     /// Of the queued: the client has closed while it waited.
     pub queued_closed: u32,
-    /// Request bytes that queued clients have sent.
-    pub queued_bytes: u64,
-    /// How long the longest-waiting queued connection has waited.
+    /// Request bytes that queued clients have sent; `None` for a Unix socket: the kernel does not tell.
+    pub queued_bytes: Option<u64>,
+    /// How long the longest-waiting queued connection has waited; `None` where none waits, and for Unix sockets.
     pub oldest_wait: Option<Duration>,
     /// Accepted and open on both sides.
     pub established: u32,
@@ -60,6 +61,19 @@ pub struct Census {
 }
 
 impl Census {
+    /// A settled count of one port, or of all, in the namespace of the netlink socket.
+    pub fn take(diag: &mut DiagSocket, family: Family, port: Option<u16>) -> Result<Census, Error> {
+        let mut dump = |states| {
+            let mut census = Census::default();
+            diag.dump(&Request { family, states, port }, |row| census.add(&row)).map(|()| census)
+        };
+        let mut census = dump(States::LISTENERS_AND_CHILDREN)?;
+        if census.is_unsettled() {
+            census.settle(&dump(States::LISTENERS)?);
+        }
+        Ok(census)
+    }
+
     /// Counts one row. A connection that fits no listener is left out: it is an outgoing one, or the handshake of a
     /// listener that has closed.
     pub fn add(&mut self, row: &Row) {
@@ -76,13 +90,15 @@ impl Census {
                 counts.limit = counts.limit.saturating_add(limit);
                 counts.sockets += 1;
             }
-            Row::Handshake { local } => self.child(&local, |counts| counts.syn_recv += 1),
+            Row::Handshake { local } => {
+                self.child(&local, |counts| counts.syn_recv = counts.syn_recv.map(|handshakes| handshakes + 1));
+            }
             Row::Queued { local, state, bytes, waited } => self.child(&local, |counts| {
                 match state {
                     QueuedState::Alive => counts.queued_alive += 1,
                     QueuedState::Closed => counts.queued_closed += 1,
                 }
-                counts.queued_bytes += u64::from(bytes);
+                counts.queued_bytes = counts.queued_bytes.map(|sum| sum + u64::from(bytes));
                 counts.oldest_wait = counts.oldest_wait.max(Some(waited));
             }),
             Row::Established { local } => self.child(&local, |counts| counts.established += 1),
@@ -93,13 +109,13 @@ impl Census {
     /// Whether some group seems to hold reset connections: more are queued than rows were seen. Acceptors that took
     /// connections between the reading of the listener and that of its children leave the same picture, so this asks
     /// for another look at the listeners: see [`Census::settle`].
-    pub fn is_unsettled(&self) -> bool {
+    fn is_unsettled(&self) -> bool {
         self.groups.iter().any(|group| group.counts.queued_reset() > 0)
     }
 
     /// Takes a second reading of the listeners, made after the children were counted, and keeps the smaller depth of
     /// each: what was accepted meanwhile is no longer taken for a connection without a row.
-    pub fn settle(&mut self, after: &Census) {
+    fn settle(&mut self, after: &Census) {
         for group in &mut self.groups {
             if let Some(later) = after.groups.iter().find(|later| later.address == group.address) {
                 group.counts.queued = group.counts.queued.min(later.counts.queued);
@@ -123,21 +139,28 @@ impl Census {
             Some(&index) => index,
             None => {
                 same_port.push(self.groups.len());
-                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::default() });
+                let counts = Counts { syn_recv: Some(0), queued_bytes: Some(0), ..Counts::default() };
+                self.groups.push(Group { address, sockets: Vec::new(), counts });
                 self.groups.len() - 1
             }
         };
         &mut self.groups[index]
     }
 
-    /// Credits a child to the listener that the kernel would have chosen for it.
+    /// The listening address whose child this connection is.
+    pub fn address_for(&self, local: &Address) -> Option<Address> {
+        self.index_for(local).map(|index| self.groups[index].address)
+    }
+
+    /// The listener that the kernel would have chosen.
+    fn index_for(&self, local: &Address) -> Option<usize> {
+        let same_port = self.by_port.get(&local.port)?;
+        let fits = same_port.iter().filter_map(|&index| Some((self.groups[index].address.fit(local)?, index)));
+        fits.max_by_key(|&(fit, _)| fit).map(|(_, index)| index)
+    }
+
     fn child(&mut self, local: &Address, count: impl FnOnce(&mut Counts)) {
-        let Some(same_port) = self.by_port.get(&local.port) else { return };
-        let best = same_port
-            .iter()
-            .filter_map(|&index| Some((self.groups[index].address.fit(local)?, index)))
-            .max_by_key(|&(fit, _)| fit);
-        if let Some((_, index)) = best {
+        if let Some(index) = self.index_for(local) {
             count(&mut self.groups[index].counts);
         }
     }
@@ -186,7 +209,7 @@ mod tests {
         let counts = census.group_of(Cookie(1)).expect("the listener").counts;
         assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (3, 2, 1));
         assert_eq!(counts.oldest_wait, Some(Duration::from_millis(30)));
-        assert_eq!(counts.queued_bytes, 50);
+        assert_eq!(counts.queued_bytes, Some(50));
         assert!(census.is_unsettled());
     }
 
@@ -236,6 +259,6 @@ mod tests {
     #[test]
     fn a_handshake_that_outlived_its_listener_is_credited_to_nobody() {
         let census = census(&[listener("127.0.0.2", 1, 0), Row::Handshake { local: at("127.0.0.1") }]);
-        assert_eq!(census.into_groups()[0].counts.syn_recv, 0);
+        assert_eq!(census.into_groups()[0].counts.syn_recv, Some(0));
     }
 }

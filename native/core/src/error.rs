@@ -17,6 +17,10 @@ pub enum Error {
     /// Nobody listens there.
     #[error("no listener was found")]
     NotFound,
+    /// The time in the queue of a connection that has been written to is not to be had: what the kernel keeps is the time
+    /// since it last sent.
+    #[error("the connection has already been written to")]
+    AlreadyWritten,
     /// The reply was larger than the room for it: rows are lost, so no figure can be given.
     #[error("the kernel's reply was cut short")]
     Truncated,

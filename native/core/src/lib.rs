@@ -10,6 +10,9 @@
 //! | who stands in it: alive, closed, reset, how long | [`Listener::counts`] | one walk over the kernel's table of connections |
 //! | which sockets listen in this network namespace | [`listening`] | one dump of the listeners, never of the connections |
 //! | who stands in front of all of them | [`survey`] | one walk for each address family |
+//! | which sockets does this process listen on | [`survey::own`] | one system call a descriptor |
+//! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
+//! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //!
 //! The way of a reading: [`sockopt`] or [`diag`] ask the kernel, `diag::reply` turns bytes into rows, [`census`] turns
@@ -24,19 +27,23 @@
 //! | `drops` | packets the listener has dropped, overflow first among the causes | `sk_drops` |
 //! | `syn_recv` | handshakes not finished: the SYN queue | rows in SYN_RECV |
 
+pub mod accepted;
 pub mod address;
 pub mod census;
 pub mod diag;
 mod error;
+pub mod held;
 pub mod kernel;
 mod listener;
 pub mod sockopt;
+pub mod survey;
 pub mod vm;
 
-pub use address::{Address, Interface};
+pub use address::{Address, Endpoint, Interface};
 pub use census::{Census, Counts};
 pub use error::{Errno, Error};
-pub use listener::{Depth, Listener, Listening, listening, survey};
+pub use listener::{Depth, Listener};
+pub use survey::{Listening, listening, survey};
 
 /// The number that names a socket for as long as the machine runs; never given twice (`sk_cookie`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

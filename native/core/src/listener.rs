@@ -1,33 +1,35 @@
 //! One listening socket that this process owns: what identifies it, how deep its queue is, who stands in it.
 
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::fstat;
-use socket2::{Domain, SockRef, Type};
+use rustix::io::fcntl_dupfd_cloexec;
+use socket2::{SockAddr, SockRef, Type};
 
-use crate::census::{Census, Counts, Group};
-use crate::diag::{DiagSocket, Family, Request, Row, States};
-use crate::{Address, Cookie, Error, Inode, sockopt};
+use crate::address::{Address, Endpoint};
+use crate::census::{Census, Counts};
+use crate::diag::{DiagSocket, Family, States, UnixChild, UnixRequest, UnixRow};
+use crate::{Cookie, Error, Inode, sockopt};
 
-/// A listening TCP socket, by descriptor number and cookie. It holds nothing open: when the owner closes the socket,
+/// A listening stream socket, by descriptor number and cookie. It holds nothing open: when the owner closes the socket,
 /// every later reading is [`Error::Closed`], also when the number has been given to another socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     fd: RawFd,
     cookie: Cookie,
     inode: Inode,
-    family: Family,
-    port: u16,
+    endpoint: Endpoint,
 }
 
-/// The first tier: what three `getsockopt` tell.
+/// The first tier: how deep a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
     /// Connections that wait for `accept`.
     pub queued: u32,
     /// The backlog in force; full is `queued > limit`.
     pub limit: u32,
-    /// Packets dropped; `None` where the kernel does not tell.
+    /// Packets dropped; `None` where the kernel does not tell, and for Unix sockets, which drop none.
     pub drops: Option<u32>,
 }
 
@@ -44,19 +46,20 @@ impl Listener {
     fn resolve(fd: RawFd) -> Result<Listener, Error> {
         let borrowed = sockopt::borrow(fd)?;
         let socket = SockRef::from(&borrowed);
-        let domain = socket.domain()?;
-        if socket.r#type()? != Type::STREAM || ![Domain::IPV4, Domain::IPV6].contains(&domain) {
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
             return Err(Error::NotListening);
         }
-        sockopt::queue(fd)?;
-        let local = socket.local_addr()?.as_socket().ok_or(Error::NotListening)?;
         Ok(Listener {
             fd,
             cookie: sockopt::cookie(fd)?,
             inode: Inode(fstat(borrowed)?.st_ino as u32),
-            family: Family::of(local.ip()),
-            port: local.port(),
+            endpoint: endpoint(&socket.local_addr()?).ok_or(Error::NotListening)?,
         })
+    }
+
+    /// Its descriptor number.
+    pub fn fd(&self) -> RawFd {
+        self.fd
     }
 
     /// Which socket it is, for as long as the machine runs.
@@ -69,86 +72,114 @@ impl Listener {
         self.inode
     }
 
-    /// How deep the queue is: three system calls, no allocation.
+    /// What it is bound to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel tells the depth in a dump only.
+    #[inline]
+    pub fn has_first_tier(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Tcp(_))
+    }
+
+    /// How deep the queue is: three system calls, no allocation; for a Unix socket a dump of the listening ones.
     #[inline]
     pub fn depth(&self) -> Result<Depth, Error> {
-        let reading = sockopt::queue(self.fd).and_then(|queue| Ok((queue, sockopt::drops(self.fd)?)));
-        // The cookie comes last. A socket that has left a descriptor does not come back to it, so what is ours now was
-        // ours during the calls before; and an error of another socket's is not our listener's.
-        match sockopt::cookie(self.fd) {
-            Ok(cookie) if cookie == self.cookie => {
-                let (queue, drops) = reading?;
-                Ok(Depth { queued: queue.queued, limit: queue.limit, drops })
-            }
-            _ => Err(Error::Closed),
-        }
+        self.vouched(match &self.endpoint {
+            Endpoint::Tcp(_) => tcp_depth(self.fd),
+            Endpoint::Unix(name) => self
+                .unix_counts(name, States::LISTENERS)
+                .map(|Counts { queued, limit, drops, .. }| Depth { queued, limit, drops }),
+        })
     }
 
     /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
-        let census = count(&mut DiagSocket::open()?, self.family, Some(self.port))?;
-        self.depth()?;
-        // The descriptor is ours and listens, yet no row bears its cookie: it lives in another network namespace.
-        census.group_of(self.cookie).map(|group| group.counts).ok_or(Error::NotFound)
-    }
-}
-
-/// A settled census of one port, or of all.
-fn count(diag: &mut DiagSocket, family: Family, port: Option<u16>) -> Result<Census, Error> {
-    let mut dump = |states| {
-        let mut census = Census::default();
-        diag.dump(&Request { family, states, port }, |row| census.add(&row)).map(|()| census)
-    };
-    let mut census = dump(States::LISTENERS_AND_CHILDREN)?;
-    if census.is_unsettled() {
-        census.settle(&dump(States::LISTENERS)?);
-    }
-    Ok(census)
-}
-
-/// Both families in turn. A kernel without IPv6 has no IPv6 listeners.
-fn each_family(mut read: impl FnMut(&mut DiagSocket, Family) -> Result<(), Error>) -> Result<(), Error> {
-    let mut diag = DiagSocket::open()?;
-    read(&mut diag, Family::Inet)?;
-    match read(&mut diag, Family::Inet6) {
-        Err(Error::Unsupported) => Ok(()),
-        answer => answer,
-    }
-}
-
-/// A socket that listens somewhere in this network namespace, whoever owns it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listening {
-    /// Where.
-    pub address: Address,
-    /// Which socket.
-    pub cookie: Cookie,
-    /// As `/proc/PID/fd` shows it.
-    pub inode: Inode,
-    /// The queue.
-    pub depth: Depth,
-}
-
-/// Every listening TCP socket of this thread's network namespace. Never touches the table of connections.
-pub fn listening() -> Result<Vec<Listening>, Error> {
-    let mut found = Vec::new();
-    each_family(|diag, family| {
-        let request = Request { family, states: States::LISTENERS, port: None };
-        diag.dump(&request, |row| {
-            if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
-                found.push(Listening { address, cookie, inode, depth: Depth { queued, limit, drops } });
-            }
+        self.vouched(match &self.endpoint {
+            Endpoint::Tcp(address) => self.tcp_counts(address),
+            Endpoint::Unix(name) => self.unix_counts(name, States::LISTENERS_AND_CHILDREN),
         })
-    })?;
-    Ok(found)
+    }
+
+    /// Gives the socket another backlog, and tells the one that is now in force. `listen(2)` on a listening socket does
+    /// nothing else; what is queued stays queued.
+    pub fn resize(&self, backlog: u32) -> Result<u32, Error> {
+        let backlog = i32::try_from(backlog).map_err(|_| Error::Errno(crate::Errno(libc::EINVAL)))?;
+        // A descriptor of our own: whatever happens to the owner's, this one stays the socket that we compare.
+        let own = fcntl_dupfd_cloexec(self.borrow()?, 0).map_err(|_| Error::Closed)?;
+        if rustix::net::sockopt::socket_cookie(&own)? != self.cookie.0 {
+            return Err(Error::Closed);
+        }
+        if !rustix::net::sockopt::socket_acceptconn(&own)? {
+            return Err(Error::NotListening);
+        }
+        rustix::net::listen(&own, backlog)?;
+        self.depth().map(|depth| depth.limit)
+    }
+
+    /// A netlink socket in the namespace of this listener.
+    pub(crate) fn diag(&self) -> Result<DiagSocket, Error> {
+        DiagSocket::beside(self.fd)
+    }
+
+    /// The reading, if the descriptor is still this listener's after it. A socket that has left a descriptor does not come
+    /// back to it, so what is ours now was ours during the calls before; and an error of another socket's is not our
+    /// listener's.
+    #[inline]
+    pub(crate) fn vouched<T>(&self, reading: Result<T, Error>) -> Result<T, Error> {
+        match sockopt::cookie(self.fd) {
+            Ok(cookie) if cookie == self.cookie => reading,
+            _ => Err(Error::Closed),
+        }
+    }
+
+    fn borrow(&self) -> Result<BorrowedFd<'static>, Error> {
+        sockopt::borrow(self.fd)
+    }
+
+    fn tcp_counts(&self, address: &Address) -> Result<Counts, Error> {
+        let census = Census::take(&mut self.diag()?, Family::of(address.ip), Some(address.port))?;
+        census.group_of(self.cookie).map(|group| group.counts).ok_or_else(|| self.no_row())
+    }
+
+    /// Children are told by their name, which they have from their listener. Two listeners may have had one name, where
+    /// a path was unlinked and bound again: the kernel does not tell their children apart.
+    fn unix_counts(&self, own_name: &[u8], states: States) -> Result<Counts, Error> {
+        let mut counts = Counts::default();
+        self.diag()?.dump(&UnixRequest { states }, |row| match row {
+            UnixRow::Listener { cookie, queued, limit, queued_alive, queued_closed, .. } if cookie == self.cookie => {
+                counts = Counts { queued, limit, queued_alive, queued_closed, sockets: 1, ..counts };
+            }
+            UnixRow::Child { name, state } if name == own_name => match state {
+                UnixChild::Established => counts.established += 1,
+                UnixChild::PeerClosed => counts.close_wait += 1,
+            },
+            UnixRow::Listener { .. } | UnixRow::Child { .. } => {}
+        })?;
+        if counts.sockets == 0 { Err(self.no_row()) } else { Ok(counts) }
+    }
+
+    /// Why the kernel's table has no listener of this cookie.
+    fn no_row(&self) -> Error {
+        if sockopt::is_listening(self.fd) { Error::NotFound } else { Error::NotListening }
+    }
 }
 
-/// Every listening TCP address of this thread's network namespace, with who stands in front of it.
-pub fn survey() -> Result<Vec<Group>, Error> {
-    let mut groups = Vec::new();
-    each_family(|diag, family| {
-        groups.append(&mut count(diag, family, None)?.into_groups());
-        Ok(())
-    })?;
-    Ok(groups)
+#[inline]
+fn tcp_depth(fd: RawFd) -> Result<Depth, Error> {
+    let queue = sockopt::queue(fd)?;
+    Ok(Depth { queued: queue.queued, limit: queue.limit, drops: sockopt::drops(fd)? })
+}
+
+fn endpoint(local: &SockAddr) -> Option<Endpoint> {
+    if let Some(address) = local.as_socket() {
+        return Some(Endpoint::Tcp(address.into()));
+    }
+    let name = match (local.as_pathname(), local.as_abstract_namespace()) {
+        (Some(path), _) => path.as_os_str().as_bytes().to_vec(),
+        (None, Some(name)) => [&[0], name].concat(),
+        (None, None) => return None,
+    };
+    Some(Endpoint::Unix(name))
 }

@@ -1,13 +1,15 @@
 //! The first tier: `getsockopt` on a descriptor that somebody else owns.
 //!
 //! This is the only file of the project with unsafe code. It is here because neither socket2 nor rustix reads
-//! `TCP_INFO` of a listener or `SO_MEMINFO`, and because the descriptor of an Erlang port is a number that its owner
-//! may close at any moment: every function takes the bare number and lets the kernel say what it stands for.
+//! `TCP_INFO` of a listener, `SO_MEMINFO` or the namespace of a socket, and because the descriptor of an Erlang port is a
+//! number that its owner may close at any moment: every function takes the bare number and lets the kernel say what it
+//! stands for.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use crate::{Cookie, Errno, Error};
 
@@ -18,6 +20,17 @@ pub struct Queue {
     pub queued: u32,
     /// The backlog in force.
     pub limit: u32,
+}
+
+/// A connection, from `TCP_INFO`. One system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// The peer has closed or reset.
+    pub peer_closed: bool,
+    /// Whether this end has ever sent a byte.
+    pub has_sent: bool,
+    /// Since this end last sent, or since the handshake ended.
+    pub since_sent: Duration,
 }
 
 /// As much of `struct tcp_info` as a LISTEN socket fills (include/uapi/linux/tcp.h); the kernel copies no more than it
@@ -32,12 +45,40 @@ struct TcpInfo {
     sacked: u32,
 }
 
-/// `TCP_LISTEN` in include/net/tcp_states.h.
+/// The same as far as the segments that carried data; since Linux 4.6.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct TcpInfoOfConnection {
+    head: TcpInfo,
+    _lost: [u32; 3],
+    last_data_sent: u32,
+    _path: [u32; 27],
+    data_segments_out: u32,
+}
+
+const _: () = {
+    assert!(std::mem::offset_of!(TcpInfo, unacked) == 24);
+    assert!(std::mem::offset_of!(TcpInfoOfConnection, last_data_sent) == 44);
+    assert!(std::mem::offset_of!(TcpInfoOfConnection, data_segments_out) == 156);
+};
+
+/// States in include/net/tcp_states.h.
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_FIN_WAIT1: u8 = 4;
+const TCP_FIN_WAIT2: u8 = 5;
+const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LAST_ACK: u8 = 9;
 const TCP_LISTEN: u8 = 10;
+const TCP_CLOSING: u8 = 11;
 /// include/uapi/asm-generic/socket.h, since Linux 4.12; nine words, the last one is `sk_drops`.
 const SO_MEMINFO: c_int = 55;
 /// include/uapi/asm-generic/socket.h, since Linux 4.12.
 const SO_COOKIE: c_int = 57;
+/// include/uapi/asm-generic/socket.h, since Linux 5.14.
+const SO_NETNS_COOKIE: c_int = 71;
+/// include/uapi/linux/sockios.h: a descriptor of the network namespace of a socket.
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 const DROPS_WORD: usize = libc::SK_MEMINFO_DROPS as usize;
 
@@ -64,6 +105,49 @@ pub fn drops(fd: RawFd) -> Result<Option<u32>, Error> {
     }
 }
 
+/// What has become of a connection.
+pub fn connection(fd: RawFd) -> Result<Connection, Error> {
+    let mut info = TcpInfoOfConnection::default();
+    read(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    let peer_closed = match info.head.state {
+        TCP_CLOSE | TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING => true,
+        TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_FIN_WAIT2 => false,
+        _ => return Err(Error::Errno(Errno(libc::ENOTCONN))),
+    };
+    Ok(Connection {
+        peer_closed,
+        has_sent: info.data_segments_out > 0,
+        since_sent: Duration::from_millis(info.last_data_sent.into()),
+    })
+}
+
+/// Whether the number stands for a socket that listens.
+pub fn is_listening(fd: RawFd) -> bool {
+    let mut answer = 0u32;
+    read(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, &mut answer).is_ok() && answer != 0
+}
+
+/// The number of a socket's network namespace, never given twice. `None` before Linux 5.14.
+pub fn namespace(fd: RawFd) -> Result<Option<u64>, Error> {
+    let mut cookie = 0u64;
+    match read(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie) {
+        Ok(()) => Ok(Some(cookie)),
+        Err(Error::Errno(Errno(libc::ENOPROTOOPT))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A socket's network namespace, for `setns`. Needs CAP_NET_ADMIN there.
+pub fn open_namespace(fd: RawFd) -> Result<OwnedFd, Error> {
+    // SAFETY: SIOCGSKNS takes no argument and touches no memory of ours.
+    let namespace = unsafe { libc::ioctl(fd, SIOCGSKNS) };
+    if namespace < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else has its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
+}
+
 /// Which socket the number stands for now.
 #[inline]
 pub fn cookie(fd: RawFd) -> Result<Cookie, Error> {
@@ -86,6 +170,8 @@ pub fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>, Error> {
 /// Types that any bytes of the kernel make a valid value of.
 trait Plain: Copy {}
 impl Plain for TcpInfo {}
+impl Plain for TcpInfoOfConnection {}
+impl Plain for u32 {}
 impl Plain for u64 {}
 impl<const N: usize> Plain for [u32; N] {}
 

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use accept_queue_core::diag::{DiagSocket, Family, Request, States};
-use accept_queue_core::{Counts, Error, Listener, kernel, listening};
+use accept_queue_core::{Counts, Endpoint, Error, Listener, accepted, held, kernel, listening, survey};
 use socket2::{Domain, SockRef, Socket, Type};
 
 fn listen(address: &str, backlog: i32) -> Socket {
@@ -61,7 +62,7 @@ fn three_alive_two_closed_one_reset() {
 
     let counts = counts_until(&listener, |counts| counts.queued_closed == 2 && counts.queued_reset() == 1);
     assert_eq!((counts.queued, counts.queued_alive, counts.limit, counts.sockets), (6, 3, 10, 1));
-    assert_eq!(counts.queued_bytes, 8, "5 and 3 request bytes, and no FIN");
+    assert_eq!(counts.queued_bytes, Some(8), "5 and 3 request bytes, and no FIN");
     assert_eq!(listener.depth().expect("a depth").queued, 6);
 }
 
@@ -147,7 +148,7 @@ fn every_listener_is_listed_with_its_own_cookie() {
     for socket in &sockets {
         let listener = open(socket);
         let row = listed.iter().find(|row| row.cookie == listener.cookie()).expect("its row");
-        assert_eq!(row.address.socket_addr(), address_of(socket));
+        assert_eq!(row.endpoint, Endpoint::Tcp(address_of(socket).into()));
         assert_eq!(row.inode, listener.inode());
         assert_eq!(Ok(row.depth), listener.depth());
     }
@@ -184,4 +185,115 @@ fn somaxconn_clips_in_silence() {
     let somaxconn = kernel::read().expect("limits").somaxconn.expect("somaxconn");
     let socket = listen("127.0.0.1:0", i32::MAX);
     assert_eq!(u64::from(open(&socket).depth().expect("a depth").limit), somaxconn);
+}
+
+#[test]
+fn a_unix_listener_tells_who_waits_and_who_has_left() {
+    let folder = std::env::temp_dir().join(format!("accept-queue-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("listener");
+    let server = UnixListener::bind(&path).expect("bind");
+    let listener = Listener::open(server.as_raw_fd()).expect("a listener");
+    let client = || UnixStream::connect(&path).expect("a client");
+
+    let accepted = [client(), client()].map(|client| (client, server.accept().expect("accepted").0));
+    let [(gone, _held), (_there, _open)] = accepted;
+    drop(gone);
+    let _waiting = client();
+    drop(client());
+
+    let counts = counts_until(&listener, |counts| counts.queued_closed == 1 && counts.close_wait == 1);
+    assert_eq!((counts.queued, counts.queued_alive, counts.queued_reset(), counts.established), (2, 1, 0, 1));
+    assert_eq!((counts.drops, counts.syn_recv, counts.queued_bytes, counts.oldest_wait), (None, None, None, None));
+    let depth = listener.depth().expect("a depth");
+    assert_eq!((depth.queued, depth.limit), (2, counts.limit));
+    let name = path.to_str().expect("a path").as_bytes().to_vec();
+    assert_eq!(listener.endpoint(), &Endpoint::Unix(name));
+    assert!(listening().expect("a list").iter().any(|row| row.cookie == listener.cookie()));
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn an_accepted_connection_tells_how_long_it_waited_and_whether_its_client_has_left() {
+    let socket = listen("127.0.0.1:0", 10);
+    let at = address_of(&socket);
+    let client = connect(at);
+    let connected = Instant::now();
+    let listener = open(&socket);
+    counts_until(&listener, |counts| counts.oldest_wait > Some(Duration::from_millis(100)));
+    let mut accepted: TcpStream = socket.accept().expect("accepted").0.into();
+    let waited = accepted::waited(accepted.as_raw_fd()).expect("a time");
+    assert!(waited >= Duration::from_millis(100) && waited <= connected.elapsed() + Duration::from_millis(20));
+    assert_eq!(accepted::peer_closed(accepted.as_raw_fd()), Ok(false));
+
+    accepted.write_all(b"hello").expect("an answer");
+    assert_eq!(accepted::waited(accepted.as_raw_fd()), Err(Error::AlreadyWritten));
+    drop(client);
+    counts_until(&listener, |counts| counts.established == 0);
+    assert_eq!(accepted::peer_closed(accepted.as_raw_fd()), Ok(true));
+    let closed = accepted.as_raw_fd();
+    assert!(matches!(accepted::peer_closed(socket.as_raw_fd()), Err(Error::Errno(_))), "a listener has no peer");
+    drop(accepted);
+    assert_ne!(accepted::waited(closed), Ok(waited));
+}
+
+#[test]
+fn a_unix_connection_has_no_clock_but_an_end() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    assert_eq!(accepted::waited(ours.as_raw_fd()), Err(Error::Unsupported));
+    assert_eq!(accepted::peer_closed(ours.as_raw_fd()), Ok(false));
+    drop(theirs);
+    assert_eq!(accepted::peer_closed(ours.as_raw_fd()), Ok(true));
+}
+
+#[test]
+fn a_listener_is_resized_while_it_is_full() {
+    let socket = listen("127.0.0.1:0", 1);
+    let listener = open(&socket);
+    let at = address_of(&socket);
+    let _clients = [connect(at), connect(at)];
+    let full = listener.depth().expect("a depth");
+    assert!(full.queued > full.limit);
+    assert_eq!(listener.resize(5), Ok(5));
+    let _third = connect(at);
+    assert_eq!(listener.resize(0), Ok(0));
+    assert_eq!(listener.depth().map(|depth| (depth.queued, depth.limit)), Ok((3, 0)), "what is queued stays queued");
+    let somaxconn = kernel::read().expect("limits").somaxconn.expect("somaxconn");
+    assert_eq!(listener.resize(i32::MAX as u32).map(u64::from), Ok(somaxconn));
+    drop(socket);
+    assert_eq!(listener.resize(1), Err(Error::Closed));
+}
+
+#[test]
+fn the_longest_held_connection_comes_first() {
+    let socket = listen("127.0.0.1:0", 10);
+    let listener = open(&socket);
+    let at = address_of(&socket);
+    let clients = [connect(at), connect(at), connect(at)];
+    let accepted = [0, 1, 2].map(|_| socket.accept().expect("accepted").0);
+    let [first, second, _open] = clients;
+    let peers = [&first, &second].map(|client| client.local_addr().expect("its address"));
+    drop(first);
+    counts_until(&listener, |counts| counts.close_wait == 1);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while held::by(&listener).expect("held")[0].silent < Duration::from_millis(50) {
+        assert!(Instant::now() < deadline, "the age does not grow");
+    }
+    drop(second);
+    counts_until(&listener, |counts| counts.close_wait == 2);
+    let held = held::by(&listener).expect("held");
+    let found: Vec<_> = held.iter().map(|held| (held.peer.socket_addr(), held.fd, held.unread)).collect();
+    let expected: Vec<_> =
+        peers.iter().zip(&accepted).map(|(&peer, socket)| (peer, Some(socket.as_raw_fd()), 0)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn this_process_finds_its_own_listeners() {
+    let socket = listen("127.0.0.1:0", 10);
+    let opened = open(&socket);
+    assert!(survey::own().expect("own listeners").contains(&opened));
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let own = survey::own().expect("own listeners");
+    assert!(own.iter().all(|listener| ![ours.as_raw_fd(), theirs.as_raw_fd()].contains(&listener.fd())));
 }

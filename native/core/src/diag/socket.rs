@@ -1,16 +1,18 @@
 //! The asking: one netlink socket, one dump at a time.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::thread;
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use zerocopy::IntoBytes;
 
 use super::netlink::{Message, Question, messages};
-use crate::Error;
+use crate::{Error, sockopt};
 
 /// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -30,6 +32,28 @@ impl DiagSocket {
     /// Opens the socket. Linux lets everybody do this, so any refusal is a sandbox that does not offer sock_diag.
     pub fn open() -> Result<DiagSocket, Error> {
         DiagSocket::with_room(DATAGRAM)
+    }
+
+    /// Opens it in the network namespace of a socket, which may be another than that of this thread. There it needs
+    /// CAP_NET_ADMIN and CAP_SYS_ADMIN.
+    pub fn beside(socket: RawFd) -> Result<DiagSocket, Error> {
+        let here = DiagSocket::open()?;
+        match (sockopt::namespace(here.fd.as_raw_fd())?, sockopt::namespace(socket)?) {
+            (Some(ours), Some(theirs)) if ours != theirs => DiagSocket::inside(&sockopt::open_namespace(socket)?),
+            _ => Ok(here),
+        }
+    }
+
+    /// Opens it in another network namespace. A thread of its own goes there, so that nobody else does; the socket stays
+    /// where it was made, whoever reads it.
+    pub fn inside(namespace: &OwnedFd) -> Result<DiagSocket, Error> {
+        thread::scope(|scope| {
+            let visitor = thread::Builder::new().spawn_scoped(scope, || {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                DiagSocket::open()
+            })?;
+            visitor.join().unwrap_or(Err(Error::Unsupported))
+        })
     }
 
     /// The same with room for datagrams of another size; too little of it makes every larger dump an error.

@@ -30,7 +30,7 @@ pub enum UnixRow<'a> {
         /// Of the queued: the client has closed.
         queued_closed: u32,
     },
-    /// The server's end of a connection: it bears the listener's name.
+    /// The server's end of an accepted connection: it bears the listener's name.
     Child {
         /// The listener's name.
         name: &'a [u8],
@@ -39,17 +39,13 @@ pub enum UnixRow<'a> {
     },
 }
 
-/// The server's end of a connection to a Unix listener.
+/// The server's end of an accepted connection to a Unix listener. Those that wait have no inode, and the kernel leaves
+/// such sockets out of the dump (`sk_diag_dump` in net/unix/diag.c): they are known by their clients alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnixChild {
-    /// No process has accepted it.
-    Queued {
-        /// Bytes that wait to be read.
-        bytes: u32,
-    },
-    /// A process holds it, and the peer is there.
+    /// The peer is there.
     Established,
-    /// A process holds it, and the peer has closed.
+    /// The peer has closed.
     PeerClosed,
 }
 
@@ -120,23 +116,21 @@ impl Question for UnixRequest {
         // A socket that was never bound has no name, and is no server's end.
         let Some(name) = attribute(attributes, NAME)?.map(bound_name) else { return Ok(None) };
         let queue = attribute(attributes, QUEUE)?.ok_or(Error::Unsupported)?;
-        let [Some(received), Some(limit)] = [word(queue, 0), word(queue, 4)] else { return Err(MALFORMED) };
-        let inode = message.inode.get();
-        Ok(match (message.state, inode) {
-            (LISTEN, _) => {
+        let [Some(queued), Some(limit)] = [word(queue, 0), word(queue, 4)] else { return Err(MALFORMED) };
+        Ok(match message.state {
+            LISTEN => {
                 let (queued_alive, queued_closed) = waiting(attribute(attributes, WAITING)?.unwrap_or(&[]));
                 Some(UnixRow::Listener {
                     name,
                     cookie: cookie(message.cookie),
-                    inode: Inode(inode),
-                    queued: received,
+                    inode: Inode(message.inode.get()),
+                    queued,
                     limit,
                     queued_alive,
                     queued_closed,
                 })
             }
-            (ESTABLISHED, 0) => Some(UnixRow::Child { name, state: UnixChild::Queued { bytes: received } }),
-            (ESTABLISHED, _) => {
+            ESTABLISHED => {
                 // The kernel keeps the peer of a connected socket until this end closes; one that has closed has lost
                 // its inode.
                 let peer = attribute(attributes, PEER)?.and_then(|peer| word(peer, 0)).unwrap_or(0);

@@ -1,0 +1,93 @@
+//! All listeners at once: those of a network namespace, and those of this process.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+
+use rustix::fs::fstat;
+
+use crate::census::{Census, Group};
+use crate::diag::{DiagSocket, Family, Request, Row, States, UnixRequest, UnixRow};
+use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener, sockopt};
+
+/// A socket that listens somewhere in a network namespace, whoever owns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// What it is bound to.
+    pub endpoint: Endpoint,
+    /// Which socket.
+    pub cookie: Cookie,
+    /// As `/proc/PID/fd` shows it.
+    pub inode: Inode,
+    /// The queue.
+    pub depth: Depth,
+}
+
+/// Every listening TCP and Unix stream socket of this thread's network namespace. Never touches the table of connections.
+pub fn listening() -> Result<Vec<Listening>, Error> {
+    let mut diag = DiagSocket::open()?;
+    let mut found = Vec::new();
+    each_family(|family| {
+        let request = Request { family, states: States::LISTENERS, port: None };
+        diag.dump(&request, |row| {
+            if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
+                let depth = Depth { queued, limit, drops };
+                found.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
+            }
+        })
+    })?;
+    unless_unsupported(diag.dump(&UnixRequest { states: States::LISTENERS }, |row| {
+        if let UnixRow::Listener { name, cookie, inode, queued, limit, .. } = row {
+            let depth = Depth { queued, limit, drops: None };
+            found.push(Listening { endpoint: Endpoint::Unix(name.to_vec()), cookie, inode, depth });
+        }
+    }))?;
+    Ok(found)
+}
+
+/// Every listening TCP address of this thread's network namespace, with who stands in front of it.
+pub fn survey() -> Result<Vec<Group>, Error> {
+    let mut diag = DiagSocket::open()?;
+    let mut groups = Vec::new();
+    each_family(|family| {
+        groups.append(&mut Census::take(&mut diag, family, None)?.into_groups());
+        Ok(())
+    })?;
+    Ok(groups)
+}
+
+/// Every listener among the descriptors of this process, in whatever namespace. One system call a descriptor.
+pub fn own() -> Result<Vec<Listener>, Error> {
+    // One that is closed meanwhile is no listener of ours any more.
+    Ok(own_descriptors()?.filter(|&fd| sockopt::is_listening(fd)).filter_map(|fd| Listener::open(fd).ok()).collect())
+}
+
+/// The descriptor number of each of the wanted sockets that this process holds. One system call a descriptor.
+pub(crate) fn own_by_inode(wanted: &[Inode]) -> Result<HashMap<Inode, RawFd>, Error> {
+    let mut missing: HashMap<Inode, Option<RawFd>> = wanted.iter().map(|&inode| (inode, None)).collect();
+    for fd in own_descriptors()? {
+        let Ok(status) = sockopt::borrow(fd).and_then(|borrowed| Ok(fstat(borrowed)?)) else { continue };
+        // Inode numbers of other file systems mean other things.
+        if status.st_mode & libc::S_IFMT == libc::S_IFSOCK
+            && let Some(found) = missing.get_mut(&Inode(status.st_ino as u32))
+        {
+            *found = Some(fd);
+        }
+    }
+    Ok(missing.into_iter().filter_map(|(inode, fd)| Some((inode, fd?))).collect())
+}
+
+fn own_descriptors() -> Result<impl Iterator<Item = RawFd>, Error> {
+    let names = std::fs::read_dir("/proc/self/fd")?.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.into_iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+}
+
+/// Both families in turn. A kernel without IPv6 has no IPv6 listeners.
+fn each_family(mut read: impl FnMut(Family) -> Result<(), Error>) -> Result<(), Error> {
+    read(Family::Inet)?;
+    unless_unsupported(read(Family::Inet6))
+}
+
+/// A kernel without the family has no socket of it.
+fn unless_unsupported(answer: Result<(), Error>) -> Result<(), Error> {
+    if answer == Err(Error::Unsupported) { Ok(()) } else { answer }
+}

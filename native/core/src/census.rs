@@ -35,10 +35,47 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// A TCP listener before whom nobody stands.
+    const NOBODY: Counts = Counts {
+        queued: 0,
+        limit: 0,
+        drops: None,
+        syn_recv: Some(0),
+        queued_alive: 0,
+        queued_closed: 0,
+        queued_bytes: Some(0),
+        oldest_wait: None,
+        established: 0,
+        close_wait: 0,
+        sockets: 0,
+    };
+
     /// Of the queued: the client has reset. No row is left of it, only its place in the queue.
     pub fn queued_reset(&self) -> u32 {
         self.queued.saturating_sub(self.queued_alive + self.queued_closed)
     }
+
+    /// The two as one. A figure that one of them does not have, the sum does not have; of the ages the greater counts.
+    pub fn plus(self, other: Counts) -> Counts {
+        Counts {
+            queued: self.queued + other.queued,
+            limit: self.limit.saturating_add(other.limit),
+            drops: both(self.drops, other.drops, u32::wrapping_add),
+            syn_recv: both(self.syn_recv, other.syn_recv, u32::saturating_add),
+            queued_alive: self.queued_alive + other.queued_alive,
+            queued_closed: self.queued_closed + other.queued_closed,
+            queued_bytes: both(self.queued_bytes, other.queued_bytes, u64::saturating_add),
+            oldest_wait: self.oldest_wait.max(other.oldest_wait),
+            established: self.established + other.established,
+            close_wait: self.close_wait + other.close_wait,
+            sockets: self.sockets + other.sockets,
+        }
+    }
+}
+
+/// The sum of two figures that may be absent.
+pub(crate) fn both<T>(one: Option<T>, other: Option<T>, plus: impl Fn(T, T) -> T) -> Option<T> {
+    one.zip(other).map(|(one, other)| plus(one, other))
 }
 
 /// A listening address and what has been counted for it.
@@ -81,14 +118,8 @@ impl Census {
             Row::Listener { address, cookie, inode, queued, limit, drops } => {
                 let group = self.group(address);
                 group.sockets.push((cookie, inode));
-                let counts = &mut group.counts;
-                counts.drops = match counts.sockets {
-                    0 => drops,
-                    _ => counts.drops.zip(drops).map(|(sum, drops)| sum.wrapping_add(drops)),
-                };
-                counts.queued += queued;
-                counts.limit = counts.limit.saturating_add(limit);
-                counts.sockets += 1;
+                let own = Counts { queued, limit, drops, sockets: 1, ..Counts::NOBODY };
+                group.counts = if group.sockets.len() == 1 { own } else { group.counts.plus(own) };
             }
             Row::Handshake { local } => {
                 self.child(&local, |counts| counts.syn_recv = counts.syn_recv.map(|handshakes| handshakes + 1));
@@ -139,8 +170,7 @@ impl Census {
             Some(&index) => index,
             None => {
                 same_port.push(self.groups.len());
-                let counts = Counts { syn_recv: Some(0), queued_bytes: Some(0), ..Counts::default() };
-                self.groups.push(Group { address, sockets: Vec::new(), counts });
+                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::NOBODY });
                 self.groups.len() - 1
             }
         };

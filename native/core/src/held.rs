@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::address::{Address, Endpoint};
 use crate::census::Census;
 use crate::diag::{Family, Request, Row, States};
-use crate::{Error, Inode, Listener, survey};
+use crate::{Error, Inode, Listener, Listeners, survey};
 
 /// One socket in CLOSE_WAIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,22 @@ pub struct Held {
     pub silent: Duration,
 }
 
-/// The longest held first: one walk over the kernel's table and one over the descriptors of this process.
-pub fn by(listener: &Listener) -> Result<Vec<Held>, Error> {
-    listener.vouched(read(listener))
+/// The longest held first: one walk over the kernel's table for each address, and one over the descriptors of this
+/// process.
+pub fn by(listeners: &Listeners) -> Result<Vec<Held>, Error> {
+    let mut held = Vec::new();
+    for listener in listeners.sockets() {
+        held.append(&mut listener.vouched(read(listener))?);
+    }
+    // Sockets that share an address see the same connections.
+    held.sort_by_key(|held| (std::cmp::Reverse(held.silent), held.inode));
+    held.dedup_by_key(|held| held.inode);
+    let inodes: Vec<_> = held.iter().map(|held| held.inode).collect();
+    let descriptors = survey::own_by_inode(&inodes)?;
+    for held in &mut held {
+        held.fd = descriptors.get(&held.inode).copied();
+    }
+    Ok(held)
 }
 
 fn read(listener: &Listener) -> Result<Vec<Held>, Error> {
@@ -43,12 +56,5 @@ fn read(listener: &Listener) -> Result<Vec<Held>, Error> {
     })?;
     let own = census.group_of(listener.cookie()).ok_or(Error::NotFound)?.address;
     held.retain(|(local, _)| census.address_for(local) == Some(own));
-    let mut held: Vec<_> = held.into_iter().map(|(_, held)| held).collect();
-    held.sort_by_key(|held| std::cmp::Reverse(held.silent));
-    let inodes: Vec<_> = held.iter().map(|held| held.inode).collect();
-    let descriptors = survey::own_by_inode(&inodes)?;
-    for held in &mut held {
-        held.fd = descriptors.get(&held.inode).copied();
-    }
-    Ok(held)
+    Ok(held.into_iter().map(|(_, held)| held).collect())
 }

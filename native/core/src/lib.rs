@@ -35,6 +35,7 @@ mod error;
 pub mod held;
 pub mod kernel;
 mod listener;
+mod listeners;
 pub mod sockopt;
 pub mod survey;
 pub mod vm;
@@ -43,6 +44,7 @@ pub use address::{Address, Endpoint, Interface};
 pub use census::{Census, Counts};
 pub use error::{Errno, Error};
 pub use listener::{Depth, Listener};
+pub use listeners::Listeners;
 pub use survey::{Listening, listening, survey};
 
 /// The number that names a socket for as long as the machine runs; never given twice (`sk_cookie`).
@@ -50,5 +52,5 @@ pub use survey::{Listening, listening, survey};
 pub struct Cookie(pub u64);
 
 /// The number that `/proc/PID/fd` shows for a socket; 0 for a connection that no process has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inode(pub u32);

@@ -8,7 +8,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{SockAddr, SockRef, Type};
 
 use crate::address::{Address, Endpoint};
-use crate::census::{Census, Counts};
+use crate::census::{Census, Counts, both};
 use crate::diag::{DiagSocket, Family, States, UnixChild, UnixRequest, UnixRow};
 use crate::{Cookie, Error, Inode, sockopt};
 
@@ -31,6 +31,17 @@ pub struct Depth {
     pub limit: u32,
     /// Packets dropped; `None` where the kernel does not tell, and for Unix sockets, which drop none.
     pub drops: Option<u32>,
+}
+
+impl Depth {
+    /// The two as one.
+    pub fn plus(self, other: Depth) -> Depth {
+        Depth {
+            queued: self.queued + other.queued,
+            limit: self.limit.saturating_add(other.limit),
+            drops: both(self.drops, other.drops, u32::wrapping_add),
+        }
+    }
 }
 
 impl Listener {
@@ -88,17 +99,25 @@ impl Listener {
     pub fn depth(&self) -> Result<Depth, Error> {
         self.vouched(match &self.endpoint {
             Endpoint::Tcp(_) => tcp_depth(self.fd),
-            Endpoint::Unix(name) => self
-                .unix_counts(name, States::LISTENERS)
-                .map(|Counts { queued, limit, drops, .. }| Depth { queued, limit, drops }),
+            Endpoint::Unix(name) => {
+                let counts = self.unix_counts(name, States::LISTENERS);
+                counts.map(|Counts { queued, limit, drops, .. }| Depth { queued, limit, drops })
+            }
         })
     }
 
     /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
+        self.counts_and_members().map(|(counts, _)| counts)
+    }
+
+    /// The same, with the sockets that share the address and whose sum the counts are.
+    pub(crate) fn counts_and_members(&self) -> Result<(Counts, Vec<Cookie>), Error> {
         self.vouched(match &self.endpoint {
             Endpoint::Tcp(address) => self.tcp_counts(address),
-            Endpoint::Unix(name) => self.unix_counts(name, States::LISTENERS_AND_CHILDREN),
+            Endpoint::Unix(name) => {
+                self.unix_counts(name, States::LISTENERS_AND_CHILDREN).map(|counts| (counts, vec![self.cookie]))
+            }
         })
     }
 
@@ -138,9 +157,10 @@ impl Listener {
         sockopt::borrow(self.fd)
     }
 
-    fn tcp_counts(&self, address: &Address) -> Result<Counts, Error> {
+    fn tcp_counts(&self, address: &Address) -> Result<(Counts, Vec<Cookie>), Error> {
         let census = Census::take(&mut self.diag()?, Family::of(address.ip), Some(address.port))?;
-        census.group_of(self.cookie).map(|group| group.counts).ok_or_else(|| self.no_row())
+        let group = census.group_of(self.cookie).ok_or_else(|| self.no_row())?;
+        Ok((group.counts, group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
     /// Children are told by their name, which they have from their listener. Two listeners may have had one name, where

@@ -276,12 +276,12 @@ fn the_longest_held_connection_comes_first() {
     drop(first);
     counts_until(&listener, |counts| counts.close_wait == 1);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while held::by(&listener).expect("held")[0].silent < Duration::from_millis(50) {
+    while held::by(&listener.clone().into()).expect("held")[0].silent < Duration::from_millis(50) {
         assert!(Instant::now() < deadline, "the age does not grow");
     }
     drop(second);
     counts_until(&listener, |counts| counts.close_wait == 2);
-    let held = held::by(&listener).expect("held");
+    let held = held::by(&listener.clone().into()).expect("held");
     let found: Vec<_> = held.iter().map(|held| (held.peer.socket_addr(), held.fd, held.unread)).collect();
     let expected: Vec<_> =
         peers.iter().zip(&accepted).map(|(&peer, socket)| (peer, Some(socket.as_raw_fd()), 0)).collect();

@@ -11,11 +11,21 @@ use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
 fn open(fd: i32) -> Result<ResourceArc<Handle>, Reason> {
-    Ok(ResourceArc::new(Handle(core::Listener::open(fd)?)))
+    Ok(Handle::new(core::Listener::open(fd)?.into()))
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn join(handles: Vec<ResourceArc<Handle>>) -> ResourceArc<Handle> {
+    Handle::new(core::Listeners::join(handles.iter().map(|handle| &handle.0)))
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn depth(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
+    if handle.0.has_first_tier() { Ok(Terms(handle.0.depth()?)) } else { Err(Reason::SecondTier) }
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn depth_from_dump(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
     Ok(Terms(handle.0.depth()?))
 }
 
@@ -25,13 +35,33 @@ fn counts(handle: &Handle) -> Result<Terms<core::Counts>, Reason> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
+fn held(handle: &Handle) -> Result<Vec<Terms<core::held::Held>>, Reason> {
+    Ok(core::held::by(&handle.0)?.into_iter().map(Terms).collect())
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn resize(handle: &Handle, backlog: u32) -> Result<u32, Reason> {
+    Ok(handle.0.resize(backlog)?)
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
 fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
     Ok(core::listening()?.into_iter().map(Terms).collect())
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn cookies(fds: Vec<i32>) -> Vec<Terms<Option<core::Cookie>>> {
-    fds.into_iter().map(|fd| Terms(core::sockopt::cookie(fd).ok())).collect()
+fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
+    Ok(core::survey::own()?.into_iter().map(Terms).collect())
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn waited(fd: i32) -> Result<Terms<std::time::Duration>, Reason> {
+    Ok(Terms(core::accepted::waited(fd)?))
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn peer_closed(fd: i32) -> Result<bool, Reason> {
+    Ok(core::accepted::peer_closed(fd)?)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -2,19 +2,24 @@
 
 use accept_queue_core as core;
 use rustler::types::tuple::make_tuple;
-use rustler::{Atom, Encoder, Env, Term};
+use rustler::{Atom, Encoder, Env, NewBinary, Term};
 use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::handle::Handle;
 
 mod atoms {
     rustler::atoms! {
         undefined,
         // errors
-        unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, errno,
+        second_tier, already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, errno,
         // a listener
-        address, cookie, inode, queued, limit, drops,
+        address, local, cookie, inode, fd, handle, queued, limit, drops,
         // who stands in front of it
         syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait,
         sockets,
+        // what is held
+        peer, recv_bytes, age_ms,
         // the network namespace
         somaxconn, tcp_max_syn_backlog, tcp_abort_on_overflow, tcp_syncookies, tcp_synack_retries, listen_overflows,
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv,
@@ -26,17 +31,22 @@ mod atoms {
 pub(crate) struct Terms<T>(pub(crate) T);
 
 /// The second half of `{error, Reason}`.
-pub(crate) struct Reason(core::Error);
+pub(crate) enum Reason {
+    Core(core::Error),
+    /// Not to be read on a normal scheduler: the caller asks again on a dirty one.
+    SecondTier,
+}
 
 impl From<core::Error> for Reason {
     fn from(error: core::Error) -> Self {
-        Reason(error)
+        Reason::Core(error)
     }
 }
 
 impl Encoder for Reason {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let reason = match self.0 {
+        let Reason::Core(error) = self else { return atoms::second_tier().encode(env) };
+        let reason = match error {
             core::Error::Unsupported => atoms::unsupported(),
             core::Error::NotListening => atoms::not_listening(),
             core::Error::Closed => atoms::closed(),
@@ -44,6 +54,7 @@ impl Encoder for Reason {
             core::Error::Truncated => atoms::truncated(),
             core::Error::Interrupted => atoms::interrupted(),
             core::Error::Timeout => atoms::timeout(),
+            core::Error::AlreadyWritten => atoms::already_written(),
             core::Error::Errno(errno) => match errno.name() {
                 "eacces" => atoms::eacces(),
                 "eperm" => atoms::eperm(),
@@ -73,12 +84,12 @@ impl Encoder for Terms<core::Counts> {
                 (atoms::queued(), counts.queued.encode(env)),
                 (atoms::limit(), counts.limit.encode(env)),
                 (atoms::drops(), or_undefined(env, counts.drops)),
-                (atoms::syn_recv(), counts.syn_recv.encode(env)),
+                (atoms::syn_recv(), or_undefined(env, counts.syn_recv)),
                 (atoms::queued_alive(), counts.queued_alive.encode(env)),
                 (atoms::queued_closed(), counts.queued_closed.encode(env)),
                 (atoms::queued_reset(), counts.queued_reset().encode(env)),
-                (atoms::queued_bytes(), counts.queued_bytes.encode(env)),
-                (atoms::oldest_wait_ms(), or_undefined(env, counts.oldest_wait.map(|wait| wait.as_millis() as u64))),
+                (atoms::queued_bytes(), or_undefined(env, counts.queued_bytes)),
+                (atoms::oldest_wait_ms(), or_undefined(env, counts.oldest_wait.map(Terms))),
                 (atoms::established(), counts.established.encode(env)),
                 (atoms::close_wait(), counts.close_wait.encode(env)),
                 (atoms::sockets(), counts.sockets.encode(env)),
@@ -89,11 +100,11 @@ impl Encoder for Terms<core::Counts> {
 
 impl Encoder for Terms<core::Listening> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::Listening { address, cookie, inode, depth } = self.0;
+        let core::Listening { endpoint, cookie, inode, depth } = &self.0;
         map(
             env,
             [
-                (atoms::address(), Terms(address).encode(env)),
+                (atoms::address(), Terms(endpoint).encode(env)),
                 (atoms::cookie(), cookie.0.encode(env)),
                 (atoms::inode(), inode.0.encode(env)),
                 (atoms::queued(), depth.queued.encode(env)),
@@ -104,23 +115,77 @@ impl Encoder for Terms<core::Listening> {
     }
 }
 
-/// `{Ip, Port}`, as `inet` spells it.
-impl Encoder for Terms<core::Address> {
+impl Encoder for Terms<core::Listener> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let ip = match self.0.ip {
-            IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                (a, b, c, d).encode(env)
-            }
-            IpAddr::V6(ip) => make_tuple(env, &ip.segments().map(|segment| segment.encode(env))),
-        };
-        (ip, self.0.port).encode(env)
+        let listener = &self.0;
+        map(
+            env,
+            [
+                (atoms::fd(), listener.fd().encode(env)),
+                (atoms::handle(), Handle::new(listener.clone().into()).encode(env)),
+                (atoms::address(), Terms(listener.endpoint()).encode(env)),
+                (atoms::cookie(), listener.cookie().0.encode(env)),
+                (atoms::inode(), listener.inode().0.encode(env)),
+            ],
+        )
     }
 }
 
-impl Encoder for Terms<Option<core::Cookie>> {
+impl Encoder for Terms<core::held::Held> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        or_undefined(env, self.0.map(|cookie| cookie.0))
+        let held = &self.0;
+        map(
+            env,
+            [
+                (atoms::fd(), or_undefined(env, held.fd)),
+                (atoms::inode(), held.inode.0.encode(env)),
+                (atoms::peer(), Terms(held.peer).encode(env)),
+                (atoms::recv_bytes(), held.unread.encode(env)),
+                (atoms::age_ms(), Terms(held.silent).encode(env)),
+            ],
+        )
+    }
+}
+
+/// `{Ip, Port}` as `inet` spells it, and `{local, Path}`.
+impl Encoder for Terms<&core::Endpoint> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self.0 {
+            core::Endpoint::Tcp(address) => Terms(*address).encode(env),
+            core::Endpoint::Unix(name) => (atoms::local(), Terms(name.as_slice())).encode(env),
+        }
+    }
+}
+
+/// With the scope in third place where the address means nothing without it.
+impl Encoder for Terms<core::Address> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let core::Address { ip, port, interface } = self.0;
+        match ip {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                ((a, b, c, d), port).encode(env)
+            }
+            IpAddr::V6(v6) => {
+                let ip = make_tuple(env, &v6.segments().map(|segment| segment.encode(env)));
+                if v6.is_unicast_link_local() { (ip, port, interface.0).encode(env) } else { (ip, port).encode(env) }
+            }
+        }
+    }
+}
+
+impl Encoder for Terms<&[u8]> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let mut binary = NewBinary::new(env, self.0.len());
+        binary.as_mut_slice().copy_from_slice(self.0);
+        binary.into()
+    }
+}
+
+/// Milliseconds.
+impl Encoder for Terms<Duration> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        (self.0.as_millis() as u64).encode(env)
     }
 }
 

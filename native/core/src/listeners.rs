@@ -1,0 +1,82 @@
+//! One or more listening sockets that answer as one: the members of a SO_REUSEPORT group, or all that one port number means.
+
+use std::collections::HashSet;
+
+use crate::{Counts, Depth, Error, Listener};
+
+/// Sockets whose figures are told as their sum. One that has been closed is left out, until all have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listeners(Vec<Listener>);
+
+impl From<Listener> for Listeners {
+    fn from(listener: Listener) -> Listeners {
+        Listeners(vec![listener])
+    }
+}
+
+impl Listeners {
+    /// All of these as one.
+    pub fn join<'a>(parts: impl IntoIterator<Item = &'a Listeners>) -> Listeners {
+        Listeners(parts.into_iter().flat_map(|part| part.0.iter().cloned()).collect())
+    }
+
+    /// The sockets.
+    pub fn sockets(&self) -> &[Listener] {
+        &self.0
+    }
+
+    /// Whether [`Listeners::depth`] is a few `getsockopt`.
+    #[inline]
+    pub fn has_first_tier(&self) -> bool {
+        self.0.iter().all(Listener::has_first_tier)
+    }
+
+    /// The sum of the depths: three system calls a socket.
+    #[inline]
+    pub fn depth(&self) -> Result<Depth, Error> {
+        self.sum(Listener::depth, Depth::plus)
+    }
+
+    /// The sum of the counts: one dump an address, however many sockets share it.
+    pub fn counts(&self) -> Result<Counts, Error> {
+        let mut seen = HashSet::new();
+        let mut total = None;
+        for listener in &self.0 {
+            if seen.contains(&listener.cookie()) {
+                continue;
+            }
+            match listener.counts_and_members() {
+                Ok((counts, members)) => {
+                    seen.extend(members);
+                    total = Some(total.map_or(counts, |sum: Counts| sum.plus(counts)));
+                }
+                Err(Error::Closed) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        total.ok_or(Error::Closed)
+    }
+
+    /// Gives each of them this backlog; answers the sum of the limits now in force.
+    pub fn resize(&self, backlog: u32) -> Result<u32, Error> {
+        self.sum(|listener| listener.resize(backlog), u32::saturating_add)
+    }
+
+    #[inline]
+    fn sum<T>(&self, read: impl Fn(&Listener) -> Result<T, Error>, plus: impl Fn(T, T) -> T) -> Result<T, Error> {
+        let mut total = None;
+        for listener in &self.0 {
+            match read(listener) {
+                Ok(figure) => {
+                    total = Some(match total {
+                        Some(sum) => plus(sum, figure),
+                        None => figure,
+                    });
+                }
+                Err(Error::Closed) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        total.ok_or(Error::Closed)
+    }
+}

@@ -1,0 +1,40 @@
+defmodule AcceptQueue.Listener do
+  @moduledoc """
+  A row of `AcceptQueue.list/0`: the fields of `AcceptQueue.Depth`, and
+
+    * `address`: where it listens
+    * `socket`: the listen socket, good as an argument of `AcceptQueue.counts/1`
+    * `owner`: the process that owns it; `:undefined` if it was closed while we looked
+    * `server`: the owner's registered name, or else the function it started with
+    * `cookie`: the kernel's name for the socket, never given twice
+    * `inode`: as in `/proc/PID/fd`
+    * `waiting_acceptors`: how many processes are blocked in accept now
+  """
+
+  @enforce_keys [
+    :address,
+    :socket,
+    :owner,
+    :server,
+    :cookie,
+    :inode,
+    :queued,
+    :limit,
+    :drops,
+    :waiting_acceptors
+  ]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          address: :accept_queue.address(),
+          socket: port(),
+          owner: pid() | :undefined,
+          server: atom() | mfa(),
+          cookie: :accept_queue.cookie(),
+          inode: pos_integer(),
+          queued: non_neg_integer(),
+          limit: non_neg_integer(),
+          drops: non_neg_integer() | :undefined,
+          waiting_acceptors: non_neg_integer()
+        }
+end

@@ -1,0 +1,54 @@
+defmodule AcceptQueue.MixProject do
+  use Mix.Project
+
+  # Version, entry point and words are rebar3's: one file says them for both builds.
+  {:ok, [{:application, :accept_queue, app_src}]} = :file.consult(Path.join(__DIR__, "src/accept_queue.app.src"))
+  @app_src app_src
+
+  def project do
+    [
+      app: :accept_queue,
+      version: List.to_string(@app_src[:vsn]),
+      description: List.to_string(@app_src[:description]),
+      elixir: "~> 1.14",
+      build_path: "_build/mix",
+      compilers: [:accept_queue_native | Mix.compilers()],
+      package: package()
+    ]
+  end
+
+  def application do
+    [extra_applications: @app_src[:applications]] ++ Keyword.take(@app_src, [:mod, :registered, :env])
+  end
+
+  defp package do
+    [
+      licenses: Enum.map(@app_src[:licenses], &List.to_string/1),
+      links: Map.new(@app_src[:links], fn {name, url} -> {List.to_string(name), List.to_string(url)} end),
+      # test/panicking_nif is a member of the Cargo workspace, which does not build without it.
+      files: ~w(
+        src lib native test/panicking_nif Cargo.toml Cargo.lock rustfmt.toml rebar.config rebar.lock mix.exs
+        .formatter.exs README.md CHANGELOG.md LICENSE
+      )
+    ]
+  end
+end
+
+defmodule Mix.Tasks.Compile.AcceptQueueNative do
+  # Stands here and not in lib/, which is not compiled yet when it runs.
+  @moduledoc false
+  use Mix.Task.Compiler
+
+  @impl true
+  def run(_args) do
+    case Mix.shell().cmd("sh native/build") do
+      0 ->
+        # Mix linked priv/ into the build before the compilers ran; in a fresh clone it did not exist then.
+        Mix.Project.build_structure()
+        {:noop, []}
+
+      _status ->
+        {:error, []}
+    end
+  end
+end

@@ -1,0 +1,13 @@
+defmodule Consumer.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :consumer,
+      version: "0.1.0",
+      # Where the clone stands is known to test/packaging alone.
+      deps: [{:accept_queue, path: System.fetch_env!("ACCEPT_QUEUE")}],
+      releases: [consumer: [include_erts: false]]
+    ]
+  end
+end

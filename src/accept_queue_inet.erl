@@ -40,7 +40,7 @@ ports() ->
 -spec waiting(port()) -> [pid()].
 waiting(Port) ->
     case erlang:port_info(Port, monitors) of
-        {monitors, Pids} -> [Pid || Pid <- Pids, is_pid(Pid)];
+        {monitors, Monitors} -> [Pid || {process, Pid} <- Monitors];
         undefined -> []
     end.
 

@@ -35,17 +35,36 @@
 %% raises `badarg'. See {@link reason()}.
 -module(accept_queue).
 
--export([open/1, depth/1, counts/1, list/0, kernel/0, i/0]).
+-export([open/1, depth/1, counts/1, list/0, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0, i/0]).
 
--export_type([listener/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, kernel/0, reason/0]).
+-export_type([
+    listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, holder/0, kernel/0, reason/0
+]).
 
--type listener() :: gen_tcp:socket() | handle().
-%% Anything an owner has in hand: so far a gen_tcp listen socket of the `inet' backend, or a handle.
+-type listener() ::
+    gen_tcp:socket()
+    | socket:socket()
+    | ssl:sslsocket()
+    | {ranch, Ref :: term()}
+    | {port, inet:port_number()}
+    | {inet:ip_address(), inet:port_number()}
+    | {inet:ip6_address(), inet:port_number(), Scope :: non_neg_integer()}
+    | {local, Path :: binary() | string()}
+    | handle().
+%% Anything an owner has in hand. A gen_tcp listen socket of either backend, one of the `socket' module, or an ssl one; the
+%% reference of a ranch listener; an address or a port of this VM, where several sockets are answered with their sum; the
+%% path of a Unix stream listener, or its abstract name behind a NUL; a handle.
+
+-type connection() :: gen_tcp:socket() | socket:socket() | ssl:sslsocket().
 
 -type handle() :: accept_queue_nif:handle().
 %% A listener looked up once. Holds nothing open.
 
--type address() :: {inet:ip_address(), inet:port_number()}.
+-type address() ::
+    {inet:ip_address(), inet:port_number()}
+    | {inet:ip6_address(), inet:port_number(), Scope :: non_neg_integer()}
+    | {local, binary()}.
+%% The scope, an interface's index, stands with a link-local address only.
 
 -type cookie() :: pos_integer().
 %% Names a socket for as long as the machine runs; never given twice.
@@ -62,11 +81,11 @@
     queued := non_neg_integer(),
     limit := non_neg_integer(),
     drops := non_neg_integer() | undefined,
-    syn_recv := non_neg_integer(),
+    syn_recv := non_neg_integer() | undefined,
     queued_alive := non_neg_integer(),
     queued_closed := non_neg_integer(),
     queued_reset := non_neg_integer(),
-    queued_bytes := non_neg_integer(),
+    queued_bytes := non_neg_integer() | undefined,
     oldest_wait_ms := non_neg_integer() | undefined,
     established := non_neg_integer(),
     close_wait := non_neg_integer(),
@@ -75,7 +94,7 @@
 
 -type listed() :: #{
     address := address(),
-    socket := port(),
+    socket := accept_queue_backend:socket() | undefined,
     owner := pid() | undefined,
     server := atom() | mfa() | undefined,
     cookie := cookie(),
@@ -83,8 +102,26 @@
     queued := non_neg_integer(),
     limit := non_neg_integer(),
     drops := non_neg_integer() | undefined,
-    waiting_acceptors := non_neg_integer()
+    waiting_acceptors := non_neg_integer() | undefined
 }.
+%% `socket', `owner', `server' and `waiting_acceptors' are `undefined' for a descriptor that listens in this operating system
+%% process and that no Erlang socket stands for.
+
+-type holder() :: #{
+    pid := pid() | undefined,
+    socket := accept_queue_backend:socket() | undefined,
+    peer := address(),
+    state := close_wait,
+    age_ms := non_neg_integer(),
+    recv_bytes := non_neg_integer(),
+    initial_call := mfa() | undefined,
+    current_function := mfa() | undefined,
+    registered_name := atom(),
+    label := term(),
+    close_wait := pos_integer()
+}.
+%% `age_ms': since anything came from the peer; since its FIN, unless this side goes on sending. `recv_bytes': what nobody has
+%% read. `close_wait': how many such connections there are in all, so that a list that was cut short shows it.
 
 -type kernel() :: #{
     somaxconn := figure(),
@@ -115,10 +152,12 @@
     | interrupted
     | not_loaded
     | timeout
+    | already_written
     | {errno, atom()}.
 %% `unsupported': not Linux, or the kernel or its sandbox does not offer the call. `not_listening': a socket, but one
 %% that is connected, or UDP. `closed': it was a listener and has been closed. `truncated', `interrupted', `timeout':
-%% the kernel's answer was not whole, so there is no figure. `not_loaded': the native library is missing.
+%% the kernel's answer was not whole, so there is no figure. `not_loaded': the native library is missing. `already_written':
+%% see {@link wait_ms/1}.
 
 %% @doc Looks a listener up once, so that later calls need not.
 %%
@@ -126,33 +165,33 @@
 %% descriptor number has been given to another socket by then: every reading ends with a look at the socket's cookie.
 %% A handle can be sent to other processes of this VM and is good for as long as the VM runs.
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
-open(Handle) when is_reference(Handle) ->
-    case depth(Handle) of
-        {ok, _} -> {ok, Handle};
-        {error, _} = Error -> Error
-    end;
 open(Listener) ->
-    reading([Listener], fun() -> accept_queue_listener:open(Listener) end).
+    reading([Listener], fun() ->
+        maybe_handle(Listener, fun(Handle) ->
+            case read_depth(Handle) of
+                {ok, _} -> {ok, Handle};
+                {error, _} = Error -> Error
+            end
+        end)
+    end).
 
-%% @doc How deep the queue is. Three system calls on the owner's descriptor, about 1.5 microseconds with a handle; a
-%% socket is looked up first.
+%% @doc How deep the queue is. Three system calls on the owner's descriptor, below a microsecond with a handle; anything else
+%% is looked up first. Of a Unix socket the kernel tells it in a dump only, on a dirty I/O scheduler.
 %%
 %% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library it still works for gen_tcp
 %% sockets, through `inet:getopts/2'.
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Handle) when is_reference(Handle) ->
-    try accept_queue_nif:depth(Handle) of
-        {ok, {Queued, Limit, Drops}} -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
-        {error, _} = Error -> Error
+    try
+        read_depth(Handle)
     catch
         error:not_loaded -> not_loaded();
         error:badarg -> erlang:error(badarg, [Handle])
     end;
 depth(Listener) ->
-    case open(Listener) of
-        {ok, Handle} -> depth(Handle);
+    case reading([Listener], fun() -> maybe_handle(Listener, fun read_depth/1) end) of
         {error, not_loaded} when is_port(Listener) -> accept_queue_inet:depth(Listener);
-        {error, _} = Error -> Error
+        Answer -> Answer
     end.
 
 %% @doc Who stands in front of the listener.
@@ -166,23 +205,75 @@ depth(Listener) ->
 %% accepted in between are not taken for reset ones. Clients that shut down only their sending side count as
 %% `queued_closed'. Handshakes that began with a listener that has been closed are counted in `syn_recv' of the next one
 %% on the same address until they expire: nothing in the kernel tells them apart.
+%%
+%% Of a Unix socket `drops', `syn_recv', `queued_bytes' and `oldest_wait_ms' are `undefined': the kernel has no such
+%% figures.
 -spec counts(listener()) -> {ok, counts()} | {error, reason()}.
 counts(Listener) ->
-    reading([Listener], fun() ->
-        case open(Listener) of
-            {ok, Handle} -> accept_queue_nif:counts(Handle);
-            {error, _} = Error -> Error
-        end
-    end).
+    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_nif:counts/1) end).
 
-%% @doc Every listener of this VM, ordered by address. One dump of the listeners of the network namespace, and a look at every TCP port of
-%% the VM.
+%% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
+%% namespace; only when that shows one that is not known, a look at the descriptors and sockets of the VM.
 %%
 %% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the owner's
-%% registered name, or else the function it started with.
+%% registered name, or else the function it started with. A listener in another network namespace than the VM's may be
+%% listed up to ten seconds late: the dump does not show it.
 -spec list() -> {ok, [listed()]} | {error, reason()}.
 list() ->
     reading([], fun accept_queue_listener:all/0).
+
+%% @equiv holders(Listener, #{limit => 1000})
+-spec holders(listener()) -> {ok, [holder()]} | {error, reason()}.
+holders(Listener) ->
+    holders(Listener, #{limit => 1000}).
+
+%% @doc Which processes hold the connections of this listener that their peers have closed, the longest held first.
+%%
+%% A server that does not read does not learn that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
+%% taken, until some process closes it. One dump and one system call for each descriptor of the VM, on a dirty I/O
+%% scheduler; then a search through the sockets of the VM, in the caller. `unsupported' for a Unix socket.
+-spec holders(listener(), #{limit => pos_integer()}) -> {ok, [holder()]} | {error, reason()}.
+holders(Listener, #{limit := Limit} = Options) when map_size(Options) =:= 1, is_integer(Limit), Limit > 0 ->
+    reading([Listener, Options], fun() ->
+        maybe_handle(Listener, fun(Handle) -> accept_queue_holders:of_handle(Handle, Limit) end)
+    end);
+holders(Listener, Options) when Options =:= #{} ->
+    holders(Listener);
+holders(Listener, Options) ->
+    erlang:error(badarg, [Listener, Options]).
+
+%% @doc How long a connection stood in the queue, in milliseconds. For one that has just been accepted and not been written
+%% to: afterwards the kernel no longer knows, and the answer is `already_written'. So for ssl: ask between
+%% `ssl:transport_accept/1' and `ssl:handshake/1'. One system call. `unsupported' for a Unix socket.
+-spec wait_ms(connection()) -> {ok, non_neg_integer()} | {error, reason()}.
+wait_ms(Connection) ->
+    of_connection(Connection, fun accept_queue_nif:waited/1).
+
+%% @doc Whether the client of an accepted connection has already closed or reset it, so that an acceptor can skip it. One
+%% system call.
+%%
+%% A client that has closed only its sending side and still reads (`shutdown(2)', `nc -N', some HTTP/1.0 clients) looks the
+%% same: skip such connections only where no client of yours does that.
+-spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
+peer_closed(Connection) ->
+    of_connection(Connection, fun accept_queue_nif:peer_closed/1).
+
+%% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
+%% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means
+%% several sockets, each gets this backlog, and `limit' is the sum.
+-spec resize(listener(), Backlog :: 0..16#7fffffff) ->
+    {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | {error, reason()}.
+resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
+    reading([Listener, Backlog], fun() ->
+        maybe_handle(Listener, fun(Handle) ->
+            case accept_queue_nif:resize(Handle, Backlog) of
+                {ok, Limit} -> {ok, #{requested => Backlog, limit => Limit}};
+                {error, _} = Error -> Error
+            end
+        end)
+    end);
+resize(Listener, Backlog) ->
+    erlang:error(badarg, [Listener, Backlog]).
 
 %% @doc The limits and counters of the VM's network namespace. Six files of `/proc', on a dirty I/O scheduler.
 %%
@@ -195,6 +286,32 @@ kernel() ->
 -spec i() -> ok.
 i() ->
     io:put_chars(accept_queue_table:text()).
+
+read_depth(Handle) ->
+    case accept_queue_nif:depth(Handle) of
+        {ok, Depth} -> depth_map(Depth);
+        {error, second_tier} -> depth_map(accept_queue_nif:depth_from_dump(Handle));
+        {error, _} = Error -> Error
+    end.
+
+depth_map({Queued, Limit, Drops}) -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
+depth_map({ok, Depth}) -> depth_map(Depth);
+depth_map({error, _} = Error) -> Error.
+
+of_connection(Connection, Ask) ->
+    reading([Connection], fun() ->
+        Socket = accept_queue_ssl:transport(Connection),
+        case accept_queue_backend:is_socket(Socket) of
+            true -> accept_queue_listener:with_descriptor(Socket, Ask);
+            false -> {error, badarg}
+        end
+    end).
+
+maybe_handle(Listener, Read) ->
+    case accept_queue_listener:open(Listener) of
+        {ok, Handle} -> Read(Handle);
+        {error, _} = Error -> Error
+    end.
 
 %% A reading that may find no library; bad arguments are the caller's.
 reading(Arguments, Read) ->

@@ -1,18 +1,19 @@
 %% @private
-%% gen_tcp listen sockets of the `inet' backend: ports of the driver `tcp_inet'. The only module that knows what OTP
-%% does not promise about them: the port's name, and that its monitors are the processes blocked in accept
+%% gen_tcp sockets of the `inet' backend: ports of the driver `tcp_inet'. The only module that knows what OTP does not
+%% promise about them: the port's name, and that its monitors are the processes blocked in accept
 %% (erts/emulator/drivers/common/inet_drv.c, `driver_monitor_process' in `tcp_inet_ctl').
 -module(accept_queue_inet).
+-behaviour(accept_queue_backend).
 
--export([descriptor/1, ports/0, waiting/1, owner/1, depth/1]).
+-export([descriptor/1, owner/1, waiting/1, sockets/0, depth/1]).
 
 %% TCP_INFO (include/uapi/linux/tcp.h) and SO_MEMINFO (include/uapi/asm-generic/socket.h) with as many bytes as are read.
 -define(TCP_INFO, {raw, 6, 11, 32}).
 -define(SO_MEMINFO, {raw, 1, 55, 36}).
 -define(TCP_LISTEN, 10).
 
-%% The descriptor number of a port. It is the port's only while the port is open: ask again after using it.
--spec descriptor(port()) -> {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
+-spec descriptor(accept_queue_backend:socket()) ->
+    {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
 descriptor(Port) ->
     %% Only an inet port may be asked: another driver could take the same control code for a command of its own.
     case erlang:port_info(Port, name) of
@@ -31,25 +32,26 @@ descriptor(Port) ->
             {error, badarg}
     end.
 
-%% Every TCP port of the VM, listening or not.
--spec ports() -> [port()].
-ports() ->
-    [Port || Port <- erlang:ports(), erlang:port_info(Port, name) =:= {name, "tcp_inet"}].
-
-%% The processes that are blocked in accept on this port.
--spec waiting(port()) -> [pid()].
-waiting(Port) ->
-    case erlang:port_info(Port, monitors) of
-        {monitors, Monitors} -> [Pid || {process, Pid} <- Monitors];
-        undefined -> []
-    end.
-
--spec owner(port()) -> pid() | undefined.
+-spec owner(accept_queue_backend:socket()) -> pid() | undefined.
 owner(Port) ->
     case erlang:port_info(Port, connected) of
         {connected, Pid} -> Pid;
         undefined -> undefined
     end.
+
+-spec waiting(accept_queue_backend:socket()) -> {non_neg_integer(), [pid()]}.
+waiting(Port) ->
+    case erlang:port_info(Port, monitors) of
+        {monitors, Monitors} ->
+            Pids = [Pid || {process, Pid} <- Monitors],
+            {length(Pids), Pids};
+        undefined ->
+            {0, []}
+    end.
+
+-spec sockets() -> [accept_queue_backend:socket()].
+sockets() ->
+    [Port || Port <- erlang:ports(), erlang:port_info(Port, name) =:= {name, "tcp_inet"}].
 
 %% The depth without the NIF: what `inet:getopts' can tell.
 -spec depth(port()) -> {ok, accept_queue:depth()} | {error, accept_queue:reason()}.

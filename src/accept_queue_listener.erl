@@ -1,74 +1,141 @@
 %% @private
-%% Whatever an owner has in hand -> a handle, and the listeners of this VM.
+%% Whatever an owner has in hand -> a handle; and the other way round, the sockets of a listener.
 -module(accept_queue_listener).
 
--export([open/1, all/0]).
+-export([open/1, sockets/1, all/0, with_descriptor/2]).
 
-%% The descriptor is looked up twice. Between the two, the number can only have meant this socket: a port keeps its
-%% number for as long as it is open.
+%% A handle for all the sockets that the term means.
 -spec open(accept_queue:listener()) -> {ok, accept_queue:handle()} | {error, accept_queue:reason() | badarg}.
-open(Port) when is_port(Port) ->
-    maybe_open(Port, accept_queue_inet:descriptor(Port));
-open(_) ->
-    {error, badarg}.
+open(Handle) when is_reference(Handle) ->
+    {ok, Handle};
+open(Listener) ->
+    case resolve(Listener) of
+        {sockets, Sockets} -> joined([with_descriptor(Socket, fun accept_queue_nif:open/1) || Socket <- Sockets]);
+        {entries, Entries} -> joined([{ok, Handle} || #{handle := Handle} <- Entries]);
+        {error, _} = Error -> Error
+    end.
 
-maybe_open(Port, {ok, Fd}) ->
-    case {accept_queue_nif:open(Fd), accept_queue_inet:descriptor(Port)} of
-        {Opened, {ok, Fd}} -> Opened;
-        {_, {error, _} = Error} -> Error;
-        {_, {ok, _Other}} -> {error, closed}
-    end;
-maybe_open(_Port, {error, _} = Error) ->
-    Error.
+%% The sockets of this VM behind a listener. A handle does not know them: they are looked up by what it reads.
+-spec sockets(accept_queue:listener()) ->
+    {ok, [accept_queue_backend:socket()]} | {error, accept_queue:reason() | badarg}.
+sockets(Listener) ->
+    case resolve(Listener) of
+        {sockets, Sockets} -> {ok, Sockets};
+        {entries, Entries} -> {ok, [Socket || #{socket := Socket} <- Entries, Socket =/= undefined]};
+        {error, _} = Error -> Error
+    end.
 
-%% Every listener of this VM. The kernel says who listens, the cookies which of them are ours.
+%% Every listener of this VM, ordered by address.
 -spec all() -> {ok, [accept_queue:listed()]} | {error, accept_queue:reason()}.
 all() ->
-    case accept_queue_nif:listening() of
-        {ok, Listening} ->
-            Owned = owned(),
-            Ours = [describe(Row, Port) || #{cookie := Cookie} = Row <- Listening, {ok, Port} <- [find(Cookie, Owned)]],
-            {ok, lists:sort(fun by_address/2, Ours)};
+    case accept_queue_register:listeners() of
+        {ok, Listeners} ->
+            Rows = [Row || {Entry, Shown} <- Listeners, Row <- row(Entry, Shown)],
+            {ok, lists:sort(fun by_address/2, Rows)};
         {error, _} = Error ->
             Error
     end.
 
-find(Cookie, Owned) ->
-    maps:find(Cookie, Owned).
+%% What a function says of the descriptor of a socket. It is looked up twice: in between the number can only have meant
+%% this socket, for a socket keeps its number for as long as it is open.
+-spec with_descriptor(accept_queue_backend:socket(), fun((accept_queue_nif:fd()) -> Answer)) ->
+    Answer | {error, closed | not_listening | badarg}.
+with_descriptor(Socket, Ask) ->
+    case accept_queue_backend:descriptor(Socket) of
+        {ok, Fd} ->
+            Answer = Ask(Fd),
+            case accept_queue_backend:descriptor(Socket) of
+                {ok, Fd} -> Answer;
+                _ -> {error, closed}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+resolve({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
+    entries(fun(Address) -> element(2, Address) =:= Port end);
+resolve({local, Path}) when is_binary(Path); is_list(Path) ->
+    try iolist_to_binary(Path) of
+        Name -> entries(fun(Address) -> Address =:= {local, Name} end)
+    catch
+        %% A list with characters above 255 is a file name.
+        error:badarg -> local_name(unicode:characters_to_binary(Path, unicode, file:native_name_encoding()))
+    end;
+resolve({ranch, Ref}) ->
+    accept_queue_ranch:sockets(Ref);
+resolve({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535 ->
+    %% A link-local address without its scope means it in every scope.
+    address(Ip, fun
+        ({Bound, At, _Scope}) -> {Bound, At} =:= {Ip, Port};
+        (Address) -> Address =:= {Ip, Port}
+    end);
+resolve({Ip, Port, Scope}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535, is_integer(Scope) ->
+    address(Ip, fun(Address) -> Address =:= {Ip, Port, Scope} end);
+resolve(Handle) when is_reference(Handle) ->
+    handle(Handle);
+resolve(Term) ->
+    Socket = accept_queue_ssl:transport(Term),
+    case accept_queue_backend:is_socket(Socket) of
+        true -> {sockets, [Socket]};
+        false -> {error, badarg}
+    end.
+
+local_name(Name) when is_binary(Name) -> entries(fun(Address) -> Address =:= {local, Name} end);
+local_name(_) -> {error, badarg}.
+
+address(Ip, Matches) ->
+    case inet:is_ip_address(Ip) of
+        true -> entries(Matches);
+        false -> {error, badarg}
+    end.
+
+entries(Matches) ->
+    select(fun(#{address := Address}) -> Matches(Address) end).
+
+handle(Handle) ->
+    Cookies = accept_queue_nif:cookies(Handle),
+    select(fun(#{cookie := Cookie}) -> lists:member(Cookie, Cookies) end).
+
+select(Matches) ->
+    case accept_queue_register:listeners() of
+        {ok, Listeners} ->
+            case [Entry || {Entry, _Shown} <- Listeners, Matches(Entry)] of
+                [] -> {error, not_found};
+                Entries -> {entries, Entries}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+joined(Opened) ->
+    case [Handle || {ok, Handle} <- Opened] of
+        [Handle] when length(Opened) =:= 1 -> {ok, Handle};
+        Handles when length(Handles) =:= length(Opened) -> {ok, accept_queue_nif:join(Handles)};
+        _ -> hd([Error || {error, _} = Error <- Opened])
+    end.
+
+%% No row for one that has been closed since it was found.
+row(#{socket := Socket, handle := Handle} = Entry, Shown) ->
+    case queue(Handle, Shown) of
+        {ok, Depth} ->
+            Owner = owner(Socket),
+            {Waiting, _Pids} = waiting(Socket),
+            Row = maps:merge(maps:without([handle], Entry), Depth),
+            [Row#{owner => Owner, server => accept_queue_process:server(Owner), waiting_acceptors => Waiting}];
+        {error, closed} ->
+            []
+    end.
+
+queue(Handle, undefined) ->
+    accept_queue:depth(Handle);
+queue(_Handle, #{} = Shown) ->
+    {ok, maps:with([queued, limit, drops], Shown)}.
+
+owner(undefined) -> undefined;
+owner(Socket) -> accept_queue_backend:owner(Socket).
+
+waiting(undefined) -> {undefined, []};
+waiting(Socket) -> accept_queue_backend:waiting(Socket).
 
 by_address(#{address := One}, #{address := Two}) ->
     One =< Two.
-
-owned() ->
-    Found = [{Port, Fd} || Port <- accept_queue_inet:ports(), {ok, Fd} <- [accept_queue_inet:descriptor(Port)]],
-    {Ports, Fds} = lists:unzip(Found),
-    Cookies = accept_queue_nif:cookies(Fds),
-    %% A port that was closed meanwhile may have left its number to another.
-    maps:from_list([
-        {Cookie, Port}
-     || {Port, Fd, Cookie} <- lists:zip3(Ports, Fds, Cookies),
-        Cookie =/= undefined,
-        accept_queue_inet:descriptor(Port) =:= {ok, Fd}
-    ]).
-
-describe(Row, Port) ->
-    Owner = accept_queue_inet:owner(Port),
-    Row#{
-        socket => Port,
-        owner => Owner,
-        server => server(Owner),
-        waiting_acceptors => length(accept_queue_inet:waiting(Port))
-    }.
-
-%% What a person would call the process that owns the socket.
-server(undefined) ->
-    undefined;
-server(Pid) ->
-    case erlang:process_info(Pid, [registered_name, dictionary, initial_call]) of
-        [{registered_name, Name}, _, _] when is_atom(Name) ->
-            Name;
-        [_, {dictionary, Dictionary}, {initial_call, Initial}] ->
-            proplists:get_value('$initial_call', Dictionary, Initial);
-        undefined ->
-            undefined
-    end.

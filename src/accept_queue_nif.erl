@@ -5,13 +5,19 @@
 %% raise `not_loaded', and {@link load_error/0} says why.
 -module(accept_queue_nif).
 
--export([open/1, depth/1, counts/1, listening/0, cookies/1, kernel/0]).
+-export([
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, held/1, resize/2, listening/0, own/0, waited/1,
+    peer_closed/1, inode/1, kernel/0
+]).
 -export([load_error/0]).
 
--export_type([handle/0, fd/0, listening/0]).
+-export_type([handle/0, fd/0, listening/0, own/0, held/0]).
 
 -on_load(load/0).
--nifs([open/1, depth/1, counts/1, listening/0, cookies/1, kernel/0]).
+-nifs([
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, held/1, resize/2, listening/0, own/0, waited/1,
+    peer_closed/1, inode/1, kernel/0
+]).
 
 -opaque handle() :: reference().
 -type fd() :: non_neg_integer().
@@ -25,6 +31,21 @@
     drops := non_neg_integer() | undefined
 }.
 
+-type own() :: #{
+    fd := fd(),
+    handle := handle(),
+    address := accept_queue:address(),
+    cookie := accept_queue:cookie(),
+    inode := pos_integer()
+}.
+-type held() :: #{
+    fd := fd() | undefined,
+    inode := pos_integer(),
+    peer := accept_queue:address(),
+    recv_bytes := non_neg_integer(),
+    age_ms := non_neg_integer()
+}.
+
 -define(LIBRARY, "accept_queue_nif").
 
 %% Normal scheduler: a few system calls.
@@ -33,22 +54,60 @@
 open(_Fd) ->
     erlang:nif_error(not_loaded).
 
--spec depth(handle()) -> {ok, depth()} | {error, accept_queue:reason()}.
+%% A handle that answers for all of these.
+-spec join([handle()]) -> handle().
+join(_Handles) ->
+    erlang:nif_error(not_loaded).
+
+%% `second_tier': not to be read here; see `depth_from_dump/1'.
+-spec depth(handle()) -> {ok, depth()} | {error, second_tier | accept_queue:reason()}.
 depth(_Handle) ->
     erlang:nif_error(not_loaded).
 
-%% Dirty I/O scheduler.
+%% The sockets that the handle answers for.
+-spec cookies(handle()) -> [accept_queue:cookie()].
+cookies(_Handle) ->
+    erlang:nif_error(not_loaded).
+
+-spec waited(fd()) -> {ok, non_neg_integer()} | {error, accept_queue:reason()}.
+waited(_Fd) ->
+    erlang:nif_error(not_loaded).
+
+-spec peer_closed(fd()) -> {ok, boolean()} | {error, accept_queue:reason()}.
+peer_closed(_Fd) ->
+    erlang:nif_error(not_loaded).
+
+-spec inode(fd()) -> {ok, pos_integer()} | {error, accept_queue:reason()}.
+inode(_Fd) ->
+    erlang:nif_error(not_loaded).
+
+%% Dirty I/O scheduler: a dump, a walk over the descriptors, or a system call that may wait.
+
+-spec depth_from_dump(handle()) -> {ok, depth()} | {error, accept_queue:reason()}.
+depth_from_dump(_Handle) ->
+    erlang:nif_error(not_loaded).
 
 -spec counts(handle()) -> {ok, accept_queue:counts()} | {error, accept_queue:reason()}.
 counts(_Handle) ->
     erlang:nif_error(not_loaded).
 
+%% The longest held first.
+-spec held(handle()) -> {ok, [held()]} | {error, accept_queue:reason()}.
+held(_Handle) ->
+    erlang:nif_error(not_loaded).
+
+-spec resize(handle(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, accept_queue:reason()}.
+resize(_Handle, _Backlog) ->
+    erlang:nif_error(not_loaded).
+
+%% Whoever listens in the VM's network namespace.
 -spec listening() -> {ok, [listening()]} | {error, accept_queue:reason()}.
 listening() ->
     erlang:nif_error(not_loaded).
 
--spec cookies([fd()]) -> [accept_queue:cookie() | undefined].
-cookies(_Fds) ->
+%% Whatever listens among the descriptors of this process.
+-spec own() -> {ok, [own()]} | {error, accept_queue:reason()}.
+own() ->
     erlang:nif_error(not_loaded).
 
 -spec kernel() -> {ok, accept_queue:kernel()} | {error, accept_queue:reason()}.

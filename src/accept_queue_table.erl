@@ -42,6 +42,10 @@ figure(queued, {error, Reason}) ->
 figure(_, {error, _}) ->
     "?".
 
+address({local, Name}) ->
+    io_lib:format("~tp", [Name]);
+address({Ip, Port, Scope}) ->
+    ["[", inet:ntoa(Ip), "%", integer_to_list(Scope), "]:", integer_to_list(Port)];
 address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
     ["[", inet:ntoa(Ip), "]:", integer_to_list(Port)];
 address({Ip, Port}) ->

@@ -27,6 +27,10 @@
 //! | `drops` | packets the listener has dropped, overflow first among the causes | `sk_drops` |
 //! | `syn_recv` | handshakes not finished: the SYN queue | rows in SYN_RECV |
 
+use std::os::fd::RawFd;
+
+use rustix::fs::fstat;
+
 pub mod accepted;
 pub mod address;
 pub mod census;
@@ -54,3 +58,15 @@ pub struct Cookie(pub u64);
 /// The number that `/proc/PID/fd` shows for a socket; 0 for a connection that no process has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inode(pub u32);
+
+impl Inode {
+    /// Of the socket that the number stands for now.
+    pub fn of(fd: RawFd) -> Result<Inode, Error> {
+        let status = fstat(sockopt::borrow(fd)?)?;
+        // Inode numbers of other file systems mean other things.
+        match status.st_mode & libc::S_IFMT {
+            libc::S_IFSOCK => Ok(Inode(status.st_ino as u32)),
+            _ => Err(Error::Errno(Errno(libc::ENOTSOCK))),
+        }
+    }
+}

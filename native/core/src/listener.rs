@@ -3,7 +3,6 @@
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::fstat;
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{SockAddr, SockRef, Type};
 
@@ -63,7 +62,7 @@ impl Listener {
         Ok(Listener {
             fd,
             cookie: sockopt::cookie(fd)?,
-            inode: Inode(fstat(borrowed)?.st_ino as u32),
+            inode: Inode::of(fd)?,
             endpoint: endpoint(&socket.local_addr()?).ok_or(Error::NotListening)?,
         })
     }

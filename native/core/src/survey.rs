@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
-use rustix::fs::fstat;
-
 use crate::census::{Census, Group};
 use crate::diag::{DiagSocket, Family, Request, Row, States, UnixRequest, UnixRow};
 use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener, sockopt};
@@ -65,10 +63,8 @@ pub fn own() -> Result<Vec<Listener>, Error> {
 pub(crate) fn own_by_inode(wanted: &[Inode]) -> Result<HashMap<Inode, RawFd>, Error> {
     let mut missing: HashMap<Inode, Option<RawFd>> = wanted.iter().map(|&inode| (inode, None)).collect();
     for fd in own_descriptors()? {
-        let Ok(status) = sockopt::borrow(fd).and_then(|borrowed| Ok(fstat(borrowed)?)) else { continue };
-        // Inode numbers of other file systems mean other things.
-        if status.st_mode & libc::S_IFMT == libc::S_IFSOCK
-            && let Some(found) = missing.get_mut(&Inode(status.st_ino as u32))
+        if let Ok(inode) = Inode::of(fd)
+            && let Some(found) = missing.get_mut(&inode)
         {
             *found = Some(fd);
         }

@@ -24,6 +24,11 @@ fn depth(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
     if handle.0.has_first_tier() { Ok(Terms(handle.0.depth()?)) } else { Err(Reason::SecondTier) }
 }
 
+#[rustler::nif(schedule = "Normal")]
+fn cookies(handle: &Handle) -> Vec<Terms<core::Cookie>> {
+    handle.0.sockets().iter().map(|socket| Terms(socket.cookie())).collect()
+}
+
 #[rustler::nif(schedule = "DirtyIo")]
 fn depth_from_dump(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
     Ok(Terms(handle.0.depth()?))
@@ -62,6 +67,11 @@ fn waited(fd: i32) -> Result<Terms<std::time::Duration>, Reason> {
 #[rustler::nif(schedule = "Normal")]
 fn peer_closed(fd: i32) -> Result<bool, Reason> {
     Ok(core::accepted::peer_closed(fd)?)
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
+    Ok(Terms(core::Inode::of(fd)?))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -105,8 +105,8 @@ impl Encoder for Terms<core::Listening> {
             env,
             [
                 (atoms::address(), Terms(endpoint).encode(env)),
-                (atoms::cookie(), cookie.0.encode(env)),
-                (atoms::inode(), inode.0.encode(env)),
+                (atoms::cookie(), Terms(*cookie).encode(env)),
+                (atoms::inode(), Terms(*inode).encode(env)),
                 (atoms::queued(), depth.queued.encode(env)),
                 (atoms::limit(), depth.limit.encode(env)),
                 (atoms::drops(), or_undefined(env, depth.drops)),
@@ -124,8 +124,8 @@ impl Encoder for Terms<core::Listener> {
                 (atoms::fd(), listener.fd().encode(env)),
                 (atoms::handle(), Handle::new(listener.clone().into()).encode(env)),
                 (atoms::address(), Terms(listener.endpoint()).encode(env)),
-                (atoms::cookie(), listener.cookie().0.encode(env)),
-                (atoms::inode(), listener.inode().0.encode(env)),
+                (atoms::cookie(), Terms(listener.cookie()).encode(env)),
+                (atoms::inode(), Terms(listener.inode()).encode(env)),
             ],
         )
     }
@@ -138,7 +138,7 @@ impl Encoder for Terms<core::held::Held> {
             env,
             [
                 (atoms::fd(), or_undefined(env, held.fd)),
-                (atoms::inode(), held.inode.0.encode(env)),
+                (atoms::inode(), Terms(held.inode).encode(env)),
                 (atoms::peer(), Terms(held.peer).encode(env)),
                 (atoms::recv_bytes(), held.unread.encode(env)),
                 (atoms::age_ms(), Terms(held.silent).encode(env)),
@@ -179,6 +179,18 @@ impl Encoder for Terms<&[u8]> {
         let mut binary = NewBinary::new(env, self.0.len());
         binary.as_mut_slice().copy_from_slice(self.0);
         binary.into()
+    }
+}
+
+impl Encoder for Terms<core::Cookie> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        self.0.0.encode(env)
+    }
+}
+
+impl Encoder for Terms<core::Inode> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        self.0.0.encode(env)
     }
 }
 

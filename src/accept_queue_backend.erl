@@ -1,0 +1,62 @@
+%% @private
+%% What is asked of a socket of this VM, whichever of OTP's two ways made it: a port of the driver `tcp_inet', or a socket
+%% of the `socket' module, alone or inside gen_tcp.
+-module(accept_queue_backend).
+
+-export([descriptor/1, owner/1, waiting/1, is_socket/1, find/1]).
+
+-export_type([socket/0]).
+
+-type socket() :: port() | socket:socket() | {'$inet', module(), {pid(), socket:socket()}}.
+
+%% The descriptor number. It is the socket's only while the socket is open: ask again after using it.
+-callback descriptor(socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
+%% The controlling process.
+-callback owner(socket()) -> pid() | undefined.
+%% How many processes are blocked in accept, exactly; and those of them that could be found.
+-callback waiting(socket()) -> {non_neg_integer(), [pid()]}.
+%% Every stream socket of the VM that this backend knows of, listening or not.
+-callback sockets() -> [socket()].
+
+-define(BACKENDS, [accept_queue_inet, accept_queue_socket]).
+
+-spec descriptor(socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
+descriptor(Socket) ->
+    (backend(Socket)):descriptor(Socket).
+
+-spec owner(socket()) -> pid() | undefined.
+owner(Socket) ->
+    (backend(Socket)):owner(Socket).
+
+-spec waiting(socket()) -> {non_neg_integer(), [pid()]}.
+waiting(Socket) ->
+    (backend(Socket)):waiting(Socket).
+
+%% Which socket of the VM has each of these descriptors. The search ends when all are found: listeners are among the oldest
+%% sockets of a VM.
+-spec find([accept_queue_nif:fd()]) -> #{accept_queue_nif:fd() => socket()}.
+find(Fds) ->
+    find(maps:from_keys(Fds, true), #{}, [], ?BACKENDS).
+
+find(Missing, Found, _Sockets, _Backends) when map_size(Missing) =:= 0 ->
+    Found;
+find(_Missing, Found, [], []) ->
+    Found;
+find(Missing, Found, [], [Backend | Backends]) ->
+    find(Missing, Found, Backend:sockets(), Backends);
+find(Missing, Found, [Socket | Sockets], Backends) ->
+    case descriptor(Socket) of
+        {ok, Fd} when is_map_key(Fd, Missing) ->
+            find(maps:remove(Fd, Missing), Found#{Fd => Socket}, Sockets, Backends);
+        _ ->
+            find(Missing, Found, Sockets, Backends)
+    end.
+
+-spec is_socket(term()) -> boolean().
+is_socket(Term) ->
+    backend(Term) =/= undefined.
+
+backend(Port) when is_port(Port) -> accept_queue_inet;
+backend({'$socket', Ref}) when is_reference(Ref) -> accept_queue_socket;
+backend({'$inet', gen_tcp_socket, {Server, {'$socket', Ref}}}) when is_pid(Server), is_reference(Ref) -> accept_queue_socket;
+backend(_) -> undefined.

@@ -1,0 +1,43 @@
+%% @private
+%% What a person would want to know of an Erlang process. All of it is read in one look, without a message to it, and may
+%% be out of date as soon as it is told.
+-module(accept_queue_process).
+
+-export([server/1, describe/1]).
+
+-export_type([description/0]).
+
+-type description() :: #{
+    initial_call := mfa(),
+    current_function := mfa() | undefined,
+    registered_name := atom(),
+    label := term()
+}.
+
+%% Its name, or else the function it started with.
+-spec server(pid() | undefined) -> atom() | mfa().
+server(undefined) ->
+    undefined;
+server(Pid) ->
+    case describe(Pid) of
+        #{registered_name := undefined, initial_call := Initial} -> Initial;
+        #{registered_name := Name} -> Name;
+        undefined -> undefined
+    end.
+
+%% `undefined': it has ended.
+-spec describe(pid()) -> description() | undefined.
+describe(Pid) ->
+    case erlang:process_info(Pid, [registered_name, dictionary, initial_call, current_function]) of
+        [{_, Name}, {_, Dictionary}, {_, Initial}, {_, Current}] ->
+            #{
+                %% The empty list: it has none.
+                registered_name => if is_atom(Name) -> Name; true -> undefined end,
+                initial_call => proplists:get_value('$initial_call', Dictionary, Initial),
+                current_function => Current,
+                %% `proc_lib:set_label/1', since OTP 27.
+                label => proplists:get_value('$process_label', Dictionary)
+            };
+        undefined ->
+            undefined
+    end.

@@ -1,0 +1,114 @@
+%% @private
+%% The listeners of this VM: which Erlang socket stands behind each listening descriptor.
+%%
+%% The kernel says who listens, by cookie; of each cookie it is remembered once whose it is. As long as the kernel shows no
+%% cookie that is not known, nothing of the VM is looked at. Otherwise the descriptors of this process are, and the sockets
+%% of the VM until every listening descriptor has found its own.
+%%
+%% A cookie that is not this VM's may become so: a descriptor can be handed over. And a listener in another network
+%% namespace than the VM's is not among those that the kernel shows. So what was found is looked for again after ten
+%% seconds.
+%%
+%% The table belongs to the supervisor, and may be missing: then nothing is remembered.
+-module(accept_queue_register).
+
+-export([new/0, listeners/0]).
+
+-export_type([entry/0]).
+
+-type entry() :: #{
+    address := accept_queue:address(),
+    cookie := accept_queue:cookie(),
+    inode := pos_integer(),
+    handle := accept_queue:handle(),
+    socket := accept_queue_backend:socket() | undefined
+}.
+
+-define(TABLE, ?MODULE).
+-define(SCAN_IS_GOOD_FOR_MS, 10000).
+
+%% To be called by the process that is to own the table.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+%% Every listener of this VM, with what the kernel showed of its queue; `undefined' in another network namespace.
+-spec listeners() -> {ok, [{entry(), accept_queue_nif:listening() | undefined}]} | {error, accept_queue:reason()}.
+listeners() ->
+    case accept_queue_nif:listening() of
+        {ok, Listening} ->
+            Shown = maps:from_list([{Cookie, Row} || #{cookie := Cookie} = Row <- Listening]),
+            case entries(Shown) of
+                {ok, Entries} ->
+                    Listeners = [{Entry, maps:get(Cookie, Shown, undefined)} || #{cookie := Cookie} = Entry <- Entries],
+                    {ok, [Listener || Listener <- Listeners, is_open(Listener)]};
+                {error, _} = Error ->
+                    Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% What the kernel does not show has been closed, or listens in another network namespace.
+is_open({#{handle := Handle}, undefined}) -> accept_queue_nif:depth(Handle) =/= {error, closed};
+is_open({_, _}) -> true.
+
+entries(Shown) ->
+    case remembered() of
+        {ok, Known, Entries} ->
+            case lists:all(fun(Cookie) -> is_map_key(Cookie, Known) end, maps:keys(Shown)) of
+                true -> {ok, Entries};
+                false -> scan(Shown)
+            end;
+        unknown ->
+            scan(Shown)
+    end.
+
+%% The last scan, if there was one and it is not too old: the cookies it knows, and the entries that are ours.
+remembered() ->
+    try ets:lookup(?TABLE, scan) of
+        [{scan, At, Known, Entries}] ->
+            case erlang:monotonic_time(millisecond) - At < ?SCAN_IS_GOOD_FOR_MS of
+                true -> {ok, Known, Entries};
+                false -> unknown
+            end;
+        [] ->
+            unknown
+    catch
+        error:badarg -> unknown
+    end.
+
+remember(Known, Entries) ->
+    try
+        true = ets:insert(?TABLE, {scan, erlang:monotonic_time(millisecond), Known, Entries}),
+        ok
+    catch
+        error:badarg -> ok
+    end.
+
+%% The kernel was asked before the VM: what has begun to listen in between is not yet known, and will be the next time.
+scan(Shown) ->
+    case accept_queue_nif:own() of
+        {ok, Own} ->
+            Sockets = accept_queue_backend:find([Fd || #{fd := Fd} <- Own]),
+            Entries = [entry(Listener, Sockets) || Listener <- Own],
+            Cookies = maps:keys(Shown) ++ [Cookie || #{cookie := Cookie} <- Entries],
+            ok = remember(maps:from_keys(Cookies, true), Entries),
+            {ok, Entries};
+        {error, _} = Error ->
+            Error
+    end.
+
+entry(#{fd := Fd, handle := Handle} = Listener, Sockets) ->
+    Socket = maps:get(Fd, Sockets, undefined),
+    (maps:remove(fd, Listener))#{socket => same(Socket, Fd, Handle)}.
+
+%% The descriptor may have been closed and its number given away since the handle was made.
+same(undefined, _Fd, _Handle) ->
+    undefined;
+same(Socket, Fd, Handle) ->
+    case accept_queue_nif:depth(Handle) =/= {error, closed} andalso accept_queue_backend:descriptor(Socket) of
+        {ok, Fd} -> Socket;
+        _ -> undefined
+    end.

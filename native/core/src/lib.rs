@@ -34,6 +34,7 @@ use rustix::fs::fstat;
 pub mod accepted;
 pub mod address;
 pub mod census;
+pub mod detector;
 pub mod diag;
 mod error;
 pub mod held;

@@ -1,0 +1,389 @@
+//! Readings of one listener over time -> conditions, raised once and cleared once.
+//!
+//! The question is not how deep a queue is, but whether it *stands*. Forty clients that are gone a tenth of a second later
+//! are a burst, and bursts are what the queue is for; one client that nobody takes is trouble. This is the idea of CoDel
+//! (RFC 8289): judge by how long the head of the queue has waited, throughout an interval.
+//!
+//! Pure: no clock and no kernel. The caller passes what it read and when it read it, by a clock that never goes back.
+//!
+//! # What is never judged
+//!
+//! Time that was not observed. When a reading fails, or comes so late that the VM must have slept, everything that was
+//! pending starts anew: acceptors that slept as well get their chance before anybody is warned.
+
+use std::time::Duration;
+
+use crate::{Counts, Depth};
+
+/// A point on the caller's clock, from any beginning.
+pub type Time = Duration;
+
+/// When a condition holds. The defaults stand here and nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// `behind`: somebody has waited longer than this ...
+    pub max_wait: Duration,
+    /// ... throughout this time. A queue that is full throughout it is `overflowing`.
+    pub hold_for: Duration,
+    /// `stuck`: connections wait, and none was accepted for this long.
+    pub stuck: Duration,
+    /// `abandoned`: this part of the queued has left ...
+    pub abandoned_ratio: f64,
+    /// ... and at least so many.
+    pub abandoned_min: u32,
+    /// `leaking`: so many accepted sockets in CLOSE_WAIT.
+    pub close_wait_max: u32,
+    /// A condition is cleared after it has been absent for this long.
+    pub clear: Duration,
+    /// How often to look at who stands in the queue when nothing is suspicious.
+    pub census: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_wait: Duration::from_millis(100),
+            hold_for: Duration::from_millis(1000),
+            stuck: Duration::from_millis(5000),
+            abandoned_ratio: 0.5,
+            abandoned_min: 5,
+            close_wait_max: 1000,
+            clear: Duration::from_millis(5000),
+            census: Duration::from_millis(5000),
+        }
+    }
+}
+
+/// What can be wrong with a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Condition {
+    /// The head of the queue waits too long, and goes on doing so.
+    Behind,
+    /// Connections are being dropped, or will be: the queue is full.
+    Overflowing,
+    /// Connections wait and nobody takes the first of them.
+    Stuck,
+    /// Many of those who wait have already left.
+    Abandoned,
+    /// The application holds many connections that their peers have closed.
+    Leaking,
+}
+
+impl Condition {
+    /// All of them.
+    pub const ALL: [Condition; 5] =
+        [Condition::Behind, Condition::Overflowing, Condition::Stuck, Condition::Abandoned, Condition::Leaking];
+}
+
+/// A condition that begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change {
+    /// It holds. The evidence is what raised it.
+    Raised {
+        /// Which.
+        condition: Condition,
+        /// What was read.
+        evidence: Evidence,
+    },
+    /// It no longer holds. The evidence is what was read last.
+    Cleared {
+        /// Which.
+        condition: Condition,
+        /// What was read.
+        evidence: Evidence,
+    },
+}
+
+/// The figures behind a condition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence {
+    /// How long it has held, or had held when it was cleared.
+    pub held_for: Duration,
+    /// The queue.
+    pub depth: Depth,
+    /// Who stands in it, as of the last look.
+    pub counts: Option<Counts>,
+    /// Dropped since the drops began to rise with the queue near full; 0 where none were.
+    pub dropped: u32,
+    /// Dropped with the queue far from full: not for want of room. Ask the kernel's other counters.
+    pub dropped_otherwise: u32,
+}
+
+/// The head of the queue: the connection that has waited longest.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    arrived: Time,
+    /// Nothing has been accepted since.
+    first_since: Time,
+}
+
+/// Whether a condition holds, and since when it has or has not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Track {
+    /// Since when it held when it was raised.
+    since: Time,
+    raised_at: Option<Time>,
+    absent_since: Option<Time>,
+}
+
+/// One listener.
+#[derive(Debug, Clone)]
+pub struct Detector {
+    settings: Settings,
+    last: Option<Last>,
+    /// Nothing before this counts.
+    observed_since: Time,
+    /// The queue was empty, or had become shorter: something had been accepted.
+    progress_at: Time,
+    /// The queue has had somebody in it since.
+    occupied_since: Option<Time>,
+    full_since: Option<Time>,
+    behind_since: Option<Time>,
+    head: Option<Head>,
+    counts: Option<(Time, Counts)>,
+    drops: Drops,
+    tracks: [Track; Condition::ALL.len()],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: Time,
+    gap: Duration,
+    depth: Depth,
+}
+
+/// What has been dropped lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Drops {
+    for_want_of_room: u32,
+    otherwise: u32,
+    /// The last time a drop for want of room was seen.
+    at: Option<Time>,
+}
+
+/// Two readings that are further apart than this, and four times as far as those before, have a sleep between them.
+const SLEEP: Duration = Duration::from_secs(1);
+/// The kernel tells ages in jiffies of up to 10 ms, and a dump takes some milliseconds itself.
+const AGE_TOLERANCE: Duration = Duration::from_millis(30);
+/// How often to look at who stands in the queue while something is suspicious.
+const CLOSE_LOOK: Duration = Duration::from_millis(200);
+
+impl Detector {
+    /// Of a listener that has not been read yet.
+    pub fn new(settings: Settings) -> Detector {
+        Detector {
+            settings,
+            last: None,
+            observed_since: Time::ZERO,
+            progress_at: Time::ZERO,
+            occupied_since: None,
+            full_since: None,
+            behind_since: None,
+            head: None,
+            counts: None,
+            drops: Drops::default(),
+            tracks: [Track::default(); Condition::ALL.len()],
+        }
+    }
+
+    /// What holds now, and since when.
+    pub fn conditions(&self) -> impl Iterator<Item = (Condition, Time)> {
+        Condition::ALL.into_iter().filter_map(|condition| Some((condition, self.track(condition).raised_at?)))
+    }
+
+    /// The last reading of the queue.
+    pub fn depth(&self) -> Option<Depth> {
+        self.last.map(|last| last.depth)
+    }
+
+    /// The last look at who stands in it, and when that was.
+    pub fn counts(&self) -> Option<(Time, Counts)> {
+        self.counts
+    }
+
+    /// A reading failed: what follows is not of one piece with what was before.
+    pub fn missed(&mut self) {
+        self.last = None;
+    }
+
+    /// The first tier.
+    pub fn depth_read(&mut self, at: Time, depth: Depth) -> Vec<Change> {
+        let gap = self.last.map(|last| at.saturating_sub(last.at));
+        match (self.last, gap) {
+            (Some(last), Some(gap)) if gap <= SLEEP.max(last.gap * 4) => self.follow(at, last.depth, depth),
+            _ => self.begin(at),
+        }
+        self.last = Some(Last { at, gap: gap.unwrap_or_default(), depth });
+        let full = depth.queued > depth.limit;
+        self.full_since = if full { self.full_since.or(Some(at)) } else { None };
+        self.occupied_since = if depth.queued > 0 { self.occupied_since.or(Some(at)) } else { None };
+        if depth.queued == 0 {
+            self.progress_at = at;
+            self.head = None;
+            self.behind_since = None;
+        }
+        self.judge(at)
+    }
+
+    /// The second tier, after a reading of the first at the same time.
+    pub fn counts_read(&mut self, at: Time, counts: Counts) -> Vec<Change> {
+        self.counts = Some((at, counts));
+        match counts.oldest_wait {
+            Some(waited) => self.head_seen(at, waited),
+            None => {
+                self.head = None;
+                self.behind_since = None;
+            }
+        }
+        self.judge(at)
+    }
+
+    /// Whether it is time to look at who stands in the queue.
+    pub fn wants_counts(&self, at: Time) -> bool {
+        let looked = self.counts.map(|(then, _)| at.saturating_sub(then));
+        let every = if self.is_suspicious(at) { CLOSE_LOOK } else { self.settings.census };
+        looked.is_none_or(|ago| ago >= every)
+    }
+
+    /// A queue that has not been empty for as long as nobody should wait, or a drop since the last look.
+    fn is_suspicious(&self, at: Time) -> bool {
+        let stands = self.occupied_since.is_some_and(|since| at.saturating_sub(since) >= self.settings.max_wait);
+        let looked = self.counts.map(|(then, _)| then);
+        stands || self.drops.at.is_some_and(|dropped| looked.is_none_or(|looked| looked < dropped))
+    }
+
+    fn begin(&mut self, at: Time) {
+        self.observed_since = at;
+        self.progress_at = at;
+        self.occupied_since = None;
+        self.full_since = None;
+        self.behind_since = None;
+        self.head = None;
+        self.counts = None;
+        self.drops.at = None;
+        for track in &mut self.tracks {
+            track.absent_since = None;
+        }
+    }
+
+    fn follow(&mut self, at: Time, before: Depth, now: Depth) {
+        if now.queued < before.queued {
+            self.progress_at = at;
+            self.head = None;
+        }
+        let (Some(earlier), Some(later)) = (before.drops, now.drops) else { return };
+        // The kernel's figure wraps.
+        let dropped = later.wrapping_sub(earlier);
+        if dropped == 0 {
+            return;
+        }
+        // A queue that filled between two readings has left half of itself at one of them, or it drains faster than
+        // anybody needs to be told.
+        if before.queued.max(now.queued) > now.limit / 2 {
+            self.drops.for_want_of_room = self.drops.for_want_of_room.saturating_add(dropped);
+            self.drops.at = Some(at);
+        } else {
+            self.drops.otherwise = self.drops.otherwise.saturating_add(dropped);
+        }
+    }
+
+    fn head_seen(&mut self, at: Time, waited: Duration) {
+        let arrived = at.saturating_sub(waited);
+        self.head = Some(match self.head {
+            Some(head) if arrived.abs_diff(head.arrived) <= AGE_TOLERANCE => head,
+            // Another: the one before was accepted at some time since the last look, at the latest now.
+            Some(_) => Head { arrived, first_since: at },
+            None => Head { arrived, first_since: self.progress_at.max(arrived) },
+        });
+        self.behind_since = if waited > self.settings.max_wait {
+            // Whoever has waited for so long now has done so since then, whether we looked or not.
+            let since = (arrived + self.settings.max_wait).max(self.observed_since);
+            Some(self.behind_since.map_or(since, |before| before.min(since)))
+        } else {
+            None
+        };
+    }
+
+    /// Since when each condition holds; `None`: it does not.
+    fn holds_since(&self, condition: Condition, at: Time) -> Option<Time> {
+        let depth = self.last?.depth;
+        let counts = self.counts.map(|(_, counts)| counts);
+        match condition {
+            Condition::Behind => long_enough(self.behind_since, at, self.settings.hold_for),
+            Condition::Overflowing => {
+                let full = long_enough(self.full_since, at, self.settings.hold_for);
+                let dropped = self.drops.at.filter(|&then| then == at);
+                full.or(dropped)
+            }
+            Condition::Stuck if depth.queued == 0 => None,
+            Condition::Stuck => long_enough(Some(self.idle_since(depth)?), at, self.settings.stuck),
+            Condition::Abandoned => {
+                let counts = counts.filter(|_| depth.queued > 0)?;
+                let left = counts.queued_closed + counts.queued_reset();
+                let many = left >= self.settings.abandoned_min
+                    && f64::from(left) >= f64::from(counts.queued) * self.settings.abandoned_ratio;
+                many.then_some(at)
+            }
+            Condition::Leaking => (counts?.close_wait >= self.settings.close_wait_max).then_some(at),
+        }
+    }
+
+    /// Since when nothing has been accepted, as far as can be told; `None`: it cannot.
+    fn idle_since(&self, depth: Depth) -> Option<Time> {
+        match self.head {
+            Some(head) => Some(head.first_since.max(self.observed_since)),
+            // Without an age (all were reset, or a Unix socket) there is only the depth: one that never falls. A full
+            // queue from which somebody takes is refilled at once, and looks the same.
+            None if depth.queued <= depth.limit => Some(self.progress_at),
+            None => None,
+        }
+    }
+
+    fn judge(&mut self, at: Time) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for condition in Condition::ALL {
+            let holds = self.holds_since(condition, at);
+            let track = *self.track(condition);
+            self.tracks[condition as usize] = match (track.raised_at, holds) {
+                (None, Some(since)) => {
+                    changes.push(Change::Raised { condition, evidence: self.evidence(at.saturating_sub(since)) });
+                    Track { since, raised_at: Some(at), absent_since: None }
+                }
+                (None, None) => track,
+                (Some(_), Some(_)) => Track { absent_since: None, ..track },
+                (Some(_), None) => {
+                    let absent = track.absent_since.unwrap_or(at);
+                    if at.saturating_sub(absent) < self.settings.clear {
+                        Track { absent_since: Some(absent), ..track }
+                    } else {
+                        let held_for = absent.saturating_sub(track.since);
+                        changes.push(Change::Cleared { condition, evidence: self.evidence(held_for) });
+                        Track::default()
+                    }
+                }
+            };
+        }
+        if self.track(Condition::Overflowing).raised_at.is_none() && self.drops.at.is_some_and(|then| then != at) {
+            self.drops = Drops::default();
+        }
+        changes
+    }
+
+    fn evidence(&self, held_for: Duration) -> Evidence {
+        Evidence {
+            held_for,
+            depth: self.last.map_or(Depth { queued: 0, limit: 0, drops: None }, |last| last.depth),
+            counts: self.counts.map(|(_, counts)| counts),
+            dropped: self.drops.for_want_of_room,
+            dropped_otherwise: self.drops.otherwise,
+        }
+    }
+
+    fn track(&self, condition: Condition) -> &Track {
+        &self.tracks[condition as usize]
+    }
+}
+
+fn long_enough(since: Option<Time>, at: Time, duration: Duration) -> Option<Time> {
+    since.filter(|&since| at.saturating_sub(since) >= duration)
+}

@@ -1,0 +1,435 @@
+//! The rules against simulated queues: what raises a condition, what does not, and what clears it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time};
+use accept_queue_core::{Counts, Depth};
+use proptest::prelude::*;
+
+const TICK: Duration = Duration::from_millis(100);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A first-in first-out queue with a limit, and the detector that watches it.
+struct Simulation {
+    now: Time,
+    limit: u32,
+    queue: VecDeque<Client>,
+    drops: u32,
+    close_wait: u32,
+    detector: Detector,
+    changes: Vec<(Time, Change)>,
+    looks: u32,
+}
+
+struct Client {
+    arrived: Time,
+    has_left: bool,
+}
+
+impl Simulation {
+    fn new(limit: u32) -> Simulation {
+        Simulation {
+            now: ms(1_000_000),
+            limit,
+            queue: VecDeque::new(),
+            drops: u32::MAX - 1,
+            close_wait: 0,
+            detector: Detector::new(Settings::default()),
+            changes: Vec::new(),
+            looks: 0,
+        }
+    }
+
+    fn arrive(&mut self, count: u32) {
+        for _ in 0..count {
+            if self.queue.len() > self.limit as usize {
+                self.drops = self.drops.wrapping_add(1);
+            } else {
+                self.queue.push_back(Client { arrived: self.now, has_left: false });
+            }
+        }
+    }
+
+    fn accept(&mut self, count: usize) {
+        self.queue.drain(..count.min(self.queue.len()));
+    }
+
+    fn leave(&mut self, count: usize) {
+        self.queue.iter_mut().take(count).for_each(|client| client.has_left = true);
+    }
+
+    fn read(&mut self) {
+        let depth = Depth { queued: self.queue.len() as u32, limit: self.limit, drops: Some(self.drops) };
+        let mut changes = self.detector.depth_read(self.now, depth);
+        if self.detector.wants_counts(self.now) {
+            self.looks += 1;
+            changes.extend(self.detector.counts_read(self.now, self.counts()));
+        }
+        self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
+    }
+
+    fn counts(&self) -> Counts {
+        let left = self.queue.iter().filter(|client| client.has_left).count() as u32;
+        Counts {
+            queued: self.queue.len() as u32,
+            limit: self.limit,
+            drops: Some(self.drops),
+            syn_recv: Some(0),
+            queued_alive: self.queue.len() as u32 - left,
+            queued_closed: left,
+            queued_bytes: Some(0),
+            // In jiffies of 4 ms.
+            oldest_wait: self.queue.front().map(|head| ms((self.now - head.arrived).as_millis() as u64 / 4 * 4)),
+            established: 0,
+            close_wait: self.close_wait,
+            sockets: 1,
+        }
+    }
+
+    /// Ticks for so long; before each the pool does something.
+    fn run(&mut self, duration: Duration, mut pool: impl FnMut(&mut Simulation)) -> &mut Simulation {
+        let end = self.now + duration;
+        while self.now < end {
+            pool(self);
+            self.read();
+            self.now += TICK;
+        }
+        self
+    }
+
+    fn idle(&mut self, duration: Duration) -> &mut Simulation {
+        self.run(duration, |_| {})
+    }
+
+    fn raised(&self) -> Vec<Condition> {
+        let raised = |(_, change): &(Time, Change)| match change {
+            Change::Raised { condition, .. } => Some(*condition),
+            Change::Cleared { .. } => None,
+        };
+        self.changes.iter().filter_map(raised).collect()
+    }
+
+    fn cleared(&self) -> Vec<Condition> {
+        let cleared = |(_, change): &(Time, Change)| match change {
+            Change::Cleared { condition, .. } => Some(*condition),
+            Change::Raised { .. } => None,
+        };
+        self.changes.iter().filter_map(cleared).collect()
+    }
+
+    fn raising(&self, wanted: Condition) -> (Time, Evidence) {
+        let found = self.changes.iter().find_map(|(at, change)| match change {
+            Change::Raised { condition, evidence } if *condition == wanted => Some((*at, *evidence)),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("{wanted:?} was not raised: {:?}", self.changes))
+    }
+}
+
+use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
+
+/// A story: what it says, how large the queue is, what happens, which conditions it raises.
+type Story = (&'static str, u32, fn(&mut Simulation), &'static [Condition]);
+
+const STORIES: &[Story] = &[
+    ("nobody comes", 128, |queue| drop(queue.idle(ms(60_000))), &[]),
+    ("a burst that the next acceptor works off raises nothing", 128, burst, &[]),
+    ("a deep queue that drains is a burst, however deep", 4096, drains, &[]),
+    ("one client waits 900 ms", 128, |queue| waits(queue, ms(900)), &[]),
+    ("one client waits 1.3 s", 128, |queue| waits(queue, ms(1300)), &[Behind]),
+    ("nobody accepts", 128, |queue| waits(queue, ms(10_000)), &[Behind, Stuck]),
+    ("nobody accepts, and clients go on coming", 4096, |queue| keep_coming(queue, 5, 0), &[Behind, Stuck]),
+    ("a pool that accepts half of what arrives", 4096, |queue| keep_coming(queue, 40, 20), &[Behind]),
+    ("the same with a queue that fills", 100, |queue| keep_coming(queue, 40, 20), &[Overflowing, Behind]),
+    ("a pool that keeps up with a queue that is never empty", 128, |queue| keep_coming(queue, 40, 40), &[]),
+    ("a burst that does not fit", 30, overflow, &[Overflowing]),
+    ("drops that have nothing to do with the queue", 128, drops_elsewhere, &[]),
+    ("full to the last place, without a drop, for a moment", 30, full_for_a_moment, &[]),
+    ("half of those who wait have left", 128, half_have_left, &[Behind, Abandoned]),
+    ("four that have left are too few to say so", 128, four_have_left, &[Behind]),
+    ("1,200 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1200), &[Leaking]),
+    ("999 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 999), &[]),
+    ("the VM slept, and its acceptors go on at once", 128, slept, &[]),
+    ("readings failed for ten seconds, and nobody waits any more", 128, failed, &[]),
+];
+
+#[test]
+fn every_story_raises_what_it_should_and_clears_it() {
+    for (says, limit, happens, raises) in STORIES {
+        let mut queue = Simulation::new(*limit);
+        happens(&mut queue);
+        let mut raised = queue.raised();
+        raised.sort();
+        let mut expected = raises.to_vec();
+        expected.sort();
+        assert_eq!(raised, expected, "{says}: {:#?}", queue.changes);
+        // The cause ends.
+        queue.queue.clear();
+        queue.close_wait = 0;
+        queue.idle(ms(15_000));
+        let mut cleared = queue.cleared();
+        cleared.sort();
+        assert_eq!(cleared, expected, "{says}: not cleared");
+        assert_eq!(queue.detector.conditions().count(), 0, "{says}");
+    }
+}
+
+fn burst(queue: &mut Simulation) {
+    queue.idle(ms(2000));
+    for _ in 0..20 {
+        queue.arrive(40);
+        queue.idle(TICK);
+        queue.accept(40);
+        queue.idle(ms(500));
+    }
+}
+
+fn drains(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(1000);
+    queue.run(ms(1000), |queue| queue.accept(110));
+}
+
+fn waits(queue: &mut Simulation, duration: Duration) {
+    queue.idle(ms(2000)).arrive(1);
+    queue.idle(duration).accept(1);
+    queue.idle(ms(200));
+}
+
+fn keep_coming(queue: &mut Simulation, arrivals: u32, accepts: usize) {
+    queue.idle(ms(2000)).run(ms(8000), |queue| {
+        queue.accept(accepts);
+        queue.arrive(arrivals);
+    });
+}
+
+fn overflow(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(50);
+    queue.idle(TICK).accept(31);
+    queue.idle(ms(500));
+}
+
+fn drops_elsewhere(queue: &mut Simulation) {
+    queue.idle(ms(2000)).run(ms(3000), |queue| queue.drops = queue.drops.wrapping_add(3));
+}
+
+fn full_for_a_moment(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(31);
+    queue.idle(ms(300)).accept(31);
+    queue.idle(ms(500));
+}
+
+fn half_have_left(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(12);
+    queue.leave(6);
+    queue.idle(ms(3000));
+}
+
+fn four_have_left(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(4);
+    queue.leave(4);
+    queue.idle(ms(3000));
+}
+
+fn leak(queue: &mut Simulation, sockets: u32) {
+    queue.close_wait = sockets;
+    queue.idle(ms(11_000));
+}
+
+fn slept(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(20);
+    queue.leave(20);
+    queue.now += ms(10_000);
+    queue.leave(0);
+    queue.queue.iter_mut().for_each(|client| client.has_left = false);
+    queue.idle(TICK).accept(20);
+    queue.idle(ms(500));
+}
+
+fn failed(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(5);
+    queue.idle(ms(500));
+    for _ in 0..100 {
+        queue.detector.missed();
+        queue.now += TICK;
+    }
+    queue.idle(TICK).accept(5);
+    queue.idle(ms(500));
+}
+
+#[test]
+fn behind_is_raised_in_time() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000));
+    let begins = queue.now;
+    queue.run(ms(4000), |queue| {
+        queue.accept(20);
+        queue.arrive(40);
+    });
+    let (at, evidence) = queue.raising(Behind);
+    // The head has waited for longer than 100 ms for the first time at the second tick at the earliest.
+    let Settings { max_wait, hold_for, .. } = Settings::default();
+    assert!(at - begins >= max_wait + hold_for && at - begins <= max_wait + hold_for + ms(500), "{:?}", at - begins);
+    assert!(evidence.held_for >= hold_for);
+}
+
+#[test]
+fn stuck_is_raised_in_time_and_not_before() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000)).run(ms(3000), |queue| {
+        queue.accept(40);
+        queue.arrive(40);
+    });
+    queue.accept(usize::MAX);
+    queue.arrive(1);
+    let blocked = queue.now;
+    queue.run(ms(7000), |queue| queue.arrive(1));
+    let (at, _) = queue.raising(Stuck);
+    assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);
+}
+
+#[test]
+fn a_slow_pool_is_behind_but_not_stuck() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000)).arrive(100);
+    // One every two seconds: the head is never the same for five.
+    let mut ticks = 0;
+    queue.run(ms(60_000), |queue| {
+        ticks += 1;
+        queue.arrive(u32::from(ticks % 20 == 0));
+        queue.accept(usize::from(ticks % 20 == 0));
+    });
+    assert_eq!(queue.raised(), [Behind]);
+}
+
+#[test]
+fn the_drops_of_an_overflow_are_counted_over_the_wrap() {
+    let mut queue = Simulation::new(30);
+    queue.idle(ms(2000)).arrive(50);
+    queue.idle(TICK);
+    let (_, evidence) = queue.raising(Overflowing);
+    assert_eq!((evidence.dropped, evidence.dropped_otherwise), (19, 0));
+    queue.arrive(7);
+    queue.idle(TICK).accept(31);
+    queue.idle(ms(10_000));
+    let Some((_, Change::Cleared { evidence, .. })) = queue.changes.last() else { panic!("{:?}", queue.changes) };
+    assert_eq!(evidence.dropped, 26, "all that were dropped while it stood");
+}
+
+#[test]
+fn nothing_suspicious_costs_a_look_every_five_seconds() {
+    let mut queue = Simulation::new(128);
+    queue.idle(ms(60_000));
+    assert_eq!(queue.looks, 12);
+}
+
+/// Arrivals and acceptances in steps of a millisecond, by a linear congruential generator: the same trace every time.
+fn steady_load(queue: &mut Simulation, arrivals_per_s: f64, accepts_per_s: f64, duration: Duration) {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut uniform = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    };
+    let mut exponential = move |rate: f64| Duration::from_secs_f64(-uniform().ln() / rate);
+    let end = queue.now + duration;
+    let mut next_arrival = queue.now + exponential(arrivals_per_s);
+    let mut next_accept = None;
+    let mut next_tick = queue.now;
+    let service = Duration::from_secs_f64(1.0 / accepts_per_s);
+    while queue.now < end {
+        let next = next_arrival.min(next_tick).min(next_accept.unwrap_or(Time::MAX));
+        queue.now = next;
+        if next == next_tick {
+            queue.read();
+            next_tick += TICK;
+        } else if next == next_arrival {
+            queue.arrive(1);
+            next_arrival += exponential(arrivals_per_s);
+            next_accept = next_accept.or(Some(queue.now + service));
+        } else {
+            queue.accept(1);
+            next_accept = (!queue.queue.is_empty()).then(|| queue.now + service);
+        }
+    }
+}
+
+#[test]
+fn an_hour_at_95_percent_raises_nothing() {
+    let mut queue = Simulation::new(1024);
+    steady_load(&mut queue, 950.0, 1000.0, Duration::from_secs(3600));
+    assert_eq!(queue.changes, []);
+}
+
+#[test]
+fn the_same_at_105_percent_is_behind() {
+    let mut queue = Simulation::new(60_000);
+    steady_load(&mut queue, 1050.0, 1000.0, Duration::from_secs(600));
+    assert_eq!(queue.raised(), [Behind]);
+    assert_eq!(queue.cleared(), []);
+}
+
+/// What may happen between two readings.
+#[derive(Debug, Clone)]
+enum Step {
+    Arrive(u32),
+    Accept(usize),
+    Leave(usize),
+    Hold(u32),
+    Sleep(u64),
+    Fail,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u32..60).prop_map(Step::Arrive),
+        4 => (0usize..60).prop_map(Step::Accept),
+        1 => (0usize..60).prop_map(Step::Leave),
+        1 => (0u32..2000).prop_map(Step::Hold),
+        1 => (0u64..20_000).prop_map(Step::Sleep),
+        1 => Just(Step::Fail),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_happens_raises_and_clears_alternate_and_never_flap(
+        steps in prop::collection::vec((step(), 1u64..20), 1..200),
+    ) {
+        let mut queue = Simulation::new(50);
+        for (step, ticks) in steps {
+            match step {
+                Step::Arrive(count) => queue.arrive(count),
+                Step::Accept(count) => queue.accept(count),
+                Step::Leave(count) => queue.leave(count),
+                Step::Hold(count) => queue.close_wait = count,
+                Step::Sleep(duration) => queue.now += ms(duration),
+                Step::Fail => queue.detector.missed(),
+            }
+            queue.idle(TICK * ticks as u32);
+        }
+        queue.queue.clear();
+        queue.close_wait = 0;
+        queue.idle(ms(20_000));
+        for condition in Condition::ALL {
+            let of_this: Vec<_> = queue
+                .changes
+                .iter()
+                .filter_map(|(at, change)| match change {
+                    Change::Raised { condition: other, .. } if *other == condition => Some((*at, true)),
+                    Change::Cleared { condition: other, .. } if *other == condition => Some((*at, false)),
+                    _ => None,
+                })
+                .collect();
+            for pair in of_this.chunks(2) {
+                let [(raised, true), (cleared, false)] = pair else { panic!("{condition:?}: {of_this:?}") };
+                prop_assert!(*cleared - *raised >= Settings::default().clear, "{:?} flaps: {:?}", condition, of_this);
+            }
+        }
+        prop_assert_eq!(queue.detector.conditions().count(), 0, "a clear after every raise");
+    }
+}

@@ -63,13 +63,19 @@ in_2009(_) ->
 
 explanation(listening, _) ->
     "The queue is full when it is longer than the backlog: 31 clients will fit.\n";
-explanation(settled, #{client := Client}) ->
-    io_lib:format(
-        "The kernel finished ~b handshakes without asking the VM. Now the queue is full,~n"
-        "and it drops each SYN of the other ~b without a word. Until Linux 4.10 it let~n"
-        "some of them in: 29 clients believed in connections the server did not have.~n",
-        [?PLACES, maps:get('SYN_SENT', Client, 0)]
-    );
+explanation(settled, #{client := #{'SYN_SENT' := Knocking}} = Reading) ->
+    [
+        io_lib:format(
+            "The kernel finished ~b handshakes without asking the VM. Now the queue is full,~n"
+            "and it drops each SYN of the other ~b without a word. Until Linux 4.10 it let~n"
+            "some of them in: 29 clients believed in connections the server did not have.~n",
+            [?PLACES, Knocking]
+        ),
+        [
+            io_lib:format("~b were half-way when the queue filled, and end as those 29 did: in SYN_RECV.~n", [HalfWay])
+         || HalfWay <- [unfinished(Reading)], HalfWay > 0
+        ]
+    ];
 explanation(timed_out, #{counts := #{drops := Drops}}) ->
     io_lib:format(
         "The ~b in the queue have left and keep their places, as in 2009. Of the others~n"
@@ -87,19 +93,29 @@ explanation(drained, #{acceptor := Acceptor}) ->
 %% What the rules of the kernel demand of a reading: {Figure, Demanded, Found}.
 demands(listening, Reading) ->
     demands(#{}, #{'LISTEN' => 1}, #{}, Reading);
-demands(settled, #{started_ms := StartedMs, read_ms := ReadMs} = Reading) ->
+demands(settled, #{started_ms := StartedMs, read_ms := ReadMs, packets := Packets, overflows := Overflows} = Reading) ->
     SynRecv = unfinished(Reading),
+    %% Every packet that met the full queue: the SYNs of those who still knock, and the last ACKs of handshakes left
+    %% unfinished, which the client repeats for each SYN-ACK repeated. Such an ACK is two drops and one overflow:
+    %% tcp_v4_syn_recv_sock counts it, and tcp_v4_rcv counts it again as it throws it away.
+    Syns = maps:get('SYN_SENT', maps:get(client, Packets), 0),
+    LastAcks = maps:get('SYN_RECV', maps:get(server, Packets), 0),
     Counts = #{
         queued => ?PLACES,
         queued_alive => ?PLACES,
-        drops => dropped(Reading),
+        drops => Syns + 2 * LastAcks,
         syn_recv => SynRecv,
         oldest_wait_ms => {0, ReadMs - StartedMs + ?JIFFIES_MS}
     },
     Server = some(#{'LISTEN' => 1, 'ESTABLISHED' => ?PLACES, 'SYN_RECV' => SynRecv}),
     %% A handshake whose last ACK met a full queue: the client holds it for done, the server does not.
     Established = ?PLACES + SynRecv,
-    demands(Counts, Server, some(#{'ESTABLISHED' => Established, 'SYN_SENT' => ?CLIENTS - Established}), Reading);
+    Client = some(#{'ESTABLISHED' => Established, 'SYN_SENT' => ?CLIENTS - Established}),
+    [
+        %% The counter belongs to the whole network namespace: others may overflow meanwhile.
+        {"accept_queue:kernel/0, rise of listen_overflows", {Syns + LastAcks, infinity}, Overflows}
+        | demands(Counts, Server, Client, Reading)
+    ];
 demands(timed_out, #{started_ms := StartedMs, read_ms := ReadMs, settled := Settled} = Reading) ->
     #{counts := #{drops := Drops}, read_ms := SettledMs} = Settled,
     SynRecv = unfinished(Reading),
@@ -130,7 +146,7 @@ demands(drained, #{timed_out := #{counts := #{drops := Drops}} = TimedOut, accep
 
 %% `Counts' names the figures that differ from those of a listener to which nobody has come.
 demands(Counts, Server, Client, Reading) ->
-    #{counts := Counted, server := AtServer, client := AtClient, in_line := InLine, overflows := Overflows} = Reading,
+    #{counts := Counted, server := AtServer, client := AtClient, in_line := InLine} = Reading,
     [
         {["accept_queue:counts/1, ", text(Key)], maps:get(Key, Counts, Untouched), maps:get(Key, Counted)}
      || {Key, Untouched} <- untouched()
@@ -138,9 +154,7 @@ demands(Counts, Server, Client, Reading) ->
         [
             {"/proc/net/tcp, states at the server", Server, AtServer},
             {"/proc/net/tcp, states at the client", Client, AtClient},
-            {"/proc/net/tcp, queue of the listener", maps:get(queued, Counts, 0), InLine},
-            %% The counter belongs to the whole network namespace: others may overflow meanwhile.
-            {"accept_queue:kernel/0, rise of listen_overflows", {maps:get(drops, Counted), infinity}, Overflows}
+            {"/proc/net/tcp, queue of the listener", maps:get(queued, Counts, 0), InLine}
         ].
 
 untouched() ->
@@ -158,11 +172,6 @@ untouched() ->
         {close_wait, 0},
         {sockets, 1}
     ].
-
-%% Every packet that met a full queue: the SYNs of those who still knock, and the last ACKs of handshakes left
-%% unfinished, which the client repeats for each repeated SYN-ACK.
-dropped(#{packets := #{server := Server, client := Client}}) ->
-    maps:get('SYN_RECV', Server, 0) + maps:get('SYN_SENT', Client, 0).
 
 unfinished(#{server := Server}) -> maps:get('SYN_RECV', Server, 0).
 
@@ -208,7 +217,7 @@ await(Name, Scene, DeadlineMs, ShownMs) ->
             await(Name, Scene, DeadlineMs, Shown)
     end.
 
-%% The overflows are read last: they can then only be more than the drops.
+%% The overflows are read last: they can then only be more than the rows tell.
 read(#{listener := Listener, port := Port, overflows_before := Before} = Scene) ->
     Rows = rows(Port),
     {ok, Counts} = accept_queue:counts(Listener),

@@ -1,0 +1,56 @@
+%% A second VM in an operating system process of its own, with other rights, another network or another code path than
+%% this one. It is talked to over its standard input and output, so neither VM needs distribution or a network.
+-module(other_vm).
+
+-export([start/0, start/1, call/4, stop/1]).
+-export([with_open_files/1, in_own_network/0, target/1, code_path/0]).
+
+-define(CALL_MS, 300000).
+
+start() ->
+    start(#{}).
+
+%% `under': a command that starts the VM, given as its last arguments; `paths': where it finds its code.
+start(Options) ->
+    Erl = filename:join([code:root_dir(), "bin", "erl"]),
+    [Program | Arguments] = maps:get(under, Options, []) ++ [Erl],
+    Paths = maps:get(paths, Options, code_path()),
+    %% {ok, Vm}, with the node's name behind it on OTP 25.
+    Started = peer:start_link(#{
+        connection => standard_io, exec => {os:find_executable(Program), Arguments}, args => ["-pa" | Paths]
+    }),
+    ok = element(1, Started),
+    element(2, Started).
+
+call(Vm, Module, Function, Arguments) ->
+    peer:call(Vm, Module, Function, Arguments, ?CALL_MS).
+
+stop(Vm) ->
+    peer:stop(Vm).
+
+%% So many descriptors, if the hard limit allows: the soft one is often 1024.
+with_open_files(Count) ->
+    ["/bin/sh", "-c", "ulimit -n " ++ integer_to_list(Count) ++ " && exec \"$@\"", "sh"].
+
+%% A network namespace that has nothing but a loopback device and ends with the VM. Root may make one; others where the
+%% kernel lets them be root of a user namespace.
+in_own_network() ->
+    AsRoot =
+        case os:cmd("id -u") of
+            "0\n" -> [];
+            _ -> ["--map-root-user"]
+        end,
+    ["unshare", "--net"] ++ AsRoot ++ ["/bin/sh", "-c", "ip link set lo up && exec \"$@\"", "sh"].
+
+%% A file that cargo has built for the tests.
+target(File) ->
+    Path = filename:join(os:getenv("CARGO_TARGET_DIR", filename:join(repository(), "target")), File),
+    filelib:is_regular(Path) orelse erlang:error({not_built, Path, "`make test' builds it"}),
+    Path.
+
+code_path() ->
+    [Dir || Dir <- code:get_path(), not lists:prefix(code:lib_dir(), Dir), filelib:is_dir(Dir)].
+
+%% The application stands in _build/rebar3/PROFILE/lib/accept_queue.
+repository() ->
+    filename:join([code:lib_dir(accept_queue) | lists:duplicate(5, "..")]).

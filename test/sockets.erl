@@ -1,0 +1,96 @@
+%% Listeners and clients on loopback. A client is a `socket' of the kernel's own making, so that a test can leave it in
+%% the middle of its handshake and ask how many SYNs it has sent.
+-module(sockets).
+
+-export([listen/1, listen/2, address/1]).
+-export([client/1, clients/2, dial/1, send/2, close/1, reset/1]).
+-export([state/1, syns/1, descriptor_target/1]).
+
+-define(HANDSHAKE_MS, 5000).
+-define(TCP_INFO, {6, 11}).
+-define(TCP_INFO_BYTES, 104).
+
+listen(Backlog) ->
+    listen(Backlog, []).
+
+%% On 127.0.0.1, or where the options say.
+listen(Backlog, Options) ->
+    Where =
+        case lists:member(inet6, Options) orelse lists:keymember(ip, 1, Options) of
+            true -> [];
+            false -> [{ip, {127, 0, 0, 1}}]
+        end,
+    {Port, Others} =
+        case lists:keytake(port, 1, Options) of
+            {value, {port, Given}, Rest} -> {Given, Rest};
+            false -> {0, Options}
+        end,
+    {ok, Listener} = gen_tcp:listen(Port, [binary, {active, false}, {backlog, Backlog} | Where ++ Others]),
+    Listener.
+
+%% Where a client reaches this listener.
+address(Listener) ->
+    {ok, {Ip, Port}} = inet:sockname(Listener),
+    case Ip of
+        {0, 0, 0, 0} -> {{127, 0, 0, 1}, Port};
+        {0, 0, 0, 0, 0, 0, 0, 0} -> {{0, 0, 0, 0, 0, 0, 0, 1}, Port};
+        _ -> {Ip, Port}
+    end.
+
+%% A client whose handshake is done.
+client(Address) ->
+    Client = new(Address),
+    ok = socket:connect(Client, peer(Address), ?HANDSHAKE_MS),
+    Client.
+
+clients(Count, Address) ->
+    [client(Address) || _ <- lists:seq(1, Count)].
+
+%% A client that has sent its first SYN and does not wait for what becomes of it.
+dial(Address) ->
+    Client = new(Address),
+    {select, _} = socket:connect(Client, peer(Address), nowait),
+    Client.
+
+send(Client, Bytes) ->
+    ok = socket:send(Client, Bytes).
+
+%% Leaves with a FIN.
+close(Client) ->
+    ok = socket:close(Client).
+
+%% Leaves with a RST.
+reset(Client) ->
+    ok = socket:setopt(Client, {socket, linger}, #{onoff => true, linger => 0}),
+    ok = socket:close(Client).
+
+state(Client) ->
+    <<State, _/binary>> = tcp_info(Client),
+    %% include/net/tcp_states.h
+    maps:get(State, #{1 => established, 2 => syn_sent}, State).
+
+%% How many SYNs this client has sent: the first one, and `tcpi_total_retrans'.
+syns(Client) ->
+    <<2, _:99/binary, Retransmitted:32/native>> = tcp_info(Client),
+    1 + Retransmitted.
+
+%% What a descriptor number of this VM stands for, as `/proc' spells it; `undefined' where it stands for nothing.
+descriptor_target(Fd) ->
+    case file:read_link("/proc/self/fd/" ++ integer_to_list(Fd)) of
+        {ok, Target} -> Target;
+        {error, enoent} -> undefined
+    end.
+
+tcp_info(Client) ->
+    {ok, Info} = socket:getopt_native(Client, ?TCP_INFO, ?TCP_INFO_BYTES),
+    Info.
+
+new({Ip, _Port}) ->
+    {ok, Client} = socket:open(family(Ip), stream, tcp),
+    Client.
+
+peer({Ip, Port}) ->
+    #{family => family(Ip), addr => Ip, port => Port}.
+
+family(Ip) when tuple_size(Ip) =:= 4 -> inet;
+family(Ip) when tuple_size(Ip) =:= 8 -> inet6.

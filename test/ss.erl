@@ -1,0 +1,82 @@
+%% The same figures as `accept_queue' gives, from another program: `ss' of iproute2.
+-module(ss).
+
+-export([counts/1, listeners/1]).
+
+%% Keys and meanings of accept_queue:counts/1.
+counts({Ip, Port}) ->
+    Rows = rows({Ip, Port}),
+    Listeners = [Row || #{state := "LISTEN"} = Row <- Rows],
+    Alive = [Row || #{state := "ESTAB", inode := 0} = Row <- Rows],
+    Closed = [Row || #{state := "CLOSE-WAIT", inode := 0} = Row <- Rows],
+    Queued = sum(recv_q, Listeners),
+    %% ss shows a FIN as one byte more.
+    Bytes = sum(recv_q, Alive) + sum(recv_q, Closed) - length(Closed),
+    #{
+        queued => Queued,
+        limit => sum(send_q, Listeners),
+        drops => sum(drops, Listeners),
+        syn_recv => length([Row || #{state := "SYN-RECV"} = Row <- Rows]),
+        queued_alive => length(Alive),
+        queued_closed => length(Closed),
+        queued_reset => Queued - length(Alive) - length(Closed),
+        queued_bytes => Bytes,
+        oldest_wait_ms => oldest(Alive ++ Closed),
+        established => length([Row || #{state := "ESTAB", inode := Inode} = Row <- Rows, Inode > 0]),
+        close_wait => length([Row || #{state := "CLOSE-WAIT", inode := Inode} = Row <- Rows, Inode > 0]),
+        sockets => length(Listeners)
+    }.
+
+%% The listening sockets of one address: those keys of accept_queue:list/0 that an outsider can see.
+listeners(Address) ->
+    [
+        #{cookie => Cookie, inode => Inode, queued => Queued, limit => Limit, drops => Drops}
+     || #{state := "LISTEN", cookie := Cookie, inode := Inode, recv_q := Queued, send_q := Limit, drops := Drops} <-
+            rows(Address)
+    ].
+
+rows({Ip, Port}) ->
+    Where =
+        case lists:all(fun(Part) -> Part =:= 0 end, tuple_to_list(Ip)) of
+            true -> "";
+            false -> "src " ++ inet:ntoa(Ip) ++ " and "
+        end,
+    Family =
+        case tuple_size(Ip) of
+            4 -> "--ipv4";
+            8 -> "--ipv6"
+        end,
+    Output = os:cmd(
+        lists:flatten(
+            io_lib:format(
+                "ss --no-header --oneline --tcp --numeric --all --info --memory --extended ~s '~ssport = :~b'",
+                [Family, Where, Port]
+            )
+        )
+    ),
+    [row(Line) || Line <- string:lexemes(Output, "\n")].
+
+row(Line) ->
+    [State, RecvQ, SendQ | _] = string:lexemes(Line, " "),
+    #{
+        state => State,
+        recv_q => list_to_integer(RecvQ),
+        send_q => list_to_integer(SendQ),
+        inode => field(Line, "ino:(\\d+)", 10),
+        cookie => field(Line, "sk:([0-9a-f]+)", 16),
+        drops => field(Line, "skmem:\\([^)]*,d(\\d+)\\)", 10),
+        waited_ms => field(Line, "lastsnd:(\\d+)", 10)
+    }.
+
+%% ss leaves out most figures that are 0.
+field(Line, Pattern, Base) ->
+    case re:run(Line, Pattern, [{capture, all_but_first, list}]) of
+        {match, [Digits]} -> list_to_integer(Digits, Base);
+        nomatch -> 0
+    end.
+
+oldest([]) -> undefined;
+oldest(Rows) -> lists:max([Waited || #{waited_ms := Waited} <- Rows]).
+
+sum(Key, Rows) ->
+    lists:sum([maps:get(Key, Row) || Row <- Rows]).

@@ -27,13 +27,17 @@ all() ->
     case accept_queue_nif:listening() of
         {ok, Listening} ->
             Owned = owned(),
-            {ok, [describe(Row, Port) || #{cookie := Cookie} = Row <- Listening, {ok, Port} <- [find(Cookie, Owned)]]};
+            Ours = [describe(Row, Port) || #{cookie := Cookie} = Row <- Listening, {ok, Port} <- [find(Cookie, Owned)]],
+            {ok, lists:sort(fun by_address/2, Ours)};
         {error, _} = Error ->
             Error
     end.
 
 find(Cookie, Owned) ->
     maps:find(Cookie, Owned).
+
+by_address(#{address := One}, #{address := Two}) ->
+    One =< Two.
 
 owned() ->
     Found = [{Port, Fd} || Port <- accept_queue_inet:ports(), {ok, Fd} <- [accept_queue_inet:descriptor(Port)]],

@@ -13,7 +13,8 @@
 -on_load(load/0).
 -nifs([open/1, depth/1, counts/1, listening/0, cookies/1, kernel/0]).
 
--opaque handle() :: reference().
+%% Not opaque for Dialyzer: accept_queue tells a handle from a port by asking whether it is a reference.
+-type handle() :: reference().
 -type fd() :: non_neg_integer().
 -type listening() :: #{
     address := accept_queue:address(),

@@ -23,9 +23,15 @@ all() ->
 
 %% A VM for either end, so that each needs ten thousand descriptors and not twenty.
 ten_thousand_established_stand_beside_thirty_one_queued(_) ->
-    Limits = #{under => other_vm:with_open_files(11000)},
-    Server = other_vm:start(Limits),
-    Clients = other_vm:start(Limits),
+    case os:cmd("ulimit -n 11000") of
+        "" ->
+            Limits = #{under => other_vm:with_open_files(11000)},
+            ten_thousand_beside_thirty_one(other_vm:start(Limits), other_vm:start(Limits));
+        Refused ->
+            {skip, "ten thousand connections need as many descriptors: " ++ Refused}
+    end.
+
+ten_thousand_beside_thirty_one(Server, Clients) ->
     Address = other_vm:call(Server, ?MODULE, listen, [30]),
     %% No more at once than the queue holds, so that nothing is dropped.
     [
@@ -56,8 +62,7 @@ ten_thousand_established_stand_beside_thirty_one_queued(_) ->
 becomes(Figures, Server, Address) ->
     Counts = fun() -> other_vm:call(Server, ?MODULE, counts, []) end,
     eventually:is(Figures, fun() -> maps:with(maps:keys(Figures), Counts()) end),
-    Timeless = fun(All) -> maps:remove(oldest_wait_ms, All) end,
-    eventually:agree(fun() -> Timeless(ss:counts(Address)) end, fun() -> Timeless(Counts()) end).
+    ss:agrees(Address, Counts).
 
 %% In the other VMs, whose process dictionary keeps the sockets from one call to the next.
 

@@ -15,6 +15,7 @@
 
 -opaque handle() :: reference().
 -type fd() :: non_neg_integer().
+-type depth() :: {Queued :: non_neg_integer(), Limit :: non_neg_integer(), Drops :: non_neg_integer() | undefined}.
 -type listening() :: #{
     address := accept_queue:address(),
     cookie := accept_queue:cookie(),
@@ -32,7 +33,7 @@
 open(_Fd) ->
     erlang:nif_error(not_loaded).
 
--spec depth(handle()) -> {ok, accept_queue:depth()} | {error, accept_queue:reason()}.
+-spec depth(handle()) -> {ok, depth()} | {error, accept_queue:reason()}.
 depth(_Handle) ->
     erlang:nif_error(not_loaded).
 

@@ -1,10 +1,10 @@
 %% Timing, and the arithmetic of samples.
 %%
 %% Contestants take turns within a round, in an order that is drawn anew, so that what disturbs the machine disturbs them
-%% all; figures are compared within a round, and the median over the rounds is told.
+%% all.
 -module(bench_rounds).
 
--export([erlang/1, program/1, play/2, ratios/3, median/1, quartiles/1]).
+-export([erlang/1, program/1, play/2, median/1, quartiles/1]).
 
 -export_type([contestant/0, round/0]).
 
@@ -34,11 +34,6 @@ program(Program) ->
 play(Rounds, Contestants) ->
     Sized = [{Name, Turn, calls(Turn, 1)} || {Name, Turn} <- maps:to_list(Contestants)],
     [maps:from_list([{Name, Turn(Calls) / Calls} || {Name, Turn, Calls} <- shuffle(Sized)]) || _ <- lists:seq(1, Rounds)].
-
-%% How often one is to be divided by the other, round by round.
--spec ratios(atom(), atom(), [round()]) -> [float()].
-ratios(Dividend, Divisor, Rounds) ->
-    [Time / Other || #{Dividend := Time, Divisor := Other} <- Rounds].
 
 -spec median([number()]) -> number().
 median(Samples) ->

@@ -18,6 +18,9 @@
 %% Of a call's time in the VM, what must be spent on the schedulers it belongs to. The rest is the way there and back.
 -define(HOME_SHARE, 0.75).
 
+-define(MET, <<"met">>).
+-define(MISSED, <<"**MISSED**">>).
+
 -type sockets() :: non_neg_integer().
 
 -spec markdown(
@@ -26,8 +29,7 @@
     [{string(), atom(), #{atom() => non_neg_integer()}}]
 ) -> iodata().
 markdown(Rounds, Tails, Where) ->
-    [
-        machine(),
+    Sections = [
         section(
             "Time of a call",
             ["reading", "other sockets", "takes", "beside", "takes", "ratio", "quartiles", "of the best", "goal", ""],
@@ -39,7 +41,12 @@ markdown(Rounds, Tails, Where) ->
             ["call", "normal schedulers", "dirty I/O", "dirty CPU", "goal", ""],
             [where(Call) || Call <- Where]
         )
-    ].
+    ],
+    [machine(), Sections, summary(iolist_to_binary(Sections))].
+
+summary(Text) ->
+    [Met, Missed] = [length(binary:matches(Text, <<Verdict/binary, " |\n">>)) || Verdict <- [?MET, ?MISSED]],
+    io_lib:format("~n~b goals met, ~b missed.~n", [Met, Missed]).
 
 machine() ->
     {ok, Kernel} = file:read_file("/proc/sys/kernel/osrelease"),
@@ -130,8 +137,8 @@ verdict({_, none}, _) -> ["", ""];
 verdict({at_most, Goal}, Ratio) -> [io_lib:format("at most ~p x", [Goal]), met(Ratio =< Goal)];
 verdict({faster, Goal}, Ratio) -> [io_lib:format("at least ~p x", [Goal]), met(Ratio >= Goal)].
 
-met(true) -> "met";
-met(false) -> "**MISSED**".
+met(true) -> ?MET;
+met(false) -> ?MISSED.
 
 section(Title, Headings, Rows) ->
     Rule = ["---" || _ <- Headings],

@@ -141,8 +141,9 @@ open(Listener) ->
 %% sockets, through `inet:getopts/2'.
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Handle) when is_reference(Handle) ->
-    try
-        accept_queue_nif:depth(Handle)
+    try accept_queue_nif:depth(Handle) of
+        {ok, {Queued, Limit, Drops}} -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
+        {error, _} = Error -> Error
     catch
         error:not_loaded -> not_loaded();
         error:badarg -> erlang:error(badarg, [Handle])

@@ -16,6 +16,7 @@
 %% Not opaque for Dialyzer: accept_queue tells a handle from a port by asking whether it is a reference.
 -type handle() :: reference().
 -type fd() :: non_neg_integer().
+-type depth() :: {Queued :: non_neg_integer(), Limit :: non_neg_integer(), Drops :: non_neg_integer() | undefined}.
 -type listening() :: #{
     address := accept_queue:address(),
     cookie := accept_queue:cookie(),
@@ -33,7 +34,7 @@
 open(_Fd) ->
     erlang:nif_error(not_loaded).
 
--spec depth(handle()) -> {ok, accept_queue:depth()} | {error, accept_queue:reason()}.
+-spec depth(handle()) -> {ok, depth()} | {error, accept_queue:reason()}.
 depth(_Handle) ->
     erlang:nif_error(not_loaded).
 

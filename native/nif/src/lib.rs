@@ -15,12 +15,12 @@ fn open(fd: i32) -> Result<ResourceArc<Handle>, Reason> {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn depth(handle: ResourceArc<Handle>) -> Result<Terms<core::Depth>, Reason> {
+fn depth(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
     Ok(Terms(handle.0.depth()?))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn counts(handle: ResourceArc<Handle>) -> Result<Terms<core::Counts>, Reason> {
+fn counts(handle: &Handle) -> Result<Terms<core::Counts>, Reason> {
     Ok(Terms(handle.0.counts()?))
 }
 

@@ -35,7 +35,11 @@ markdown(Rounds, Tails, Where) ->
             ["reading", "other sockets", "takes", "beside", "takes", "ratio", "quartiles", "of the best", "goal", ""],
             [comparison(Comparison, At) || Comparison <- ?COMPARISONS, At <- Rounds] ++ [flatness(Rounds)]
         ),
-        section("Single calls, the clock included", ["call", "p50", "p99", "p99.9", "goal", ""], [tail(Tail) || Tail <- Tails]),
+        section(
+            "Single calls, the clock included",
+            ["call", "p50", "p99", "p99.9", "goal", ""],
+            [tail(Tail) || Tail <- Tails]
+        ),
         section(
             "Where a call keeps the VM busy",
             ["call", "normal schedulers", "dirty I/O", "dirty CPU", "goal", ""],

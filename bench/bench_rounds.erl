@@ -1,7 +1,7 @@
 %% Timing, and the arithmetic of samples.
 %%
-%% Contestants take turns within a round, in an order that is drawn anew, so that what disturbs the machine disturbs them
-%% all.
+%% Contestants take turns within a round, in an order that is drawn anew, so that what disturbs the machine disturbs all
+%% of them alike. What is compared is compared round by round.
 -module(bench_rounds).
 
 -export([erlang/1, program/1, play/2, median/1, quartiles/1]).
@@ -33,7 +33,10 @@ program(Program) ->
 -spec play(pos_integer(), #{atom() => contestant()}) -> [round()].
 play(Rounds, Contestants) ->
     Sized = [{Name, Turn, calls(Turn, 1)} || {Name, Turn} <- maps:to_list(Contestants)],
-    [maps:from_list([{Name, Turn(Calls) / Calls} || {Name, Turn, Calls} <- shuffle(Sized)]) || _ <- lists:seq(1, Rounds)].
+    [
+        maps:from_list([{Name, Turn(Calls) / Calls} || {Name, Turn, Calls} <- shuffle(Sized)])
+     || _ <- lists:seq(1, Rounds)
+    ].
 
 -spec median([number()]) -> number().
 median(Samples) ->

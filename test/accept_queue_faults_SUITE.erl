@@ -164,7 +164,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
             | [{[Bad], badarg} || Bad <- [Handle | NoInteger]]
         ],
         {depth, 1} => [
-            {[Handle], {ok, #{queued => 0, limit => 5, drops => 0}}}
+            {[Handle], {ok, {0, 5, 0}}}
             | [{[Bad], badarg} || Bad <- NoHandle]
         ],
         {counts, 1} => [{[Handle], accept_queue:counts(L)} | [{[Bad], badarg} || Bad <- NoHandle]],

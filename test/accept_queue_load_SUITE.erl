@@ -135,7 +135,8 @@ calls_in_a_changing_world(Ms) ->
         fun({Pid, Monitor}, Sum) ->
             receive
                 {'DOWN', Monitor, process, Pid, normal} -> Sum;
-                {'DOWN', Monitor, process, Pid, {answers, Answers}} -> add(Answers, Sum)
+                {'DOWN', Monitor, process, Pid, {answers, Answers}} -> add(Answers, Sum);
+                {'DOWN', Monitor, process, Pid, Crash} -> error(Crash)
             end
         end,
         #{},

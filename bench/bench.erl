@@ -6,7 +6,8 @@
 
 -export([main/0]).
 
--define(CYCLES, 7).
+-define(CYCLES, 12).
+%% In each cycle, alone and again beside the crowd.
 -define(ROUNDS, 6).
 %% Established connections beside the listener; each is two sockets.
 -define(CROWD, 10_000).
@@ -20,7 +21,7 @@ main() ->
     Contestants = contestants(Socket, Port, Handle),
     Tails = tails(Socket, Handle),
     {Alone, Crowded} = lists:unzip([cycle(N, Contestants, Tails) || N <- lists:seq(1, ?CYCLES)]),
-    Where = where(Handle),
+    Where = where(Socket, Handle),
     Rounds = [{0, lists:append(Alone)}, {2 * ?CROWD, lists:append(Crowded)}],
     io:put_chars(bench_report:markdown(Rounds, Tails, Where)).
 
@@ -34,7 +35,9 @@ contestants(Socket, Port, Handle) ->
     #{
         depth => bench_rounds:erlang(fun() -> {ok, #{queued := 0}} = accept_queue:depth(Handle) end),
         bare_getsockopt => bench_rounds:program(Getsockopt),
-        getopts => bench_rounds:erlang(fun() -> {ok, [_, _]} = inet:getopts(Socket, [{raw, 6, 11, 104}, {raw, 1, 55, 36}]) end),
+        getopts => bench_rounds:erlang(fun() ->
+            {ok, [_, _]} = inet:getopts(Socket, [{raw, 6, 11, 104}, {raw, 1, 55, 36}])
+        end),
         getopt_native => bench_rounds:erlang(fun() ->
             {ok, _} = socket:getopt_native(Native, {6, 11}, 104),
             {ok, _} = socket:getopt_native(Native, {1, 55}, 36)
@@ -48,13 +51,16 @@ beside(Program) ->
     filename:join(filename:dirname(code:which(?MODULE)), Program).
 
 tails(Socket, Handle) ->
+    Bytes = binary:copy(<<1>>, 600),
     [
-        {Name, bench_tail:new(), Call}
-     || {Name, Call} <- [
-            {"`depth(Handle)`", fun() -> {ok, #{}} = accept_queue:depth(Handle) end},
-            {"`depth(Socket)`", fun() -> {ok, #{}} = accept_queue:depth(Socket) end},
-            {"`open(Socket)`", fun() -> {ok, _} = accept_queue:open(Socket) end},
-            {"nothing: the clock, the VM and the machine", fun() -> ok end}
+        {Name, Kind, bench_tail:new(), Call}
+     || {Name, Kind, Call} <- [
+            {"`depth(Handle)`", first_tier, fun() -> {ok, #{}} = accept_queue:depth(Handle) end},
+            {"`depth(Socket)`", first_tier, fun() -> {ok, #{}} = accept_queue:depth(Socket) end},
+            {"`open(Socket)`", first_tier, fun() -> {ok, _} = accept_queue:open(Socket) end},
+            %% Arithmetic that takes as long as the longest call above: what interrupts alone do to the tail here.
+            {"`erlang:md5` of 600 bytes", none, fun() -> erlang:md5(Bytes) end},
+            {"the clock alone", none, fun() -> ok end}
         ]
     ].
 
@@ -64,20 +70,20 @@ cycle(N, Contestants, Tails) ->
     Crowd = bench_program:start(beside("crowd"), [integer_to_list(?CROWD)]),
     "ready" = bench_program:answer(Crowd),
     Crowded = bench_rounds:play(?ROUNDS, Contestants),
-    lists:foreach(fun({_, Tail, Call}) -> bench_tail:add(Tail, ?SINGLE_CALLS, Call) end, Tails),
+    lists:foreach(fun({_, _, Tail, Call}) -> bench_tail:add(Tail, ?SINGLE_CALLS, Call) end, Tails),
     ok = bench_program:stop(Crowd),
     {Alone, Crowded}.
 
 %% {call, the schedulers that must do the work, nanoseconds by kind of scheduler}
-where(Handle) ->
+where(Socket, Handle) ->
     [
         {Name, Kind, bench_where:nanoseconds(1000, Call)}
      || {Name, Kind, Call} <- [
-            {"depth", scheduler, fun() -> accept_queue:depth(Handle) end},
-            {"open", scheduler, fun() -> accept_queue:open(Handle) end},
-            {"counts", dirty_io_scheduler, fun() -> accept_queue:counts(Handle) end},
+            {"`depth`", scheduler, fun() -> accept_queue:depth(Handle) end},
+            {"`open`", scheduler, fun() -> accept_queue:open(Socket) end},
+            {"`counts`", dirty_io_scheduler, fun() -> accept_queue:counts(Handle) end},
             {"the dump of `list`", dirty_io_scheduler, fun accept_queue_nif:listening/0},
-            {"kernel", dirty_io_scheduler, fun accept_queue:kernel/0}
+            {"`kernel`", dirty_io_scheduler, fun accept_queue:kernel/0}
         ]
     ].
 

@@ -1,18 +1,18 @@
 %% Timing, and the arithmetic of samples.
 %%
-%% Contestants take turns within a round, in an order that is drawn anew, so that what disturbs the machine disturbs them
-%% all; figures are compared within a round, and the median over the rounds is told.
+%% Contestants take turns within a round, in an order that is drawn anew, so that what disturbs the machine disturbs all
+%% of them alike. What is compared is compared round by round.
 -module(bench_rounds).
 
--export([erlang/1, program/1, play/2, ratios/3, median/1, quartiles/1]).
+-export([erlang/1, program/1, play/2, median/1, quartiles/1]).
 
 -export_type([contestant/0, round/0]).
 
 -type contestant() :: fun((Calls :: pos_integer()) -> Nanoseconds :: non_neg_integer()).
 -type round() :: #{Name :: atom() => NanosecondsPerCall :: float()}.
 
-%% A turn lasts at least so long: the clock and the start of a turn do not show in it.
--define(TURN_NS, 4_000_000).
+%% A turn lasts at least so long: its start, the caches still warm with the turn before, does not show in it.
+-define(TURN_NS, 10_000_000).
 
 %% A call in this VM. Each turn has a process of its own, so that no contestant pays for another's garbage.
 -spec erlang(fun(() -> term())) -> contestant().
@@ -33,12 +33,10 @@ program(Program) ->
 -spec play(pos_integer(), #{atom() => contestant()}) -> [round()].
 play(Rounds, Contestants) ->
     Sized = [{Name, Turn, calls(Turn, 1)} || {Name, Turn} <- maps:to_list(Contestants)],
-    [maps:from_list([{Name, Turn(Calls) / Calls} || {Name, Turn, Calls} <- shuffle(Sized)]) || _ <- lists:seq(1, Rounds)].
-
-%% How often one is to be divided by the other, round by round.
--spec ratios(atom(), atom(), [round()]) -> [float()].
-ratios(Dividend, Divisor, Rounds) ->
-    [Time / Other || #{Dividend := Time, Divisor := Other} <- Rounds].
+    [
+        maps:from_list([{Name, Turn(Calls) / Calls} || {Name, Turn, Calls} <- shuffle(Sized)])
+     || _ <- lists:seq(1, Rounds)
+    ].
 
 -spec median([number()]) -> number().
 median(Samples) ->

@@ -1,6 +1,6 @@
-/* crowd N: N established loopback connections, so 2 N sockets, that have nothing to do with the listener. Says "ready",
- * holds them until a byte comes or its standard input ends, and is gone only when they are: also when whoever started it
- * was killed. */
+/* crowd N: N established loopback connections, so 2 N sockets, that have nothing to do with the listener. Says
+ * "ready", holds them until a byte comes or its standard input ends, also because whoever started it was killed, and
+ * is gone only when they are. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -10,7 +10,7 @@
 
 #include "demand.h"
 
-/* One process holds both ends of so many: well below the 28,232 ports of ip_local_port_range, for they share a listener. */
+/* One process holds both ends of so many, well below the 28,232 ports of ip_local_port_range: they share a listener. */
 enum { CONNECTIONS_EACH = 10000 };
 /* The standard streams, the pipes, the listener. */
 enum { OTHER_DESCRIPTORS = 16 };

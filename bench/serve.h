@@ -1,5 +1,6 @@
-/* The conversation with the runner, the same for every bare program: a line with a number of calls comes in, a line with
- * the nanoseconds they took goes out. The runner says whose turn it is, so that noise hits all contestants alike. */
+/* The conversation with the runner, the same for every bare program: a line with a number of calls comes in, a line
+ * with the nanoseconds they took goes out. The runner says whose turn it is, so that noise hits all contestants
+ * alike. */
 #include <time.h>
 
 #include "demand.h"

@@ -201,8 +201,8 @@ depth(Listener) ->
 %% (SO_REUSEPORT) are answered with their sum, and `sockets' says how many they are.
 %%
 %% The kernel does not tell the figures of one instant. `queued_reset' is what is left when the rows of queued
-%% connections are taken from `queued'; where that is above 0, the listener is read a second time, so that connections
-%% accepted in between are not taken for reset ones. Clients that shut down only their sending side count as
+%% connections are taken from `queued'; where that is above 0, everything is read a second time and the smaller figure
+%% counts, so that connections accepted in between are hardly ever taken for reset ones. Clients that shut down only their sending side count as
 %% `queued_closed'. Handshakes that began with a listener that has been closed are counted in `syn_recv' of the next one
 %% on the same address until they expire: nothing in the kernel tells them apart.
 %%

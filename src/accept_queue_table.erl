@@ -2,7 +2,7 @@
 %% The listeners of this VM as a table for a person in a shell.
 -module(accept_queue_table).
 
--export([text/0]).
+-export([text/0, text/1]).
 
 -define(COLUMNS, [
     {"address", fun(#{address := Address}, _) -> address(Address) end},
@@ -20,16 +20,22 @@
     {"server", fun(#{server := Server, owner := Owner}, _) -> server(Server, Owner) end}
 ]).
 
+-type reading() :: {accept_queue:listed(), {ok, accept_queue:counts()} | {error, accept_queue:reason()}}.
+
 -spec text() -> io_lib:chars().
 text() ->
     case accept_queue:list() of
-        {ok, []} -> "No TCP listener in this VM.\n";
-        {ok, Listed} -> table([row(Listener) || Listener <- Listed]);
-        {error, Reason} -> io_lib:format("The listeners could not be read: ~tp\n", [Reason])
+        {ok, Listed} -> text({ok, [{Listener, accept_queue:counts(Socket)} || #{socket := Socket} = Listener <- Listed]});
+        {error, _} = Error -> text(Error)
     end.
 
-row(#{socket := Socket} = Listener) ->
-    Reading = accept_queue:counts(Socket),
+%% What was read, in words. Pure.
+-spec text({ok, [reading()]} | {error, accept_queue:reason()}) -> io_lib:chars().
+text({ok, []}) -> "No TCP listener in this VM.\n";
+text({ok, Readings}) -> table([row(Listener, Counts) || {Listener, Counts} <- Readings]);
+text({error, Reason}) -> io_lib:format("The listeners could not be read: ~tp\n", [Reason]).
+
+row(Listener, Reading) ->
     [lists:flatten(Cell(Listener, Reading)) || {_, Cell} <- ?COLUMNS].
 
 figure(Key, {ok, Counts}) ->

@@ -33,22 +33,14 @@ every_listener_of_this_vm_is_listed_by_address(_) ->
 
 a_listener_of_another_process_is_not_listed(_) ->
     Vm = other_vm:start(),
-    Address = other_vm:call(Vm, ?MODULE, listen_for_long, []),
+    Address = other_vm:call(Vm, ?MODULE, listen_there, []),
     ?assertMatch([_], ss:listeners(Address)),
     {ok, Listed} = accept_queue:list(),
     ?assertNot(lists:member(Address, [Theirs || #{address := Theirs} <- Listed])),
     other_vm:stop(Vm).
 
-%% In the other VM, where a call's process ends with the call.
-listen_for_long() ->
-    Caller = self(),
-    _ = spawn(fun() ->
-        Caller ! sockname(sockets:listen(5)),
-        timer:sleep(infinity)
-    end),
-    receive
-        Address -> Address
-    end.
+listen_there() ->
+    sockname(sockets:listen(5)).
 
 a_listener_is_listed_until_it_closes(_) ->
     L = sockets:listen(5),

@@ -1,9 +1,13 @@
 %% A second VM in an operating system process of its own, with other rights, another network or another code path than
 %% this one. It is talked to over its standard input and output, so neither VM needs distribution or a network.
+%%
+%% All calls run in one process there, so that a call finds what an earlier one has opened, or put into the process
+%% dictionary.
 -module(other_vm).
 
 -export([start/0, start/1, call/4, stop/1]).
--export([with_open_files/1, in_own_network/0, target/1, code_path/0]).
+-export([work/0, ask/3]).
+-export([with_open_files/1, in_own_network/0, in_silence/0, target/1]).
 
 -define(CALL_MS, 300000).
 
@@ -20,17 +24,44 @@ start(Options) ->
         connection => standard_io, exec => {os:find_executable(Program), Arguments}, args => ["-pa" | Paths]
     }),
     ok = element(1, Started),
-    element(2, Started).
+    Vm = element(2, Started),
+    true = peer:call(Vm, erlang, register, [?MODULE, peer:call(Vm, erlang, spawn, [?MODULE, work, []])]),
+    Vm.
 
 call(Vm, Module, Function, Arguments) ->
-    peer:call(Vm, Module, Function, Arguments, ?CALL_MS).
+    peer:call(Vm, ?MODULE, ask, [Module, Function, Arguments], ?CALL_MS).
 
 stop(Vm) ->
     peer:stop(Vm).
 
+%% The process there, and what brings a call to it.
+
+work() ->
+    receive
+        {From, Tag, Module, Function, Arguments} -> From ! {Tag, apply(Module, Function, Arguments)}
+    end,
+    work().
+
+ask(Module, Function, Arguments) ->
+    Monitor = erlang:monitor(process, ?MODULE),
+    ?MODULE ! {self(), Monitor, Module, Function, Arguments},
+    receive
+        {Monitor, Answer} ->
+            true = erlang:demonitor(Monitor, [flush]),
+            Answer;
+        {'DOWN', Monitor, process, _, Reason} ->
+            erlang:error(Reason)
+    end.
+
+%% Commands to start it under.
+
 %% So many descriptors, if the hard limit allows: the soft one is often 1024.
 with_open_files(Count) ->
     ["/bin/sh", "-c", "ulimit -n " ++ integer_to_list(Count) ++ " && exec \"$@\"", "sh"].
+
+%% Nothing on the standard error, where the Rust runtime writes a few lines for each panic.
+in_silence() ->
+    ["/bin/sh", "-c", "exec \"$@\" 2>/dev/null", "sh"].
 
 %% A network namespace that has nothing but a loopback device and ends with the VM. Root may make one; others where the
 %% kernel lets them be root of a user namespace.

@@ -1,7 +1,28 @@
 %% The same figures as `accept_queue' gives, from another program: `ss' of iproute2.
 -module(ss).
 
--export([counts/1, listeners/1]).
+-include_lib("stdlib/include/assert.hrl").
+
+-export([agrees/2, counts/1, listeners/1]).
+
+%% Waits until this reading of accept_queue:counts/1 and ss say the same of an address.
+%%
+%% They cannot look at one instant: a figure may move in between by a SYN that was sent again, and the age grows. So the
+%% age must lie between what ss says before and after.
+agrees(Address, Read) ->
+    eventually:agree(
+        fun() -> timeless(counts(Address)) end,
+        fun() ->
+            #{oldest_wait_ms := Before} = counts(Address),
+            #{oldest_wait_ms := Age} = Counts = Read(),
+            #{oldest_wait_ms := After} = counts(Address),
+            ?assert(Before =< Age andalso Age =< After, {Before, Age, After}),
+            timeless(Counts)
+        end
+    ).
+
+timeless(Counts) ->
+    maps:remove(oldest_wait_ms, Counts).
 
 %% Keys and meanings of accept_queue:counts/1.
 counts({Ip, Port}) ->

@@ -104,9 +104,16 @@ impl Census {
             let mut census = Census::default();
             diag.dump(&Request { family, states, port }, |row| census.add(&row)).map(|()| census)
         };
-        let mut census = dump(States::LISTENERS_AND_CHILDREN)?;
-        if census.is_unsettled() {
-            census.settle(&dump(States::LISTENERS)?);
+        let mut settled = || -> Result<Census, Error> {
+            let mut census = dump(States::LISTENERS_AND_CHILDREN)?;
+            if census.has_resets() {
+                census.settle(&dump(States::LISTENERS)?);
+            }
+            Ok(census)
+        };
+        let mut census = settled()?;
+        if census.has_resets() {
+            census.keep_lasting_resets(settled()?);
         }
         Ok(census)
     }
@@ -137,10 +144,9 @@ impl Census {
         }
     }
 
-    /// Whether some group seems to hold reset connections: more are queued than rows were seen. Acceptors that took
-    /// connections between the reading of the listener and that of its children leave the same picture, so this asks
-    /// for another look at the listeners: see [`Census::settle`].
-    fn is_unsettled(&self) -> bool {
+    /// Whether more are queued somewhere than rows were seen: connections that were reset. Acceptors at work leave the same
+    /// picture, so this asks for another look.
+    fn has_resets(&self) -> bool {
         self.groups.iter().any(|group| group.counts.queued_reset() > 0)
     }
 
@@ -150,6 +156,18 @@ impl Census {
         for group in &mut self.groups {
             if let Some(later) = after.groups.iter().find(|later| later.address == group.address) {
                 group.counts.queued = group.counts.queued.min(later.counts.queued);
+            }
+        }
+    }
+
+    /// Takes a second census, and of each group the one with fewer resets: a reset connection keeps its place until it is
+    /// accepted, while one that came as another went during the walk is seen the second time.
+    fn keep_lasting_resets(&mut self, again: Census) {
+        for later in again.groups {
+            if let Some(group) = self.groups.iter_mut().find(|group| group.address == later.address)
+                && later.counts.queued_reset() < group.counts.queued_reset()
+            {
+                *group = later;
             }
         }
     }
@@ -240,7 +258,7 @@ mod tests {
         assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (3, 2, 1));
         assert_eq!(counts.oldest_wait, Some(Duration::from_millis(30)));
         assert_eq!(counts.queued_bytes, Some(50));
-        assert!(census.is_unsettled());
+        assert!(census.has_resets());
     }
 
     #[test]
@@ -249,7 +267,20 @@ mod tests {
         census.settle(&self::census(&[listener("127.0.0.1", 1, 1)]));
         let counts = census.group_of(Cookie(1)).expect("the listener").counts;
         assert_eq!((counts.queued, counts.queued_reset()), (1, 0));
-        assert!(!census.is_unsettled());
+        assert!(!census.has_resets());
+    }
+
+    #[test]
+    fn what_came_and_went_during_the_walk_is_not_taken_for_reset() {
+        let mut census = census(&[listener("127.0.0.1", 1, 2), queued("127.0.0.1", QueuedState::Alive, 10)]);
+        census.keep_lasting_resets(self::census(&[
+            listener("127.0.0.1", 1, 3),
+            queued("127.0.0.1", QueuedState::Alive, 10),
+            queued("127.0.0.1", QueuedState::Alive, 5),
+            queued("127.0.0.1", QueuedState::Alive, 1),
+        ]));
+        let counts = census.group_of(Cookie(1)).expect("the listener").counts;
+        assert_eq!((counts.queued, counts.queued_alive, counts.queued_reset()), (3, 3, 0));
     }
 
     #[test]

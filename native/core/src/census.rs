@@ -87,10 +87,13 @@ pub struct Group {
     pub sockets: Vec<(Cookie, Inode)>,
     /// What was counted.
     pub counts: Counts,
+    /// How long each of the queued that still has a row has waited, in no order.
+    pub waits: Vec<Duration>,
 }
 
 /// A count in progress. Listeners must be added before their children, as the kernel dumps them (`inet_diag_dump_icsk`
-/// walks the table of listeners first). Nothing is allocated for a child.
+/// walks the table of listeners first). Of a child nothing is kept but, while it is
+/// queued, its age.
 #[derive(Debug, Default)]
 pub struct Census {
     groups: Vec<Group>,
@@ -129,18 +132,21 @@ impl Census {
                 group.counts = if group.sockets.len() == 1 { own } else { group.counts.plus(own) };
             }
             Row::Handshake { local } => {
-                self.child(&local, |counts| counts.syn_recv = counts.syn_recv.map(|handshakes| handshakes + 1));
+                self.child(&local, |Group { counts, .. }| {
+                    counts.syn_recv = counts.syn_recv.map(|handshakes| handshakes + 1);
+                });
             }
-            Row::Queued { local, state, bytes, waited } => self.child(&local, |counts| {
+            Row::Queued { local, state, bytes, waited } => self.child(&local, |Group { counts, waits, .. }| {
                 match state {
                     QueuedState::Alive => counts.queued_alive += 1,
                     QueuedState::Closed => counts.queued_closed += 1,
                 }
                 counts.queued_bytes = counts.queued_bytes.map(|sum| sum + u64::from(bytes));
                 counts.oldest_wait = counts.oldest_wait.max(Some(waited));
+                waits.push(waited);
             }),
-            Row::Established { local } => self.child(&local, |counts| counts.established += 1),
-            Row::CloseWait { local, .. } => self.child(&local, |counts| counts.close_wait += 1),
+            Row::Established { local } => self.child(&local, |group| group.counts.established += 1),
+            Row::CloseWait { local, .. } => self.child(&local, |group| group.counts.close_wait += 1),
         }
     }
 
@@ -188,7 +194,7 @@ impl Census {
             Some(&index) => index,
             None => {
                 same_port.push(self.groups.len());
-                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::NOBODY });
+                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::NOBODY, waits: Vec::new() });
                 self.groups.len() - 1
             }
         };
@@ -207,9 +213,9 @@ impl Census {
         fits.max_by_key(|&(fit, _)| fit).map(|(_, index)| index)
     }
 
-    fn child(&mut self, local: &Address, count: impl FnOnce(&mut Counts)) {
+    fn child(&mut self, local: &Address, count: impl FnOnce(&mut Group)) {
         if let Some(index) = self.index_for(local) {
-            count(&mut self.groups[index].counts);
+            count(&mut self.groups[index]);
         }
     }
 }

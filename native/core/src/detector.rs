@@ -109,12 +109,16 @@ pub struct Evidence {
     pub dropped_otherwise: u32,
 }
 
-/// The head of the queue: the connection that has waited longest.
+/// A look at the queue against which later ones are held. As long as nothing is accepted, whoever stood there then stands
+/// there still, or has been reset and left its place; and nobody stands before the head.
 #[derive(Debug, Clone, Copy)]
-struct Head {
-    arrived: Time,
+struct Anchor {
+    at: Time,
+    head_arrived: Option<Time>,
+    places: u32,
+    resets: u32,
     /// Nothing has been accepted since.
-    first_since: Time,
+    idle_since: Time,
 }
 
 /// Whether a condition holds, and since when it has or has not.
@@ -139,7 +143,7 @@ pub struct Detector {
     occupied_since: Option<Time>,
     full_since: Option<Time>,
     behind_since: Option<Time>,
-    head: Option<Head>,
+    anchor: Option<Anchor>,
     counts: Option<(Time, Counts)>,
     drops: Drops,
     tracks: [Track; Condition::ALL.len()],
@@ -179,7 +183,7 @@ impl Detector {
             occupied_since: None,
             full_since: None,
             behind_since: None,
-            head: None,
+            anchor: None,
             counts: None,
             drops: Drops::default(),
             tracks: [Track::default(); Condition::ALL.len()],
@@ -219,23 +223,46 @@ impl Detector {
         self.occupied_since = if depth.queued > 0 { self.occupied_since.or(Some(at)) } else { None };
         if depth.queued == 0 {
             self.progress_at = at;
-            self.head = None;
+            self.anchor = None;
             self.behind_since = None;
         }
         self.judge(at)
     }
 
-    /// The second tier, after a reading of the first at the same time.
-    pub fn counts_read(&mut self, at: Time, counts: Counts) -> Vec<Change> {
+    /// The second tier, after a reading of the first at the same time. `waits` are the ages of the queued that have a row;
+    /// `None` where the kernel keeps none, as of a Unix socket.
+    pub fn look_taken(&mut self, at: Time, counts: Counts, waits: Option<&[Duration]>) -> Vec<Change> {
         self.counts = Some((at, counts));
-        match counts.oldest_wait {
-            Some(waited) => self.head_seen(at, waited),
-            None => {
-                self.head = None;
-                self.behind_since = None;
-            }
+        self.behind_since = counts.oldest_wait.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
+            // Whoever has waited for so long now has done so since then, whether we looked or not.
+            let since = (at.saturating_sub(waited) + self.settings.max_wait).max(self.observed_since);
+            self.behind_since.map_or(since, |before| before.min(since))
+        });
+        if let Some(waits) = waits {
+            self.anchor = Some(self.anchored(at, &counts, waits));
         }
         self.judge(at)
+    }
+
+    fn anchored(&self, at: Time, counts: &Counts, waits: &[Duration]) -> Anchor {
+        let head_arrived = counts.oldest_wait.map(|waited| at.saturating_sub(waited));
+        let resets = counts.queued_reset();
+        let fresh = Anchor { at, head_arrived, places: waits.len() as u32 + resets, resets, idle_since: at };
+        match self.anchor {
+            None => Anchor { idle_since: self.progress_at.max(head_arrived.unwrap_or_default()), ..fresh },
+            Some(anchor) => {
+                let asked = at.saturating_sub(anchor.at + AGE_TOLERANCE);
+                let from_before = waits.iter().filter(|&&waited| waited >= asked).count() as u32;
+                // The head itself may have been reset.
+                let same_head = resets > anchor.resets
+                    || match (head_arrived, anchor.head_arrived) {
+                        (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE,
+                        (_, None) => true,
+                        (None, Some(_)) => false,
+                    };
+                if same_head && from_before + resets >= anchor.places { anchor } else { fresh }
+            }
+        }
     }
 
     /// Whether it is time to look at who stands in the queue.
@@ -258,7 +285,7 @@ impl Detector {
         self.occupied_since = None;
         self.full_since = None;
         self.behind_since = None;
-        self.head = None;
+        self.anchor = None;
         self.counts = None;
         self.drops.at = None;
         for track in &mut self.tracks {
@@ -269,7 +296,7 @@ impl Detector {
     fn follow(&mut self, at: Time, before: Depth, now: Depth) {
         if now.queued < before.queued {
             self.progress_at = at;
-            self.head = None;
+            self.anchor = None;
         }
         let (Some(earlier), Some(later)) = (before.drops, now.drops) else { return };
         // The kernel's figure wraps.
@@ -285,23 +312,6 @@ impl Detector {
         } else {
             self.drops.otherwise = self.drops.otherwise.saturating_add(dropped);
         }
-    }
-
-    fn head_seen(&mut self, at: Time, waited: Duration) {
-        let arrived = at.saturating_sub(waited);
-        self.head = Some(match self.head {
-            Some(head) if arrived.abs_diff(head.arrived) <= AGE_TOLERANCE => head,
-            // Another: the one before was accepted at some time since the last look, at the latest now.
-            Some(_) => Head { arrived, first_since: at },
-            None => Head { arrived, first_since: self.progress_at.max(arrived) },
-        });
-        self.behind_since = if waited > self.settings.max_wait {
-            // Whoever has waited for so long now has done so since then, whether we looked or not.
-            let since = (arrived + self.settings.max_wait).max(self.observed_since);
-            Some(self.behind_since.map_or(since, |before| before.min(since)))
-        } else {
-            None
-        };
     }
 
     /// Since when each condition holds; `None`: it does not.
@@ -330,10 +340,10 @@ impl Detector {
 
     /// Since when nothing has been accepted, as far as can be told; `None`: it cannot.
     fn idle_since(&self, depth: Depth) -> Option<Time> {
-        match self.head {
-            Some(head) => Some(head.first_since.max(self.observed_since)),
-            // Without an age (all were reset, or a Unix socket) there is only the depth: one that never falls. A full
-            // queue from which somebody takes is refilled at once, and looks the same.
+        match self.anchor {
+            Some(anchor) => Some(anchor.idle_since),
+            // Without ages there is only the depth: one that never falls. A full queue from which somebody takes is refilled
+            // at once, and looks the same.
             None if depth.queued <= depth.limit => Some(self.progress_at),
             None => None,
         }

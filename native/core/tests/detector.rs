@@ -23,11 +23,19 @@ struct Simulation {
     detector: Detector,
     changes: Vec<(Time, Change)>,
     looks: u32,
+    is_unix: bool,
 }
 
 struct Client {
     arrived: Time,
-    has_left: bool,
+    state: State,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Alive,
+    Closed,
+    Reset,
 }
 
 impl Simulation {
@@ -41,6 +49,7 @@ impl Simulation {
             detector: Detector::new(Settings::default()),
             changes: Vec::new(),
             looks: 0,
+            is_unix: false,
         }
     }
 
@@ -49,7 +58,7 @@ impl Simulation {
             if self.queue.len() > self.limit as usize {
                 self.drops = self.drops.wrapping_add(1);
             } else {
-                self.queue.push_back(Client { arrived: self.now, has_left: false });
+                self.queue.push_back(Client { arrived: self.now, state: State::Alive });
             }
         }
     }
@@ -59,7 +68,19 @@ impl Simulation {
     }
 
     fn leave(&mut self, count: usize) {
-        self.queue.iter_mut().take(count).for_each(|client| client.has_left = true);
+        self.queue.iter_mut().take(count).for_each(|client| client.state = State::Closed);
+    }
+
+    fn reset(&mut self, count: usize) {
+        let rest = self.queue.iter_mut().filter(|client| client.state != State::Reset);
+        rest.take(count).for_each(|client| client.state = State::Reset);
+    }
+
+    /// In jiffies of 4 ms, and not in order.
+    fn waits(&self) -> Option<Vec<Duration>> {
+        let rows = self.queue.iter().rev().filter(|client| client.state != State::Reset);
+        let jiffies = |client: &Client| ms((self.now - client.arrived).as_millis() as u64 / 4 * 4);
+        (!self.is_unix).then(|| rows.map(jiffies).collect())
     }
 
     fn read(&mut self) {
@@ -67,23 +88,24 @@ impl Simulation {
         let mut changes = self.detector.depth_read(self.now, depth);
         if self.detector.wants_counts(self.now) {
             self.looks += 1;
-            changes.extend(self.detector.counts_read(self.now, self.counts()));
+            let waits = self.waits();
+            changes.extend(self.detector.look_taken(self.now, self.counts(), waits.as_deref()));
         }
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
 
     fn counts(&self) -> Counts {
-        let left = self.queue.iter().filter(|client| client.has_left).count() as u32;
+        let closed = self.queue.iter().filter(|client| client.state == State::Closed).count() as u32;
+        let alive = self.queue.iter().filter(|client| client.state == State::Alive).count() as u32;
         Counts {
             queued: self.queue.len() as u32,
             limit: self.limit,
             drops: Some(self.drops),
             syn_recv: Some(0),
-            queued_alive: self.queue.len() as u32 - left,
-            queued_closed: left,
+            queued_alive: alive,
+            queued_closed: closed,
             queued_bytes: Some(0),
-            // In jiffies of 4 ms.
-            oldest_wait: self.queue.front().map(|head| ms((self.now - head.arrived).as_millis() as u64 / 4 * 4)),
+            oldest_wait: self.waits().and_then(|waits| waits.into_iter().max()),
             established: 0,
             close_wait: self.close_wait,
             sockets: 1,
@@ -136,7 +158,7 @@ use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
 type Story = (&'static str, u32, fn(&mut Simulation), &'static [Condition]);
 
 const STORIES: &[Story] = &[
-    ("nobody comes", 128, |queue| drop(queue.idle(ms(60_000))), &[]),
+    ("nobody comes", 128, nobody_comes, &[]),
     ("a burst that the next acceptor works off raises nothing", 128, burst, &[]),
     ("a deep queue that drains is a burst, however deep", 4096, drains, &[]),
     ("one client waits 900 ms", 128, |queue| waits(queue, ms(900)), &[]),
@@ -151,6 +173,10 @@ const STORIES: &[Story] = &[
     ("full to the last place, without a drop, for a moment", 30, full_for_a_moment, &[]),
     ("half of those who wait have left", 128, half_have_left, &[Behind, Abandoned]),
     ("four that have left are too few to say so", 128, four_have_left, &[Behind]),
+    ("nobody accepts, and every client resets after a second", 30, impatient, &[Behind, Overflowing, Stuck, Abandoned]),
+    ("a slow pool, and every client resets after a second", 30, slow_and_impatient, &[Behind, Overflowing, Abandoned]),
+    ("nobody accepts from a Unix socket", 30, nobody_takes_unix, &[Stuck]),
+    ("a Unix socket that is always full, and drained", 30, full_unix, &[Overflowing]),
     ("1,200 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1200), &[Leaking]),
     ("999 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 999), &[]),
     ("the VM slept, and its acceptors go on at once", 128, slept, &[]),
@@ -176,6 +202,10 @@ fn every_story_raises_what_it_should_and_clears_it() {
         assert_eq!(cleared, expected, "{says}: not cleared");
         assert_eq!(queue.detector.conditions().count(), 0, "{says}");
     }
+}
+
+fn nobody_comes(queue: &mut Simulation) {
+    queue.idle(ms(60_000));
 }
 
 fn burst(queue: &mut Simulation) {
@@ -234,6 +264,40 @@ fn four_have_left(queue: &mut Simulation) {
     queue.idle(ms(3000));
 }
 
+fn impatient(queue: &mut Simulation) {
+    queue.idle(ms(2000));
+    for _ in 0..10 {
+        queue.arrive(4);
+        queue.idle(ms(1000)).reset(4);
+    }
+}
+
+fn slow_and_impatient(queue: &mut Simulation) {
+    queue.idle(ms(2000)).arrive(31);
+    for _ in 0..10 {
+        queue.idle(ms(1000)).reset(31);
+        queue.accept(1);
+        queue.arrive(1);
+    }
+}
+
+fn nobody_takes_unix(queue: &mut Simulation) {
+    queue.is_unix = true;
+    queue.idle(ms(2000)).arrive(1);
+    queue.idle(ms(6000));
+}
+
+fn full_unix(queue: &mut Simulation) {
+    queue.is_unix = true;
+    queue.idle(ms(2000)).run(ms(8000), |queue| {
+        let drops = queue.drops;
+        queue.accept(10);
+        queue.arrive(31);
+        // A client of a Unix socket waits for its place.
+        queue.drops = drops;
+    });
+}
+
 fn leak(queue: &mut Simulation, sockets: u32) {
     queue.close_wait = sockets;
     queue.idle(ms(11_000));
@@ -241,10 +305,7 @@ fn leak(queue: &mut Simulation, sockets: u32) {
 
 fn slept(queue: &mut Simulation) {
     queue.idle(ms(2000)).arrive(20);
-    queue.leave(20);
     queue.now += ms(10_000);
-    queue.leave(0);
-    queue.queue.iter_mut().for_each(|client| client.has_left = false);
     queue.idle(TICK).accept(20);
     queue.idle(ms(500));
 }
@@ -377,6 +438,7 @@ enum Step {
     Arrive(u32),
     Accept(usize),
     Leave(usize),
+    Reset(usize),
     Hold(u32),
     Sleep(u64),
     Fail,
@@ -387,6 +449,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0u32..60).prop_map(Step::Arrive),
         4 => (0usize..60).prop_map(Step::Accept),
         1 => (0usize..60).prop_map(Step::Leave),
+        1 => (0usize..60).prop_map(Step::Reset),
         1 => (0u32..2000).prop_map(Step::Hold),
         1 => (0u64..20_000).prop_map(Step::Sleep),
         1 => Just(Step::Fail),
@@ -406,6 +469,7 @@ proptest! {
                 Step::Arrive(count) => queue.arrive(count),
                 Step::Accept(count) => queue.accept(count),
                 Step::Leave(count) => queue.leave(count),
+                Step::Reset(count) => queue.reset(count),
                 Step::Hold(count) => queue.close_wait = count,
                 Step::Sleep(duration) => queue.now += ms(duration),
                 Step::Fail => queue.detector.missed(),

@@ -308,9 +308,9 @@ cluster(Call) ->
 %% Handles and sockets mean something on their own node only. Nodes that do not run the application are left out, this one
 %% too; so are those connected as hidden.
 %%
-%% The answer is there after `Timeout' milliseconds at the latest, and lacks no node: of one that has not answered by then
-%% it says `{error, timeout}', of one whose connection was lost `{error, nodedown}', of one whose release does not know the
-%% function `{error, unsupported}', and where the reading raised an exception `{error, {exception, Reason}}'.
+%% The answer is there after `Timeout' milliseconds at the latest. It says `{error, timeout}' of a node that has not answered
+%% by then, `{error, nodedown}' where the connection was lost, `{error, unsupported}' where the release does not know the
+%% function, and `{error, {exception, Reason}}' where the reading raised an exception.
 %%
 %% ```
 %% (a@host)1> accept_queue:cluster({depth, [{port, 8080}]}, 1000).

@@ -9,7 +9,7 @@
 %% More than any healthy node takes here, however busy the machine is; no test waits for its end but in vain.
 -define(PATIENT_MS, 60000).
 %% For those that a node will not answer in.
--define(SHORT_MS, 1500).
+-define(SHORT_MS, 4000).
 %% That of nobody else.
 -define(BACKLOG, 7).
 

@@ -3,7 +3,8 @@ defmodule AcceptQueue.Advice do
   A piece of what `AcceptQueue.advice/0` answers: something that is set wrongly, before anything breaks.
 
     * `id`: the rule that speaks
-    * `severity`: how bad it is
+    * `severity`: `:info` may be meant so; with `:warning`, clients will be lost under load; with `:error`, what is in force
+      is not at all what was asked for
     * `listener`: whose setting it is
     * `text`: for a person: what, which figure says so, what to set instead
     * `evidence`: the figures that the rule went by
@@ -14,9 +15,9 @@ defmodule AcceptQueue.Advice do
 
   @type t :: %__MODULE__{
           id: atom(),
-          severity: atom(),
+          severity: :info | :warning | :error,
           listener: term(),
-          text: IO.chardata(),
+          text: String.t(),
           evidence: map()
         }
 end

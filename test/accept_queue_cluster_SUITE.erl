@@ -70,8 +70,10 @@ a_call_may_have_arguments(_) ->
     ok = stop(Vms).
 
 a_node_that_does_not_run_the_application_is_left_out(_) ->
-    [A, B, C] = Vms = cluster([a, {b, #{run => false}}, {c, #{run => false, paths => []}}]),
+    TestsAlone = [filename:dirname(code:which(?MODULE))],
+    [A, B, C] = Vms = cluster([a, {b, #{run => false}}, {c, #{run => false, paths => TestsAlone}}]),
     ?assertEqual(lists:sort([node_of(B), node_of(C)]), lists:sort(other_vm:call(A, erlang, nodes, []))),
+    ?assertEqual(non_existing, other_vm:call(C, code, which, [accept_queue])),
     ?assertEqual([node_of(A)], maps:keys(ask(A, list))),
     ok = other_vm:call(A, application, stop, [accept_queue]),
     ?assertEqual(#{}, ask(A, list)),
@@ -168,7 +170,10 @@ a_node_killed_during_the_call_is_named(_) ->
     Names = [node_of(Vm) || Vm <- [A, B, C]],
     Stopped = stop_process(B),
     Test = self(),
-    Asking = spawn_link(fun() -> Test ! {self(), ask(A, kernel)} end),
+    %% Beside the process that does the other calls there.
+    Asking = spawn_link(fun() ->
+        Test ! {self(), peer:call(A, accept_queue, cluster, [kernel, ?PATIENT_MS], infinity)}
+    end),
     eventually:is(true, fun() -> other_vm:call(A, ?MODULE, is_waiting_for_answers, []) end),
     true = unlink(B),
     "" = os:cmd("kill -KILL " ++ Stopped),
@@ -207,17 +212,10 @@ ask(Vm, Call) ->
 
 %% So many listeners, open until the VM ends; their addresses, in the order of the list.
 listening(Vm, Count) ->
-    lists:sort([other_vm:call(Vm, ?MODULE, listen_for_long, []) || _ <- lists:seq(1, Count)]).
+    lists:sort([other_vm:call(Vm, ?MODULE, listen, []) || _ <- lists:seq(1, Count)]).
 
-listen_for_long() ->
-    Caller = self(),
-    _ = spawn(fun() ->
-        Caller ! {listening, sockets:address(sockets:listen(?BACKLOG))},
-        timer:sleep(infinity)
-    end),
-    receive
-        {listening, Address} -> Address
-    end.
+listen() ->
+    sockets:address(sockets:listen(?BACKLOG)).
 
 %% Its operating system process, which goes on when the test says so, and in any case when the test has ended.
 stop_process(Vm) ->

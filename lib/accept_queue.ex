@@ -6,15 +6,21 @@ defmodule AcceptQueue do
   is full, Linux drops the next client's SYN without a word, and the VM never learns of it.
 
   This is the Erlang module `:accept_queue` with structs for its maps: the same names, the same figures, the same
-  errors, `:undefined` where a figure is absent. Every call reads the kernel anew; nothing is kept. Nothing here can
-  tell which process is slow.
+  errors, `:undefined` where a figure is absent. Every call reads the kernel anew. Of what was read before, only who has
+  been seen in accept is kept.
 
   | question | function | cost |
   |---|---|---|
   | how deep is the queue | `depth/1` | three system calls, on a normal scheduler |
   | who stands in it, how long, how many have left | `counts/1` | one walk over the kernel's table of connections, on a dirty I/O scheduler |
-  | which listeners does this VM have | `list/0`, `i/0` | one dump of the listeners, and a look at every TCP port |
+  | which listeners does this VM have | `list/0`, `i/0` | one dump of the listeners; a look at every TCP port when one is new |
+  | who accepts, and what do the others do instead | `acceptors/1` | a look at the processes of the pool |
+  | who holds connections that their clients have closed | `holders/1` | one walk over connections and descriptors |
+  | how long did this one wait, is its client still there | `wait_ms/1`, `peer_closed/1` | one system call |
+  | more places, without a restart | `resize/2` | one system call |
+  | what is set wrongly | `advice/0` | as `list/0` |
   | what are the limits, what was lost | `kernel/0` | six files of `/proc` |
+  | and on the other nodes | `cluster/1` | one round trip to each, side by side |
   | the same listener again and again | `open/1` once, then the handle | |
 
   ## A session
@@ -47,16 +53,45 @@ defmodule AcceptQueue do
       ** (ArgumentError) argument error
   """
 
-  alias AcceptQueue.{Counts, Depth, Listener}
+  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized}
 
-  @typedoc "Anything an owner has in hand: a `:gen_tcp` listen socket, or a handle."
+  @structs %{
+    depth: Depth,
+    counts: Counts,
+    list: Listener,
+    acceptors: Acceptors,
+    holders: Holder,
+    resize: Resized,
+    kernel: Kernel,
+    advice: Advice
+  }
+
+  @typedoc """
+  Anything an owner has in hand: a listen socket of `:gen_tcp`, `:socket` or `:ssl`, `{:ranch, ref}`, `{:port, port}`,
+  `{ip, port}`, `{:local, path}`, or a handle.
+  """
   @type listener :: :accept_queue.listener()
+
+  @typedoc "An accepted socket of `:gen_tcp`, `:socket` or `:ssl`."
+  @type connection :: :accept_queue.connection()
+
+  @typedoc "A socket of either of OTP's backends."
+  @type socket :: :accept_queue_backend.socket()
+
+  @typedoc "`{ip, port}`, with the scope behind it where the address is link-local; or `{:local, path}`."
+  @type address :: :accept_queue.address()
 
   @typedoc "A listener looked up once. Holds nothing open."
   @type handle :: :accept_queue.handle()
 
   @typedoc "Why there is no figure; the list stands in `:accept_queue`."
   @type reason :: :accept_queue.reason()
+
+  @typedoc "A reading for `cluster/2`: the name of a function, or `{name, arguments}`."
+  @type call :: :accept_queue.call()
+
+  @typedoc "What the reading answers on that node, in its structs, or why the node did not."
+  @type node_answer :: {:ok, term()} | {:error, reason() | :nodedown | {:exception, term()}}
 
   @doc """
   Looks a listener up once, so that later calls need not.
@@ -86,7 +121,7 @@ defmodule AcceptQueue do
       {:ok, %AcceptQueue.Depth{queued: 0, limit: 30, drops: 0}}
   """
   @spec depth(listener()) :: {:ok, Depth.t()} | {:error, reason()}
-  def depth(listener), do: listener |> :accept_queue.depth() |> as(Depth)
+  def depth(listener), do: listener |> :accept_queue.depth() |> as(:depth)
 
   @doc """
   Who stands in front of the listener.
@@ -107,7 +142,7 @@ defmodule AcceptQueue do
       {1, 5}
   """
   @spec counts(listener()) :: {:ok, Counts.t()} | {:error, reason()}
-  def counts(listener), do: listener |> :accept_queue.counts() |> as(Counts)
+  def counts(listener), do: listener |> :accept_queue.counts() |> as(:counts)
 
   @doc """
   Every listener of this VM, ordered by address. One dump of the listeners of the network namespace, and a look at every
@@ -120,7 +155,99 @@ defmodule AcceptQueue do
       {true, 30, 0}
   """
   @spec list() :: {:ok, [Listener.t()]} | {:error, reason()}
-  def list, do: :accept_queue.list() |> as(Listener)
+  def list, do: :accept_queue.list() |> as(:list)
+
+  @doc """
+  Who is blocked in accept now, and what the others that should be are doing instead.
+
+  The pool is what ranch says it is, or else the processes that earlier calls have seen waiting: call it once while all is
+  well. Nobody is stopped or sent a message, except ranch's supervisors.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> AcceptQueue.acceptors(listener)
+      {:ok, %AcceptQueue.Acceptors{waiting_count: 0, waiting: [], pool: :undefined, busy: [], busy_count: 0}}
+  """
+  @spec acceptors(listener()) :: {:ok, Acceptors.t()} | {:error, reason()}
+  def acceptors(listener), do: listener |> :accept_queue.acceptors() |> as(:acceptors)
+
+  @doc """
+  Which processes hold the connections of this listener that their peers have closed, the longest held first. How many at
+  most, `:accept_queue.holders/1` says. `:unsupported` for a Unix socket.
+
+  A server that does not read does not learn that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
+  taken, until some process closes it.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, active: false)
+      iex> {:ok, port} = :inet.port(listener)
+      iex> {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [])
+      iex> {:ok, held} = :gen_tcp.accept(listener)
+      iex> :gen_tcp.close(client)
+      iex> {:ok, [holder]} = AcceptQueue.holders(listener)
+      iex> {holder.pid == self(), holder.socket == held, holder.state}
+      {true, true, :close_wait}
+  """
+  @spec holders(listener()) :: {:ok, [Holder.t()]} | {:error, reason()}
+  def holders(listener), do: listener |> :accept_queue.holders() |> as(:holders)
+
+  @doc """
+  As `holders/1`, so many at most: `%{limit: 10}`.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, [])
+      iex> AcceptQueue.holders(listener, %{limit: 10})
+      {:ok, []}
+  """
+  @spec holders(listener(), %{optional(:limit) => pos_integer()}) :: {:ok, [Holder.t()]} | {:error, reason()}
+  def holders(listener, options), do: listener |> :accept_queue.holders(options) |> as(:holders)
+
+  @doc """
+  How long a connection stood in the queue, in milliseconds. For one that has just been accepted and not been written to:
+  afterwards the kernel no longer knows. With `:ssl`, ask between `:ssl.transport_accept/1` and `:ssl.handshake/1`.
+  `:unsupported` for a Unix socket.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, [])
+      iex> {:ok, port} = :inet.port(listener)
+      iex> {:ok, _client} = :gen_tcp.connect({127, 0, 0, 1}, port, [])
+      iex> {:ok, accepted} = :gen_tcp.accept(listener)
+      iex> {:ok, ms} = AcceptQueue.wait_ms(accepted)
+      iex> ms in 0..60_000
+      true
+      iex> :gen_tcp.send(accepted, "hello")
+      iex> AcceptQueue.wait_ms(accepted)
+      {:error, :already_written}
+  """
+  @spec wait_ms(connection()) :: {:ok, non_neg_integer()} | {:error, reason()}
+  defdelegate wait_ms(connection), to: :accept_queue
+
+  @doc """
+  Whether the client of an accepted connection has already closed or reset it, so that an acceptor can skip it.
+
+  A client that has closed only its sending side and still reads looks the same: skip such connections only where no
+  client of yours does that.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, active: false)
+      iex> {:ok, port} = :inet.port(listener)
+      iex> {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [])
+      iex> {:ok, accepted} = :gen_tcp.accept(listener)
+      iex> AcceptQueue.peer_closed(accepted)
+      {:ok, false}
+      iex> :gen_tcp.close(client)
+      iex> AcceptQueue.peer_closed(accepted)
+      {:ok, true}
+  """
+  @spec peer_closed(connection()) :: {:ok, boolean()} | {:error, reason()}
+  defdelegate peer_closed(connection), to: :accept_queue
+
+  @doc """
+  Gives a listener that is in use another backlog, with no restart and without touching what is queued.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 5)
+      iex> AcceptQueue.resize(listener, 100)
+      {:ok, %AcceptQueue.Resized{requested: 100, limit: 100}}
+      iex> AcceptQueue.depth(listener)
+      {:ok, %AcceptQueue.Depth{queued: 0, limit: 100, drops: 0}}
+  """
+  @spec resize(listener(), non_neg_integer()) :: {:ok, Resized.t()} | {:error, reason()}
+  def resize(listener, backlog), do: listener |> :accept_queue.resize(backlog) |> as(:resize)
 
   @doc """
   The limits and counters of the VM's network namespace. Six files of `/proc`, on a dirty I/O scheduler.
@@ -131,15 +258,56 @@ defmodule AcceptQueue do
       iex> File.read!("/proc/sys/net/core/somaxconn") == "\#{kernel.somaxconn}\\n"
       true
   """
-  @spec kernel() :: {:ok, AcceptQueue.Kernel.t()} | {:error, reason()}
-  def kernel, do: :accept_queue.kernel() |> as(AcceptQueue.Kernel)
+  @spec kernel() :: {:ok, Kernel.t()} | {:error, reason()}
+  def kernel, do: :accept_queue.kernel() |> as(:kernel)
+
+  @doc "What is set wrongly in this VM's listeners and in the kernel around them, before anything breaks."
+  @spec advice() :: {:ok, [Advice.t()]} | {:error, reason()}
+  def advice, do: :accept_queue.advice() |> as(:advice)
+
+  @doc """
+  What is set wrongly in one listener.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, [])
+      iex> {:ok, advice} = AcceptQueue.advice(listener)
+      iex> :default_backlog in Enum.map(advice, & &1.id)
+      true
+  """
+  @spec advice(listener()) :: {:ok, [Advice.t()]} | {:error, reason()}
+  def advice(listener), do: listener |> :accept_queue.advice() |> as(:advice)
 
   @doc "Prints every listener of this VM, as `:inet.i/0` does for sockets."
   @spec i() :: :ok
   defdelegate i(), to: :accept_queue
 
+  @doc "As `cluster/2`, within the time that `:accept_queue.cluster/1` gives the nodes."
+  @spec cluster(call()) :: %{node() => node_answer()}
+  def cluster(call), do: call |> :accept_queue.cluster() |> each_as(call)
+
+  @doc """
+  The same reading on this node and on every node it is connected to, each answering for itself.
+
+  `call` is the name of a function of this module that reads, or `{name, arguments}`. Nodes that do not run the
+  application are left out, this one too; so are those connected as hidden. The answer is there after `timeout_ms` at the
+  latest, and says `{:error, :timeout}` of a node that has not answered by then; `:accept_queue` lists the other errors.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
+      iex> {:ok, port} = :inet.port(listener)
+      iex> answers = AcceptQueue.cluster({:depth, [{:port, port}]}, 2000)
+      iex> answers[node()]
+      {:ok, %AcceptQueue.Depth{queued: 0, limit: 30, drops: 0}}
+  """
+  @spec cluster(call(), timeout_ms :: non_neg_integer()) :: %{node() => node_answer()}
+  def cluster(call, timeout_ms), do: call |> :accept_queue.cluster(timeout_ms) |> each_as(call)
+
+  defp each_as(answers, {function, _arguments}), do: each_as(answers, function)
+  defp each_as(answers, function), do: Map.new(answers, fn {node, answer} -> {node, as(answer, function)} end)
+
   # A struct is the Erlang map with a name: no key is added, dropped or given a default.
-  defp as({:ok, maps}, module) when is_list(maps), do: {:ok, Enum.map(maps, &Map.put(&1, :__struct__, module))}
-  defp as({:ok, map}, module), do: {:ok, Map.put(map, :__struct__, module)}
-  defp as({:error, _reason} = error, _module), do: error
+  defp as({:ok, answer}, function), do: {:ok, named(answer, @structs[function])}
+  defp as({:error, _reason} = error, _function), do: error
+
+  defp named(maps, struct) when is_list(maps), do: Enum.map(maps, &named(&1, struct))
+  defp named(%{busy: busy} = map, Acceptors), do: Map.put(%{map | busy: named(busy, Busy)}, :__struct__, Acceptors)
+  defp named(map, struct), do: Map.put(map, :__struct__, struct)
 end

@@ -12,6 +12,7 @@
 %% <tr><td>which listeners does this VM have</td><td>{@link list/0}, {@link i/0}</td>
 %%     <td>one dump of the listeners, and a look at every TCP port</td></tr>
 %% <tr><td>what are the limits, what was lost</td><td>{@link kernel/0}</td><td>six files of `/proc'</td></tr>
+%% <tr><td>and on the other nodes</td><td>{@link cluster/1}</td><td>one round trip to each, side by side</td></tr>
 %% <tr><td>the same listener again and again</td><td>{@link open/1} once, then the handle</td><td></td></tr>
 %% </table>
 %%
@@ -36,10 +37,12 @@
 -module(accept_queue).
 
 -export([open/1, depth/1, counts/1, list/0, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0, i/0]).
+-export([cluster/1, cluster/2]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, holder/0, kernel/0, reason/0
 ]).
+-export_type([call/0, node_answer/0]).
 
 -type listener() ::
     gen_tcp:socket()
@@ -158,6 +161,12 @@
 %% that is connected, or UDP. `closed': it was a listener and has been closed. `truncated', `interrupted', `timeout':
 %% the kernel's answer was not whole, so there is no figure. `not_loaded': the native library is missing. `already_written':
 %% see {@link wait_ms/1}.
+
+-type call() :: (Name :: atom()) | {Name :: atom(), Arguments :: [term()]}.
+%% A reading, as {@link cluster/2} takes it.
+
+-type node_answer() :: {ok, term()} | {error, reason() | nodedown | {exception, term()}}.
+%% What the reading answers on that node, or why the node did not.
 
 %% @doc Looks a listener up once, so that later calls need not.
 %%
@@ -286,6 +295,35 @@ kernel() ->
 -spec i() -> ok.
 i() ->
     io:put_chars(accept_queue_table:text()).
+
+%% @doc As {@link cluster/2}, with the five seconds of a `gen_server:call/2': more than a busy node needs, and no more than a
+%% person at a shell waits.
+-spec cluster(call()) -> #{node() => node_answer()}.
+cluster(Call) ->
+    cluster(Call, 5000).
+
+%% @doc The same reading on this node and on every node it is connected to, each answering for itself.
+%%
+%% `Call' is the name of a function of this module that reads, or `{Name, Arguments}': `list', `{counts, [{port, 8080}]}'.
+%% Handles and sockets mean something on their own node only. Nodes that do not run the application are left out, this one
+%% too; so are those connected as hidden.
+%%
+%% The answer is there after `Timeout' milliseconds at the latest. It says `{error, timeout}' of a node that has not answered
+%% by then, `{error, nodedown}' where the connection was lost, `{error, unsupported}' where the release does not know the
+%% function, and `{error, {exception, Reason}}' where the reading raised an exception.
+%%
+%% ```
+%% (a@host)1> accept_queue:cluster({depth, [{port, 8080}]}, 1000).
+%% #{'a@host' => {ok,#{drops => 0,limit => 1024,queued => 0}},
+%%   'b@host' => {ok,#{drops => 17,limit => 128,queued => 129}},
+%%   'c@host' => {error,timeout}}
+%% '''
+-spec cluster(call(), TimeoutMs :: non_neg_integer()) -> #{node() => node_answer()}.
+%% A time-out has 32 bits in Erlang.
+cluster(Call, Timeout) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#ffffffff ->
+    reading([Call, Timeout], fun() -> accept_queue_cluster:ask(Call, Timeout) end);
+cluster(Call, Timeout) ->
+    erlang:error(badarg, [Call, Timeout]).
 
 read_depth(Handle) ->
     case accept_queue_nif:depth(Handle) of

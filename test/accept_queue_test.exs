@@ -4,7 +4,7 @@ defmodule AcceptQueueTest do
 
   doctest AcceptQueue
 
-  alias AcceptQueue.{Counts, Depth, Listener}
+  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized}
 
   @localhost {127, 0, 0, 1}
 
@@ -47,10 +47,86 @@ defmodule AcceptQueueTest do
       assert fields(row) == fields(Listener.__struct__())
     end
 
+    test "resize/2 is the Erlang answer as a struct", %{listener: listener} do
+      assert {:ok, %Resized{requested: 20, limit: 20} = resized} = AcceptQueue.resize(listener, 20)
+      assert {:ok, Map.from_struct(resized)} == :accept_queue.resize(listener, 20)
+      assert fields(resized) == fields(Resized.__struct__())
+    end
+
+    test "holders/1 has the Erlang rows as structs", %{listener: listener} do
+      {:ok, _alive} = :gen_tcp.accept(listener)
+      {:ok, gone} = :gen_tcp.accept(listener)
+      {:ok, [row]} = :accept_queue.holders(listener)
+
+      assert {:ok, [%Holder{socket: ^gone} = holder]} = AcceptQueue.holders(listener)
+      assert {:ok, [%Holder{socket: ^gone}]} = AcceptQueue.holders(listener, %{limit: 1})
+      assert holder.pid == self()
+      assert fields(holder) == fields(Holder.__struct__())
+      assert fields(Map.from_struct(holder)) == fields(row)
+    end
+
+    test "cluster/1 has the structs of what was asked for, for each node", %{listener: listener, port: port} do
+      assert %{nonode@nohost: {:ok, %Depth{queued: 2}}} = AcceptQueue.cluster({:depth, [listener]})
+      assert %{nonode@nohost: {:ok, %Counts{queued: 2}}} = AcceptQueue.cluster({:counts, [{:port, port}]}, 5000)
+      assert %{nonode@nohost: {:ok, %Kernel{}}} = AcceptQueue.cluster(:kernel)
+      assert %{nonode@nohost: {:ok, listeners}} = AcceptQueue.cluster(:list)
+      assert %Listener{queued: 2} = Enum.find(listeners, &(&1.socket == listener))
+    end
+
     test "i/0 prints the listener's address and answers :ok", %{port: port} do
       printed = capture_io(fn -> assert :ok = AcceptQueue.i() end)
       assert printed =~ "127.0.0.1:#{port} "
     end
+  end
+
+  test "cluster/2 says of a node that has not answered in time that it has not" do
+    assert AcceptQueue.cluster(:list, 0) == %{nonode@nohost: {:error, :timeout}}
+    assert_raise ArgumentError, fn -> AcceptQueue.cluster(:halt, 0) end
+  end
+
+  test "acceptors/1 is the Erlang answer as a struct, with one for each busy process" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+    {:ok, port} = :inet.port(listener)
+    test = self()
+
+    acceptor =
+      spawn_link(fn ->
+        {:ok, _connection} = :gen_tcp.accept(listener)
+        send(test, :accepted)
+        Process.sleep(:infinity)
+      end)
+
+    waiting? = fn -> match?({:ok, %Acceptors{waiting: [^acceptor], busy: []}}, AcceptQueue.acceptors(listener)) end
+    :ok = wait_until(waiting?, System.monotonic_time(:millisecond) + 5000)
+    {:ok, _client} = :gen_tcp.connect(@localhost, port, [])
+    assert_receive :accepted, 5000
+
+    assert {:ok, %Acceptors{pool: [^acceptor], busy: [%Busy{pid: ^acceptor} = busy]} = acceptors} =
+             AcceptQueue.acceptors(listener)
+
+    assert fields(acceptors) == fields(Acceptors.__struct__())
+    assert fields(busy) == fields(Busy.__struct__())
+  end
+
+  test "advice/0,1 have the Erlang pieces as structs" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+    {:ok, pieces} = :accept_queue.advice(listener)
+    assert {:ok, [%Advice{} = advice | _]} = AcceptQueue.advice(listener)
+    assert Map.from_struct(advice) in pieces
+    assert fields(advice) == fields(Advice.__struct__())
+    assert {:ok, everywhere} = AcceptQueue.advice()
+    assert Enum.all?(everywhere, &is_struct(&1, Advice))
+  end
+
+  test "a Unix listener has its path for an address, and :undefined for what the kernel does not count of it" do
+    path = Path.join(System.tmp_dir!(), "accept_queue_test_#{System.pid()}.sock")
+    {:ok, listener} = :gen_tcp.listen(0, ifaddr: {:local, path})
+    on_exit(fn -> File.rm!(path) end)
+
+    assert {:ok, %Counts{queued: 0, syn_recv: :undefined, queued_bytes: :undefined}} = AcceptQueue.counts(listener)
+    assert {:ok, %Depth{queued: 0, drops: :undefined}} = AcceptQueue.depth({:local, path})
+    assert {:ok, listeners} = AcceptQueue.list()
+    assert [%Listener{socket: ^listener}] = Enum.filter(listeners, &(&1.address == {:local, path}))
   end
 
   test "what is absent is :undefined and not nil" do
@@ -60,9 +136,9 @@ defmodule AcceptQueueTest do
 
   test "kernel/0 has the Erlang limits as a struct" do
     {:ok, limits} = :accept_queue.kernel()
-    assert {:ok, %AcceptQueue.Kernel{} = kernel} = AcceptQueue.kernel()
+    assert {:ok, %Kernel{} = kernel} = AcceptQueue.kernel()
     assert Map.take(kernel, [:somaxconn, :tcp_syncookies]) == Map.take(limits, [:somaxconn, :tcp_syncookies])
-    assert fields(kernel) == fields(AcceptQueue.Kernel.__struct__())
+    assert fields(kernel) == fields(Kernel.__struct__())
   end
 
   test "an error of Erlang comes through as it is" do
@@ -77,7 +153,7 @@ defmodule AcceptQueueTest do
   defp fields(map), do: map |> Map.keys() |> Enum.sort()
 
   defp listener_with_one_alive_and_one_gone(_context) do
-    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost, backlog: 30)
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost, backlog: 30, active: false)
     {:ok, port} = :inet.port(listener)
     {:ok, _alive} = :gen_tcp.connect(@localhost, port, [])
     {:ok, gone} = :gen_tcp.connect(@localhost, port, [])

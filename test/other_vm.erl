@@ -14,19 +14,29 @@
 start() ->
     start(#{}).
 
-%% `under': a command that starts the VM, given as its last arguments; `paths': where it finds its code.
+%% `under': a command that starts the VM, given as its last arguments; `paths': where it finds its code; `node': the name by
+%% which others like it can reach it over distribution, on loopback, and `args': what else it is to be told.
 start(Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
     [Program | Arguments] = maps:get(under, Options, []) ++ [Erl],
     Paths = maps:get(paths, Options, code_path()),
     %% {ok, Vm}, with the node's name behind it on OTP 25.
     Started = peer:start_link(#{
-        connection => standard_io, exec => {os:find_executable(Program), Arguments}, args => ["-pa" | Paths]
+        connection => standard_io,
+        exec => {os:find_executable(Program), Arguments},
+        args => distribution(Options) ++ maps:get(args, Options, []) ++ ["-pa" | Paths]
     }),
     ok = element(1, Started),
     Vm = element(2, Started),
     true = peer:call(Vm, erlang, register, [?MODULE, peer:call(Vm, erlang, spawn, [?MODULE, work, []])]),
     Vm.
+
+%% Such nodes connect when they are told to, and not by themselves.
+distribution(#{node := Node}) ->
+    Loopback = ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", "connect_all", "false"],
+    ["-name", atom_to_list(Node), "-setcookie", ?MODULE_STRING | Loopback];
+distribution(#{}) ->
+    [].
 
 call(Vm, Module, Function, Arguments) ->
     peer:call(Vm, ?MODULE, ask, [Module, Function, Arguments], ?CALL_MS).

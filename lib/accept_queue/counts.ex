@@ -11,6 +11,8 @@ defmodule AcceptQueue.Counts do
     * `established`: accepted, and open on both sides
     * `close_wait`: accepted; the client has closed and this application still holds the socket
     * `sockets`: how many listening sockets share the address (SO_REUSEPORT); the other fields are their sum
+
+  Of a Unix socket the kernel has no `drops`, `syn_recv`, `queued_bytes` and `oldest_wait_ms`: they are `:undefined`.
   """
 
   @enforce_keys [
@@ -33,11 +35,11 @@ defmodule AcceptQueue.Counts do
           queued: non_neg_integer(),
           limit: non_neg_integer(),
           drops: non_neg_integer() | :undefined,
-          syn_recv: non_neg_integer(),
+          syn_recv: non_neg_integer() | :undefined,
           queued_alive: non_neg_integer(),
           queued_closed: non_neg_integer(),
           queued_reset: non_neg_integer(),
-          queued_bytes: non_neg_integer(),
+          queued_bytes: non_neg_integer() | :undefined,
           oldest_wait_ms: non_neg_integer() | :undefined,
           established: non_neg_integer(),
           close_wait: non_neg_integer(),

@@ -6,7 +6,7 @@ defmodule AcceptQueue.Depth do
     * `limit`: the backlog in force, the smaller of what `listen` was asked for and `somaxconn`; full is
       `queued > limit`
     * `drops`: packets this listener has dropped since it was opened, overflow first among the causes; `:undefined`
-      before Linux 4.12
+      before Linux 4.12 and for a Unix socket
   """
 
   @enforce_keys [:queued, :limit, :drops]

@@ -5,10 +5,13 @@ defmodule AcceptQueue.Listener do
     * `address`: where it listens
     * `socket`: the listen socket, good as an argument of `AcceptQueue.counts/1`
     * `owner`: the process that owns it; `:undefined` if it was closed while we looked
-    * `server`: the owner's registered name, or else the function it started with
+    * `server`: the reference of a ranch listener, the owner's registered name, or else the function it started with
     * `cookie`: the kernel's name for the socket, never given twice
     * `inode`: as in `/proc/PID/fd`
     * `waiting_acceptors`: how many processes are blocked in accept now
+
+  `socket`, `owner`, `server` and `waiting_acceptors` are `:undefined` for a descriptor that listens in this operating
+  system process and that no Erlang socket stands for.
   """
 
   @enforce_keys [
@@ -26,15 +29,15 @@ defmodule AcceptQueue.Listener do
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
-          address: :accept_queue.address(),
-          socket: port(),
+          address: AcceptQueue.address(),
+          socket: AcceptQueue.socket() | :undefined,
           owner: pid() | :undefined,
-          server: atom() | mfa(),
+          server: {:ranch, term()} | atom() | mfa(),
           cookie: :accept_queue.cookie(),
           inode: pos_integer(),
           queued: non_neg_integer(),
           limit: non_neg_integer(),
           drops: non_neg_integer() | :undefined,
-          waiting_acceptors: non_neg_integer()
+          waiting_acceptors: non_neg_integer() | :undefined
         }
 end

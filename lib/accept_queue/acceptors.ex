@@ -1,0 +1,22 @@
+defmodule AcceptQueue.Acceptors do
+  @moduledoc """
+  What `AcceptQueue.acceptors/1` answers.
+
+    * `waiting_count`: how many processes are blocked in accept now, exactly
+    * `waiting`: those of them that were found
+    * `pool`: the processes that should accept; `:undefined` where neither ranch tells nor anybody has been seen waiting
+    * `busy`: those of the pool that do something else, each an `AcceptQueue.Busy`
+    * `busy_count`: how many these are, so that a list that was cut short at 1000 shows it
+  """
+
+  @enforce_keys [:waiting_count, :waiting, :pool, :busy, :busy_count]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          waiting_count: non_neg_integer(),
+          waiting: [pid()],
+          pool: [pid()] | :undefined,
+          busy: [AcceptQueue.Busy.t()],
+          busy_count: non_neg_integer()
+        }
+end

@@ -1,0 +1,34 @@
+defmodule AcceptQueue.Busy do
+  @moduledoc """
+  A process that should accept and does something else, as `AcceptQueue.Acceptors` has it.
+
+    * `pid`, `registered_name`, `label`, `initial_call`: who it is; `:undefined` where it has no name, or no label
+    * `parked`: what holds it up, as a name and a sentence; `:undefined` where it does not wait
+    * `status`, `current_function`, `current_stacktrace`, `message_queue_len`: as `Process.info/2` tells them
+  """
+
+  @enforce_keys [
+    :pid,
+    :parked,
+    :status,
+    :current_stacktrace,
+    :message_queue_len,
+    :initial_call,
+    :current_function,
+    :registered_name,
+    :label
+  ]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          pid: pid(),
+          parked: {atom(), IO.chardata()} | :undefined,
+          status: atom(),
+          current_stacktrace: [tuple()],
+          message_queue_len: non_neg_integer(),
+          initial_call: mfa(),
+          current_function: mfa() | :undefined,
+          registered_name: atom(),
+          label: term()
+        }
+end

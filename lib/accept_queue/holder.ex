@@ -1,0 +1,46 @@
+defmodule AcceptQueue.Holder do
+  @moduledoc """
+  A row of `AcceptQueue.holders/1`: a connection that its peer has closed and this VM has not, and the process behind it.
+
+    * `pid`: the process that owns the socket
+    * `socket`: the connection's own socket
+    * `peer`: the end that has closed
+    * `state`: always `:close_wait`
+    * `age_ms`: since anything came from the peer; since its FIN, unless this side goes on sending
+    * `recv_bytes`: what nobody has read
+    * `initial_call`, `current_function`, `registered_name`, `label`: who the process is and where it stands
+    * `close_wait`: how many such connections there are in all, so that a list that was cut short shows it
+
+  `pid`, `socket` and what is told of the process are `:undefined` where the socket is not this VM's, or was closed while
+  we looked.
+  """
+
+  @enforce_keys [
+    :pid,
+    :socket,
+    :peer,
+    :state,
+    :age_ms,
+    :recv_bytes,
+    :initial_call,
+    :current_function,
+    :registered_name,
+    :label,
+    :close_wait
+  ]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          pid: pid() | :undefined,
+          socket: AcceptQueue.socket() | :undefined,
+          peer: AcceptQueue.address(),
+          state: :close_wait,
+          age_ms: non_neg_integer(),
+          recv_bytes: non_neg_integer(),
+          initial_call: mfa() | :undefined,
+          current_function: mfa() | :undefined,
+          registered_name: atom(),
+          label: term(),
+          close_wait: pos_integer()
+        }
+end

@@ -1,0 +1,69 @@
+%% @private
+%% One reading, taken on every node that runs the application.
+%%
+%% Each node is asked by a process of its own. A node that is stopped lets its channel fill, and whoever then sends into it
+%% is suspended (busy_dist_port): one `erpc:multicall/5' for all would stand still, past its time-out, before it had asked
+%% those behind. `process_flag(async_dist, true)', which would spare us that, came with OTP 25.3.
+-module(accept_queue_cluster).
+
+-export([ask/2, answer/1]).
+
+%% What may be asked of another node: what reads, takes no socket of that node, and means something here.
+-define(READINGS, [
+    {depth, 1}, {counts, 1}, {list, 0}, {acceptors, 1}, {holders, 1}, {holders, 2}, {kernel, 0}, {advice, 0}, {advice, 1}
+]).
+
+-spec ask(accept_queue:call(), TimeoutMs :: non_neg_integer()) ->
+    #{node() => accept_queue:node_answer()} | {error, badarg}.
+ask(Call, Timeout) ->
+    case is_reading(Call) of
+        true ->
+            Deadline = now_ms() + Timeout,
+            Asked = [{Node, request(Node, Call, Timeout)} || Node <- [node() | nodes()]],
+            Answered = [{Node, result(Request, Deadline)} || {Node, Request} <- Asked],
+            maps:from_list([{Node, Answer} || {Node, Answer} <- Answered, Answer =/= not_running]);
+        false ->
+            {error, badarg}
+    end.
+
+%% On the node that is asked, so that one round trip does: whether it runs the application, and the reading.
+-spec answer(accept_queue:call()) -> not_running | accept_queue:node_answer().
+answer(Call) ->
+    %% `application:which_applications/0' would be a call to a process that may be busy.
+    case {whereis(accept_queue_sup), is_reading(Call)} of
+        {undefined, _} -> not_running;
+        {_, true} -> read(Call);
+        %% Asked by a newer release than this one.
+        {_, false} -> {error, unsupported}
+    end.
+
+is_reading({Function, Arguments}) when length(Arguments) >= 0 ->
+    lists:member({Function, length(Arguments)}, ?READINGS);
+is_reading(Function) ->
+    lists:member({Function, 0}, ?READINGS).
+
+read({Function, Arguments}) -> apply(accept_queue, Function, Arguments);
+read(Function) -> read({Function, []}).
+
+%% The process of its own is one of erpc's on this node, which lets no answer through that comes too late.
+request(Node, Call, Timeout) ->
+    erpc:send_request(node(), erpc, multicall, [[Node], ?MODULE, answer, [Call], Timeout]).
+
+result(Request, Deadline) ->
+    try erpc:receive_response(Request, max(0, Deadline - now_ms())) of
+        [Result] -> told(Result)
+    catch
+        error:{erpc, timeout} -> {error, timeout}
+    end.
+
+told({ok, Answer}) -> Answer;
+told({error, {erpc, timeout}}) -> {error, timeout};
+told({error, {erpc, noconnection}}) -> {error, nodedown};
+%% No erpc there, or no such module.
+told({error, {erpc, notsup}}) -> not_running;
+told({error, {exception, undef, [{?MODULE, answer, _, _} | _]}}) -> not_running;
+told({error, {exception, Reason, _Stack}}) -> {error, {exception, Reason}};
+told({_Class, Reason}) -> {error, {exception, Reason}}.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -73,6 +73,26 @@ impl Counts {
     }
 }
 
+/// Counts, and what they were made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// What was counted.
+    pub counts: Counts,
+    /// How long each of the queued that still has a row has waited, in no order; `None` for a Unix socket, of which the
+    /// kernel keeps no ages.
+    pub waits: Option<Vec<Duration>>,
+}
+
+impl Look {
+    /// The two as one.
+    pub fn plus(self, other: Look) -> Look {
+        Look {
+            counts: self.counts.plus(other.counts),
+            waits: both(self.waits, other.waits, |one, other| [one, other].concat()),
+        }
+    }
+}
+
 /// The sum of two figures that may be absent.
 pub(crate) fn both<T>(one: Option<T>, other: Option<T>, plus: impl Fn(T, T) -> T) -> Option<T> {
     one.zip(other).map(|(one, other)| plus(one, other))
@@ -88,7 +108,14 @@ pub struct Group {
     /// What was counted.
     pub counts: Counts,
     /// How long each of the queued that still has a row has waited, in no order.
-    pub waits: Vec<Duration>,
+    waits: Vec<Duration>,
+}
+
+impl Group {
+    /// What was counted, and what it was made of.
+    pub fn look(&self) -> Look {
+        Look { counts: self.counts, waits: Some(self.waits.clone()) }
+    }
 }
 
 /// A count in progress. Listeners must be added before their children, as the kernel dumps them (`inet_diag_dump_icsk`

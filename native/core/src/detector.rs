@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use crate::census::Look;
 use crate::{Counts, Depth};
 
 /// A point on the caller's clock, from any beginning.
@@ -21,6 +22,8 @@ pub type Time = Duration;
 /// When a condition holds. The defaults stand here and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
+    /// How often to read how deep the queue is.
+    pub interval: Duration,
     /// `behind`: somebody has waited longer than this ...
     pub max_wait: Duration,
     /// ... throughout this time. A queue that is full throughout it is `overflowing`.
@@ -42,6 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
+            interval: Duration::from_millis(100),
             max_wait: Duration::from_millis(100),
             hold_for: Duration::from_millis(1000),
             stuck: Duration::from_millis(5000),
@@ -229,16 +233,16 @@ impl Detector {
         self.judge(at)
     }
 
-    /// The second tier, after a reading of the first at the same time. `waits` are the ages of the queued that have a row;
-    /// `None` where the kernel keeps none, as of a Unix socket.
-    pub fn look_taken(&mut self, at: Time, counts: Counts, waits: Option<&[Duration]>) -> Vec<Change> {
+    /// The second tier, after a reading of the first at the same time.
+    pub fn look_taken(&mut self, at: Time, look: &Look) -> Vec<Change> {
+        let counts = look.counts;
         self.counts = Some((at, counts));
         self.behind_since = counts.oldest_wait.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
             // Whoever has waited for so long now has done so since then, whether we looked or not.
             let since = (at.saturating_sub(waited) + self.settings.max_wait).max(self.observed_since);
             self.behind_since.map_or(since, |before| before.min(since))
         });
-        if let Some(waits) = waits {
+        if let Some(waits) = &look.waits {
             self.anchor = Some(self.anchored(at, &counts, waits));
         }
         self.judge(at)

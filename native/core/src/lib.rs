@@ -44,6 +44,7 @@ mod listeners;
 pub mod sockopt;
 pub mod survey;
 pub mod vm;
+pub mod watch;
 
 pub use address::{Address, Endpoint, Interface};
 pub use census::{Census, Counts};

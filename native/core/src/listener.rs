@@ -7,7 +7,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{SockAddr, SockRef, Type};
 
 use crate::address::{Address, Endpoint};
-use crate::census::{Census, Counts, both};
+use crate::census::{Census, Counts, Look, both};
 use crate::diag::{DiagSocket, Family, States, UnixChild, UnixRequest, UnixRow};
 use crate::{Cookie, Error, Inode, sockopt};
 
@@ -107,15 +107,16 @@ impl Listener {
 
     /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
-        self.counts_and_members().map(|(counts, _)| counts)
+        self.look().map(|(look, _)| look.counts)
     }
 
-    /// The same, with the sockets that share the address and whose sum the counts are.
-    pub(crate) fn counts_and_members(&self) -> Result<(Counts, Vec<Cookie>), Error> {
+    /// The same with what they were made of, and with the sockets that share the address and whose sum they are.
+    pub(crate) fn look(&self) -> Result<(Look, Vec<Cookie>), Error> {
         self.vouched(match &self.endpoint {
-            Endpoint::Tcp(address) => self.tcp_counts(address),
+            Endpoint::Tcp(address) => self.tcp_look(address),
             Endpoint::Unix(name) => {
-                self.unix_counts(name, States::LISTENERS_AND_CHILDREN).map(|counts| (counts, vec![self.cookie]))
+                let counts = self.unix_counts(name, States::LISTENERS_AND_CHILDREN);
+                counts.map(|counts| (Look { counts, waits: None }, vec![self.cookie]))
             }
         })
     }
@@ -156,10 +157,10 @@ impl Listener {
         sockopt::borrow(self.fd)
     }
 
-    fn tcp_counts(&self, address: &Address) -> Result<(Counts, Vec<Cookie>), Error> {
+    fn tcp_look(&self, address: &Address) -> Result<(Look, Vec<Cookie>), Error> {
         let census = Census::take(&mut self.diag()?, Family::of(address.ip), Some(address.port))?;
         let group = census.group_of(self.cookie).ok_or_else(|| self.no_row())?;
-        Ok((group.counts, group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
+        Ok((group.look(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
     /// Children are told by their name, which they have from their listener. Two listeners may have had one name, where

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::census::Look;
 use crate::{Counts, Depth, Error, Listener};
 
 /// Sockets whose figures are told as their sum. One that has been closed is left out, until all have been.
@@ -39,16 +40,24 @@ impl Listeners {
 
     /// The sum of the counts: one dump an address, however many sockets share it.
     pub fn counts(&self) -> Result<Counts, Error> {
+        self.look().map(|look| look.counts)
+    }
+
+    /// The same with what they were made of.
+    pub fn look(&self) -> Result<Look, Error> {
         let mut seen = HashSet::new();
-        let mut total = None;
+        let mut total: Option<Look> = None;
         for listener in &self.0 {
             if seen.contains(&listener.cookie()) {
                 continue;
             }
-            match listener.counts_and_members() {
-                Ok((counts, members)) => {
+            match listener.look() {
+                Ok((look, members)) => {
                     seen.extend(members);
-                    total = Some(total.map_or(counts, |sum: Counts| sum.plus(counts)));
+                    total = Some(match total {
+                        Some(sum) => sum.plus(look),
+                        None => look,
+                    });
                 }
                 Err(Error::Closed) => {}
                 Err(error) => return Err(error),

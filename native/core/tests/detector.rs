@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use accept_queue_core::census::Look;
 use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time};
 use accept_queue_core::{Counts, Depth};
 use proptest::prelude::*;
@@ -88,8 +89,8 @@ impl Simulation {
         let mut changes = self.detector.depth_read(self.now, depth);
         if self.detector.wants_counts(self.now) {
             self.looks += 1;
-            let waits = self.waits();
-            changes.extend(self.detector.look_taken(self.now, self.counts(), waits.as_deref()));
+            let look = Look { counts: self.counts(), waits: self.waits() };
+            changes.extend(self.detector.look_taken(self.now, &look));
         }
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }

@@ -115,13 +115,12 @@ joined(Opened) ->
     end.
 
 %% No row for one that has been closed since it was found.
-row(#{socket := Socket, handle := Handle} = Entry, Shown) ->
+row(#{socket := Socket, handle := Handle, framework := Framework} = Entry, Shown) ->
     case queue(Handle, Shown) of
         {ok, Depth} ->
             Owner = owner(Socket),
-            {Waiting, _Pids} = waiting(Socket),
-            Row = maps:merge(maps:without([handle], Entry), Depth),
-            [Row#{owner => Owner, server => accept_queue_process:server(Owner), waiting_acceptors => Waiting}];
+            Row = maps:merge(maps:without([handle, framework], Entry), Depth),
+            [Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}];
         {error, closed} ->
             []
     end.
@@ -134,7 +133,10 @@ queue(_Handle, #{} = Shown) ->
 owner(undefined) -> undefined;
 owner(Socket) -> accept_queue_backend:owner(Socket).
 
-waiting(undefined) -> {undefined, []};
+server(undefined, Owner) -> accept_queue_process:server(Owner);
+server(Framework, _Owner) -> Framework.
+
+waiting(undefined) -> undefined;
 waiting(Socket) -> accept_queue_backend:waiting(Socket).
 
 by_address(#{address := One}, #{address := Two}) ->

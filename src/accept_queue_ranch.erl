@@ -137,6 +137,9 @@ socket_of(Supervisor, Id) ->
 backlog(#{} = Options) -> backlog(maps:get(socket_opts, Options, []));
 backlog(Options) -> proplists:get_value(backlog, Options, ?DEFAULT_BACKLOG).
 
+%% The exit of the asking process carries the answer.
+-dialyzer({nowarn_function, within/2}).
+
 %% The answer, unless it takes too long, or one of the asked ends before it has said it.
 within(Ms, Ask) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, Ask()}) end),

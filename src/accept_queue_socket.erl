@@ -30,10 +30,8 @@ descriptor({'$socket', _} = Socket) ->
 owner({'$inet', gen_tcp_socket, {Server, _Socket}}) ->
     user(Server);
 owner({'$socket', _} = Socket) ->
-    case socket:info(Socket) of
-        #{owner := Owner} -> Owner;
-        _ -> undefined
-    end.
+    %% Of a closed one there is little to tell.
+    maps:get(owner, socket:info(Socket), undefined).
 
 -spec waiting(accept_queue_backend:socket()) -> non_neg_integer().
 waiting({'$inet', gen_tcp_socket, {_Server, Socket}}) ->

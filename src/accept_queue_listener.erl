@@ -62,7 +62,11 @@ resolve({local, Path}) when is_binary(Path); is_list(Path) ->
         error:badarg -> local_name(unicode:characters_to_binary(Path, unicode, file:native_name_encoding()))
     end;
 resolve({ranch, Ref}) ->
-    accept_queue_ranch:sockets(Ref);
+    case accept_queue_ranch:sockets(Ref) of
+        %% A supervisor that is stuck must not hide its listener: the sockets that it owns are known as well.
+        {error, timeout} -> select(fun(#{framework := Framework}) -> Framework =:= {ranch, Ref} end);
+        Answer -> Answer
+    end;
 resolve({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535 ->
     %% A link-local address without its scope means it in every scope.
     address(Ip, fun

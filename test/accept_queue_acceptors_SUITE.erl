@@ -19,6 +19,7 @@ all() ->
         a_pool_that_has_exited_is_empty,
         an_acceptor_of_another_listener_is_named,
         a_process_that_runs_is_not_parked,
+        a_large_pool_is_told_in_part_and_says_so,
         acceptors_that_die_while_they_are_read_are_left_out,
         a_listener_that_closes_while_it_is_read_is_closed_and_never_a_crash,
         what_listens_no_more_is_closed,
@@ -41,8 +42,12 @@ gen_tcp_socket(Options) ->
     L.
 
 socket() ->
+    socket(0).
+
+socket(Port) ->
     {ok, L} = socket:open(inet, stream, tcp),
-    ok = socket:bind(L, #{family => inet, addr => loopback, port => 0}),
+    ok = socket:setopt(L, {socket, reuseport}, true),
+    ok = socket:bind(L, #{family => inet, addr => loopback, port => Port}),
     ok = socket:listen(L, 16),
     L.
 
@@ -209,6 +214,26 @@ a_process_that_runs_is_not_parked(_) ->
 spin() ->
     erlang:yield(),
     spin().
+
+%% Six hundred on each of two sockets, which wait, and then do not.
+a_large_pool_is_told_in_part_and_says_so(_) ->
+    One = socket(),
+    {_, Port} = Address = address(One),
+    Two = socket(Port),
+    Pool = [spawn(fun() -> accept_until_told(L) end) || L <- [One, Two], _ <- lists:seq(1, 600)],
+    eventually:is({1200, lists:sort(Pool)}, fun() -> waiting(Address) end),
+    [Pid ! leave || Pid <- Pool],
+    eventually:is({0, 1200, 1200, 1000}, fun() ->
+        {ok, #{waiting_count := Waiting, pool := Known, busy_count := Count, busy := Busy}} =
+            accept_queue:acceptors(Address),
+        {Waiting, length(Known), Count, length(Busy)}
+    end),
+    kill(Pool).
+
+accept_until_told(L) ->
+    {select, Select} = socket:accept(L, nowait),
+    receive leave -> ok = socket:cancel(L, Select) end,
+    receive stop -> ok end.
 
 acceptors_that_die_while_they_are_read_are_left_out(_) ->
     [

@@ -14,6 +14,8 @@
 %% <tr><td>who accepts, and what do the others do instead</td><td>{@link acceptors/1}</td>
 %%     <td>a look at the processes of the pool</td></tr>
 %% <tr><td>what are the limits, what was lost</td><td>{@link kernel/0}</td><td>six files of `/proc'</td></tr>
+%% <tr><td>what is set wrongly, before anything breaks</td><td>{@link advice/0}</td>
+%%     <td>as {@link list/0}, and {@link counts/1} where somebody waits</td></tr>
 %% <tr><td>and on the other nodes</td><td>{@link cluster/1}</td><td>one round trip to each, side by side</td></tr>
 %% <tr><td>the same listener again and again</td><td>{@link open/1} once, then the handle</td><td></td></tr>
 %% </table>
@@ -39,15 +41,14 @@
 -module(accept_queue).
 
 -export([
-    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0, i/0
+    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0,
+    advice/0, advice/1, cluster/1, cluster/2, i/0
 ]).
--export([cluster/1, cluster/2]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
-    kernel/0, reason/0
+    kernel/0, advice/0, call/0, node_answer/0, reason/0
 ]).
--export_type([call/0, node_answer/0]).
 
 -type listener() ::
     gen_tcp:socket()
@@ -172,6 +173,17 @@
 
 -type figure() :: non_neg_integer() | undefined.
 %% `undefined': this kernel or network namespace does not have it.
+
+-type advice() :: #{
+    id := atom(),
+    severity := info | warning | error,
+    listener := address() | undefined,
+    text := binary(),
+    evidence := #{atom() => non_neg_integer()}
+}.
+%% `id': the rule; they stand in `docs/advice.md'. `severity': `info' may be meant so, `warning' loses clients under a load
+%% that the server could stand, `error' is not at all what was asked for. `listener': `undefined' where it is about the
+%% kernel. `text': one or two sentences for a person, with the remedy; may change. `evidence': the figures that say so.
 
 -type reason() ::
     unsupported
@@ -332,6 +344,21 @@ resize(Listener, Backlog) ->
 -spec kernel() -> {ok, kernel()} | {error, reason()}.
 kernel() ->
     reading([], fun accept_queue_nif:kernel/0).
+
+%% @doc What is set wrongly, before anything breaks: of the kernel, and of every listener of this VM. An empty list where
+%% nothing is.
+%%
+%% Costs what {@link list/0} does, six files of `/proc', and {@link counts/1} for each listener before which somebody waits.
+%% Of the backlog that was asked for the kernel keeps only what is in force; ranch remembers it, and elsewhere a rule says that
+%% it does not know. That a queue is full or that nobody accepts is no matter of settings, and not told here.
+-spec advice() -> {ok, [advice()]} | {error, reason()}.
+advice() ->
+    reading([], fun accept_queue_advice:all/0).
+
+%% @doc The same, of the kernel and of one listener.
+-spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
+advice(Listener) ->
+    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_advice:of_handle/1) end).
 
 %% @doc Prints every listener of this VM, as {@link inet:i/0} does for sockets.
 -spec i() -> ok.

@@ -19,7 +19,7 @@
     peer_closed/1, inode/1, kernel/0, advise/1
 ]).
 
--opaque handle() :: reference().
+-type handle() :: reference().
 -type fd() :: non_neg_integer().
 -type depth() :: {Queued :: non_neg_integer(), Limit :: non_neg_integer(), Drops :: non_neg_integer() | undefined}.
 -type listening() :: #{

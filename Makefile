@@ -32,6 +32,7 @@ check: ## what must hold before each commit; no sockets, fast
 
 test: setup check ## everything, on real sockets
 	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
+	@$(quietly) "components" test/components
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "exunit" mix test
 	@$(quietly) "packaging" test/packaging

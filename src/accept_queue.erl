@@ -11,12 +11,16 @@
 %%     <td>one walk over the kernel's table of connections, on a dirty I/O scheduler</td></tr>
 %% <tr><td>which listeners does this VM have</td><td>{@link list/0}, {@link i/0}</td>
 %%     <td>one dump of the listeners, and a look at every TCP port</td></tr>
+%% <tr><td>who accepts, and what do the others do instead</td><td>{@link acceptors/1}</td>
+%%     <td>a look at the processes of the pool</td></tr>
 %% <tr><td>what are the limits, what was lost</td><td>{@link kernel/0}</td><td>six files of `/proc'</td></tr>
+%% <tr><td>what is set wrongly, before anything breaks</td><td>{@link advice/0}</td>
+%%     <td>as {@link list/0}, and {@link counts/1} where somebody waits</td></tr>
 %% <tr><td>and on the other nodes</td><td>{@link cluster/1}</td><td>one round trip to each, side by side</td></tr>
 %% <tr><td>the same listener again and again</td><td>{@link open/1} once, then the handle</td><td></td></tr>
 %% </table>
 %%
-%% Every call reads the kernel anew; nothing is kept. Nothing here can tell which process is slow.
+%% Every call reads the kernel anew. Of what was read before, only who has been seen in accept is kept.
 %%
 %% == A session ==
 %%
@@ -36,13 +40,15 @@
 %% raises `badarg'. See {@link reason()}.
 -module(accept_queue).
 
--export([open/1, depth/1, counts/1, list/0, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0, i/0]).
--export([cluster/1, cluster/2]).
+-export([
+    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0,
+    advice/0, advice/1, cluster/1, cluster/2, i/0
+]).
 
 -export_type([
-    listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, holder/0, kernel/0, reason/0
+    listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
+    kernel/0, advice/0, call/0, node_answer/0, reason/0
 ]).
--export_type([call/0, node_answer/0]).
 
 -type listener() ::
     gen_tcp:socket()
@@ -99,7 +105,7 @@
     address := address(),
     socket := accept_queue_backend:socket() | undefined,
     owner := pid() | undefined,
-    server := atom() | mfa() | undefined,
+    server := {ranch, Ref :: term()} | atom() | mfa() | undefined,
     cookie := cookie(),
     inode := pos_integer(),
     queued := non_neg_integer(),
@@ -109,6 +115,30 @@
 }.
 %% `socket', `owner', `server' and `waiting_acceptors' are `undefined' for a descriptor that listens in this operating system
 %% process and that no Erlang socket stands for.
+
+-type acceptors() :: #{
+    waiting_count := non_neg_integer(),
+    waiting := [pid()],
+    pool := [pid()] | undefined,
+    busy := [busy()],
+    busy_count := non_neg_integer()
+}.
+%% `waiting_count': how many are blocked in accept, exactly; `waiting': those of them that were found. `pool': who should be,
+%% `undefined' where nobody has ever been seen waiting. `busy': those of the pool that are not waiting; `busy_count': how
+%% many these are, so that a list that was cut short at 1000 shows it.
+
+-type busy() :: #{
+    pid := pid(),
+    parked := {accept_queue_parking:id(), binary()} | undefined,
+    status := atom(),
+    current_stacktrace := [tuple()],
+    message_queue_len := non_neg_integer(),
+    initial_call := mfa(),
+    current_function := mfa() | undefined,
+    registered_name := atom(),
+    label := term()
+}.
+%% `parked': what holds it up, as a name and a sentence, where its stack shows that it waits; `undefined' where it runs.
 
 -type holder() :: #{
     pid := pid() | undefined,
@@ -143,6 +173,17 @@
 
 -type figure() :: non_neg_integer() | undefined.
 %% `undefined': this kernel or network namespace does not have it.
+
+-type advice() :: #{
+    id := atom(),
+    severity := info | warning | error,
+    listener := address() | undefined,
+    text := binary(),
+    evidence := #{atom() => non_neg_integer()}
+}.
+%% `id': the rule; they stand in `docs/advice.md'. `severity': `info' may be meant so, `warning' loses clients under a load
+%% that the server could stand, `error' is not at all what was asked for. `listener': `undefined' where it is about the
+%% kernel. `text': one or two sentences for a person, with the remedy; may change. `evidence': the figures that say so.
 
 -type reason() ::
     unsupported
@@ -224,12 +265,25 @@ counts(Listener) ->
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows one that is not known, a look at the descriptors and sockets of the VM.
 %%
-%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the owner's
-%% registered name, or else the function it started with. A listener in another network namespace than the VM's may be
+%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the reference of the
+%% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than the VM's may be
 %% listed up to ten seconds late: the dump does not show it.
 -spec list() -> {ok, [listed()]} | {error, reason()}.
 list() ->
     reading([], fun accept_queue_listener:all/0).
+
+%% @doc Who is blocked in accept now, and what the others that should be are doing instead.
+%%
+%% The pool is what ranch says it is, or else the processes that earlier calls have seen waiting and that are still alive: call
+%% it once while all is well. A process that accepts once and then serves the connection itself is of the pool until it ends.
+%%
+%% Costs a look at each process of the pool; on the `socket' backend, where these do not account for `waiting_count', at each
+%% process of the VM, up to 100,000. Nobody is stopped or sent a message, except ranch's supervisors, which have a second to
+%% answer. What is told of a process was true when it was looked at: one that has ended since is left out, and one that has
+%% gone back to accept in between is shown with that stack.
+-spec acceptors(listener()) -> {ok, acceptors()} | {error, reason()}.
+acceptors(Listener) ->
+    reading([Listener], fun() -> accept_queue_acceptors:of_listener(Listener) end).
 
 %% @equiv holders(Listener, #{limit => 1000})
 -spec holders(listener()) -> {ok, [holder()]} | {error, reason()}.
@@ -290,6 +344,21 @@ resize(Listener, Backlog) ->
 -spec kernel() -> {ok, kernel()} | {error, reason()}.
 kernel() ->
     reading([], fun accept_queue_nif:kernel/0).
+
+%% @doc What is set wrongly, before anything breaks: of the kernel, and of every listener of this VM. An empty list where
+%% nothing is.
+%%
+%% Costs what {@link list/0} does, six files of `/proc', and {@link counts/1} for each listener before which somebody waits.
+%% Of the backlog that was asked for the kernel keeps only what is in force; ranch remembers it, and elsewhere a rule says that
+%% it does not know. That a queue is full or that nobody accepts is no matter of settings, and not told here.
+-spec advice() -> {ok, [advice()]} | {error, reason()}.
+advice() ->
+    reading([], fun accept_queue_advice:all/0).
+
+%% @doc The same, of the kernel and of one listener.
+-spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
+advice(Listener) ->
+    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_advice:of_handle/1) end).
 
 %% @doc Prints every listener of this VM, as {@link inet:i/0} does for sockets.
 -spec i() -> ok.

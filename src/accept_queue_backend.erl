@@ -3,7 +3,7 @@
 %% of the `socket' module, alone or inside gen_tcp.
 -module(accept_queue_backend).
 
--export([descriptor/1, owner/1, waiting/1, is_socket/1, find/1]).
+-export([descriptor/1, owner/1, waiting/1, acceptors/2, is_socket/1, find/1]).
 
 -export_type([socket/0]).
 
@@ -13,8 +13,11 @@
 -callback descriptor(socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
 %% The controlling process.
 -callback owner(socket()) -> pid() | undefined.
-%% How many processes are blocked in accept, exactly; and those of them that could be found.
--callback waiting(socket()) -> {non_neg_integer(), [pid()]}.
+%% How many processes are blocked in accept, exactly.
+-callback waiting(socket()) -> non_neg_integer().
+%% The same figure, and which they are. Those that are likely to be among them are looked at first, where that is cheaper
+%% than to look at all processes of the VM. The search is not of one instant: it may find fewer.
+-callback acceptors(socket(), Likely :: [pid()]) -> {non_neg_integer(), [pid()]}.
 %% Every stream socket of the VM that this backend knows of, listening or not.
 -callback sockets() -> [socket()].
 
@@ -28,9 +31,13 @@ descriptor(Socket) ->
 owner(Socket) ->
     (backend(Socket)):owner(Socket).
 
--spec waiting(socket()) -> {non_neg_integer(), [pid()]}.
+-spec waiting(socket()) -> non_neg_integer().
 waiting(Socket) ->
     (backend(Socket)):waiting(Socket).
+
+-spec acceptors(socket(), [pid()]) -> {non_neg_integer(), [pid()]}.
+acceptors(Socket, Likely) ->
+    (backend(Socket)):acceptors(Socket, Likely).
 
 %% Which socket of the VM has each of these descriptors. The search ends when all are found: listeners are among the oldest
 %% sockets of a VM.

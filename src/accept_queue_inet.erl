@@ -5,7 +5,7 @@
 -module(accept_queue_inet).
 -behaviour(accept_queue_backend).
 
--export([descriptor/1, owner/1, waiting/1, sockets/0, depth/1]).
+-export([descriptor/1, owner/1, waiting/1, acceptors/2, sockets/0, depth/1]).
 
 %% TCP_INFO (include/uapi/linux/tcp.h) and SO_MEMINFO (include/uapi/asm-generic/socket.h) with as many bytes as are read.
 -define(TCP_INFO, {raw, 6, 11, 32}).
@@ -39,8 +39,13 @@ owner(Port) ->
         undefined -> undefined
     end.
 
--spec waiting(accept_queue_backend:socket()) -> {non_neg_integer(), [pid()]}.
+-spec waiting(accept_queue_backend:socket()) -> non_neg_integer().
 waiting(Port) ->
+    {Count, _Pids} = acceptors(Port, []),
+    Count.
+
+-spec acceptors(accept_queue_backend:socket(), [pid()]) -> {non_neg_integer(), [pid()]}.
+acceptors(Port, _Likely) ->
     case erlang:port_info(Port, monitors) of
         {monitors, Monitors} ->
             Pids = [Pid || {process, Pid} <- Monitors],

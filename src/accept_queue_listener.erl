@@ -62,7 +62,11 @@ resolve({local, Path}) when is_binary(Path); is_list(Path) ->
         error:badarg -> local_name(unicode:characters_to_binary(Path, unicode, file:native_name_encoding()))
     end;
 resolve({ranch, Ref}) ->
-    accept_queue_ranch:sockets(Ref);
+    case accept_queue_ranch:sockets(Ref) of
+        %% A supervisor that is stuck must not hide its listener: the sockets that it owns are known as well.
+        {error, timeout} -> select(fun(#{framework := Framework}) -> Framework =:= {ranch, Ref} end);
+        Answer -> Answer
+    end;
 resolve({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535 ->
     %% A link-local address without its scope means it in every scope.
     address(Ip, fun
@@ -115,13 +119,12 @@ joined(Opened) ->
     end.
 
 %% No row for one that has been closed since it was found.
-row(#{socket := Socket, handle := Handle} = Entry, Shown) ->
+row(#{socket := Socket, handle := Handle, framework := Framework} = Entry, Shown) ->
     case queue(Handle, Shown) of
         {ok, Depth} ->
             Owner = owner(Socket),
-            {Waiting, _Pids} = waiting(Socket),
-            Row = maps:merge(maps:without([handle], Entry), Depth),
-            [Row#{owner => Owner, server => accept_queue_process:server(Owner), waiting_acceptors => Waiting}];
+            Row = maps:merge(maps:without([handle, framework], Entry), Depth),
+            [Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}];
         {error, closed} ->
             []
     end.
@@ -134,7 +137,10 @@ queue(_Handle, #{} = Shown) ->
 owner(undefined) -> undefined;
 owner(Socket) -> accept_queue_backend:owner(Socket).
 
-waiting(undefined) -> {undefined, []};
+server(undefined, Owner) -> accept_queue_process:server(Owner);
+server(Framework, _Owner) -> Framework.
+
+waiting(undefined) -> undefined;
 waiting(Socket) -> accept_queue_backend:waiting(Socket).
 
 by_address(#{address := One}, #{address := Two}) ->

@@ -7,19 +7,19 @@
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, held/1, resize/2, listening/0, own/0, waited/1,
-    peer_closed/1, inode/1, kernel/0
+    peer_closed/1, inode/1, kernel/0, advise/1
 ]).
 -export([load_error/0]).
 
--export_type([handle/0, fd/0, listening/0, own/0, held/0]).
+-export_type([handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0]).
 
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, held/1, resize/2, listening/0, own/0, waited/1,
-    peer_closed/1, inode/1, kernel/0
+    peer_closed/1, inode/1, kernel/0, advise/1
 ]).
 
--opaque handle() :: reference().
+-type handle() :: reference().
 -type fd() :: non_neg_integer().
 -type depth() :: {Queued :: non_neg_integer(), Limit :: non_neg_integer(), Drops :: non_neg_integer() | undefined}.
 -type listening() :: #{
@@ -44,6 +44,26 @@
     peer := accept_queue:address(),
     recv_bytes := non_neg_integer(),
     age_ms := non_neg_integer()
+}.
+
+%% What is not known is left out, or `undefined'.
+-type facts() :: #{
+    backend => inet | socket | undefined,
+    requested => non_neg_integer() | undefined,
+    limit => non_neg_integer() | undefined,
+    queued => non_neg_integer() | undefined,
+    oldest_wait_ms => non_neg_integer() | undefined,
+    pool => non_neg_integer() | undefined,
+    waiting_acceptors => non_neg_integer() | undefined,
+    somaxconn => non_neg_integer() | undefined,
+    tcp_abort_on_overflow => non_neg_integer() | undefined,
+    tcp_syncookies => non_neg_integer() | undefined
+}.
+-type advised() :: #{
+    id := atom(),
+    severity := info | warning | error,
+    text := binary(),
+    evidence := #{atom() => non_neg_integer()}
 }.
 
 -define(LIBRARY, "accept_queue_nif").
@@ -79,6 +99,11 @@ peer_closed(_Fd) ->
 
 -spec inode(fd()) -> {ok, pos_integer()} | {error, accept_queue:reason()}.
 inode(_Fd) ->
+    erlang:nif_error(not_loaded).
+
+%% Reads nothing: the rules for what is set wrongly.
+-spec advise(facts()) -> [advised()].
+advise(_Facts) ->
     erlang:nif_error(not_loaded).
 
 %% Dirty I/O scheduler: a dump, a walk over the descriptors, or a system call that may wait.

@@ -3,7 +3,7 @@
 %% be out of date as soon as it is told.
 -module(accept_queue_process).
 
--export([server/1, describe/1]).
+-export([server/1, describe/1, describe/2]).
 
 -export_type([description/0]).
 
@@ -11,7 +11,9 @@
     initial_call := mfa(),
     current_function := mfa() | undefined,
     registered_name := atom(),
-    label := term()
+    label := term(),
+    %% What else was asked for.
+    atom() => term()
 }.
 
 %% Its name, or else the function it started with.
@@ -28,9 +30,14 @@ server(Pid) ->
 %% `undefined': it has ended.
 -spec describe(pid()) -> description() | undefined.
 describe(Pid) ->
-    case erlang:process_info(Pid, [registered_name, dictionary, initial_call, current_function]) of
-        [{_, Name}, {_, Dictionary}, {_, Initial}, {_, Current}] ->
-            #{
+    describe(Pid, []).
+
+%% With items of `erlang:process_info/2', as they are.
+-spec describe(pid(), [atom()]) -> description() | undefined.
+describe(Pid, Items) ->
+    case erlang:process_info(Pid, [registered_name, dictionary, initial_call, current_function | Items]) of
+        [{_, Name}, {_, Dictionary}, {_, Initial}, {_, Current} | Others] ->
+            (maps:from_list(Others))#{
                 %% The empty list: it has none.
                 registered_name => if is_atom(Name) -> Name; true -> undefined end,
                 initial_call => proplists:get_value('$initial_call', Dictionary, Initial),

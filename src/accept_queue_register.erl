@@ -21,7 +21,8 @@
     cookie := accept_queue:cookie(),
     inode := pos_integer(),
     handle := accept_queue:handle(),
-    socket := accept_queue_backend:socket() | undefined
+    socket := accept_queue_backend:socket() | undefined,
+    framework := {ranch, Ref :: term()} | undefined
 }.
 
 -define(TABLE, ?MODULE).
@@ -101,8 +102,11 @@ scan(Shown) ->
     end.
 
 entry(#{fd := Fd, handle := Handle} = Listener, Sockets) ->
-    Socket = maps:get(Fd, Sockets, undefined),
-    (maps:remove(fd, Listener))#{socket => same(Socket, Fd, Handle)}.
+    Socket = same(maps:get(Fd, Sockets, undefined), Fd, Handle),
+    (maps:remove(fd, Listener))#{socket => Socket, framework => framework(Socket)}.
+
+framework(undefined) -> undefined;
+framework(Socket) -> accept_queue_ranch:owning(accept_queue_backend:owner(Socket)).
 
 %% The descriptor may have been closed and its number given away since the handle was made.
 same(undefined, _Fd, _Handle) ->

@@ -1,13 +1,21 @@
 %% @private
 %% Sockets of the `socket' module, and gen_tcp sockets of that backend. The only module that knows what OTP does not
-%% promise about them: that gen_tcp wraps one in `{'$inet', gen_tcp_socket, {Server, Socket}}', where Server is a process
-%% that stands for it and monitors its owner, and to which those that accept make a call (lib/kernel/src/gen_tcp_socket.erl);
-%% and that the native part monitors a process that is blocked in accept, so that the socket's reference stands among its
-%% monitors (erts/emulator/nifs/common/prim_socket_nif.c).
+%% promise about them.
+%%
+%% gen_tcp wraps one in `{'$inet', gen_tcp_socket, {Server, Socket}}', where Server is a process that stands for it and
+%% monitors its user. Each call of `gen_tcp:accept' starts such a server for the connection to come, and it is this that
+%% accepts from the socket inside (lib/kernel/src/gen_tcp_socket.erl, `accept/2').
+%%
+%% The native part monitors the owner of a socket and those that accept, so that the socket's reference stands among what
+%% they are monitored by, once for all reasons (erts/emulator/nifs/common/prim_socket_nif.c). That leads from a process to
+%% its socket; nothing leads from a socket to those that wait on it.
 -module(accept_queue_socket).
 -behaviour(accept_queue_backend).
 
--export([descriptor/1, owner/1, waiting/1, sockets/0]).
+-export([descriptor/1, owner/1, waiting/1, acceptors/2, sockets/0]).
+
+%% How many processes of the VM are looked at: a bound for the time it takes, a microsecond or two each.
+-define(SEARCH_MAX, 100000).
 
 -spec descriptor(accept_queue_backend:socket()) -> {ok, accept_queue_nif:fd()} | {error, closed}.
 descriptor({'$inet', gen_tcp_socket, {_Server, Socket}}) ->
@@ -20,50 +28,67 @@ descriptor({'$socket', _} = Socket) ->
 
 -spec owner(accept_queue_backend:socket()) -> pid() | undefined.
 owner({'$inet', gen_tcp_socket, {Server, _Socket}}) ->
-    case erlang:process_info(Server, monitors) of
-        {monitors, Monitors} -> hd([Pid || {process, Pid} <- Monitors] ++ [undefined]);
-        undefined -> undefined
-    end;
+    user(Server);
 owner({'$socket', _} = Socket) ->
-    case socket:info(Socket) of
-        #{owner := Owner} -> Owner;
-        _ -> undefined
-    end.
+    %% Of a closed one there is little to tell.
+    maps:get(owner, socket:info(Socket), undefined).
 
--spec waiting(accept_queue_backend:socket()) -> {non_neg_integer(), [pid()]}.
-waiting({'$inet', gen_tcp_socket, {Server, _Socket}}) ->
-    Pids = callers(Server),
-    {length(Pids), Pids};
-waiting({'$socket', Ref} = Socket) ->
-    case socket:info(Socket) of
-        #{num_acceptors := 0} -> {0, []};
-        #{num_acceptors := Count} -> {Count, monitored_by(Ref)};
-        _ -> {0, []}
+-spec waiting(accept_queue_backend:socket()) -> non_neg_integer().
+waiting({'$inet', gen_tcp_socket, {_Server, Socket}}) ->
+    waiting(Socket);
+waiting({'$socket', _} = Socket) ->
+    maps:get(num_acceptors, socket:info(Socket), 0).
+
+-spec acceptors(accept_queue_backend:socket(), [pid()]) -> {non_neg_integer(), [pid()]}.
+acceptors({'$inet', gen_tcp_socket, {_Server, Socket}}, Likely) ->
+    acceptors(Socket, Likely);
+acceptors({'$socket', Ref} = Socket, Likely) ->
+    case waiting(Socket) of
+        0 ->
+            {0, []};
+        Count ->
+            Owner = owner(Socket),
+            case monitored(Ref, Owner, Likely ++ lists:append([called(Pid) || Pid <- Likely])) of
+                Known when length(Known) >= Count ->
+                    {Count, Known};
+                _ ->
+                    Found = monitored(Ref, Owner, lists:sublist(erlang:processes(), ?SEARCH_MAX)),
+                    Now = waiting(Socket),
+                    {Now, with_owner(Owner, Now - length(Found), Found)}
+            end
     end.
 
 -spec sockets() -> [accept_queue_backend:socket()].
 sockets() ->
     [wrapped(Socket) || Socket <- socket:which_sockets(stream)].
 
-%% The processes in a call of `gen_tcp_socket:accept/2' to the server: such a call monitors it.
-callers(Server) ->
-    case erlang:process_info(Server, monitored_by) of
-        {monitored_by, Monitors} -> [Pid || Pid <- Monitors, is_pid(Pid), is_accepting(Pid)];
+%% The owner is monitored whether it accepts or not: it does when it is the one that is missing, unless it is a server.
+with_owner(Owner, 1, Found) when is_pid(Owner) ->
+    case is_server(Owner) of
+        true -> Found;
+        false -> lists:sort([Owner | Found])
+    end;
+with_owner(_Owner, _Missing, Found) ->
+    Found.
+
+monitored(Ref, Owner, Candidates) ->
+    lists:usort([
+        Acceptor
+     || Pid <- Candidates, Pid =/= Owner, is_monitored_by(Pid, Ref), Acceptor <- accepts_for(Pid), is_pid(Acceptor)
+    ]).
+
+accepts_for(Pid) ->
+    case is_server(Pid) of
+        true -> [user(Pid)];
+        false -> [Pid]
+    end.
+
+%% Whom a process has called and not yet heard of: among them the server, while it is in `gen_tcp:accept'.
+called(Pid) ->
+    case erlang:process_info(Pid, monitors) of
+        {monitors, Monitors} -> [Called || {process, Called} <- Monitors, is_pid(Called), node(Called) =:= node()];
         undefined -> []
     end.
-
-is_accepting(Pid) ->
-    case erlang:process_info(Pid, current_stacktrace) of
-        {current_stacktrace, Stack} -> lists:any(fun is_accept/1, Stack);
-        undefined -> false
-    end.
-
-is_accept({gen_tcp_socket, accept, 2, _}) -> true;
-is_accept(_) -> false.
-
-%% A look at every process, for nothing leads from a socket to those that wait on it.
-monitored_by(Ref) ->
-    [Pid || Pid <- erlang:processes(), is_monitored_by(Pid, Ref), erlang:process_info(Pid, status) =:= {status, waiting}].
 
 is_monitored_by(Pid, Ref) ->
     case erlang:process_info(Pid, monitored_by) of
@@ -73,17 +98,27 @@ is_monitored_by(Pid, Ref) ->
 
 %% As its user has it: the server of a gen_tcp socket owns the socket inside.
 wrapped(Socket) ->
-    case socket:info(Socket) of
-        #{owner := Server} ->
-            case erlang:process_info(Server, dictionary) of
-                {dictionary, Dictionary} ->
-                    case lists:keyfind('$initial_call', 1, Dictionary) of
-                        {_, {gen_tcp_socket, init, 1}} -> {'$inet', gen_tcp_socket, {Server, Socket}};
-                        _ -> Socket
-                    end;
-                undefined ->
-                    Socket
-            end;
-        _ ->
-            Socket
+    case owner(Socket) of
+        undefined ->
+            Socket;
+        Owner ->
+            case is_server(Owner) of
+                true -> {'$inet', gen_tcp_socket, {Owner, Socket}};
+                false -> Socket
+            end
+    end.
+
+is_server(Pid) ->
+    case erlang:process_info(Pid, dictionary) of
+        {dictionary, Dictionary} ->
+            lists:keyfind('$initial_call', 1, Dictionary) =:= {'$initial_call', {gen_tcp_socket, init, 1}};
+        undefined ->
+            false
+    end.
+
+%% The process that a server stands for.
+user(Server) ->
+    case erlang:process_info(Server, monitors) of
+        {monitors, Monitors} -> hd([Pid || {process, Pid} <- Monitors] ++ [undefined]);
+        undefined -> undefined
     end.

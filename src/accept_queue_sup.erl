@@ -10,6 +10,7 @@ start_link() ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    %% The table is this process's, so that no crash of a child loses it.
+    %% The tables are this process's, so that no crash of a child loses them.
     ok = accept_queue_register:new(),
+    ok = accept_queue_seen:new(),
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, []}}.

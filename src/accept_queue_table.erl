@@ -59,6 +59,7 @@ address({Ip, Port}) ->
 
 server(undefined, undefined) -> "gone";
 server(undefined, Owner) -> pid_to_list(Owner);
+server({ranch, Ref}, _Owner) -> io_lib:format("ranch ~0tp", [Ref]);
 server({M, F, A}, Owner) -> io_lib:format("~ts:~ts/~b ~p", [M, F, A, Owner]);
 server(Name, _Owner) -> atom_to_list(Name).
 

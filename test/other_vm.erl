@@ -7,7 +7,7 @@
 
 -export([start/0, start/1, call/4, stop/1]).
 -export([work/0, ask/3]).
--export([with_open_files/1, in_own_network/0, in_silence/0, target/1]).
+-export([with_open_files/1, in_own_network/0, in_silence/0, target/1, code_path/0, repository/0]).
 
 -define(CALL_MS, 300000).
 

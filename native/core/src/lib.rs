@@ -14,6 +14,7 @@
 //! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
+//! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
 //! The way of a reading: [`sockopt`] or [`diag`] ask the kernel, `diag::reply` turns bytes into rows, [`census`] turns
 //! rows into counts. Everything between the system call and the figure is a pure function.
@@ -33,6 +34,7 @@ use rustix::fs::fstat;
 
 pub mod accepted;
 pub mod address;
+pub mod advice;
 pub mod census;
 pub mod detector;
 pub mod diag;

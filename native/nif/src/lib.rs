@@ -84,4 +84,9 @@ fn kernel() -> Result<Terms<core::kernel::Kernel>, Reason> {
     Ok(Terms(core::kernel::read()?))
 }
 
+#[rustler::nif(schedule = "Normal")]
+fn advise(facts: Terms<core::advice::Facts>) -> Vec<Terms<core::advice::Advice>> {
+    core::advice::advise(&facts.0).into_iter().map(Terms).collect()
+}
+
 rustler::init!("accept_queue_nif");

@@ -2,7 +2,7 @@
 
 use accept_queue_core as core;
 use rustler::types::tuple::make_tuple;
-use rustler::{Atom, Encoder, Env, NewBinary, Term};
+use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ mod atoms {
         somaxconn, tcp_max_syn_backlog, tcp_abort_on_overflow, tcp_syncookies, tcp_synack_retries, listen_overflows,
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv,
         syncookies_failed,
+        // what is set wrongly
+        backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
 }
 
@@ -58,8 +60,7 @@ impl Encoder for Reason {
             core::Error::Errno(errno) => match errno.name() {
                 "eacces" => atoms::eacces(),
                 "eperm" => atoms::eperm(),
-                // The names are a closed list in core: no atom is made of what somebody sent.
-                name => return (atoms::errno(), Atom::from_str(env, name).unwrap_or(atoms::undefined())).encode(env),
+                name => return (atoms::errno(), word(env, name)).encode(env),
             },
         };
         reason.encode(env)
@@ -222,6 +223,73 @@ impl Encoder for Terms<core::kernel::Kernel> {
             ]
             .map(|(key, figure)| (key, or_undefined(env, figure))),
         )
+    }
+}
+
+impl<'a> Decoder<'a> for Terms<core::advice::Facts> {
+    fn decode(facts: Term<'a>) -> NifResult<Self> {
+        Ok(Terms(core::advice::Facts {
+            backend: known(facts, atoms::backend())?.map(|Terms(backend)| backend),
+            requested: known(facts, atoms::requested())?,
+            limit: known(facts, atoms::limit())?,
+            queued: known(facts, atoms::queued())?,
+            oldest_wait: known(facts, atoms::oldest_wait_ms())?.map(Duration::from_millis),
+            pool: known(facts, atoms::pool())?,
+            waiting_acceptors: known(facts, atoms::waiting_acceptors())?,
+            somaxconn: known(facts, atoms::somaxconn())?,
+            tcp_abort_on_overflow: known(facts, atoms::tcp_abort_on_overflow())?,
+            tcp_syncookies: known(facts, atoms::tcp_syncookies())?,
+        }))
+    }
+}
+
+impl<'a> Decoder<'a> for Terms<core::advice::Backend> {
+    fn decode(backend: Term<'a>) -> NifResult<Self> {
+        match backend.decode::<Atom>()? {
+            inet if inet == atoms::inet() => Ok(Terms(core::advice::Backend::Inet)),
+            socket if socket == atoms::socket() => Ok(Terms(core::advice::Backend::Socket)),
+            _ => Err(rustler::Error::BadArg),
+        }
+    }
+}
+
+impl Encoder for Terms<core::advice::Advice> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let core::advice::Advice { id, severity, text, evidence } = &self.0;
+        let severity = match severity {
+            core::advice::Severity::Info => atoms::info(),
+            core::advice::Severity::Warning => atoms::warning(),
+            core::advice::Severity::Error => atoms::error(),
+        };
+        let (names, figures): (Vec<_>, Vec<_>) =
+            evidence.iter().map(|&(name, figure)| (word(env, name), figure)).unzip();
+        map(
+            env,
+            [
+                (atoms::id(), word(env, id).encode(env)),
+                (atoms::severity(), severity.encode(env)),
+                (atoms::text(), Terms(text.as_bytes()).encode(env)),
+                (
+                    atoms::evidence(),
+                    Term::map_from_arrays(env, &names, &figures).unwrap_or_else(|_| atoms::undefined().encode(env)),
+                ),
+            ],
+        )
+    }
+}
+
+/// An atom of a word of core's. Their list is closed: no atom is made of what somebody sent.
+fn word(env: Env, word: &'static str) -> Atom {
+    Atom::from_str(env, word).unwrap_or(atoms::undefined())
+}
+
+/// `None`: the key is missing, or `undefined`.
+fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>> {
+    match facts.map_get(key) {
+        Ok(value) if atoms::undefined() == value => Ok(None),
+        Ok(value) => value.decode().map(Some),
+        Err(_) if facts.is_map() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

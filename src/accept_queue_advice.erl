@@ -1,0 +1,88 @@
+%% @private
+%% The facts that the rules of advice want: gathered here, judged in `native/core/src/advice.rs'.
+-module(accept_queue_advice).
+
+-export([all/0, of_handle/1]).
+
+%% Of the kernel, and of every listener of this VM.
+-spec all() -> {ok, [accept_queue:advice()]} | {error, accept_queue:reason()}.
+all() ->
+    of_listed(accept_queue_listener:all()).
+
+%% Of the kernel, and of the listeners that the handle reads.
+-spec of_handle(accept_queue:handle()) -> {ok, [accept_queue:advice()]} | {error, accept_queue:reason()}.
+of_handle(Handle) ->
+    %% The list could not tell a listener that has been closed from one that is not on it.
+    case {accept_queue:depth(Handle), accept_queue_listener:all()} of
+        {{ok, _}, {ok, Listed}} ->
+            Cookies = accept_queue_nif:cookies(Handle),
+            case [Row || #{cookie := Cookie} = Row <- Listed, lists:member(Cookie, Cookies)] of
+                [] -> {error, not_found};
+                Ours -> of_listed({ok, Ours})
+            end;
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {error, _} = Error} ->
+            Error
+    end.
+
+of_listed({ok, Listed}) ->
+    case accept_queue_nif:kernel() of
+        {ok, Kernel} -> advised(Listed, Kernel);
+        {error, _} = Error -> Error
+    end;
+of_listed({error, _} = Error) ->
+    Error.
+
+advised(Listed, #{somaxconn := Somaxconn} = Kernel) ->
+    OfKernel = advise(undefined, maps:with([tcp_abort_on_overflow, tcp_syncookies], Kernel)),
+    Read = [{Address, facts(Row)} || #{address := Address} = Row <- Listed],
+    case [Error || {_, {error, Reason} = Error} <- Read, Reason =/= closed, Reason =/= not_found] of
+        [] ->
+            OfListeners = [advise(Address, Facts#{somaxconn => Somaxconn}) || {Address, {ok, Facts}} <- Read],
+            %% Sockets that share an address are often set alike.
+            {ok, OfKernel ++ lists:uniq(lists:append(OfListeners))};
+        [Error | _] ->
+            Error
+    end.
+
+advise(Listener, Facts) ->
+    [Advice#{listener => Listener} || Advice <- accept_queue_nif:advise(Facts)].
+
+facts(#{socket := Socket} = Row) ->
+    case oldest_wait_ms(Row) of
+        {ok, Ms} ->
+            Known = maps:with([limit, queued, waiting_acceptors], Row),
+            {ok, maps:merge(Known#{backend => backend(Socket), oldest_wait_ms => Ms}, framework(Row))};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The dump is spared where nobody waits. Of sockets that share an address the kernel does not tell whose connection is the
+%% oldest.
+oldest_wait_ms(#{queued := 0}) ->
+    {ok, undefined};
+oldest_wait_ms(#{address := Address}) ->
+    case accept_queue:counts(Address) of
+        {ok, #{sockets := 1, oldest_wait_ms := Ms}} -> {ok, Ms};
+        {ok, #{}} -> {ok, undefined};
+        {error, _} = Error -> Error
+    end.
+
+backend(undefined) -> undefined;
+backend(Port) when is_port(Port) -> inet;
+backend(_) -> socket.
+
+%% What neither the kernel nor gen_tcp remembers, and a framework does: the backlog that it asked for, and how many processes
+%% it has to accept.
+framework(#{server := {ranch, Ref}, socket := Socket}) ->
+    #{requested => requested(accept_queue_ranch:info(Ref)), pool => pool(accept_queue_ranch:pool(Socket))};
+framework(_) ->
+    #{}.
+
+%% Stopped since, or too busy to answer: then it is not known.
+requested({ok, #{backlog := Backlog}}) -> Backlog;
+requested({error, _}) -> undefined.
+
+pool({ok, Pids}) -> length(Pids);
+pool({error, _}) -> undefined.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::census::Look;
+use crate::census::{Group, Look};
 use crate::{Counts, Depth, Error, Listener};
 
 /// Sockets whose figures are told as their sum. One that has been closed is left out, until all have been.
@@ -64,6 +64,25 @@ impl Listeners {
             }
         }
         total.ok_or(Error::Closed)
+    }
+
+    /// The same from a census of all, if each of the sockets is in it; it is not where they live in another namespace.
+    pub fn look_among(&self, everybody: &[Group]) -> Option<Look> {
+        let mut seen = HashSet::new();
+        let mut total: Option<Look> = None;
+        for listener in &self.0 {
+            let (index, group) = everybody
+                .iter()
+                .enumerate()
+                .find(|(_, group)| group.sockets.iter().any(|socket| socket.0 == listener.cookie()))?;
+            if seen.insert(index) {
+                total = Some(match total {
+                    Some(sum) => sum.plus(group.look()),
+                    None => group.look(),
+                });
+            }
+        }
+        total
     }
 
     /// Gives each of them this backlog; answers the sum of the limits now in force.

@@ -1,20 +1,26 @@
 //! One watched listener: its sockets, its detector, its recent past. What the monitor keeps of each.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::census::Look;
 use crate::detector::{Change, Condition, Detector, Settings, Time};
-use crate::{Counts, Depth, Error, Listeners};
+use crate::{Counts, Depth, Error, Listeners, survey};
 
-/// A listener that is read again and again.
+/// A listener that is read again and again. Readers of its status may come at any time, from any thread.
 #[derive(Debug)]
 pub struct Watch {
     listeners: Listeners,
+    begun: Time,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
     detector: Detector,
     window: Window,
     drops: TotalDrops,
-    begun: Time,
     read_at: Option<Time>,
 }
 
@@ -29,6 +35,15 @@ pub struct Tick {
     pub changes: Vec<Change>,
     /// Somebody should look at who stands in the queue.
     pub wants_look: bool,
+}
+
+/// What a look came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Looked {
+    /// Who stands in the queue.
+    pub counts: Counts,
+    /// What it changed.
+    pub changes: Vec<Change>,
 }
 
 /// What is known without asking the kernel.
@@ -66,56 +81,69 @@ pub struct Span {
 impl Watch {
     /// Begins now.
     pub fn new(listeners: Listeners, settings: Settings, at: Time) -> Watch {
-        Watch {
-            listeners,
+        let known = Known {
             detector: Detector::new(settings),
             window: Window::default(),
             drops: TotalDrops::default(),
-            begun: at,
             read_at: None,
-        }
+        };
+        Watch { listeners, begun: at, known: Mutex::new(known) }
     }
 
-    /// The sockets.
-    pub fn listeners(&self) -> &Listeners {
-        &self.listeners
+    /// Whether [`Watch::tick`] is a few `getsockopt`.
+    pub fn has_first_tier(&self) -> bool {
+        self.listeners.has_first_tier()
     }
 
     /// Reads the first tier.
-    pub fn tick(&mut self, at: Time) -> Result<Tick, Error> {
-        match self.listeners.depth() {
-            Ok(depth) => {
-                self.read_at = Some(at);
-                self.window.add(at, depth.queued);
-                let changes = self.detector.depth_read(at, depth);
-                let drops = self.drops.follow(depth.drops);
-                Ok(Tick { depth, drops, changes, wants_look: self.detector.wants_counts(at) })
-            }
-            Err(error) => {
-                self.detector.missed();
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes a reading of the second tier.
-    pub fn look(&mut self, at: Time, look: &Look) -> Vec<Change> {
-        self.detector.look_taken(at, look)
+    pub fn tick(&self, at: Time) -> Result<Tick, Error> {
+        let reading = self.listeners.depth();
+        let mut known = self.known();
+        let depth = reading.inspect_err(|_| known.detector.missed())?;
+        known.read_at = Some(at);
+        known.window.add(at, depth.queued);
+        let changes = known.detector.depth_read(at, depth);
+        let drops = known.drops.follow(depth.drops);
+        Ok(Tick { depth, drops, changes, wants_look: known.detector.wants_counts(at) })
     }
 
     /// What is known.
     pub fn status(&self, at: Time) -> Status {
+        let known = self.known();
+        let since = |then: Time| at.saturating_sub(then);
         Status {
-            conditions: self.detector.conditions().map(|(which, since)| (which, at.saturating_sub(since))).collect(),
-            depth: self.detector.depth(),
-            drops: self.drops.last.map(|_| self.drops.total),
-            counts: self.detector.counts().map(|(then, counts)| (counts, at.saturating_sub(then))),
-            window: self.window.span(at),
-            watched_for: at.saturating_sub(self.begun),
-            read_ago: self.read_at.map(|then| at.saturating_sub(then)),
+            conditions: known.detector.conditions().map(|(condition, raised)| (condition, since(raised))).collect(),
+            depth: known.detector.depth(),
+            drops: known.drops.last.map(|_| known.drops.total),
+            counts: known.detector.counts().map(|(then, counts)| (counts, since(then))),
+            window: known.window.span(at),
+            watched_for: since(self.begun),
+            read_ago: known.read_at.map(since),
         }
     }
+
+    fn looked(&self, at: Time, look: &Look) -> Looked {
+        Looked { counts: look.counts, changes: self.known().detector.look_taken(at, look) }
+    }
+
+    /// A thread that panicked with the lock in hand has left figures, and nothing that could be broken by half.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// Looks at who stands in each of these queues. Where they are many, one dump for each family serves them all.
+pub fn look(watches: &[&Watch], at: Time) -> Vec<Result<Looked, Error>> {
+    let everybody = if watches.len() > FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
+    let look_at = |watch: &&Watch| {
+        let look = watch.listeners.look_among(&everybody).map_or_else(|| watch.listeners.look(), Ok)?;
+        Ok(watch.looked(at, &look))
+    };
+    watches.iter().map(look_at).collect()
+}
+
+/// A dump of one port leaves out what is on others in the kernel; one of all of them brings every connection here.
+const FEW: usize = 4;
 
 /// The kernel's 32 bits, followed over the wrap.
 #[derive(Debug, Default)]

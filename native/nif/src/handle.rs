@@ -1,6 +1,7 @@
 //! What an Erlang process holds of a listener: a reference to this.
 
 use accept_queue_core::Listeners;
+use accept_queue_core::watch::Watch;
 use rustler::ResourceArc;
 
 /// Nothing but numbers and names: dropping it closes nothing, and no process needs to be watched for it.
@@ -14,3 +15,9 @@ impl Handle {
 
 #[rustler::resource_impl]
 impl rustler::Resource for Handle {}
+
+/// What the monitor keeps of a listener.
+pub(crate) struct Watched(pub(crate) Watch);
+
+#[rustler::resource_impl]
+impl rustler::Resource for Watched {}

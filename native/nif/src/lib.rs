@@ -5,8 +5,9 @@ mod terms;
 
 use accept_queue_core as core;
 use rustler::ResourceArc;
+use std::time::Duration;
 
-use handle::Handle;
+use handle::{Handle, Watched};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -60,7 +61,7 @@ fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn waited(fd: i32) -> Result<Terms<std::time::Duration>, Reason> {
+fn waited(fd: i32) -> Result<Terms<Duration>, Reason> {
     Ok(Terms(core::accepted::waited(fd)?))
 }
 
@@ -87,6 +88,44 @@ fn kernel() -> Result<Terms<core::kernel::Kernel>, Reason> {
 #[rustler::nif(schedule = "Normal")]
 fn advise(facts: Terms<core::advice::Facts>) -> Vec<Terms<core::advice::Advice>> {
     core::advice::advise(&facts.0).into_iter().map(Terms).collect()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn default_settings() -> Terms<core::detector::Settings> {
+    Terms(core::detector::Settings::default())
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn watch(handle: &Handle, settings: Terms<core::detector::Settings>, at_ms: u64) -> ResourceArc<Watched> {
+    ResourceArc::new(Watched(core::watch::Watch::new(handle.0.clone(), settings.0, Duration::from_millis(at_ms))))
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn tick(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::watch::Tick>, Reason>> {
+    watches
+        .iter()
+        .map(|watched| watched.0.tick(Duration::from_millis(at_ms)).map(Terms).map_err(Reason::from))
+        .collect()
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::watch::Tick>, Reason>> {
+    watches
+        .iter()
+        .map(|watched| watched.0.tick(Duration::from_millis(at_ms)).map(Terms).map_err(Reason::from))
+        .collect()
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn look(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::watch::Looked>, Reason>> {
+    let watches: Vec<_> = watches.iter().map(|watched| &watched.0).collect();
+    let looks = core::watch::look(&watches, Duration::from_millis(at_ms));
+    looks.into_iter().map(|look| Ok(Terms(look?))).collect()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn status(watched: &Watched, at_ms: u64) -> Terms<core::watch::Status> {
+    Terms(watched.0.status(Duration::from_millis(at_ms)))
 }
 
 rustler::init!("accept_queue_nif");

@@ -1,6 +1,7 @@
 //! How core's values look as Erlang terms: the keys and errors of the public contract, and nothing else.
 
 use accept_queue_core as core;
+use accept_queue_core::detector::{Change, Condition, Evidence, Settings};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
 use std::net::IpAddr;
@@ -24,6 +25,11 @@ mod atoms {
         somaxconn, tcp_max_syn_backlog, tcp_abort_on_overflow, tcp_syncookies, tcp_synack_retries, listen_overflows,
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv,
         syncookies_failed,
+        // what is watched
+        interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
+        behind, overflowing, stuck, abandoned, leaking, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
+        counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
+        counts_ago_ms,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -222,6 +228,138 @@ impl Encoder for Terms<core::kernel::Kernel> {
                 (atoms::syncookies_failed(), kernel.syncookies_failed),
             ]
             .map(|(key, figure)| (key, or_undefined(env, figure))),
+        )
+    }
+}
+
+impl Encoder for Terms<Settings> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let settings = &self.0;
+        map(
+            env,
+            [
+                (atoms::interval_ms(), Terms(settings.interval).encode(env)),
+                (atoms::max_wait_ms(), Terms(settings.max_wait).encode(env)),
+                (atoms::for_ms(), Terms(settings.hold_for).encode(env)),
+                (atoms::stuck_ms(), Terms(settings.stuck).encode(env)),
+                (atoms::abandoned_ratio(), settings.abandoned_ratio.encode(env)),
+                (atoms::abandoned_min(), settings.abandoned_min.encode(env)),
+                (atoms::close_wait_max(), settings.close_wait_max.encode(env)),
+                (atoms::clear_ms(), Terms(settings.clear).encode(env)),
+                (atoms::census_ms(), Terms(settings.census).encode(env)),
+            ],
+        )
+    }
+}
+
+impl<'a> Decoder<'a> for Terms<Settings> {
+    fn decode(settings: Term<'a>) -> NifResult<Self> {
+        let ms = |key: Atom| Ok(Duration::from_millis(settings.map_get(key)?.decode()?));
+        Ok(Terms(Settings {
+            interval: ms(atoms::interval_ms())?,
+            max_wait: ms(atoms::max_wait_ms())?,
+            hold_for: ms(atoms::for_ms())?,
+            stuck: ms(atoms::stuck_ms())?,
+            abandoned_ratio: settings.map_get(atoms::abandoned_ratio())?.decode()?,
+            abandoned_min: settings.map_get(atoms::abandoned_min())?.decode()?,
+            close_wait_max: settings.map_get(atoms::close_wait_max())?.decode()?,
+            clear: ms(atoms::clear_ms())?,
+            census: ms(atoms::census_ms())?,
+        }))
+    }
+}
+
+/// `{Queued, Limit, Drops, Changes, WantsLook}`: a tuple, for it is made for each listener on each tick.
+impl Encoder for Terms<core::watch::Tick> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let core::watch::Tick { depth, drops, ref changes, wants_look } = self.0;
+        let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
+        (depth.queued, depth.limit, or_undefined(env, drops), changes, wants_look).encode(env)
+    }
+}
+
+/// `{Counts, Changes}`.
+impl Encoder for Terms<core::watch::Looked> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let core::watch::Looked { counts, changes } = &self.0;
+        let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
+        (Terms(*counts), changes).encode(env)
+    }
+}
+
+/// `{raised | cleared, Condition, Evidence}`.
+impl Encoder for Terms<Change> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self.0 {
+            Change::Raised { condition, evidence } => (atoms::raised(), Terms(condition), Terms(evidence)).encode(env),
+            Change::Cleared { condition, evidence } => {
+                (atoms::cleared(), Terms(condition), Terms(evidence)).encode(env)
+            }
+        }
+    }
+}
+
+impl Encoder for Terms<Condition> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self.0 {
+            Condition::Behind => atoms::behind(),
+            Condition::Overflowing => atoms::overflowing(),
+            Condition::Stuck => atoms::stuck(),
+            Condition::Abandoned => atoms::abandoned(),
+            Condition::Leaking => atoms::leaking(),
+        }
+        .encode(env)
+    }
+}
+
+impl Encoder for Terms<Evidence> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let evidence = &self.0;
+        map(
+            env,
+            [
+                (atoms::held_ms(), Terms(evidence.held_for).encode(env)),
+                (atoms::counts(), or_undefined(env, evidence.counts.map(Terms))),
+                (atoms::dropped(), evidence.dropped.encode(env)),
+                (atoms::dropped_otherwise(), evidence.dropped_otherwise.encode(env)),
+            ],
+        )
+    }
+}
+
+impl Encoder for Terms<core::watch::Status> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let status = &self.0;
+        let conditions: Vec<_> =
+            status.conditions.iter().map(|&(which, raised)| (Terms(which), Terms(raised))).collect();
+        let (counts, counts_ago) = status.counts.unzip();
+        map(
+            env,
+            [
+                (atoms::conditions(), conditions.encode(env)),
+                (atoms::depth(), or_undefined(env, status.depth.map(Terms))),
+                (atoms::drops(), or_undefined(env, status.drops)),
+                (atoms::counts(), or_undefined(env, counts.map(Terms))),
+                (atoms::counts_ago_ms(), or_undefined(env, counts_ago.map(Terms))),
+                (atoms::window(), or_undefined(env, status.window.map(Terms))),
+                (atoms::watched_ms(), Terms(status.watched_for).encode(env)),
+                (atoms::read_ago_ms(), or_undefined(env, status.read_ago.map(Terms))),
+            ],
+        )
+    }
+}
+
+impl Encoder for Terms<core::watch::Span> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let span = &self.0;
+        map(
+            env,
+            [
+                (atoms::min(), span.min.encode(env)),
+                (atoms::max(), span.max.encode(env)),
+                (atoms::mean(), span.mean.encode(env)),
+                (atoms::peak_ago_ms(), Terms(span.peak_ago).encode(env)),
+            ],
         )
     }
 }

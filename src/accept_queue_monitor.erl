@@ -1,0 +1,442 @@
+%% @private
+%% Follows the listeners of this VM and tells what their detectors find.
+%%
+%% It decides nothing: the rules are core's, and the detector of each listener lives in a native watch. The watches, and
+%% what has been raised, stand in a table of the supervisor's: when this process is killed, the next one goes on with the
+%% same detectors, and tells what the one before had no time to tell.
+%%
+%% A tick is one native call for all listeners of an interval. Those that look suspicious are then looked at, all at once, on a
+%% dirty I/O scheduler. Events go to {@link accept_queue_event}, which is a process of its own: nobody's handler runs here.
+-module(accept_queue_monitor).
+-behaviour(gen_server).
+
+-export([new/0, start_link/1, watch/2, unwatch/1, watched/0, status/1, health/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-export_type([condition/0, status/0, health/0]).
+
+-type condition() :: behind | overflowing | stuck | abandoned | leaking.
+-type status() :: #{
+    conditions := [condition()],
+    depth := accept_queue:depth() | undefined,
+    counts := accept_queue:counts() | undefined,
+    window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
+    since := integer(),
+    stale := boolean()
+}.
+-type health() :: ok | {degraded | failing, [{condition(), accept_queue:address()} | monitor_not_running, ...]}.
+
+%% One watched address. Row of the table, by address.
+-record(row, {
+    address :: accept_queue:address(),
+    cookies :: [accept_queue:cookie()],
+    handle :: accept_queue:handle(),
+    watch :: accept_queue_nif:watch(),
+    server :: accept_queue:server(),
+    options :: map(),
+    %% Asked for by name, and so watched also where not all are.
+    explicit :: boolean(),
+    %% The last reading failed, and that has been told.
+    failed = false :: boolean()
+}).
+
+-record(state, {
+    %% What the environment asked for.
+    wanted :: all | none | [accept_queue:listener()],
+    options :: map(),
+    excluded = #{} :: #{accept_queue:address() => true},
+    %% The addresses and watches of each interval.
+    rounds = #{} :: #{pos_integer() => [{accept_queue:address(), accept_queue_nif:watch()}]}
+}).
+
+-define(TABLE, ?MODULE).
+%% Whether one is new or gone: a dump of the listeners.
+-define(DISCOVERY_MS, 1000).
+%% As many as are read on a normal scheduler: three system calls each.
+-define(ROUND_ON_NORMAL, 100).
+%% A monitor that has not ticked for so long is not watching.
+-define(SILENCE_MS, 5000).
+
+%% To be called by the process that is to own the table.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, 1}, {read_concurrency, true}]),
+    ok.
+
+-spec start_link(#{watch := all | none | [accept_queue:listener()], options := map()}) -> {ok, pid()} | {error, term()}.
+start_link(Environment) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []).
+
+-spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
+watch(Listener, Options) ->
+    call({watch, Listener, Options}).
+
+-spec unwatch(accept_queue:listener()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
+unwatch(Listener) ->
+    call({unwatch, Listener}).
+
+-spec watched() -> [accept_queue:address()].
+watched() ->
+    lists:sort([Address || #row{address = Address} <- rows()]).
+
+%% From memory: nothing is asked of the kernel but, for anything else than an address, which listener it is.
+-spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg}.
+status(Listener) ->
+    case addresses(Listener) of
+        {ok, Addresses} ->
+            case [Row || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)] of
+                [Row | _] -> {ok, status_of(Row)};
+                [] -> {error, not_found}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec health() -> health().
+health() ->
+    case [{Condition, Address} || {{raised, Address, Condition}, _} <- table()] of
+        [] ->
+            case is_ticking() of
+                true -> ok;
+                false -> {degraded, [monitor_not_running]}
+            end;
+        Raised ->
+            Reasons = [monitor_not_running || not is_ticking()] ++ lists:sort(Raised),
+            case lists:any(fun is_failing/1, Raised) of
+                true -> {failing, Reasons};
+                false -> {degraded, Reasons}
+            end
+    end.
+
+is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
+
+%% The process.
+
+-spec init(map()) -> {ok, #state{}}.
+init(#{watch := Wanted, options := Options}) ->
+    _ = process_flag(trap_exit, true),
+    _ = process_flag(message_queue_data, off_heap),
+    State = rounds(#state{wanted = Wanted, options = Options}),
+    ok = lists:foreach(fun reconcile/1, rows()),
+    self() ! discover,
+    {ok, State}.
+
+handle_call({watch, Listener, Options}, _From, State) ->
+    case entries(Listener) of
+        {ok, Entries} ->
+            _ = [add(Group, Options, true, State) || Group <- groups(Entries)],
+            Excluded = maps:without([Address || #{address := Address} <- Entries], State#state.excluded),
+            {reply, ok, rounds(State#state{excluded = Excluded})};
+        {error, _} = Error ->
+            {reply, Error, State}
+    end;
+handle_call({unwatch, Listener}, _From, State) ->
+    case addresses(Listener) of
+        {ok, Addresses} ->
+            _ = [remove(Row) || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)],
+            Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
+            {reply, ok, rounds(State#state{excluded = Excluded})};
+        {error, _} = Error ->
+            {reply, Error, State}
+    end.
+
+handle_cast(_, State) ->
+    {noreply, State}.
+
+handle_info({tick, Interval, DueMs}, #state{rounds = Rounds} = State) ->
+    case Rounds of
+        #{Interval := Round} ->
+            NowMs = now_ms(),
+            ok = tell_late(Interval, NowMs - DueMs),
+            true = ets:insert(?TABLE, {ticked, NowMs}),
+            Closed = tick(Round, NowMs),
+            ok = schedule(Interval, DueMs, NowMs),
+            {noreply, without(Closed, State)};
+        #{} ->
+            {noreply, State}
+    end;
+handle_info(discover, State) ->
+    true = ets:insert(?TABLE, {ticked, now_ms()}),
+    _ = erlang:send_after(?DISCOVERY_MS, self(), discover),
+    {noreply, discover(State)};
+handle_info(_, State) ->
+    {noreply, State}.
+
+%% In order: what stands is cleared by the process that has told it. Killed, nothing is done, and the next one goes on.
+terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1, Reason) =:= shutdown ->
+    lists:foreach(fun remove/1, rows());
+terminate(_Reason, _State) ->
+    ok.
+
+%% A tick.
+
+tick(Round, NowMs) ->
+    {Addresses, Watches} = lists:unzip(Round),
+    Ticks = lists:zip(Addresses, read(Watches, NowMs)),
+    Samples = accept_queue_event:wants_samples(),
+    Told = [told(Address, Tick, Samples) || {Address, Tick} <- Ticks],
+    ok = look([Address || {Address, look} <- Told], NowMs),
+    [Address || {Address, closed} <- Told].
+
+read(Watches, NowMs) when length(Watches) =< ?ROUND_ON_NORMAL ->
+    %% A Unix socket is read by a dump, also when it is only one among many.
+    case accept_queue_nif:tick(Watches, NowMs) of
+        {error, second_tier} -> accept_queue_nif:tick_on_dirty(Watches, NowMs);
+        Ticks -> Ticks
+    end;
+read(Watches, NowMs) ->
+    accept_queue_nif:tick_on_dirty(Watches, NowMs).
+
+told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
+    Depth = #{queued => Queued, limit => Limit, drops => Drops},
+    _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
+    _ = [works_again(Row) || Changes =/= [], #row{failed = true} = Row <- row(Address)],
+    ok = change(Address, Depth, Changes),
+    {Address, if WantsLook -> look; true -> ok end};
+told(Address, {error, closed}, _Samples) ->
+    _ = [remove(Row) || Row <- row(Address)],
+    {Address, closed};
+told(Address, {error, Reason}, _Samples) ->
+    _ = [failed(Row, Reason) || #row{failed = false} = Row <- row(Address)],
+    {Address, failed}.
+
+look([], _NowMs) ->
+    ok;
+look(Addresses, NowMs) ->
+    Rows = lists:append([row(Address) || Address <- Addresses]),
+    Looks = accept_queue_nif:look([Watch || #row{watch = Watch} <- Rows], NowMs),
+    lists:foreach(fun looked/1, lists:zip(Rows, Looks)).
+
+looked({#row{address = Address}, {ok, {Counts, Changes}}}) ->
+    _ = [accept_queue_event:sample(Counts, #{address => Address}) || accept_queue_event:wants_samples()],
+    change(Address, maps:with([queued, limit, drops], Counts), Changes);
+looked({_Row, {error, closed}}) ->
+    %% The next tick will say so.
+    ok;
+looked({#row{failed = false} = Row, {error, Reason}}) ->
+    failed(Row, Reason);
+looked({_Row, {error, _}}) ->
+    ok.
+
+change(Address, Depth, Changes) ->
+    lists:foreach(fun(Change) -> tell(Address, Depth, Change) end, Changes).
+
+tell(Address, Depth, {raised, Condition, Evidence}) ->
+    true = ets:insert(?TABLE, {{raised, Address, Condition}, now_ms()}),
+    accept_queue_event:raised(Condition, details(Address, Depth, Condition, Evidence));
+tell(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
+    true = ets:delete(?TABLE, {raised, Address, Condition}),
+    Details = details(Address, Depth, Condition, Evidence),
+    accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}).
+
+details(Address, Depth, Condition, Evidence) ->
+    Counts =
+        case Evidence of
+            #{counts := #{} = Counted} -> Counted;
+            #{} -> #{}
+        end,
+    Server = hd([Server || #row{server = Server} <- row(Address)] ++ [undefined]),
+    Known = maps:merge(maps:merge(Counts, Depth), maps:without([counts], Evidence)),
+    accepting(Condition, Known#{address => Address, server => Server, who => who(Address)}).
+
+%% Who accepts: a look at processes, bounded.
+who(Address) ->
+    case accept_queue:acceptors(Address) of
+        {ok, Who} -> Who;
+        {error, _} -> undefined
+    end.
+
+accepting(stuck, #{who := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
+accepting(stuck, #{who := #{}} = Details) -> Details#{acceptors => waiting};
+accepting(_, Details) -> Details.
+
+failed(Row, Reason) ->
+    true = ets:insert(?TABLE, {Row#row.address, Row#row{failed = true}}),
+    accept_queue_event:read_failed(#{address => Row#row.address, server => Row#row.server, reason => Reason}).
+
+works_again(Row) ->
+    true = ets:insert(?TABLE, {Row#row.address, Row#row{failed = false}}),
+    accept_queue_event:read_works(#{address => Row#row.address, server => Row#row.server}).
+
+%% A tick that comes late by more than its own interval is told; the detector sees it by the time between readings.
+tell_late(Interval, LateMs) when LateMs > Interval -> accept_queue_event:late(#{late_ms => LateMs});
+tell_late(_Interval, _LateMs) -> ok.
+
+%% The next one keeps to the grid, and leaves out what has been missed.
+schedule(Interval, DueMs, NowMs) ->
+    NextMs = DueMs + Interval * max(1, (NowMs - DueMs) div Interval + 1),
+    _ = erlang:send_after(NextMs - NowMs, self(), {tick, Interval, NextMs}),
+    ok.
+
+%% Who is to be watched.
+
+discover(#state{wanted = Wanted} = State) ->
+    case accept_queue_register:listeners() of
+        {ok, Listeners} ->
+            Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
+            Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
+            _ = [remove(Row) || Row <- rows(), has_gone(Row, Here)],
+            Named = named(Wanted),
+            _ = [
+                add(Group, State#state.options, false, State)
+             || {Address, _} = Group <- Groups,
+                Named =:= all orelse lists:member(Address, Named),
+                not is_map_key(Address, State#state.excluded),
+                row(Address) =:= []
+            ],
+            Excluded = maps:with(maps:keys(Here), State#state.excluded),
+            rounds(State#state{excluded = Excluded});
+        {error, _} ->
+            %% Those that are watched are read all the same.
+            State
+    end.
+
+named(all) -> all;
+named(none) -> [];
+named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
+
+%% Closed, or other sockets than those that are watched.
+has_gone(#row{address = Address, cookies = Cookies}, Here) ->
+    case Here of
+        #{Address := {_, Entries}} -> cookies(Entries) =/= Cookies;
+        #{} -> true
+    end.
+
+groups(Entries) ->
+    ByAddress = lists:foldl(
+        fun(#{address := Address} = Entry, So) -> maps:update_with(Address, fun(Es) -> [Entry | Es] end, [Entry], So) end,
+        #{},
+        Entries
+    ),
+    maps:to_list(ByAddress).
+
+cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
+
+add({Address, Entries}, Options, Explicit, #state{options = Defaults}) ->
+    _ = [remove(Row) || Row <- row(Address)],
+    Handle = accept_queue_nif:join([Handle || #{handle := Handle} <- Entries]),
+    Settings = maps:merge(Defaults, Options),
+    Row = #row{
+        address = Address,
+        cookies = cookies(Entries),
+        handle = Handle,
+        watch = accept_queue_nif:watch(Handle, Settings, now_ms()),
+        server = server(hd(Entries)),
+        options = Settings,
+        explicit = Explicit
+    },
+    true = ets:insert(?TABLE, {Address, Row}),
+    accept_queue_event:listener(added, #{address => Address, server => Row#row.server}).
+
+server(#{framework := undefined, socket := undefined}) -> undefined;
+server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
+server(#{framework := Framework}) -> Framework.
+
+%% What stands is cleared: it is no longer known to hold.
+remove(#row{address = Address, server = Server}) ->
+    NowMs = now_ms(),
+    Raised = [{Condition, AtMs} || {{raised, At, Condition}, AtMs} <- table(), At =:= Address],
+    _ = [
+        tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - AtMs, dropped => 0, dropped_otherwise => 0}})
+     || {Condition, AtMs} <- Raised
+    ],
+    true = ets:delete(?TABLE, Address),
+    accept_queue_event:listener(removed, #{address => Address, server => Server}).
+
+%% What the detector has raised or cleared and the process before this one had no time to tell.
+reconcile(#row{address = Address, watch = Watch}) ->
+    #{conditions := Held, depth := Read} = accept_queue_nif:status(Watch, now_ms()),
+    Told = [{Condition, AtMs} || {{raised, At, Condition}, AtMs} <- table(), At =:= Address],
+    Depth = depth_map(Read),
+    Nothing = #{dropped => 0, dropped_otherwise => 0},
+    _ = [
+        tell(Address, Depth, {raised, Condition, Nothing#{held_ms => HeldMs}})
+     || {Condition, HeldMs} <- Held, not lists:keymember(Condition, 1, Told)
+    ],
+    _ = [
+        tell(Address, Depth, {cleared, Condition, Nothing#{held_ms => now_ms() - AtMs}})
+     || {Condition, AtMs} <- Told, not lists:keymember(Condition, 1, Held)
+    ],
+    ok.
+
+%% The table says who is watched; the rounds follow it, and an interval that is new begins to tick.
+rounds(#state{rounds = Before} = State) ->
+    Rounds = lists:foldl(
+        fun(#row{address = Address, watch = Watch, options = #{interval_ms := Interval}}, So) ->
+            maps:update_with(Interval, fun(Round) -> [{Address, Watch} | Round] end, [{Address, Watch}], So)
+        end,
+        #{},
+        rows()
+    ),
+    NowMs = now_ms(),
+    _ = [schedule(Interval, NowMs, NowMs) || Interval <- maps:keys(Rounds), not is_map_key(Interval, Before)],
+    State#state{rounds = Rounds}.
+
+without([], State) -> State;
+without(_Closed, State) -> rounds(State).
+
+%% Memory.
+
+table() ->
+    try
+        ets:tab2list(?TABLE)
+    catch
+        error:badarg -> []
+    end.
+
+rows() ->
+    [Row || {_, #row{} = Row} <- table()].
+
+row(Address) ->
+    [Row || {_, #row{} = Row} <- ets:lookup(?TABLE, Address)].
+
+is_ticking() ->
+    try ets:lookup(?TABLE, ticked) of
+        [{ticked, AtMs}] -> whereis(?MODULE) =/= undefined andalso now_ms() - AtMs < ?SILENCE_MS;
+        [] -> false
+    catch
+        error:badarg -> false
+    end.
+
+status_of(#row{watch = Watch, options = #{interval_ms := IntervalMs}}) ->
+    SystemMs = erlang:system_time(millisecond),
+    Known = accept_queue_nif:status(Watch, now_ms()),
+    #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
+    #{watched_ms := WatchedMs, read_ago_ms := AgoMs} = Known,
+    #{
+        conditions => [Condition || {Condition, _} <- Held],
+        depth => with_drops(depth_map(Depth), Drops),
+        counts => Counts,
+        window => window(Window, SystemMs),
+        since => SystemMs - WatchedMs,
+        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?DISCOVERY_MS
+    }.
+
+depth_map(undefined) -> undefined;
+depth_map({Queued, Limit, Drops}) -> #{queued => Queued, limit => Limit, drops => Drops}.
+
+with_drops(undefined, _Drops) -> undefined;
+with_drops(Depth, Drops) -> Depth#{drops := Drops}.
+
+window(undefined, _SystemMs) -> undefined;
+window(#{peak_ago_ms := AgoMs} = Window, SystemMs) -> (maps:remove(peak_ago_ms, Window))#{peak_at => SystemMs - AgoMs}.
+
+entries(Listener) ->
+    accept_queue_listener:entries(Listener).
+
+addresses(Listener) ->
+    case entries(Listener) of
+        {ok, Entries} -> {ok, lists:usort([Address || #{address := Address} <- Entries])};
+        {error, _} = Error -> Error
+    end.
+
+call(Request) ->
+    try
+        gen_server:call(?MODULE, Request)
+    catch
+        exit:{noproc, _} -> {error, not_running}
+    end.
+
+%% Since the VM started: never negative, and never back.
+now_ms() ->
+    erlang:convert_time_unit(erlang:monotonic_time() - erlang:system_info(start_time), native, millisecond).

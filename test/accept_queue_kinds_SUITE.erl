@@ -7,8 +7,6 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
-%% include/uapi/asm-generic/socket.h; gen_tcp has no name for it.
--define(SO_REUSEPORT, {raw, 1, 15, <<1:32/native>>}).
 %% UNIX_PATH_MAX of include/uapi/linux/un.h, less the NUL that ends a path.
 -define(LONGEST_PATH, 107).
 -define(LINK_LOCAL, {16#fe80, 0, 0, 0, 0, 0, 0, 1}).
@@ -209,7 +207,7 @@ a_listener_over_two_descriptors_is_one(_) ->
     kinds:close(Second).
 
 each_member_of_a_group_is_shown_and_one_that_nobody_accepts_on_stands_out(_) ->
-    [Dead | Served] = Group = group(3),
+    [Dead | Served] = Group = sockets:group(3, 10),
     Address = kinds:address(Dead),
     Acceptors = [spawn_link(fun() -> accept_for_ever(L) end) || L <- Served],
     %% The kernel deals clients out by a hash: dial until some of them have fallen to the dead one.
@@ -237,7 +235,7 @@ until_queued(Wanted, L, Address) ->
     end.
 
 a_group_is_what_is_left_of_it(_) ->
-    [First, Second, Third] = group(3),
+    [First, Second, Third] = sockets:group(3, 10),
     {_, Port} = Address = kinds:address(First),
     {ok, Handle} = accept_queue:open(Address),
     becomes(#{limit => 30, sockets => 3}, Handle),
@@ -269,7 +267,7 @@ dumps(Trace, Sizes) ->
     {ok, _} = application:ensure_all_started(accept_queue),
     [
         begin
-            Group = group(Size),
+            Group = sockets:group(Size, 10),
             Address = kinds:address(hd(Group)),
             {ok, Handle} = accept_queue:open(Address),
             [ByHandle, ByAddress] = [dumps_of(Spelling, Size, Trace) || Spelling <- [Handle, Address]],
@@ -569,7 +567,7 @@ a_backlog_above_somaxconn_is_clipped_and_says_so(_) ->
     ?assertMatch([#{limit := 0}], ss:listeners(sockets:address(L))).
 
 each_member_of_a_group_gets_the_new_backlog(_) ->
-    [First | _] = Group = group(3),
+    [First | _] = Group = sockets:group(3, 10),
     Address = kinds:address(First),
     ?assertEqual({ok, #{requested => 20, limit => 60}}, accept_queue:resize(Address, 20)),
     ?assertEqual([20, 20, 20], [Limit || #{limit := Limit} <- listed(Address)]),
@@ -624,12 +622,6 @@ questions() ->
         fun accept_queue:holders/1,
         fun(Listener) -> accept_queue:resize(Listener, 5) end
     ].
-
-%% Listeners that share an address, each with a backlog of 10.
-group(Size) ->
-    First = sockets:listen(10, [?SO_REUSEPORT]),
-    {_, Port} = sockets:address(First),
-    [First | [sockets:listen(10, [?SO_REUSEPORT, {port, Port}]) || _ <- lists:seq(2, Size)]].
 
 becomes(Figures, Spelling) ->
     eventually:is(Figures, fun() ->

@@ -2,10 +2,12 @@
 %% the middle of its handshake and ask how many SYNs it has sent.
 -module(sockets).
 
--export([listen/1, listen/2, address/1]).
+-export([listen/1, listen/2, group/2, address/1]).
 -export([client/1, client/2, clients/2, dial/1, send/2, close/1, reset/1]).
 -export([state/1, syns/1, descriptor_target/1]).
 
+%% include/uapi/asm-generic/socket.h; gen_tcp has no name for it.
+-define(SO_REUSEPORT, {raw, 1, 15, <<1:32/native>>}).
 -define(HANDSHAKE_MS, 5000).
 -define(TCP_INFO, {6, 11}).
 -define(TCP_INFO_BYTES, 104).
@@ -27,6 +29,12 @@ listen(Backlog, Options) ->
         end,
     {ok, Listener} = gen_tcp:listen(Port, [binary, {active, false}, {backlog, Backlog} | Where ++ Others]),
     Listener.
+
+%% So many listeners that share an address.
+group(Size, Backlog) ->
+    First = listen(Backlog, [?SO_REUSEPORT]),
+    {_, Port} = address(First),
+    [First | [listen(Backlog, [?SO_REUSEPORT, {port, Port}]) || _ <- lists:seq(2, Size)]].
 
 %% Where a client reaches this listener.
 address(Listener) ->

@@ -65,9 +65,9 @@ a_unix_name_stays_on_its_line_test_() ->
         {Expected, ?_assert(lists:prefix(Expected ++ "  6/30", last_line(#{address => {local, Name}}, #{})))}
      || {Expected, Name} <- [
             {"/run/web socket", <<"/run/web socket">>},
-            {"@web", <<0, "web">>},
+            {"@web socket", <<0, "web socket">>},
             {"<<\"a\\nb\">>", <<"a\nb">>},
-            {"<<255>>", <<255>>}
+            {"<<\"a\377\">>", <<"a", 255>>}
         ]
     ].
 

@@ -475,11 +475,12 @@ write({'$socket', _} = Socket) -> ok = socket:send(Socket, <<"hello">>);
 write(Socket) -> ok = gen_tcp:send(Socket, <<"hello">>).
 
 after_the_tls_handshake_the_wait_is_no_longer_known(_) ->
-    {ok, L} = ssl:listen(0, [{ip, {127, 0, 0, 1}}, {active, false} | certificate()]),
+    #{server := ServerOptions, client := ClientOptions} = tls:options(),
+    {ok, L} = ssl:listen(0, [{ip, {127, 0, 0, 1}}, {active, false} | ServerOptions]),
     {ok, {_, Port}} = ssl:sockname(L),
     Test = self(),
     {Client, Monitor} = spawn_monitor(fun() ->
-        {ok, Tls} = ssl:connect({127, 0, 0, 1}, Port, [{verify, verify_none}, {active, false}], ?CLIENT_MS),
+        {ok, Tls} = ssl:connect({127, 0, 0, 1}, Port, [{active, false} | ClientOptions], ?CLIENT_MS),
         Test ! connected,
         receive close -> ssl:close(Tls) end
     end),
@@ -495,13 +496,6 @@ after_the_tls_handshake_the_wait_is_no_longer_known(_) ->
     %% ssl reads ahead of its user: it may have seen the end, and closed, before we ask.
     eventually:is(true, fun() -> lists:member(accept_queue:peer_closed(Connection), [{ok, true}, {error, closed}]) end),
     ssl:close(L).
-
-%% A certificate of the test's own making.
-certificate() ->
-    Key = [{key, {namedCurve, secp256r1}}, {digest, sha256}],
-    Chain = #{root => Key, intermediates => [], peer => Key},
-    #{server_config := Options} = public_key:pkix_test_data(#{server_chain => Chain, client_chain => Chain}),
-    Options.
 
 a_connection_tells_whether_its_client_has_left(Config) ->
     Tcp = [{Kind, kinds:listen(Kind, 5)} || Kind <- kinds:tcp()],

@@ -156,6 +156,7 @@ churn() ->
     Owners = maps:map(fun(_, {Pid, _}) -> Pid end, Churners),
     %% What is loaded and made once is made by now.
     {_, _} = list_until(now_ms() + ?CHURN_MS div 10, Stays, Owners, 0, 0),
+    _ = figures(),
     Before = figures(),
     {Listed, Seen} = list_until(now_ms() + ?CHURN_MS, Stays, Owners, 0, 0),
     After = figures(),

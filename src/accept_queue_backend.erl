@@ -18,7 +18,7 @@
 %% The same figure, and which they are. Those that are likely to be among them are looked at first, where that is cheaper
 %% than to look at all processes of the VM. The search is not of one instant: it may find fewer.
 -callback acceptors(socket(), Likely :: [pid()]) -> {non_neg_integer(), [pid()]}.
-%% Every stream socket of the VM that this backend knows of, listening or not.
+%% Every socket of the VM that this backend knows of, and maybe what is none: that has no descriptor.
 -callback sockets() -> [socket()].
 
 -define(BACKENDS, [accept_queue_inet, accept_queue_socket]).

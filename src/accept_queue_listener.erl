@@ -54,12 +54,13 @@ with_descriptor(Socket, Ask) ->
 
 resolve({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
     entries(fun(Address) -> element(2, Address) =:= Port end);
-resolve({local, Path}) when is_binary(Path); is_list(Path) ->
-    try iolist_to_binary(Path) of
-        Name -> entries(fun(Address) -> Address =:= {local, Name} end)
-    catch
-        %% A list with characters above 255 is a file name.
-        error:badarg -> local_name(unicode:characters_to_binary(Path, unicode, file:native_name_encoding()))
+resolve({local, Name}) when is_binary(Name) ->
+    entries(fun(Address) -> Address =:= {local, Name} end);
+resolve({local, Path}) when is_list(Path) ->
+    %% As gen_tcp does it.
+    case unicode:characters_to_binary(Path, unicode, file:native_name_encoding()) of
+        Name when is_binary(Name) -> resolve({local, Name});
+        _ -> {error, badarg}
     end;
 resolve({ranch, Ref}) ->
     case accept_queue_ranch:sockets(Ref) of
@@ -83,9 +84,6 @@ resolve(Term) ->
         true -> {sockets, [Socket]};
         false -> {error, badarg}
     end.
-
-local_name(Name) when is_binary(Name) -> entries(fun(Address) -> Address =:= {local, Name} end);
-local_name(_) -> {error, badarg}.
 
 address(Ip, Matches) ->
     case inet:is_ip_address(Ip) of
@@ -123,7 +121,7 @@ row(#{socket := Socket, handle := Handle, framework := Framework} = Entry, Shown
     case queue(Handle, Shown) of
         {ok, Depth} ->
             Owner = owner(Socket),
-            Row = maps:merge(maps:without([handle, framework], Entry), Depth),
+            Row = maps:merge(maps:without([fd, handle, framework], Entry), Depth),
             [Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}];
         {error, closed} ->
             []

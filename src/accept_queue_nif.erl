@@ -6,17 +6,17 @@
 -module(accept_queue_nif).
 
 -export([
-    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, held/1, resize/2, listening/0, own/0, waited/1,
-    peer_closed/1, inode/1, kernel/0, advise/1
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 -export([load_error/0]).
 
--export_type([handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0]).
+-export_type([handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0, finding/0]).
 
 -on_load(load/0).
 -nifs([
-    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, held/1, resize/2, listening/0, own/0, waited/1,
-    peer_closed/1, inode/1, kernel/0, advise/1
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 
 -type handle() :: reference().
@@ -65,6 +65,17 @@
     text := binary(),
     evidence := #{atom() => non_neg_integer()}
 }.
+-type standing() :: #{
+    queued := non_neg_integer(),
+    limit := non_neg_integer(),
+    queued_closed := non_neg_integer(),
+    queued_reset := non_neg_integer(),
+    oldest_wait_ms := non_neg_integer() | undefined,
+    close_wait := non_neg_integer(),
+    waiting_acceptors := non_neg_integer() | undefined,
+    atom() => term()
+}.
+-type finding() :: full | nobody_accepts | behind | {left | leaking, pos_integer()}.
 
 -define(LIBRARY, "accept_queue_nif").
 
@@ -89,6 +100,11 @@ depth(_Handle) ->
 cookies(_Handle) ->
     erlang:nif_error(not_loaded).
 
+%% Whether the socket of a handle is still open; of several, any.
+-spec is_open(handle()) -> boolean().
+is_open(_Handle) ->
+    erlang:nif_error(not_loaded).
+
 -spec waited(fd()) -> {ok, non_neg_integer()} | {error, accept_queue:reason()}.
 waited(_Fd) ->
     erlang:nif_error(not_loaded).
@@ -104,6 +120,11 @@ inode(_Fd) ->
 %% Reads nothing: the rules for what is set wrongly.
 -spec advise(facts()) -> [advised()].
 advise(_Facts) ->
+    erlang:nif_error(not_loaded).
+
+%% What is wrong with a listener, by one reading of it, the gravest first.
+-spec verdict(standing()) -> [finding()].
+verdict(_Standing) ->
     erlang:nif_error(not_loaded).
 
 %% Dirty I/O scheduler: a dump, a walk over the descriptors, or a system call that may wait.

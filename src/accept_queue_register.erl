@@ -17,6 +17,7 @@
 -export_type([entry/0]).
 
 -type entry() :: #{
+    fd := accept_queue_nif:fd(),
     address := accept_queue:address(),
     cookie := accept_queue:cookie(),
     inode := pos_integer(),
@@ -43,7 +44,8 @@ listeners() ->
             case entries(Shown) of
                 {ok, Entries} ->
                     Listeners = [{Entry, maps:get(Cookie, Shown, undefined)} || #{cookie := Cookie} = Entry <- Entries],
-                    {ok, [Listener || Listener <- Listeners, is_open(Listener)]};
+                    %% One that has just been closed may still have been shown.
+                    {ok, [Listener || {#{handle := Handle}, _} = Listener <- Listeners, accept_queue_nif:is_open(Handle)]};
                 {error, _} = Error ->
                     Error
             end;
@@ -51,20 +53,23 @@ listeners() ->
             Error
     end.
 
-%% What the kernel does not show has been closed, or listens in another network namespace.
-is_open({#{handle := Handle}, undefined}) -> accept_queue_nif:depth(Handle) =/= {error, closed};
-is_open({_, _}) -> true.
-
 entries(Shown) ->
     case remembered() of
         {ok, Known, Entries} ->
-            case lists:all(fun(Cookie) -> is_map_key(Cookie, Known) end, maps:keys(Shown)) of
+            IsKnown = fun(Cookie) -> is_map_key(Cookie, Known) end,
+            %% Shown no more: closed, or in another network namespace.
+            IsStill = fun(#{cookie := Cookie} = Entry) -> not is_map_key(Cookie, Shown) orelse is_still(Entry) end,
+            case lists:all(IsKnown, maps:keys(Shown)) andalso lists:all(IsStill, Entries) of
                 true -> {ok, Entries};
                 false -> scan(Shown)
             end;
         unknown ->
             scan(Shown)
     end.
+
+%% A listener may go on without the descriptor or the Erlang socket that stood for it.
+is_still(#{socket := undefined, handle := Handle}) -> accept_queue_nif:is_open(Handle);
+is_still(#{socket := Socket, fd := Fd, handle := Handle}) -> stands_for(Socket, Fd, Handle).
 
 %% The last scan, if there was one and it is not too old: the cookies it knows, and the entries that are ours.
 remembered() ->
@@ -93,7 +98,7 @@ scan(Shown) ->
     case accept_queue_nif:own() of
         {ok, Own} ->
             Sockets = accept_queue_backend:find([Fd || #{fd := Fd} <- Own]),
-            Entries = [entry(Listener, Sockets) || Listener <- Own],
+            Entries = distinct([entry(Listener, Sockets) || Listener <- Own]),
             Cookies = maps:keys(Shown) ++ [Cookie || #{cookie := Cookie} <- Entries],
             ok = remember(maps:from_keys(Cookies, true), Entries),
             {ok, Entries};
@@ -102,17 +107,22 @@ scan(Shown) ->
     end.
 
 entry(#{fd := Fd, handle := Handle} = Listener, Sockets) ->
-    Socket = same(maps:get(Fd, Sockets, undefined), Fd, Handle),
-    (maps:remove(fd, Listener))#{socket => Socket, framework => framework(Socket)}.
+    Known = maps:get(Fd, Sockets, undefined),
+    Socket =
+        case Known =/= undefined andalso stands_for(Known, Fd, Handle) of
+            true -> Known;
+            false -> undefined
+        end,
+    Listener#{socket => Socket, framework => framework(Socket)}.
 
 framework(undefined) -> undefined;
 framework(Socket) -> accept_queue_ranch:owning(accept_queue_backend:owner(Socket)).
 
+%% A listener may have several descriptors. One that has an Erlang socket stands for it.
+distinct(Entries) ->
+    {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, Entries),
+    maps:values(maps:from_list([{Cookie, Entry} || #{cookie := Cookie} = Entry <- Bare ++ Owned])).
+
 %% The descriptor may have been closed and its number given away since the handle was made.
-same(undefined, _Fd, _Handle) ->
-    undefined;
-same(Socket, Fd, Handle) ->
-    case accept_queue_nif:depth(Handle) =/= {error, closed} andalso accept_queue_backend:descriptor(Socket) of
-        {ok, Fd} -> Socket;
-        _ -> undefined
-    end.
+stands_for(Socket, Fd, Handle) ->
+    accept_queue_nif:is_open(Handle) andalso accept_queue_backend:descriptor(Socket) =:= {ok, Fd}.

@@ -6,50 +6,73 @@
 
 -define(COLUMNS, [
     {"address", fun(#{address := Address}, _) -> address(Address) end},
-    {"queued", fun(_, Counts) -> figure(queued, Counts) end},
-    {"limit", fun(_, Counts) -> figure(limit, Counts) end},
-    {"alive", fun(_, Counts) -> figure(queued_alive, Counts) end},
-    {"closed", fun(_, Counts) -> figure(queued_closed, Counts) end},
-    {"reset", fun(_, Counts) -> figure(queued_reset, Counts) end},
-    {"oldest ms", fun(_, Counts) -> figure(oldest_wait_ms, Counts) end},
-    {"drops", fun(_, Counts) -> figure(drops, Counts) end},
-    {"syn_recv", fun(_, Counts) -> figure(syn_recv, Counts) end},
-    {"established", fun(_, Counts) -> figure(established, Counts) end},
-    {"close_wait", fun(_, Counts) -> figure(close_wait, Counts) end},
-    {"accepting", fun(#{waiting_acceptors := Waiting}, _) -> integer_to_list(Waiting) end},
-    {"server", fun(#{server := Server, owner := Owner}, _) -> server(Server, Owner) end}
+    {"queue", fun(#{queued := Queued, limit := Limit}, _) -> [figure(Queued), $/, figure(Limit)] end},
+    {"oldest ms", fun oldest/2},
+    {"drops", fun(#{drops := Drops}, _) -> figure(Drops) end},
+    {"accepting", fun(#{waiting_acceptors := Waiting}, _) -> figure(Waiting) end},
+    {"server", fun(#{server := Server, owner := Owner}, _) -> string:slice(server(Server, Owner), 0, ?SERVER_WIDTH) end},
+    {"verdict", fun verdict/2}
 ]).
+%% With which the lines of usual addresses stay within 120 columns; `accept_queue:list/0' has the whole.
+-define(SERVER_WIDTH, 24).
 
 -type reading() :: {accept_queue:listed(), {ok, accept_queue:counts()} | {error, accept_queue:reason()}}.
 
 -spec text() -> io_lib:chars().
 text() ->
     case accept_queue:list() of
-        {ok, Listed} -> text({ok, [{Listener, accept_queue:counts(Socket)} || #{socket := Socket} = Listener <- Listed]});
+        {ok, Listed} -> text({ok, [{Listener, accept_queue:counts(term(Listener))} || Listener <- Listed]});
         {error, _} = Error -> text(Error)
     end.
 
 %% What was read, in words. Pure.
 -spec text({ok, [reading()]} | {error, accept_queue:reason()}) -> io_lib:chars().
-text({ok, []}) -> "No TCP listener in this VM.\n";
+text({ok, []}) -> "No listener in this VM.\n";
 text({ok, Readings}) -> table([row(Listener, Counts) || {Listener, Counts} <- Readings]);
 text({error, Reason}) -> io_lib:format("The listeners could not be read: ~tp\n", [Reason]).
 
 row(Listener, Reading) ->
     [lists:flatten(Cell(Listener, Reading)) || {_, Cell} <- ?COLUMNS].
 
-figure(Key, {ok, Counts}) ->
-    case maps:get(Key, Counts) of
-        undefined -> "-";
-        Figure -> integer_to_list(Figure)
+%% A descriptor without an Erlang socket is asked for by its address.
+term(#{socket := undefined, address := Address}) -> Address;
+term(#{socket := Socket}) -> Socket.
+
+oldest(_, {ok, #{oldest_wait_ms := Oldest}}) -> figure(Oldest);
+oldest(_, {error, _}) -> "?".
+
+figure(undefined) -> "-";
+figure(Figure) -> integer_to_list(Figure).
+
+verdict(#{queued := Queued} = Listener, {ok, Counts}) ->
+    case accept_queue_nif:verdict(standing(Listener, Counts)) of
+        [] -> "ok";
+        Findings -> lists:join(", ", [finding(Finding, Queued) || Finding <- Findings])
     end;
-figure(queued, {error, Reason}) ->
-    io_lib:format("~tp", [Reason]);
-figure(_, {error, _}) ->
-    "?".
+verdict(_, {error, eperm}) ->
+    "unreadable: no right to enter its network namespace (CAP_SYS_ADMIN)";
+verdict(_, {error, Reason}) ->
+    io_lib:format("unreadable: ~tp", [Reason]).
+
+%% Depth and acceptors are each socket's own. Of sockets that share an address nobody can tell whose clients have left.
+standing(Listener, #{sockets := 1} = Counts) ->
+    maps:merge(Counts, maps:with([queued, limit, waiting_acceptors], Listener));
+standing(Listener, Counts) ->
+    standing(Listener, Counts#{sockets := 1, queued_closed := 0, queued_reset := 0}).
+
+finding(full, _) -> "full";
+finding(nobody_accepts, _) -> "nobody accepts";
+finding(behind, _) -> "behind";
+finding({left, Left}, Queued) -> io_lib:format("~b of ~b have left", [Left, Queued]);
+finding({leaking, Held}, _) -> io_lib:format("~b held in CLOSE_WAIT", [Held]).
 
 address({local, Name}) ->
-    io_lib:format("~tp", [Name]);
+    %% A NUL as `ss' shows it; whatever would break the line as Erlang spells it.
+    Text = unicode:characters_to_list(binary:replace(Name, <<0>>, <<"@">>, [global])),
+    case io_lib:printable_unicode_list(Text) andalso lists:min([$\s | Text]) >= $\s of
+        true -> Text;
+        false -> io_lib:format("~0tp", [Name])
+    end;
 address({Ip, Port, Scope}) ->
     ["[", inet:ntoa(Ip), "%", integer_to_list(Scope), "]:", integer_to_list(Port)];
 address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
@@ -57,17 +80,20 @@ address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
 address({Ip, Port}) ->
     [inet:ntoa(Ip), ":", integer_to_list(Port)].
 
-server(undefined, undefined) -> "gone";
+server(undefined, undefined) -> "-";
 server(undefined, Owner) -> pid_to_list(Owner);
 server({ranch, Ref}, _Owner) -> io_lib:format("ranch ~0tp", [Ref]);
-server({M, F, A}, Owner) -> io_lib:format("~ts:~ts/~b ~p", [M, F, A, Owner]);
+server({M, F, A}, _Owner) -> io_lib:format("~ts:~ts/~b", [M, F, A]);
 server(Name, _Owner) -> atom_to_list(Name).
 
 table(Rows) ->
     Headings = [Heading || {Heading, _} <- ?COLUMNS],
     Lines = [Headings | Rows],
     Widths = lists:foldl(fun wider/2, [0 || _ <- Headings], Lines),
-    [[lists:join("  ", lists:zipwith(fun string:pad/2, Line, Widths)), $\n] || Line <- Lines].
+    [line(Line, Widths) || Line <- Lines].
+
+line(Cells, Widths) ->
+    [string:trim(lists:join("  ", lists:zipwith(fun string:pad/2, Cells, Widths)), trailing), $\n].
 
 wider(Line, Widths) ->
     lists:zipwith(fun(Cell, Width) -> max(string:length(Cell), Width) end, Line, Widths).

@@ -17,7 +17,7 @@ all() ->
         the_figures_of_a_listed_socket_are_those_of_ss,
         the_owner_and_its_name_are_listed,
         waiting_acceptors_are_those_blocked_in_accept,
-        the_table_has_a_line_for_every_listener,
+        the_table_says_of_every_listener_what_is_wrong_with_it,
         the_limits_and_counters_are_those_of_the_network_namespace
     ].
 
@@ -109,26 +109,50 @@ waiting_acceptors_are_those_blocked_in_accept(_) ->
     [exit(Acceptor, kill) || Acceptor <- Acceptors],
     eventually:is(0, Waiting).
 
-the_table_has_a_line_for_every_listener(_) ->
-    L = sockets:listen(30),
-    [_, Closes, Resets] = sockets:clients(3, sockname(L)),
-    sockets:close(Closes),
-    sockets:reset(Resets),
-    eventually:is({ok, {3, 1, 1, 1}}, fun() ->
-        {ok, #{queued := Queued, queued_alive := Alive, queued_closed := Closed, queued_reset := Reset}} =
-            accept_queue:counts(L),
-        {ok, {Queued, Alive, Closed, Reset}}
-    end),
+the_table_says_of_every_listener_what_is_wrong_with_it(_) ->
+    Well = sockets:listen(30),
+    Acceptor = spawn(fun() -> gen_tcp:accept(Well) end),
+    Waits = sockets:listen(30),
+    _ = sockets:clients(2, sockname(Waits)),
+    Abandoned = sockets:listen(30),
+    lists:foreach(fun sockets:close/1, sockets:clients(31, sockname(Abandoned))),
+    Name = <<0, "table">>,
+    {ok, Unix} = gen_tcp:listen(0, [{ifaddr, {local, Name}}, {backlog, 0}]),
+    _ = sockets:client({local, Name}),
+    true = register(accept_queue_table_test, self()),
+    eventually:is(
+        [
+            {"0/30", "1", "accept_queue_table_test", "ok"},
+            {"2/30", "0", "accept_queue_table_test", "nobody accepts"},
+            {"31/30", "0", "accept_queue_table_test", "full, nobody accepts, 31 of 31 have left"},
+            {"1/0", "0", "accept_queue_table_test", "full, nobody accepts"}
+        ],
+        fun() ->
+            Printed = printed(),
+            [line(spelled(sockname(L)), Printed) || L <- [Well, Waits, Abandoned, Unix]]
+        end
+    ),
+    ?assertEqual([], [Line || Line <- printed(), length(Line) > 120]),
+    unregister(accept_queue_table_test),
+    exit(Acceptor, kill),
+    [gen_tcp:close(L) || L <- [Well, Waits, Abandoned, Unix]].
+
+printed() ->
     ct:capture_start(),
     ?assertEqual(ok, accept_queue:i()),
     ct:capture_stop(),
-    Printed = string:lexemes(lists:flatten(ct:capture_get([])), "\n"),
-    {Ip, Port} = sockname(L),
-    Address = lists:flatten([inet:ntoa(Ip), ":", integer_to_list(Port)]),
-    ?assertMatch(
-        [[Address, "3", "30", "1", "1", "1" | _]],
-        [Cells || Line <- Printed, Cells <- [string:lexemes(Line, " ")], hd(Cells) =:= Address]
-    ).
+    string:lexemes(lists:flatten(ct:capture_get([])), "\n").
+
+%% What the listener's line says: queue, acceptors, server, verdict.
+line(Address, Printed) ->
+    [Line] = [Line || Line <- Printed, lists:prefix(lists:flatten([Address, " "]), Line)],
+    [Queue, _Oldest, _Drops, Accepting, Server | Verdict] = string:lexemes(string:slice(Line, string:length(Address)), " "),
+    {Queue, Accepting, Server, lists:flatten(lists:join(" ", Verdict))}.
+
+spelled({local, <<0, Name/binary>>}) ->
+    [$@, binary_to_list(Name)];
+spelled({Ip, Port}) ->
+    inet:ntoa(Ip) ++ ":" ++ integer_to_list(Port).
 
 the_limits_and_counters_are_those_of_the_network_namespace(_) ->
     {ok, Here} = accept_queue:kernel(),

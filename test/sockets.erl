@@ -2,10 +2,12 @@
 %% the middle of its handshake and ask how many SYNs it has sent.
 -module(sockets).
 
--export([listen/1, listen/2, address/1]).
--export([client/1, clients/2, dial/1, send/2, close/1, reset/1]).
+-export([listen/1, listen/2, group/2, address/1]).
+-export([client/1, client/2, clients/2, dial/1, send/2, close/1, reset/1]).
 -export([state/1, syns/1, descriptor_target/1]).
 
+%% include/uapi/asm-generic/socket.h; gen_tcp has no name for it.
+-define(SO_REUSEPORT, {raw, 1, 15, <<1:32/native>>}).
 -define(HANDSHAKE_MS, 5000).
 -define(TCP_INFO, {6, 11}).
 -define(TCP_INFO_BYTES, 104).
@@ -28,6 +30,12 @@ listen(Backlog, Options) ->
     {ok, Listener} = gen_tcp:listen(Port, [binary, {active, false}, {backlog, Backlog} | Where ++ Others]),
     Listener.
 
+%% So many listeners that share an address.
+group(Size, Backlog) ->
+    First = listen(Backlog, [?SO_REUSEPORT]),
+    {_, Port} = address(First),
+    [First | [listen(Backlog, [?SO_REUSEPORT, {port, Port}]) || _ <- lists:seq(2, Size)]].
+
 %% Where a client reaches this listener.
 address(Listener) ->
     {ok, {Ip, Port}} = inet:sockname(Listener),
@@ -39,7 +47,11 @@ address(Listener) ->
 
 %% A client whose handshake is done.
 client(Address) ->
-    Client = new(Address),
+    client(Address, #{}).
+
+%% With options of `socket:open/4', such as the network namespace to come from.
+client(Address, Options) ->
+    Client = new(Address, Options),
     ok = socket:connect(Client, peer(Address), ?HANDSHAKE_MS),
     Client.
 
@@ -85,12 +97,22 @@ tcp_info(Client) ->
     {ok, Info} = socket:getopt_native(Client, ?TCP_INFO, ?TCP_INFO_BYTES),
     Info.
 
-new({Ip, _Port}) ->
-    {ok, Client} = socket:open(family(Ip), stream, tcp),
+new(Address) ->
+    new(Address, #{}).
+
+new({local, _Name}, Options) ->
+    {ok, Client} = socket:open(local, stream, default, Options),
+    Client;
+new(Address, Options) ->
+    {ok, Client} = socket:open(family(element(1, Address)), stream, tcp, Options),
     Client.
 
+peer({local, Name}) ->
+    #{family => local, path => Name};
 peer({Ip, Port}) ->
-    #{family => family(Ip), addr => Ip, port => Port}.
+    #{family => family(Ip), addr => Ip, port => Port};
+peer({Ip, Port, Scope}) ->
+    #{family => inet6, addr => Ip, port => Port, scope_id => Scope}.
 
 family(Ip) when tuple_size(Ip) =:= 4 -> inet;
 family(Ip) when tuple_size(Ip) =:= 8 -> inet6.

@@ -3,7 +3,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([agrees/2, counts/1, listeners/1]).
+-export([agrees/2, counts/1, listeners/1, unix_depth/1]).
 
 %% Waits until this reading of accept_queue:counts/1 and ss say the same of an address.
 %%
@@ -56,6 +56,25 @@ listeners(Address) ->
             rows(Address)
     ].
 
+%% Of the Unix listener of this name, which may hold any byte; ss shows a NUL as `@'.
+unix_depth(Name) ->
+    Shown = binary:replace(Name, <<0>>, <<"@">>, [global]),
+    Ss = open_port({spawn_executable, os:find_executable("ss")}, [
+        binary, exit_status, {args, ["--no-header", "--unix", "--listening", "--numeric"]}
+    ]),
+    {match, [Queued, Limit]} = re:run(
+        output(Ss, []), ["LISTEN +(\\d+) +(\\d+) +\\Q", Shown, "\\E +\\d+ "], [{capture, all_but_first, list}]
+    ),
+    #{queued => list_to_integer(Queued), limit => list_to_integer(Limit)}.
+
+output(Port, Read) ->
+    receive
+        {Port, {data, Bytes}} -> output(Port, [Read, Bytes]);
+        {Port, {exit_status, 0}} -> Read
+    end.
+
+rows({Ip, Port, _Scope}) ->
+    rows({Ip, Port});
 rows({Ip, Port}) ->
     Where =
         case lists:all(fun(Part) -> Part =:= 0 end, tuple_to_list(Ip)) of

@@ -13,6 +13,7 @@
 //! | which sockets does this process listen on | [`survey::own`] | one system call a descriptor |
 //! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
+//! | what a person should be told of a reading | [`verdict`] | nothing |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
@@ -45,6 +46,7 @@ mod listener;
 mod listeners;
 pub mod sockopt;
 pub mod survey;
+pub mod verdict;
 pub mod vm;
 pub mod watch;
 

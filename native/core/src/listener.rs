@@ -147,10 +147,13 @@ impl Listener {
     /// listener's.
     #[inline]
     pub(crate) fn vouched<T>(&self, reading: Result<T, Error>) -> Result<T, Error> {
-        match sockopt::cookie(self.fd) {
-            Ok(cookie) if cookie == self.cookie => reading,
-            _ => Err(Error::Closed),
-        }
+        if self.is_open() { reading } else { Err(Error::Closed) }
+    }
+
+    /// Whether the descriptor is still this listener's. One system call.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        sockopt::cookie(self.fd) == Ok(self.cookie)
     }
 
     fn borrow(&self) -> Result<BorrowedFd<'static>, Error> {

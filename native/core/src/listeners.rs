@@ -26,6 +26,11 @@ impl Listeners {
         &self.0
     }
 
+    /// Whether any of them is still open. One system call a socket.
+    pub fn is_open(&self) -> bool {
+        self.0.iter().any(Listener::is_open)
+    }
+
     /// Whether [`Listeners::depth`] is a few `getsockopt`.
     #[inline]
     pub fn has_first_tier(&self) -> bool {

@@ -30,6 +30,16 @@ fn cookies(handle: &Handle) -> Vec<Terms<core::Cookie>> {
     handle.0.sockets().iter().map(|socket| Terms(socket.cookie())).collect()
 }
 
+#[rustler::nif(schedule = "Normal")]
+fn is_open(handle: &Handle) -> bool {
+    handle.0.is_open()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn verdict(standing: Terms<core::verdict::Standing>) -> Vec<Terms<core::verdict::Finding>> {
+    core::verdict::verdict(&standing.0).into_iter().map(Terms).collect()
+}
+
 #[rustler::nif(schedule = "DirtyIo")]
 fn depth_from_dump(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
     Ok(Terms(handle.0.depth()?))

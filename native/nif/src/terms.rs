@@ -19,6 +19,8 @@ mod atoms {
         // who stands in front of it
         syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait,
         sockets,
+        // what is wrong
+        full, nobody_accepts, behind, left, leaking,
         // what is held
         peer, recv_bytes, age_ms,
         // the network namespace
@@ -428,6 +430,33 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
         Ok(value) => value.decode().map(Some),
         Err(_) if facts.is_map() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// What the table of `accept_queue:i/0` knows of a listener.
+impl<'a> Decoder<'a> for Terms<core::verdict::Standing> {
+    fn decode(standing: Term<'a>) -> NifResult<Self> {
+        let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();
+        Ok(Terms(core::verdict::Standing {
+            queued: figure(atoms::queued())?,
+            limit: figure(atoms::limit())?,
+            left: figure(atoms::queued_closed())? + figure(atoms::queued_reset())?,
+            oldest_wait: known(standing, atoms::oldest_wait_ms())?.map(Duration::from_millis),
+            close_wait: figure(atoms::close_wait())?,
+            waiting_acceptors: known(standing, atoms::waiting_acceptors())?,
+        }))
+    }
+}
+
+impl Encoder for Terms<core::verdict::Finding> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self.0 {
+            core::verdict::Finding::Full => atoms::full().encode(env),
+            core::verdict::Finding::NobodyAccepts => atoms::nobody_accepts().encode(env),
+            core::verdict::Finding::Behind => atoms::behind().encode(env),
+            core::verdict::Finding::Left(count) => (atoms::left(), count).encode(env),
+            core::verdict::Finding::Leaking(count) => (atoms::leaking(), count).encode(env),
+        }
     }
 }
 

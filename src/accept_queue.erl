@@ -44,10 +44,12 @@
     open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0,
     advice/0, advice/1, cluster/1, cluster/2, i/0
 ]).
+-export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, subscribe/0, unsubscribe/0]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
-    kernel/0, advice/0, call/0, node_answer/0, reason/0
+    kernel/0, advice/0, call/0, node_answer/0, reason/0,
+    condition/0, status/0, health/0
 ]).
 
 -type listener() ::
@@ -170,6 +172,10 @@
     syncookies_recv := figure(),
     syncookies_failed := figure()
 }.
+
+-type condition() :: accept_queue_monitor:condition().
+-type status() :: accept_queue_monitor:status().
+-type health() :: accept_queue_monitor:health().
 
 -type figure() :: non_neg_integer() | undefined.
 %% `undefined': this kernel or network namespace does not have it.
@@ -359,6 +365,54 @@ advice() ->
 -spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
 advice(Listener) ->
     reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_advice:of_handle/1) end).
+
+%% @equiv watch(Listener, #{})
+-spec watch(listener()) -> ok | {error, reason() | not_running}.
+watch(Listener) ->
+    watch(Listener, #{}).
+
+%% @doc Watches a listener, with options of its own; what is not given is as in the environment. Says by events when a
+%% condition begins and when it ends: see {@link accept_queue_event}. A listener that is watched already begins anew.
+%%
+%% The application watches all listeners of the VM by itself, unless its environment says otherwise.
+-spec watch(listener(), map()) -> ok | {error, reason() | not_running}.
+watch(Listener, Options) ->
+    case accept_queue_config:watch_options(Options) of
+        {ok, Known} -> reading([Listener, Options], fun() -> accept_queue_monitor:watch(Listener, Known) end);
+        {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options])
+    end.
+
+%% @doc Watches a listener no longer, until {@link watch/1} asks for it. Its conditions are cleared.
+-spec unwatch(listener()) -> ok | {error, reason() | not_running}.
+unwatch(Listener) ->
+    reading([Listener], fun() -> accept_queue_monitor:unwatch(Listener) end).
+
+%% @doc The addresses that are watched.
+-spec watched() -> [address()].
+watched() ->
+    accept_queue_monitor:watched().
+
+%% @doc What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute.
+%%
+%% `since' and `peak_at' are system times in milliseconds. `stale': nothing has been read for several intervals.
+-spec status(listener()) -> {ok, status()} | {error, reason()}.
+status(Listener) ->
+    reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
+
+%% @doc For a readiness probe: does any condition stand? From memory, in a few microseconds, also while the monitor is busy
+%% or restarting; then it says so. `overflowing' and `stuck' fail, the others degrade.
+-spec health() -> health().
+health() ->
+    accept_queue_monitor:health().
+
+%% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
+-spec subscribe() -> ok.
+subscribe() ->
+    accept_queue_event:subscribe(self()).
+
+-spec unsubscribe() -> ok.
+unsubscribe() ->
+    accept_queue_event:unsubscribe(self()).
 
 %% @doc Prints every listener of this VM, as {@link inet:i/0} does for sockets.
 -spec i() -> ok.

@@ -2,7 +2,7 @@
 %% Whatever an owner has in hand -> a handle; and the other way round, the sockets of a listener.
 -module(accept_queue_listener).
 
--export([open/1, sockets/1, all/0, with_descriptor/2]).
+-export([open/1, sockets/1, entries/1, all/0, with_descriptor/2]).
 
 %% A handle for all the sockets that the term means.
 -spec open(accept_queue:listener()) -> {ok, accept_queue:handle()} | {error, accept_queue:reason() | badarg}.
@@ -23,6 +23,22 @@ sockets(Listener) ->
         {sockets, Sockets} -> {ok, Sockets};
         {entries, Entries} -> {ok, [Socket || #{socket := Socket} <- Entries, Socket =/= undefined]};
         {error, _} = Error -> Error
+    end.
+
+%% What is known of each socket of this VM behind a listener.
+-spec entries(accept_queue:listener()) ->
+    {ok, [accept_queue_register:entry()]} | {error, accept_queue:reason() | badarg}.
+entries(Listener) ->
+    case resolve(Listener) of
+        {entries, Entries} ->
+            {ok, Entries};
+        {sockets, _} ->
+            case open(Listener) of
+                {ok, Handle} -> entries(Handle);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 %% Every listener of this VM, ordered by address.
@@ -53,9 +69,9 @@ with_descriptor(Socket, Ask) ->
     end.
 
 resolve({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
-    entries(fun(Address) -> element(2, Address) =:= Port end);
+    bound(fun(Address) -> element(2, Address) =:= Port end);
 resolve({local, Name}) when is_binary(Name) ->
-    entries(fun(Address) -> Address =:= {local, Name} end);
+    bound(fun(Address) -> Address =:= {local, Name} end);
 resolve({local, Path}) when is_list(Path) ->
     %% As gen_tcp does it.
     case unicode:characters_to_binary(Path, unicode, file:native_name_encoding()) of
@@ -87,11 +103,11 @@ resolve(Term) ->
 
 address(Ip, Matches) ->
     case inet:is_ip_address(Ip) of
-        true -> entries(Matches);
+        true -> bound(Matches);
         false -> {error, badarg}
     end.
 
-entries(Matches) ->
+bound(Matches) ->
     select(fun(#{address := Address}) -> Matches(Address) end).
 
 handle(Handle) ->

@@ -10,7 +10,7 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/1, watch/2, unwatch/1, watched/0, status/1, health/0]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -63,9 +63,13 @@ new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, 1}, {read_concurrency, true}]),
     ok.
 
--spec start_link(#{watch := all | none | [accept_queue:listener()], options := map()}) -> {ok, pid()} | {error, term()}.
-start_link(Environment) ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []).
+%% An environment that is wrong stops the start, with the sentence that says what is.
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    case accept_queue_config:environment() of
+        {ok, Environment} -> gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []);
+        {error, Sentence} -> {error, Sentence}
+    end.
 
 -spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
 watch(Listener, Options) ->
@@ -179,13 +183,16 @@ tick(Round, NowMs) ->
     [Address || {Address, closed} <- Told].
 
 read(Watches, NowMs) when length(Watches) =< ?ROUND_ON_NORMAL ->
-    %% A Unix socket is read by a dump, also when it is only one among many.
     case accept_queue_nif:tick(Watches, NowMs) of
-        {error, second_tier} -> accept_queue_nif:tick_on_dirty(Watches, NowMs);
-        Ticks -> Ticks
+        {ok, Ticks} -> Ticks;
+        {error, second_tier} -> read_on_dirty(Watches, NowMs)
     end;
 read(Watches, NowMs) ->
-    accept_queue_nif:tick_on_dirty(Watches, NowMs).
+    read_on_dirty(Watches, NowMs).
+
+read_on_dirty(Watches, NowMs) ->
+    {ok, Ticks} = accept_queue_nif:tick_on_dirty(Watches, NowMs),
+    Ticks.
 
 told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},

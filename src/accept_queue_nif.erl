@@ -7,16 +7,18 @@
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
+    default_settings/0, watch/3, tick/2, tick_on_dirty/2, look/2, status/2
 ]).
 -export([load_error/0]).
 
--export_type([handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0, finding/0]).
+-export_type([watch/0, settings/0, change/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0, finding/0]).
 
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
+    default_settings/0, watch/3, tick/2, tick_on_dirty/2, look/2, status/2
 ]).
 
 -type handle() :: reference().
@@ -76,6 +78,34 @@
     atom() => term()
 }.
 -type finding() :: full | nobody_accepts | behind | {left | leaking, pos_integer()}.
+
+-type watch() :: reference().
+-type settings() :: #{
+    interval_ms := pos_integer(),
+    census_ms := pos_integer(),
+    max_wait_ms := pos_integer(),
+    for_ms := pos_integer(),
+    stuck_ms := pos_integer(),
+    abandoned_ratio := float(),
+    abandoned_min := pos_integer(),
+    close_wait_max := pos_integer(),
+    clear_ms := pos_integer()
+}.
+-type tick() ::
+    {
+        Queued :: non_neg_integer(),
+        Limit :: non_neg_integer(),
+        Drops :: non_neg_integer() | undefined,
+        [change()],
+        WantsLook :: boolean()
+    }.
+-type change() ::
+    {raised | cleared, accept_queue:condition(), #{
+        held_ms := non_neg_integer(),
+        counts := accept_queue:counts() | undefined,
+        dropped := non_neg_integer(),
+        dropped_otherwise := non_neg_integer()
+    }}.
 
 -define(LIBRARY, "accept_queue_nif").
 
@@ -158,6 +188,53 @@ own() ->
 
 -spec kernel() -> {ok, accept_queue:kernel()} | {error, accept_queue:reason()}.
 kernel() ->
+    erlang:nif_error(not_loaded).
+
+%% What the monitor asks. Times are milliseconds on a clock that never goes back.
+
+-spec default_settings() -> settings().
+default_settings() ->
+    erlang:nif_error(not_loaded).
+
+-spec watch(handle(), settings(), At :: non_neg_integer()) -> watch().
+watch(_Handle, _Settings, _AtMs) ->
+    erlang:nif_error(not_loaded).
+
+%% `second_tier': one of them is not to be read here; see `tick_on_dirty/2'.
+-spec tick([watch()], At :: non_neg_integer()) ->
+    {ok, [{ok, tick()} | {error, accept_queue:reason()}]} | {error, second_tier}.
+tick(_Watches, _AtMs) ->
+    erlang:nif_error(not_loaded).
+
+-spec tick_on_dirty([watch()], At :: non_neg_integer()) -> {ok, [{ok, tick()} | {error, accept_queue:reason()}]}.
+tick_on_dirty(_Watches, _AtMs) ->
+    erlang:nif_error(not_loaded).
+
+-spec look([watch()], At :: non_neg_integer()) ->
+    [{ok, {accept_queue:counts(), [change()]}} | {error, accept_queue:reason()}].
+look(_Watches, _AtMs) ->
+    erlang:nif_error(not_loaded).
+
+%% From memory.
+-spec status(watch(), At :: non_neg_integer()) ->
+    #{
+        conditions := [{accept_queue:condition(), RaisedAgoMs :: non_neg_integer()}],
+        depth := depth() | undefined,
+        drops := non_neg_integer() | undefined,
+        counts := accept_queue:counts() | undefined,
+        counts_ago_ms := non_neg_integer() | undefined,
+        window :=
+            #{
+                min := non_neg_integer(),
+                max := non_neg_integer(),
+                mean := float(),
+                peak_ago_ms := non_neg_integer()
+            }
+            | undefined,
+        watched_ms := non_neg_integer(),
+        read_ago_ms := non_neg_integer() | undefined
+    }.
+status(_Watch, _AtMs) ->
     erlang:nif_error(not_loaded).
 
 %% Why the library could not be loaded; `undefined' when it was.

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::detector::Settings;
+
 /// One reading of a listener and of its acceptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -36,25 +38,22 @@ pub enum Finding {
     Leaking(u32),
 }
 
-/// A pool that keeps up may be busy when a client comes, and then nobody is in accept: that is no trouble before this.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// A few clients that have left are the weather.
-const LEFT_AT_LEAST: u32 = 5;
-/// In CLOSE_WAIT a connection stands for a moment whenever a peer closes first.
-const CLOSE_WAIT_AT_MOST: u32 = 1000;
-
 /// What is wrong, the gravest first; nothing where all is well.
 pub fn verdict(standing: &Standing) -> Vec<Finding> {
+    // A pool that keeps up may be busy when a client comes, and a few clients that have left are the weather: the limits are
+    // those of the conditions.
+    let Settings { max_wait, abandoned_ratio, abandoned_min, close_wait_max, .. } = Settings::default();
     let Standing { queued, limit, left, oldest_wait, close_wait, waiting_acceptors } = *standing;
     // Without an age there is no telling a fresh queue from one that stands.
-    let stands = queued > 0 && oldest_wait.is_none_or(|wait| wait > PATIENCE);
+    let stands = queued > 0 && oldest_wait.is_none_or(|wait| wait > max_wait);
     let nobody_accepts = stands && waiting_acceptors == Some(0);
     [
         (queued > limit).then_some(Finding::Full),
         nobody_accepts.then_some(Finding::NobodyAccepts),
         (stands && oldest_wait.is_some() && !nobody_accepts).then_some(Finding::Behind),
-        (left >= LEFT_AT_LEAST && left >= queued.div_ceil(2)).then_some(Finding::Left(left)),
-        (close_wait > CLOSE_WAIT_AT_MOST).then_some(Finding::Leaking(close_wait)),
+        (left >= abandoned_min && f64::from(left) >= f64::from(queued) * abandoned_ratio)
+            .then_some(Finding::Left(left)),
+        (close_wait >= close_wait_max).then_some(Finding::Leaking(close_wait)),
     ]
     .into_iter()
     .flatten()

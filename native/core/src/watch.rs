@@ -134,6 +134,7 @@ impl Watch {
 
 /// Looks at who stands in each of these queues. Where they are many, one dump for each family serves them all.
 pub fn look(watches: &[&Watch], at: Time) -> Vec<Result<Looked, Error>> {
+    // Where this fails, each look fails for itself.
     let everybody = if watches.len() > FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
     let look_at = |watch: &&Watch| {
         let look = watch.listeners.look_among(&everybody).map_or_else(|| watch.listeners.look(), Ok)?;

@@ -7,7 +7,7 @@ use accept_queue_core as core;
 use rustler::ResourceArc;
 use std::time::Duration;
 
-use handle::{Handle, Watched};
+use handle::{Handle, Ticks, Watched, ticks};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -111,19 +111,14 @@ fn watch(handle: &Handle, settings: Terms<core::detector::Settings>, at_ms: u64)
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn tick(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::watch::Tick>, Reason>> {
-    watches
-        .iter()
-        .map(|watched| watched.0.tick(Duration::from_millis(at_ms)).map(Terms).map_err(Reason::from))
-        .collect()
+fn tick(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Result<Ticks, Reason> {
+    let all_first_tier = watches.iter().all(|watched| watched.0.has_first_tier());
+    if all_first_tier { Ok(ticks(&watches, at_ms)) } else { Err(Reason::SecondTier) }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::watch::Tick>, Reason>> {
-    watches
-        .iter()
-        .map(|watched| watched.0.tick(Duration::from_millis(at_ms)).map(Terms).map_err(Reason::from))
-        .collect()
+fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Result<Ticks, Reason> {
+    Ok(ticks(&watches, at_ms))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

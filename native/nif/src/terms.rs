@@ -29,7 +29,7 @@ mod atoms {
         syncookies_failed,
         // what is watched
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
-        behind, overflowing, stuck, abandoned, leaking, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
+        overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
         counts_ago_ms,
         // what is set wrongly

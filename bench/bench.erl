@@ -23,7 +23,8 @@ main() ->
     {Alone, Crowded} = lists:unzip([cycle(N, Contestants, Tails) || N <- lists:seq(1, ?CYCLES)]),
     Where = where(Socket, Handle),
     Rounds = [{0, lists:append(Alone)}, {2 * ?CROWD, lists:append(Crowded)}],
-    io:put_chars(bench_report:markdown(Rounds, Tails, Where)).
+    progress("many ports", []),
+    io:put_chars(bench_report:markdown(Rounds, Tails, Where, bench_ports:measure())).
 
 %% Each call checks its answer: a figure is never made of errors.
 contestants(Socket, Port, Handle) ->

@@ -1,7 +1,7 @@
 %% Samples -> Markdown: figures side by side, each with its goal and whether it was met.
 -module(bench_report).
 
--export([markdown/3]).
+-export([markdown/4]).
 
 %% {ours, theirs, goal}: at most so many times their time, or so many times faster than they are.
 -define(COMPARISONS, [
@@ -26,9 +26,10 @@
 -spec markdown(
     [{sockets(), [bench_rounds:round()]}],
     [{string(), first_tier | none, bench_tail:tail(), fun()}],
-    [{string(), atom(), #{atom() => non_neg_integer()}}]
+    [{string(), atom(), #{atom() => non_neg_integer()}}],
+    bench_ports:figures()
 ) -> iodata().
-markdown(Rounds, Tails, Where) ->
+markdown(Rounds, Tails, Where, Ports) ->
     Sections = [
         section(
             "Time of a call",
@@ -44,7 +45,8 @@ markdown(Rounds, Tails, Where) ->
             "Where a call keeps the VM busy",
             ["call", "normal schedulers", "dirty I/O", "dirty CPU", "goal", ""],
             [where(Call) || Call <- Where]
-        )
+        ),
+        ports(Ports)
     ],
     [machine(), Sections, summary(iolist_to_binary(Sections))].
 
@@ -119,6 +121,19 @@ where({Name, Home, Busy}) ->
     Share = maps:get(Home, Busy) / lists:sum(maps:values(Busy)),
     Times = [time(maps:get(Kind, Busy)) || Kind <- [scheduler, dirty_io_scheduler, dirty_cpu_scheduler]],
     [Name | Times] ++ [["on ", home(Home)], met(Share >= ?HOME_SHARE)].
+
+ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
+    [
+        section(
+            io_lib:format("In a VM with ~b ports", [Ports]),
+            ["call", "median", "slowest", "goal", ""],
+            [
+                [Name, time(bench_rounds:median(Times)), time(lists:max(Times)), ["below ", time(Goal)], met(bench_rounds:median(Times) < Goal)]
+             || {Name, Times, Goal} <- Calls
+            ]
+        ),
+        io_lib:format("~nThe longest that anything held a normal scheduler meanwhile: ~b ms.~n", [Longest])
+    ].
 
 home(scheduler) -> "a normal one";
 home(dirty_io_scheduler) -> "a dirty I/O one".

@@ -4,6 +4,9 @@
 
 -export([open/1, sockets/1, entries/1, all/0, with_descriptor/2]).
 
+%% What is said of one that has been closed since it was found; while the kernel closes it, it no longer listens.
+-define(GONE, [closed, not_listening]).
+
 %% A handle for all the sockets that the term means.
 -spec open(accept_queue:listener()) -> {ok, accept_queue:handle()} | {error, accept_queue:reason() | badarg}.
 open(Handle) when is_reference(Handle) ->
@@ -46,8 +49,11 @@ entries(Listener) ->
 all() ->
     case accept_queue_register:listeners() of
         {ok, Listeners} ->
-            Rows = [Row || {Entry, Shown} <- Listeners, Row <- row(Entry, Shown)],
-            {ok, lists:sort(fun by_address/2, Rows)};
+            Depths = [{Entry, queue(Entry, Shown)} || {Entry, Shown} <- Listeners],
+            case [Error || {_, {error, Reason} = Error} <- Depths, not lists:member(Reason, ?GONE)] of
+                [] -> {ok, lists:sort(fun by_address/2, [row(Entry, Depth) || {Entry, {ok, Depth}} <- Depths])};
+                [Error | _] -> Error
+            end;
         {error, _} = Error ->
             Error
     end.
@@ -132,20 +138,14 @@ joined(Opened) ->
         _ -> hd([Error || {error, _} = Error <- Opened])
     end.
 
-%% No row for one that has been closed since it was found.
-row(#{socket := Socket, handle := Handle, framework := Framework} = Entry, Shown) ->
-    case queue(Handle, Shown) of
-        {ok, Depth} ->
-            Owner = owner(Socket),
-            Row = maps:merge(maps:without([fd, handle, framework], Entry), Depth),
-            [Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}];
-        {error, closed} ->
-            []
-    end.
+row(#{socket := Socket, framework := Framework} = Entry, Depth) ->
+    Owner = owner(Socket),
+    Row = maps:merge(maps:without([fd, handle, framework], Entry), Depth),
+    Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}.
 
-queue(Handle, undefined) ->
+queue(#{handle := Handle}, undefined) ->
     accept_queue:depth(Handle);
-queue(_Handle, #{} = Shown) ->
+queue(_Entry, #{} = Shown) ->
     {ok, maps:with([queued, limit, drops], Shown)}.
 
 owner(undefined) -> undefined;

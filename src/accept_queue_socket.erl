@@ -53,8 +53,11 @@ acceptors({'$socket', Ref} = Socket, Likely) ->
                     {Count, Known};
                 _ ->
                     Found = monitored(Ref, Owner, lists:sublist(erlang:processes(), ?SEARCH_MAX)),
-                    Now = waiting(Socket),
-                    {Now, with_owner(Owner, Now - length(Found), Found)}
+                    case waiting(Socket) of
+                        Count -> {Count, with_owner(Owner, Count - length(Found), Found)};
+                        %% Somebody came or went meanwhile: who is missing is not known to be the owner.
+                        Now -> {Now, Found}
+                    end
             end
     end.
 

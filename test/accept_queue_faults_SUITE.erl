@@ -154,28 +154,47 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
     ?assertEqual(undefined, accept_queue_nif:load_error()),
     NoFd = 1 bsl 20,
     StandardInput = 0,
-    NoInteger = [fd, 1.0, <<>>, 1 bsl 31, 1 bsl 80],
+    BadIntegers = [{[Bad], badarg} || Bad <- [fd, 1.0, <<>>, 1 bsl 31, 1 bsl 80]],
     NoHandle = [Fd, make_ref(), undefined],
+    BadHandles = [{[Bad], badarg} || Bad <- NoHandle],
+    Standing = #{
+        queued => 6,
+        limit => 5,
+        queued_closed => 0,
+        queued_reset => 0,
+        oldest_wait_ms => 5000,
+        close_wait => 0,
+        waiting_acceptors => 0
+    },
+    {ok, Own} = accept_queue_nif:own(),
+    ?assertMatch([_], [Row || #{cookie := Which} = Row <- Own, Which =:= Cookie]),
     Stubs = #{
         {open, 1} => [
             {[-1], {error, closed}},
             {[NoFd], {error, closed}},
             {[StandardInput], {error, not_listening}}
-            | [{[Bad], badarg} || Bad <- [Handle | NoInteger]]
+            | [{[Handle], badarg} | BadIntegers]
         ],
-        {depth, 1} => [
-            {[Handle], {ok, {0, 5, 0}}}
-            | [{[Bad], badarg} || Bad <- NoHandle]
+        {depth, 1} => [{[Handle], {ok, {0, 5, 0}}} | BadHandles],
+        {depth_from_dump, 1} => [{[Handle], {ok, {0, 5, 0}}} | BadHandles],
+        {counts, 1} => [{[Handle], accept_queue:counts(L)} | BadHandles],
+        {cookies, 1} => [{[Handle], [Cookie]} | BadHandles],
+        {is_open, 1} => [{[Handle], true} | BadHandles],
+        {held, 1} => [{[Handle], {ok, []}} | BadHandles],
+        {join, 1} => [{[[Bad]], badarg} || Bad <- NoHandle] ++ BadHandles,
+        {resize, 2} => [
+            {[Handle, 5], {ok, 5}},
+            {[Handle, 1 bsl 31], {error, {errno, einval}}}
+            | [{[Handle, Bad], badarg} || Bad <- [-1, five, 1 bsl 32]] ++ [{[Bad, 5], badarg} || Bad <- NoHandle]
         ],
-        {counts, 1} => [{[Handle], accept_queue:counts(L)} | [{[Bad], badarg} || Bad <- NoHandle]],
-        {cookies, 1} => [
-            {[[]], []},
-            {[[Fd, -1, NoFd, Fd]], [Cookie, undefined, undefined, Cookie]}
-            | [{[Bad], badarg} || Bad <- [Fd, [[Fd]] | [[Bad] || Bad <- NoInteger]]]
-        ]
+        {waited, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
+        {peer_closed, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
+        {inode, 1} => [{[NoFd], {error, {errno, ebadf}}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
+        {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
+        {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(
-        lists:sort([{listening, 0}, {kernel, 0}, {load_error, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
+        lists:sort([{listening, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
         lists:sort(accept_queue_nif:module_info(exports)),
         "every stub has its call in this test"
     ),

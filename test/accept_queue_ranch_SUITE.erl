@@ -105,7 +105,8 @@ a_listener_is_listed_with_its_reference(_) ->
     ct:capture_start(),
     ok = accept_queue:i(),
     ct:capture_stop(),
-    ?assertMatch({match, _}, re:run(ct:capture_get([]), "ranch \\{a_listener_is_listed_with_its_reference,tls\\}")).
+    %% A long reference is cut short there.
+    ?assertMatch({match, [_, _]}, re:run(ct:capture_get([]), "ranch \\{a_listener_is", [global])).
 
 a_listener_of_cowboy_is_one_of_ranch(_) ->
     {ok, _} = cowboy:start_clear(http, [{ip, {127, 0, 0, 1}}, {port, 0}], #{env => #{dispatch => []}}),

@@ -1,0 +1,291 @@
+%% What the monitor says of real listeners: each condition when its cause begins, once, and its end when the cause ends.
+-module(accept_queue_monitor_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+-include_lib("stdlib/include/assert.hrl").
+
+%% Shorter than the defaults, so that the tests are; the proportions are theirs.
+-define(QUICK, #{interval_ms => 50, for_ms => 500, stuck_ms => 1500, clear_ms => 700, census_ms => 500}).
+-define(DEADLINE_MS, 15000).
+-define(POOL, 4).
+
+all() ->
+    [
+        a_listener_is_found_and_forgotten_without_being_asked_for,
+        what_is_not_to_be_watched_is_not,
+        nobody_accepts_is_stuck_and_accepting_ends_it,
+        each_way_to_block_a_pool_is_stuck_with_its_reason,
+        a_pool_that_accepts_half_of_what_arrives_is_behind,
+        bursts_that_drain_raise_nothing,
+        a_full_queue_overflows_by_what_the_kernel_dropped,
+        clients_that_leave_are_abandoned,
+        connections_held_in_close_wait_are_leaking,
+        a_listener_that_closes_ends_its_conditions,
+        the_status_is_what_was_read,
+        a_monitor_that_is_killed_goes_on_and_says_nothing_twice,
+        options_are_refused_with_a_sentence
+    ].
+
+init_per_testcase(_, Config) ->
+    {ok, _} = application:ensure_all_started(accept_queue),
+    ok = accept_queue:subscribe(),
+    Config.
+
+end_per_testcase(_, _Config) ->
+    application:stop(accept_queue).
+
+a_listener_is_found_and_forgotten_without_being_asked_for(_) ->
+    L = sockets:listen(5),
+    Address = sockets:address(L),
+    #{address := Address} = await(added, Address),
+    ?assert(lists:member(Address, accept_queue:watched())),
+    ?assertEqual(ok, accept_queue:health()),
+    gen_tcp:close(L),
+    #{address := Address} = await(removed, Address),
+    ?assertNot(lists:member(Address, accept_queue:watched())).
+
+what_is_not_to_be_watched_is_not(_) ->
+    L = sockets:listen(5),
+    Address = sockets:address(L),
+    _ = await(added, Address),
+    ok = accept_queue:unwatch(L),
+    ?assertNot(lists:member(Address, accept_queue:watched())),
+    Other = sockets:listen(5),
+    _ = await(added, sockets:address(Other)),
+    ?assertNot(lists:member(Address, accept_queue:watched()), "also after the next search"),
+    ok = accept_queue:watch(L),
+    ?assert(lists:member(Address, accept_queue:watched())),
+    ?assertEqual({error, not_found}, accept_queue:watch({port, 1})).
+
+nobody_accepts_is_stuck_and_accepting_ends_it(_) ->
+    {L, Address} = watched(8),
+    Clients = sockets:clients(3, Address),
+    Details = await({raised, stuck}, Address),
+    ?assertMatch(#{queued := 3, limit := 8, acceptors := none_waiting, oldest_wait_ms := _, held_ms := _}, Details),
+    ?assertMatch({failing, [_ | _]}, accept_queue:health()),
+    ?assert(lists:member({stuck, Address}, element(2, accept_queue:health()))),
+    [{ok, _} = gen_tcp:accept(L, 5000) || _ <- Clients],
+    #{duration_ms := Duration} = await({cleared, stuck}, Address),
+    ?assert(Duration >= 1500),
+    _ = await({cleared, behind}, Address),
+    ?assertEqual(ok, accept_queue:health()),
+    ?assertEqual([behind, stuck], lists:sort(raised(Address))).
+
+each_way_to_block_a_pool_is_stuck_with_its_reason(_) ->
+    Silent = spawn_link(fun() -> receive stop -> ok end end),
+    Ways = #{
+        gen_call => fun(_) -> gen_server:call(Silent, question, infinity) end,
+        sleep => fun(_) -> timer:sleep(infinity) end,
+        tls_handshake => fun(Socket) -> ssl:handshake(Socket, maps:get(server, tls:options()), infinity) end
+    },
+    maps:foreach(fun blocked/2, Ways).
+
+%% All of the pool take a connection and do not come back; the fifth client waits.
+blocked(Reason, Block) ->
+    {L, Address} = watched(8),
+    Pool = [spawn(fun() -> accept_and(L, Block) end) || _ <- lists:seq(1, ?POOL)],
+    eventually:is({ok, ?POOL}, fun() ->
+        {ok, #{waiting_count := Waiting}} = accept_queue:acceptors(L),
+        {ok, Waiting}
+    end),
+    _ = sockets:clients(?POOL + 1, Address),
+    #{acceptors := none_waiting, who := Who} = await({raised, stuck}, Address),
+    #{waiting_count := 0, busy := Busy} = Who,
+    ?assertEqual(lists:sort(Pool), lists:sort([Pid || #{pid := Pid} <- Busy])),
+    ?assertEqual([Reason], lists:usort([Id || #{parked := {Id, _}} <- Busy])),
+    [exit(Pid, kill) || Pid <- Pool],
+    gen_tcp:close(L).
+
+accept_and(L, Block) ->
+    {ok, Socket} = gen_tcp:accept(L),
+    Block(Socket).
+
+a_pool_that_accepts_half_of_what_arrives_is_behind(_) ->
+    {L, Address} = watched(4096),
+    Until = erlang:monotonic_time(millisecond) + 5000,
+    Acceptor = spawn_link(fun() -> every(10, Until, fun() -> gen_tcp:close(element(2, gen_tcp:accept(L))) end) end),
+    Arrivals = spawn_link(fun() -> every(5, Until, fun() -> sockets:client(Address) end) end),
+    Details = await({raised, behind}, Address),
+    ?assertMatch(#{oldest_wait_ms := Oldest} when Oldest > 100, Details),
+    [unlink(Pid) andalso exit(Pid, kill) || Pid <- [Acceptor, Arrivals]],
+    drain(L),
+    _ = await({cleared, behind}, Address),
+    ?assertEqual([behind], raised(Address)).
+
+every(PauseMs, Until, Do) ->
+    case erlang:monotonic_time(millisecond) < Until of
+        true ->
+            _ = Do(),
+            timer:sleep(PauseMs),
+            every(PauseMs, Until, Do);
+        false ->
+            ok
+    end.
+
+drain(L) ->
+    case gen_tcp:accept(L, 200) of
+        {ok, Socket} ->
+            gen_tcp:close(Socket),
+            drain(L);
+        {error, timeout} ->
+            ok
+    end.
+
+bursts_that_drain_raise_nothing(_) ->
+    {L, Address} = watched(1024),
+    Accepted = counters:new(1, []),
+    _ = [
+        spawn_link(fun Loop() ->
+            case gen_tcp:accept(L) of
+                {ok, Socket} ->
+                    counters:add(Accepted, 1, 1),
+                    gen_tcp:close(Socket),
+                    Loop();
+                {error, closed} ->
+                    ok
+            end
+        end)
+     || _ <- lists:seq(1, ?POOL)
+    ],
+    [
+        begin
+            Clients = sockets:clients(300, Address),
+            eventually:is(300 * Burst, fun() -> counters:get(Accepted, 1) end),
+            lists:foreach(fun sockets:close/1, Clients)
+        end
+     || Burst <- lists:seq(1, 4)
+    ],
+    ?assertEqual([], raised(Address)),
+    gen_tcp:close(L).
+
+a_full_queue_overflows_by_what_the_kernel_dropped(_) ->
+    {L, Address} = watched(4),
+    {ok, Handle} = accept_queue:open(L),
+    _ = sockets:clients(5, Address),
+    Dropped = [sockets:dial(Address) || _ <- lists:seq(1, 3)],
+    #{dropped := AtFirst} = await({raised, overflowing}, Address),
+    ?assert(AtFirst >= 1),
+    lists:foreach(fun sockets:close/1, Dropped),
+    {ok, #{drops := Drops}} = accept_queue:depth(Handle),
+    drain(L),
+    %% All that were dropped while it stood.
+    ?assertMatch(#{dropped := Drops}, await({cleared, overflowing}, Address)).
+
+clients_that_leave_are_abandoned(_) ->
+    {L, Address} = watched(32),
+    [Closing, Resetting, Staying] = [sockets:clients(N, Address) || N <- [4, 3, 2]],
+    lists:foreach(fun sockets:close/1, Closing),
+    lists:foreach(fun sockets:reset/1, Resetting),
+    ?assertMatch(#{queued := 9, queued_closed := 4, queued_reset := 3}, await({raised, abandoned}, Address)),
+    drain(L),
+    _ = await({cleared, abandoned}, Address),
+    lists:foreach(fun sockets:close/1, Staying).
+
+connections_held_in_close_wait_are_leaking(_) ->
+    {L, Address} = watched(64, #{close_wait_max => 50}),
+    Held = [
+        begin
+            Client = sockets:client(Address),
+            {ok, Socket} = gen_tcp:accept(L, 5000),
+            sockets:close(Client),
+            Socket
+        end
+     || _ <- lists:seq(1, 60)
+    ],
+    ?assertMatch(#{close_wait := N} when N >= 50, await({raised, leaking}, Address)),
+    {ok, Holders} = accept_queue:holders(L),
+    ?assertEqual([self()], lists:usort([Pid || #{pid := Pid} <- Holders])),
+    ?assertMatch({degraded, [{leaking, Address}]}, accept_queue:health()),
+    lists:foreach(fun gen_tcp:close/1, Held),
+    _ = await({cleared, leaking}, Address).
+
+a_listener_that_closes_ends_its_conditions(_) ->
+    {L, Address} = watched(8),
+    _ = sockets:client(Address),
+    _ = await({raised, stuck}, Address),
+    gen_tcp:close(L),
+    _ = await({cleared, stuck}, Address),
+    _ = await(removed, Address),
+    ?assertEqual({error, not_found}, accept_queue:status(Address)),
+    ?assertEqual(ok, accept_queue:health()).
+
+the_status_is_what_was_read(_) ->
+    {L, Address} = watched(8),
+    _ = sockets:clients(2, Address),
+    _ = await({raised, behind}, Address),
+    {ok, Status} = accept_queue:status(L),
+    ?assertMatch(
+        #{
+            conditions := [behind | _],
+            depth := #{queued := 2, limit := 8, drops := 0},
+            counts := #{queued_alive := 2},
+            window := #{max := 2, min := 0, mean := _, peak_at := _},
+            stale := false
+        },
+        Status
+    ),
+    #{since := Since, window := #{peak_at := PeakAt}} = Status,
+    ?assert(Since =< PeakAt andalso PeakAt =< erlang:system_time(millisecond)).
+
+a_monitor_that_is_killed_goes_on_and_says_nothing_twice(_) ->
+    {L, Address} = watched(8),
+    _ = sockets:client(Address),
+    _ = await({raised, stuck}, Address),
+    [
+        begin
+            Monitor = whereis(accept_queue_monitor),
+            exit(Monitor, kill),
+            eventually:is(true, fun() -> is_pid(whereis(accept_queue_monitor)) andalso whereis(accept_queue_monitor) =/= Monitor end)
+        end
+     || _ <- lists:seq(1, 50)
+    ],
+    %% What begins now is told by the one that has come last.
+    {_, Other} = watched(8),
+    _ = sockets:client(Other),
+    _ = await({raised, stuck}, Other),
+    drain(L),
+    _ = await({cleared, stuck}, Address),
+    ?assertEqual([behind, stuck], lists:sort(raised(Address))).
+
+options_are_refused_with_a_sentence(_) ->
+    L = sockets:listen(5),
+    [
+        ?assertError({badarg, _}, accept_queue:watch(L, Options))
+     || Options <- [#{interval_ms => 0}, #{intervall_ms => 100}, #{abandoned_ratio => 2}, #{stuck_ms => soon}]
+    ].
+
+%% A listener that is watched by the quick settings.
+watched(Backlog) ->
+    watched(Backlog, #{}).
+
+watched(Backlog, Options) ->
+    L = sockets:listen(Backlog),
+    ok = accept_queue:watch(L, maps:merge(?QUICK, Options)),
+    {L, sockets:address(L)}.
+
+%% The details of the next such event of a listener; others stay where they are.
+await(Event, Address) ->
+    {Kind, Which} =
+        case Event of
+            {_, _} -> Event;
+            _ -> {listener, Event}
+        end,
+    receive
+        {accept_queue, Kind, Which, #{address := Address} = Details} ->
+            put(taken, [{Kind, Which, Address} | taken()]),
+            Details
+    after ?DEADLINE_MS -> error({not_within_ms, ?DEADLINE_MS, Event, process_info(self(), messages)})
+    end.
+
+taken() ->
+    case get(taken) of
+        undefined -> [];
+        Taken -> Taken
+    end.
+
+%% What has been raised of a listener, once for each time.
+raised(Address) ->
+    {messages, Messages} = process_info(self(), messages),
+    Left = [{Kind, Which, Where} || {accept_queue, Kind, Which, #{address := Where}} <- Messages],
+    [Condition || {raised, Condition, Where} <- taken() ++ Left, Where =:= Address].

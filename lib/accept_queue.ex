@@ -53,7 +53,7 @@ defmodule AcceptQueue do
       ** (ArgumentError) argument error
   """
 
-  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized}
+  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status}
 
   @structs %{
     depth: Depth,
@@ -63,7 +63,8 @@ defmodule AcceptQueue do
     holders: Holder,
     resize: Resized,
     kernel: Kernel,
-    advice: Advice
+    advice: Advice,
+    status: Status
   }
 
   @typedoc """
@@ -276,6 +277,50 @@ defmodule AcceptQueue do
   @spec advice(listener()) :: {:ok, [Advice.t()]} | {:error, reason()}
   def advice(listener), do: listener |> :accept_queue.advice() |> as(:advice)
 
+  @doc "Watches a listener with the options of the environment. See `watch/2`."
+  @spec watch(listener()) :: :ok | {:error, reason() | :not_running}
+  defdelegate watch(listener), to: :accept_queue
+
+  @doc """
+  Watches a listener with options of its own; what is not given is as in the environment. For a child of your supervision
+  tree see `AcceptQueue.Monitor`. `:accept_queue_event` lists the events.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> AcceptQueue.watch(listener, %{stuck_ms: 2000})
+      :ok
+      iex> {:ok, address} = :inet.sockname(listener)
+      iex> address in AcceptQueue.watched()
+      true
+      iex> AcceptQueue.unwatch(listener)
+      :ok
+  """
+  @spec watch(listener(), map()) :: :ok | {:error, reason() | :not_running}
+  defdelegate watch(listener, options), to: :accept_queue
+
+  @doc "Watches a listener no longer, until `watch/1` asks for it. Its conditions are cleared."
+  @spec unwatch(listener()) :: :ok | {:error, reason() | :not_running}
+  defdelegate unwatch(listener), to: :accept_queue
+
+  @doc "The addresses that are watched."
+  @spec watched() :: [address()]
+  defdelegate watched(), to: :accept_queue
+
+  @doc "What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute."
+  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason()}
+  def status(listener), do: listener |> :accept_queue.status() |> as(:status)
+
+  @doc "For a readiness probe: does any condition stand? From memory, in a few microseconds."
+  @spec health() :: :accept_queue.health()
+  defdelegate health(), to: :accept_queue
+
+  @doc "Sends the events of `:accept_queue_event` to the calling process as messages, until it ends."
+  @spec subscribe() :: :ok
+  defdelegate subscribe(), to: :accept_queue
+
+  @doc "Ends that."
+  @spec unsubscribe() :: :ok
+  defdelegate unsubscribe(), to: :accept_queue
+
   @doc "Prints every listener of this VM, as `:inet.i/0` does for sockets."
   @spec i() :: :ok
   defdelegate i(), to: :accept_queue
@@ -306,8 +351,17 @@ defmodule AcceptQueue do
   # A struct is the Erlang map with a name: no key is added, dropped or given a default.
   defp as({:ok, answer}, function), do: {:ok, named(answer, @structs[function])}
   defp as({:error, _reason} = error, _function), do: error
+  defp as(answer, _function), do: answer
 
   defp named(maps, struct) when is_list(maps), do: Enum.map(maps, &named(&1, struct))
   defp named(%{busy: busy} = map, Acceptors), do: Map.put(%{map | busy: named(busy, Busy)}, :__struct__, Acceptors)
+
+  defp named(%{depth: depth, counts: counts} = map, Status) do
+    Map.put(%{map | depth: known(depth, Depth), counts: known(counts, Counts)}, :__struct__, Status)
+  end
+
   defp named(map, struct), do: Map.put(map, :__struct__, struct)
+
+  defp known(:undefined, _struct), do: :undefined
+  defp known(map, struct), do: named(map, struct)
 end

@@ -212,7 +212,8 @@
 -type call() :: (Name :: atom()) | {Name :: atom(), Arguments :: [term()]}.
 %% A reading, as {@link cluster/2} takes it.
 
--type node_answer() :: {ok, term()} | {error, reason() | nodedown | {exception, term()}}.
+-type node_answer() ::
+    {ok, term()} | health() | [address()] | {error, reason() | nodedown | {exception, term()}}.
 %% What the reading answers on that node, or why the node did not.
 
 %% @doc Looks a listener up once, so that later calls need not.

@@ -10,7 +10,8 @@
 
 %% What may be asked of another node: what reads, takes no socket of that node, and means something here.
 -define(READINGS, [
-    {depth, 1}, {counts, 1}, {list, 0}, {acceptors, 1}, {holders, 1}, {holders, 2}, {kernel, 0}, {advice, 0}, {advice, 1}
+    {depth, 1}, {counts, 1}, {list, 0}, {acceptors, 1}, {holders, 1}, {holders, 2}, {kernel, 0}, {advice, 0}, {advice, 1},
+    {health, 0}, {status, 1}, {watched, 0}
 ]).
 
 -spec ask(accept_queue:call(), TimeoutMs :: non_neg_integer()) ->

@@ -1,0 +1,27 @@
+defmodule AcceptQueue.Monitor do
+  @moduledoc """
+  Watches listeners for as long as it lives: a child for your supervision tree.
+
+      children = [
+        MyApp.Endpoint,
+        {AcceptQueue.Monitor, listeners: [{:port, 4000}], stuck_ms: 2000}
+      ]
+
+  The application watches every listener of the VM by itself. This is for those that want options of their own, or nothing
+  watched but what they name:
+
+      # config/config.exs
+      config :accept_queue, watch: :none
+
+  `:listeners` is a list of what `t:AcceptQueue.listener/0` may be; the other options are those of `AcceptQueue.watch/2`. A
+  listener that is not there yet is looked for every second.
+  """
+
+  @doc "The child specification of `:accept_queue_watcher`, with `:id` from the options or this module."
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(options) do
+    {id, options} = Keyword.pop(options, :id, __MODULE__)
+    {listeners, options} = Keyword.pop(options, :listeners, [])
+    %{id: id, start: {:accept_queue_watcher, :start_link, [listeners, Map.new(options)]}}
+  end
+end

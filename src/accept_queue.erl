@@ -378,10 +378,12 @@ watch(Listener) ->
 %% The application watches all listeners of the VM by itself, unless its environment says otherwise.
 -spec watch(listener(), map()) -> ok | {error, reason() | not_running}.
 watch(Listener, Options) ->
-    case accept_queue_config:watch_options(Options) of
-        {ok, Known} -> reading([Listener, Options], fun() -> accept_queue_monitor:watch(Listener, Known) end);
-        {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options])
-    end.
+    reading([Listener, Options], fun() ->
+        case accept_queue_config:watch_options(Options) of
+            {ok, Known} -> accept_queue_monitor:watch(Listener, Known);
+            {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options])
+        end
+    end).
 
 %% @doc Watches a listener no longer, until {@link watch/1} asks for it. Its conditions are cleared.
 -spec unwatch(listener()) -> ok | {error, reason() | not_running}.

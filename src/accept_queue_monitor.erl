@@ -35,9 +35,7 @@
     server :: accept_queue:server(),
     options :: map(),
     %% Asked for by name, and so watched also where not all are.
-    explicit :: boolean(),
-    %% The last reading failed, and that has been told.
-    failed = false :: boolean()
+    explicit :: boolean()
 }).
 
 -record(state, {
@@ -125,6 +123,7 @@ init(#{watch := Wanted, options := Options}) ->
     self() ! discover,
     {ok, State}.
 
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
 handle_call({watch, Listener, Options}, _From, State) ->
     case entries(Listener) of
         {ok, Entries} ->
@@ -144,9 +143,11 @@ handle_call({unwatch, Listener}, _From, State) ->
             {reply, Error, State}
     end.
 
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->
     {noreply, State}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({tick, Interval, DueMs}, #state{rounds = Rounds} = State) ->
     case Rounds of
         #{Interval := Round} ->
@@ -167,6 +168,7 @@ handle_info(_, State) ->
     {noreply, State}.
 
 %% In order: what stands is cleared by the process that has told it. Killed, nothing is done, and the next one goes on.
+-spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1, Reason) =:= shutdown ->
     lists:foreach(fun remove/1, rows());
 terminate(_Reason, _State) ->
@@ -197,14 +199,14 @@ read_on_dirty(Watches, NowMs) ->
 told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
-    _ = [works_again(Row) || Changes =/= [], #row{failed = true} = Row <- row(Address)],
+    true = ets:delete(?TABLE, {failed, Address}),
     ok = change(Address, Depth, Changes),
     {Address, if WantsLook -> look; true -> ok end};
 told(Address, {error, closed}, _Samples) ->
     _ = [remove(Row) || Row <- row(Address)],
     {Address, closed};
 told(Address, {error, Reason}, _Samples) ->
-    _ = [failed(Row, Reason) || #row{failed = false} = Row <- row(Address)],
+    _ = [failed(Row, Reason) || Row <- row(Address)],
     {Address, failed}.
 
 look([], _NowMs) ->
@@ -220,16 +222,14 @@ looked({#row{address = Address}, {ok, {Counts, Changes}}}) ->
 looked({_Row, {error, closed}}) ->
     %% The next tick will say so.
     ok;
-looked({#row{failed = false} = Row, {error, Reason}}) ->
-    failed(Row, Reason);
-looked({_Row, {error, _}}) ->
-    ok.
+looked({Row, {error, Reason}}) ->
+    failed(Row, Reason).
 
 change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> tell(Address, Depth, Change) end, Changes).
 
-tell(Address, Depth, {raised, Condition, Evidence}) ->
-    true = ets:insert(?TABLE, {{raised, Address, Condition}, now_ms()}),
+tell(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
+    true = ets:insert(?TABLE, {{raised, Address, Condition}, now_ms() - HeldMs}),
     accept_queue_event:raised(Condition, details(Address, Depth, Condition, Evidence));
 tell(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
     true = ets:delete(?TABLE, {raised, Address, Condition}),
@@ -257,13 +257,12 @@ accepting(stuck, #{who := #{waiting_count := 0}} = Details) -> Details#{acceptor
 accepting(stuck, #{who := #{}} = Details) -> Details#{acceptors => waiting};
 accepting(_, Details) -> Details.
 
-failed(Row, Reason) ->
-    true = ets:insert(?TABLE, {Row#row.address, Row#row{failed = true}}),
-    accept_queue_event:read_failed(#{address => Row#row.address, server => Row#row.server, reason => Reason}).
-
-works_again(Row) ->
-    true = ets:insert(?TABLE, {Row#row.address, Row#row{failed = false}}),
-    accept_queue_event:read_works(#{address => Row#row.address, server => Row#row.server}).
+%% Told once, until it works again.
+failed(#row{address = Address, server = Server}, Reason) ->
+    case ets:insert_new(?TABLE, {{failed, Address}, Reason}) of
+        true -> accept_queue_event:read_failed(#{address => Address, server => Server, reason => Reason});
+        false -> ok
+    end.
 
 %% A tick that comes late by more than its own interval is told; the detector sees it by the time between readings.
 tell_late(Interval, LateMs) when LateMs > Interval -> accept_queue_event:late(#{late_ms => LateMs});
@@ -332,6 +331,8 @@ add({Address, Entries}, Options, Explicit, #state{options = Defaults}) ->
         options = Settings,
         explicit = Explicit
     },
+    %% What has happened before this was not watched.
+    _ = accept_queue_nif:tick([Row#row.watch], now_ms()),
     true = ets:insert(?TABLE, {Address, Row}),
     accept_queue_event:listener(added, #{address => Address, server => Row#row.server}).
 
@@ -342,18 +343,18 @@ server(#{framework := Framework}) -> Framework.
 %% What stands is cleared: it is no longer known to hold.
 remove(#row{address = Address, server = Server}) ->
     NowMs = now_ms(),
-    Raised = [{Condition, AtMs} || {{raised, At, Condition}, AtMs} <- table(), At =:= Address],
     _ = [
-        tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - AtMs, dropped => 0, dropped_otherwise => 0}})
-     || {Condition, AtMs} <- Raised
+        tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
+     || {{raised, At, Condition}, SinceMs} <- table(), At =:= Address
     ],
+    true = ets:delete(?TABLE, {failed, Address}),
     true = ets:delete(?TABLE, Address),
     accept_queue_event:listener(removed, #{address => Address, server => Server}).
 
 %% What the detector has raised or cleared and the process before this one had no time to tell.
 reconcile(#row{address = Address, watch = Watch}) ->
     #{conditions := Held, depth := Read} = accept_queue_nif:status(Watch, now_ms()),
-    Told = [{Condition, AtMs} || {{raised, At, Condition}, AtMs} <- table(), At =:= Address],
+    Told = [{Condition, SinceMs} || {{raised, At, Condition}, SinceMs} <- table(), At =:= Address],
     Depth = depth_map(Read),
     Nothing = #{dropped => 0, dropped_otherwise => 0},
     _ = [
@@ -361,8 +362,8 @@ reconcile(#row{address = Address, watch = Watch}) ->
      || {Condition, HeldMs} <- Held, not lists:keymember(Condition, 1, Told)
     ],
     _ = [
-        tell(Address, Depth, {cleared, Condition, Nothing#{held_ms => now_ms() - AtMs}})
-     || {Condition, AtMs} <- Told, not lists:keymember(Condition, 1, Held)
+        tell(Address, Depth, {cleared, Condition, Nothing#{held_ms => now_ms() - SinceMs}})
+     || {Condition, SinceMs} <- Told, not lists:keymember(Condition, 1, Held)
     ],
     ok.
 

@@ -5,7 +5,7 @@
 -export([text/0, text/1]).
 
 -define(COLUMNS, [
-    {"address", fun(#{address := Address}, _) -> address(Address) end},
+    {"address", fun(#{address := Address}, _) -> accept_queue_text:address(Address) end},
     {"queue", fun(#{queued := Queued, limit := Limit}, _) -> [figure(Queued), $/, figure(Limit)] end},
     {"oldest ms", fun oldest/2},
     {"drops", fun(#{drops := Drops}, _) -> figure(Drops) end},
@@ -66,25 +66,9 @@ finding(behind, _) -> "behind";
 finding({left, Left}, Queued) -> io_lib:format("~b of ~b have left", [Left, Queued]);
 finding({leaking, Held}, _) -> io_lib:format("~b held in CLOSE_WAIT", [Held]).
 
-address({local, Name}) ->
-    %% A NUL as `ss' shows it; whatever would break the line as Erlang spells it.
-    Text = unicode:characters_to_list(binary:replace(Name, <<0>>, <<"@">>, [global])),
-    case io_lib:printable_unicode_list(Text) andalso lists:min([$\s | Text]) >= $\s of
-        true -> Text;
-        false -> io_lib:format("~0tp", [Name])
-    end;
-address({Ip, Port, Scope}) ->
-    ["[", inet:ntoa(Ip), "%", integer_to_list(Scope), "]:", integer_to_list(Port)];
-address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
-    ["[", inet:ntoa(Ip), "]:", integer_to_list(Port)];
-address({Ip, Port}) ->
-    [inet:ntoa(Ip), ":", integer_to_list(Port)].
-
 server(undefined, undefined) -> "-";
 server(undefined, Owner) -> pid_to_list(Owner);
-server({ranch, Ref}, _Owner) -> io_lib:format("ranch ~0tp", [Ref]);
-server({M, F, A}, _Owner) -> io_lib:format("~ts:~ts/~b", [M, F, A]);
-server(Name, _Owner) -> atom_to_list(Name).
+server(Server, _Owner) -> accept_queue_text:server(Server).
 
 table(Rows) ->
     Headings = [Heading || {Heading, _} <- ?COLUMNS],

@@ -28,22 +28,31 @@ start_link(Listeners, Options) ->
         {error, Sentence} -> {error, Sentence}
     end.
 
+%% @private
 -spec init({[accept_queue:listener()], map()}) -> {ok, #state{}}.
 init({Listeners, Options}) ->
     _ = process_flag(trap_exit, true),
     {ok, search(#state{listeners = Listeners, options = Options, missing = Listeners})}.
 
+%% @private
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok, #state{}}.
 handle_call(_, _From, State) ->
     {reply, ok, State}.
 
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->
     {noreply, State}.
 
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(search, State) ->
     {noreply, search(State)};
 handle_info(_, State) ->
     {noreply, State}.
 
+%% @private
+-spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{listeners = Listeners}) ->
     lists:foreach(fun accept_queue:unwatch/1, Listeners).
 

@@ -75,7 +75,7 @@ nobody_accepts_is_stuck_and_accepting_ends_it(_) ->
 each_way_to_block_a_pool_is_stuck_with_its_reason(_) ->
     Silent = spawn_link(fun() -> receive stop -> ok end end),
     Ways = #{
-        gen_call => fun(_) -> gen_server:call(Silent, question, infinity) end,
+        call => fun(_) -> gen_server:call(Silent, question, infinity) end,
         sleep => fun(_) -> timer:sleep(infinity) end,
         tls_handshake => fun(Socket) -> ssl:handshake(Socket, maps:get(server, tls:options()), infinity) end
     },

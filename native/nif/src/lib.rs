@@ -85,10 +85,6 @@ fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
     Ok(Terms(core::Inode::of(fd)?))
 }
 
-#[rustler::nif(schedule = "Normal")]
-fn default_settings() -> Terms<core::detector::Settings> {
-    Terms(core::detector::Settings::default())
-}
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn kernel() -> Result<Terms<core::kernel::Kernel>, Reason> {

@@ -1,0 +1,92 @@
+%% @private
+%% Options and environment: what is allowed, and the sentence that says so. What is not given is a default of core's.
+-module(accept_queue_config).
+
+-export([watch_options/1, environment/0]).
+
+-export_type([environment/0]).
+
+-type environment() :: #{watch := all | none | [accept_queue:listener()], options := accept_queue_nif:settings()}.
+
+-define(HOUR_MS, 3600000).
+
+%% The options of {@link accept_queue:watch/2}, as a map or a list of pairs.
+-spec watch_options(term()) -> {ok, map()} | {error, Sentence :: string()}.
+watch_options(Options) when is_map(Options) ->
+    valid(maps:to_list(Options));
+watch_options(Options) when is_list(Options) ->
+    valid(Options);
+watch_options(Options) ->
+    {error, sentence("the options are ~0tp; allowed is a map or a list of pairs", [Options])}.
+
+%% The environment of the application.
+-spec environment() -> {ok, environment()} | {error, Sentence :: string()}.
+environment() ->
+    environment(application:get_all_env(accept_queue)).
+
+environment(Pairs) ->
+    {Watch, Options} = lists:partition(fun({Key, _}) -> Key =:= watch end, Pairs),
+    case {watched(proplists:get_value(watch, Watch, all)), valid(Options)} of
+        {{ok, Wanted}, {ok, Given}} ->
+            {ok, #{watch => Wanted, options => maps:merge(accept_queue_nif:default_settings(), Given)}};
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {error, _} = Error} ->
+            Error
+    end.
+
+watched(Wanted) when Wanted =:= all; Wanted =:= none ->
+    {ok, Wanted};
+watched(Wanted) when is_list(Wanted) ->
+    {ok, Wanted};
+watched(Wanted) ->
+    {error, sentence("watch is ~0tp; allowed is all, none or a list of listeners", [Wanted])}.
+
+valid(Options) ->
+    case lists:filtermap(fun wrong/1, Options) of
+        [] -> together(maps:from_list(Options));
+        [Sentence | _] -> {error, Sentence}
+    end.
+
+wrong({Key, Value}) ->
+    case allowed(Key) of
+        {Low, High} when is_integer(Value), Value >= Low, Value =< High -> false;
+        {Low, High} -> {true, sentence("~p is ~0tp; allowed is an integer from ~b to ~b", [Key, Value, Low, High])};
+        ratio when is_number(Value), Value > 0, Value =< 1 -> false;
+        ratio -> {true, sentence("~p is ~0tp; allowed is a number above 0 and at most 1", [Key, Value])};
+        not_yet -> {true, sentence("~p is not supported by this release", [Key])};
+        unknown -> {true, sentence("~0tp is no option; there are ~ts", [Key, known()])}
+    end;
+wrong(Other) ->
+    {true, sentence("~0tp is no pair of an option and its value", [Other])}.
+
+allowed(interval_ms) -> {10, ?HOUR_MS};
+allowed(census_ms) -> {100, ?HOUR_MS};
+allowed(max_wait_ms) -> {1, ?HOUR_MS};
+allowed(for_ms) -> {1, ?HOUR_MS};
+allowed(stuck_ms) -> {1, ?HOUR_MS};
+allowed(abandoned_ratio) -> ratio;
+allowed(abandoned_min) -> {1, 16#ffff};
+allowed(close_wait_max) -> {1, 16#ffffffff};
+allowed(clear_ms) -> {1, ?HOUR_MS};
+allowed(source) -> not_yet;
+allowed(watchdog) -> not_yet;
+allowed(_) -> unknown.
+
+known() ->
+    lists:join(", ", [atom_to_list(Key) || Key <- lists:sort(maps:keys(accept_queue_nif:default_settings()))]).
+
+%% What only makes sense with the others, given or not.
+together(Options) ->
+    case maps:merge(accept_queue_nif:default_settings(), Options) of
+        #{interval_ms := Interval, for_ms := For} when For < Interval ->
+            {error, sentence("for_ms is ~b; allowed is interval_ms, ~b, or more: one look sees nothing stand", [For, Interval])};
+        #{} ->
+            {ok, maps:map(fun typed/2, Options)}
+    end.
+
+typed(abandoned_ratio, Ratio) -> float(Ratio);
+typed(_, Value) -> Value.
+
+sentence(Format, Arguments) ->
+    lists:flatten(io_lib:format(Format, Arguments)).

@@ -1,0 +1,116 @@
+%% @private
+%% What a person on call is told, in a line of the log: what, of which listener, by which figures, who should accept and what
+%% they do instead, what to try. Pure.
+-module(accept_queue_text).
+
+-export([report/1, address/1, server/1]).
+
+-spec report(logger:report()) -> {io:format(), [term()]}.
+report(#{event := Event} = Details) ->
+    Sentences = [Sentence || Sentence <- sentences(Event, Details), Sentence =/= ""],
+    {"~ts", [unicode:characters_to_list(lists:join(" ", Sentences))]}.
+
+sentences({raised, Condition}, Details) ->
+    [[listener(Details), " ", what(Condition, Details), "."], figures(Details), who(Details), try_this(Condition, Details)];
+sentences({cleared, Condition}, #{duration_ms := Ms} = Details) ->
+    [[listener(Details), " is no longer ", atom_to_list(Condition), ", after ", seconds(Ms), "."], figures(Details)];
+sentences({listener, added}, Details) ->
+    [[listener(Details), " is watched."]];
+sentences({listener, removed}, Details) ->
+    [[listener(Details), " is watched no longer."]];
+sentences({read, failed}, #{reason := Reason} = Details) ->
+    [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again, and this is not repeated.", [Reason])]].
+
+listener(#{address := Address, server := undefined}) -> ["accept queue of ", address(Address)];
+listener(#{address := Address, server := Server}) -> ["accept queue of ", address(Address), " (", server(Server), ")"].
+
+what(behind, #{held_ms := Ms}) -> ["is behind: somebody has been waiting too long, for ", seconds(Ms), " now"];
+what(overflowing, #{dropped := 0}) -> "is overflowing: it is full, and the next client will be dropped";
+what(overflowing, #{dropped := Dropped}) -> ["is overflowing: ", integer_to_list(Dropped), " packets of clients dropped"];
+what(stuck, #{held_ms := Ms}) -> ["is stuck: connections wait, and none has been accepted for ", seconds(Ms)];
+what(abandoned, Details) -> ["is abandoned: ", integer_to_list(left(Details)), " of those who wait have already left"];
+what(leaking, #{close_wait := Held}) ->
+    ["is leaking: ", integer_to_list(Held), " accepted connections are held that their clients have closed"];
+what(Condition, _) ->
+    ["is ", atom_to_list(Condition)].
+
+figures(Details) ->
+    Told = [
+        figure("~b of ~b queued", [queued, limit], Details),
+        figure("the oldest for ~b ms", [oldest_wait_ms], Details),
+        [io_lib:format("~b have left", [Left]) || Left <- [left(Details)], Left > 0],
+        figure("~b dropped since it was opened", [drops], Details),
+        [io_lib:format("~b dropped with room left: not for want of places", [N]) || #{dropped_otherwise := N} <- [Details], N > 0]
+    ],
+    case lists:append(Told) of
+        [] -> "";
+        Figures -> [lists:join(", ", Figures), "."]
+    end.
+
+figure(Format, Keys, Details) ->
+    Values = [maps:get(Key, Details, undefined) || Key <- Keys],
+    [io_lib:format(Format, Values) || lists:all(fun is_integer/1, Values)].
+
+left(Details) -> maps:get(queued_closed, Details, 0) + maps:get(queued_reset, Details, 0).
+
+who(#{who := #{waiting_count := Waiting, pool := undefined}}) ->
+    io_lib:format("~b in accept; who else should be is not known.", [Waiting]);
+who(#{who := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
+    Places = lists:foldl(
+        fun(Process, So) -> maps:update_with(place(Process), fun(N) -> N + 1 end, 1, So) end, #{}, Busy
+    ),
+    ByNumber = lists:reverse(lists:keysort(2, maps:to_list(Places))),
+    [
+        io_lib:format("~b of ~b in accept", [Waiting, length(Pool)]),
+        [io_lib:format("; ~b ~ts", [N, Place]) || {Place, N} <- lists:sublist(ByNumber, 3)],
+        "."
+    ];
+who(_) ->
+    "".
+
+%% Where it stands, and why as far as that is known.
+place(#{parked := {_, Text}, current_function := {M, F, A}}) ->
+    unicode:characters_to_binary(io_lib:format("in ~ts:~ts/~b: ~ts", [M, F, A, Text]));
+place(#{current_function := {M, F, A}}) ->
+    unicode:characters_to_binary(io_lib:format("in ~ts:~ts/~b", [M, F, A]));
+place(_) ->
+    <<"elsewhere">>.
+
+try_this(stuck, #{acceptors := waiting}) ->
+    "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or nobody polls. Try: accept_queue:list(), "
+    "and a look from outside with accept-queue.";
+try_this(stuck, _) ->
+    "Try: accept_queue:acceptors(Listener) for what the pool does; free or restart its processes.";
+try_this(behind, _) ->
+    "Try: more acceptors, or less work between accept and the next accept.";
+try_this(overflowing, #{limit := Limit}) ->
+    io_lib:format("Try: accept_queue:resize(Listener, ~b) if it is bursts; more acceptors if it lasts.", [max(128, 4 * Limit)]);
+try_this(overflowing, _) ->
+    "";
+try_this(abandoned, _) ->
+    "Try: accept_queue:peer_closed(Socket) after accept, to skip those that have left.";
+try_this(leaking, _) ->
+    "Try: accept_queue:holders(Listener) for the processes that hold them.".
+
+seconds(Ms) -> io_lib:format("~.1f s", [Ms / 1000]).
+
+%% As a person writes it.
+-spec address(accept_queue:address()) -> iodata().
+address({local, Name}) ->
+    %% A NUL as `ss' shows it; whatever would break the line as Erlang spells it.
+    Text = unicode:characters_to_list(binary:replace(Name, <<0>>, <<"@">>, [global])),
+    case io_lib:printable_unicode_list(Text) andalso lists:min([$\s | Text]) >= $\s of
+        true -> Text;
+        false -> io_lib:format("~0tp", [Name])
+    end;
+address({Ip, Port, Scope}) ->
+    ["[", inet:ntoa(Ip), "%", integer_to_list(Scope), "]:", integer_to_list(Port)];
+address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
+    ["[", inet:ntoa(Ip), "]:", integer_to_list(Port)];
+address({Ip, Port}) ->
+    [inet:ntoa(Ip), ":", integer_to_list(Port)].
+
+-spec server(accept_queue:server()) -> iodata().
+server({ranch, Ref}) -> io_lib:format("ranch ~0tp", [Ref]);
+server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [M, F, A]);
+server(Name) -> atom_to_list(Name).

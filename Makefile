@@ -34,6 +34,8 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
 	@$(quietly) "components" test/components
 	@$(quietly) "common test" rebar3 ct
+	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27
+	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "exunit" mix test
 	@$(quietly) "packaging" test/packaging
 

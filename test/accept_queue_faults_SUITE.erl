@@ -275,7 +275,7 @@ without_library(Ebin) ->
 
 copy_of_the_application(Config, Name) ->
     Ebin = filename:join([proplists:get_value(priv_dir, Config), Name, "accept_queue", "ebin"]),
-    Source = code:lib_dir(accept_queue, ebin),
+    Source = filename:join(code:lib_dir(accept_queue), "ebin"),
     {ok, Files} = file:list_dir(Source),
     [
         begin

@@ -14,7 +14,14 @@ load(Applications) ->
             {skip, io_lib:format("~p not found below _build/components; `test/components' fetches them", [Missing])}
     end.
 
+%% In a package of its own, or among the plugins of rabbitmq-server.
 ebin(Application) ->
-    Plugins = "_build/components/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/",
-    Ebins = filename:join(other_vm:repository(), Plugins ++ atom_to_list(Application) ++ "-*/ebin"),
-    filelib:wildcard(Ebins).
+    [
+        Ebin
+     || Libraries <- ["erlang/lib/", "rabbitmq/lib/rabbitmq_server-*/plugins/"],
+        Ebin <- filelib:wildcard(
+            filename:join(
+                other_vm:repository(), "_build/components/usr/lib/" ++ Libraries ++ atom_to_list(Application) ++ "-*/ebin"
+            )
+        )
+    ].

@@ -49,7 +49,7 @@
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
     kernel/0, advice/0, call/0, node_answer/0, reason/0,
-    condition/0, status/0, health/0
+    condition/0, status/0, health/0, server/0
 ]).
 
 -type listener() ::
@@ -103,11 +103,14 @@
     sockets := pos_integer()
 }.
 
+-type server() :: {ranch, Ref :: term()} | atom() | mfa() | undefined.
+%% What a person would call the owner: the listener of a framework, a registered name, or the function it started with.
+
 -type listed() :: #{
     address := address(),
     socket := accept_queue_backend:socket() | undefined,
     owner := pid() | undefined,
-    server := {ranch, Ref :: term()} | atom() | mfa() | undefined,
+    server := server(),
     cookie := cookie(),
     inode := pos_integer(),
     queued := non_neg_integer(),

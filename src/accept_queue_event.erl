@@ -103,8 +103,7 @@ sample(Figures, Details) ->
 %% @private Whether anybody would see one.
 -spec wants_samples() -> boolean().
 wants_samples() ->
-    erlang:function_exported(telemetry, list_handlers, 1) andalso
-        apply(telemetry, list_handlers, [[accept_queue, sample]]) =/= [].
+    telemetry(list_handlers, [[accept_queue, sample]], []) =/= [].
 
 is_behind() ->
     case whereis(?MODULE) of
@@ -234,6 +233,11 @@ log(Level, Event, Details) ->
 telemetry(Event, Details) ->
     Measurements = maps:filter(fun(_, Value) -> is_integer(Value) end, Details),
     Metadata = maps:without(maps:keys(Measurements), Details),
-    _ = erlang:function_exported(telemetry, execute, 3) andalso
-        apply(telemetry, execute, [[accept_queue | Event], Measurements, Metadata]),
-    ok.
+    telemetry(execute, [[accept_queue | Event], Measurements, Metadata], ok).
+
+%% Where it is loaded; else nobody listens.
+telemetry(Function, Arguments, Absent) ->
+    case erlang:function_exported(telemetry, Function, length(Arguments)) of
+        true -> apply(telemetry, Function, Arguments);
+        false -> Absent
+    end.

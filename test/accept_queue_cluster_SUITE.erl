@@ -95,7 +95,20 @@ every_function_but_these_may_be_asked_of_a_node(_) ->
     Functions = accept_queue:module_info(exports) -- [{module_info, 0}, {module_info, 1}],
     Refused = [Function || {Name, Arity} = Function <- Functions, not is_asked({Name, lists:duplicate(Arity, nothing)})],
     %% They take a socket in hand, answer with a handle, change something, print, or ask for too much.
-    These = [{wait_ms, 1}, {peer_closed, 1}, {open, 1}, {resize, 2}, {i, 0}, {cluster, 1}, {cluster, 2}],
+    These = [
+        {wait_ms, 1},
+        {peer_closed, 1},
+        {open, 1},
+        {resize, 2},
+        {i, 0},
+        {cluster, 1},
+        {cluster, 2},
+        {watch, 1},
+        {watch, 2},
+        {unwatch, 1},
+        {subscribe, 0},
+        {unsubscribe, 0}
+    ],
     ?assertEqual(lists:sort(These), lists:sort(Refused)).
 
 %% The time-out is over before anybody can answer.

@@ -166,6 +166,9 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         close_wait => 0,
         waiting_acceptors => 0
     },
+    Settings = accept_queue_nif:default_settings(),
+    Watch = accept_queue_nif:watch(Handle, Settings, 0),
+    ?assertMatch(#{conditions := [], depth := undefined, read_ago_ms := undefined}, accept_queue_nif:status(Watch, 0)),
     {ok, Own} = accept_queue_nif:own(),
     ?assertMatch([_], [Row || #{cookie := Which} = Row <- Own, Which =:= Cookie]),
     Stubs = #{
@@ -191,6 +194,12 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {peer_closed, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {inode, 1} => [{[NoFd], {error, {errno, ebadf}}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
+        {default_settings, 0} => [{[], Settings}],
+        {watch, 3} => [{[Bad, Settings, 0], badarg} || Bad <- NoHandle] ++ [{[Handle, #{}, 0], badarg}, {[Handle, Settings, -1], badarg}],
+        {tick, 2} => [{[[Watch], 1], {ok, [{ok, {0, 5, 0, [], true}}]}}, {[[Handle], 1], badarg}, {[Watch, 1], badarg}],
+        {tick_on_dirty, 2} => [{[[], 2], {ok, []}}, {[[Handle], 2], badarg}],
+        {look, 2} => [{[[Watch], 3], [{ok, {element(2, accept_queue:counts(L)), []}}]}, {[[Handle], 3], badarg}],
+        {status, 2} => [{[Handle, 4], badarg}],
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(

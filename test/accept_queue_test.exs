@@ -4,7 +4,7 @@ defmodule AcceptQueueTest do
 
   doctest AcceptQueue
 
-  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized}
+  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status}
 
   @localhost {127, 0, 0, 1}
 
@@ -45,6 +45,25 @@ defmodule AcceptQueueTest do
       assert [%Listener{queued: 2, limit: 30} = row] = Enum.filter(listeners, &(&1.socket == listener))
       assert Map.from_struct(row) in rows
       assert fields(row) == fields(Listener.__struct__())
+    end
+
+    test "status/1 is the Erlang status as a struct", %{listener: listener} do
+      :ok = AcceptQueue.watch(listener)
+      assert {:ok, %Status{conditions: [], depth: %Depth{queued: 2, limit: 30}} = status} = AcceptQueue.status(listener)
+      assert fields(status) == fields(Status.__struct__())
+      assert AcceptQueue.cluster(:health)[node()] == AcceptQueue.health()
+    end
+
+    test "a child of a supervision tree watches for as long as it lives", %{listener: listener} do
+      {:ok, address} = :inet.sockname(listener)
+      :ok = AcceptQueue.unwatch(listener)
+      child = {AcceptQueue.Monitor, listeners: [listener], stuck_ms: 2000}
+      start_supervised!(child)
+      assert address in AcceptQueue.watched()
+      :ok = stop_supervised(AcceptQueue.Monitor)
+      refute address in AcceptQueue.watched()
+      assert {:error, {sentence, _}} = start_supervised({AcceptQueue.Monitor, listeners: [], stuck_ms: :soon})
+      assert to_string(sentence) =~ "stuck_ms is soon; allowed is an integer from 1 to 3600000"
     end
 
     test "resize/2 is the Erlang answer as a struct", %{listener: listener} do

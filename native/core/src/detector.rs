@@ -34,7 +34,7 @@ pub struct Settings {
     pub abandoned_ratio: f64,
     /// ... and at least so many.
     pub abandoned_min: u32,
-    /// `leaking`: so many accepted sockets in CLOSE_WAIT.
+    /// `leaking`: more accepted sockets than this in CLOSE_WAIT.
     pub close_wait_max: u32,
     /// A condition is cleared after it has been absent for this long.
     pub clear: Duration,
@@ -338,7 +338,7 @@ impl Detector {
                     && f64::from(left) >= f64::from(counts.queued) * self.settings.abandoned_ratio;
                 many.then_some(at)
             }
-            Condition::Leaking => (counts?.close_wait >= self.settings.close_wait_max).then_some(at),
+            Condition::Leaking => (counts?.close_wait > self.settings.close_wait_max).then_some(at),
         }
     }
 

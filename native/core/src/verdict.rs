@@ -53,7 +53,7 @@ pub fn verdict(standing: &Standing) -> Vec<Finding> {
         (stands && oldest_wait.is_some() && !nobody_accepts).then_some(Finding::Behind),
         (left >= abandoned_min && f64::from(left) >= f64::from(queued) * abandoned_ratio)
             .then_some(Finding::Left(left)),
-        (close_wait >= close_wait_max).then_some(Finding::Leaking(close_wait)),
+        (close_wait > close_wait_max).then_some(Finding::Leaking(close_wait)),
     ]
     .into_iter()
     .flatten()

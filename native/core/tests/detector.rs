@@ -179,7 +179,7 @@ const STORIES: &[Story] = &[
     ("nobody accepts from a Unix socket", 30, nobody_takes_unix, &[Stuck]),
     ("a Unix socket that is always full, and drained", 30, full_unix, &[Overflowing]),
     ("1,200 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1200), &[Leaking]),
-    ("999 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 999), &[]),
+    ("1,000 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1000), &[]),
     ("the VM slept, and its acceptors go on at once", 128, slept, &[]),
     ("readings failed for ten seconds, and nobody waits any more", 128, failed, &[]),
 ];

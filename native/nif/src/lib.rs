@@ -85,7 +85,6 @@ fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
     Ok(Terms(core::Inode::of(fd)?))
 }
 
-
 #[rustler::nif(schedule = "DirtyIo")]
 fn kernel() -> Result<Terms<core::kernel::Kernel>, Reason> {
     Ok(Terms(core::kernel::read()?))

@@ -1,0 +1,78 @@
+%% The lines that a person on call reads, as a table: the event, and the whole of its line.
+-module(accept_queue_text_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+-define(HERE, #{address => {{0, 0, 0, 0}, 8080}, server => {ranch, http}}).
+
+lines_test_() ->
+    [{Line, ?_assertEqual(Line, said(Event, Details))} || {Event, Details, Line} <- lines()].
+
+lines() ->
+    [
+        {
+            {raised, stuck},
+            ?HERE#{
+                held_ms => 5249,
+                queued => 31,
+                limit => 30,
+                drops => 207,
+                oldest_wait_ms => 5300,
+                queued_closed => 4,
+                queued_reset => 2,
+                acceptors => none_waiting,
+                who => #{waiting_count => 0, pool => [a, b, c], busy => [stands(ranch_conns_sup), stands(ranch_conns_sup), stands(shop)]}
+            },
+            "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.2 s. "
+            "31 of 30 queued, the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
+            "0 of 3 in accept; 2 in ranch_conns_sup:wait/0: max_connections; 1 in shop:wait/0: max_connections. "
+            "Try: accept_queue:acceptors(Listener) for what the pool does; free or restart its processes."
+        },
+        {
+            {raised, overflowing},
+            ?HERE#{held_ms => 0, queued => 5, limit => 4, drops => 3, dropped => 3, dropped_otherwise => 0, who => undefined},
+            "accept queue of 0.0.0.0:8080 (ranch http) is overflowing: 3 packets of clients dropped. "
+            "5 of 4 queued, 3 dropped since it was opened. "
+            "Try: accept_queue:resize(Listener, 128) if it is bursts; more acceptors if it lasts."
+        },
+        {
+            {raised, behind},
+            ?HERE#{
+                server => undefined,
+                held_ms => 1000,
+                queued => 7,
+                limit => 128,
+                drops => 9,
+                dropped => 0,
+                dropped_otherwise => 9,
+                who => #{waiting_count => 1, pool => undefined, busy => []}
+            },
+            "accept queue of 0.0.0.0:8080 is behind: somebody has been waiting too long, for 1.0 s now. "
+            "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
+            "1 in accept; who else should be is not known. "
+            "Try: more acceptors, or less work between accept and the next accept."
+        },
+        {
+            {cleared, stuck},
+            ?HERE#{duration_ms => 61200, queued => 0, limit => 30, drops => 207},
+            "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s. "
+            "0 of 30 queued, 207 dropped since it was opened."
+        },
+        {
+            {read, failed},
+            ?HERE#{server => {shop, init, 1}, reason => eperm},
+            "accept queue of 0.0.0.0:8080 (shop:init/1) cannot be read: eperm. It is tried again, and this is not repeated."
+        },
+        {
+            {listener, added},
+            #{address => {local, <<"/run/a\n\e[2J">>}, server => shop},
+            "accept queue of <<\"/run/a\\n\\e[2J\">> (shop) is watched."
+        }
+    ].
+
+stands(Module) ->
+    #{current_function => {Module, wait, 0}, parked => {max_connections, <<"max_connections">>}}.
+
+said(Event, Details) ->
+    {Format, Arguments} = accept_queue_text:report(Details#{event => Event}),
+    lists:flatten(io_lib:format(Format, Arguments)).

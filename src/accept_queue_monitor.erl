@@ -43,11 +43,13 @@
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
     excluded = #{} :: #{accept_queue:address() => true},
-    %% The addresses and watches of each interval.
-    rounds = #{} :: #{pos_integer() => [{accept_queue:address(), accept_queue_nif:watch()}]}
+    %% The addresses and watches of each interval, in the same order.
+    rounds = #{} :: #{pos_integer() => {tuple(), [accept_queue_nif:watch()]}}
 }).
 
 -define(TABLE, ?MODULE).
+%% What stands, since when: `{{Address, Condition}, SinceMs}'. Apart, so that health/0 reads nothing else.
+-define(STANDING, accept_queue_standing).
 %% Whether one is new or gone: a dump of the listeners.
 -define(DISCOVERY_MS, 1000).
 %% As many as are read on a normal scheduler: three system calls each.
@@ -58,7 +60,8 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, 1}, {read_concurrency, true}]),
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ?STANDING = ets:new(?STANDING, [named_table, public, {read_concurrency, true}]),
     ok.
 
 %% An environment that is wrong stops the start, with the sentence that says what is.
@@ -96,7 +99,7 @@ status(Listener) ->
 
 -spec health() -> health().
 health() ->
-    case [{Condition, Address} || {{raised, Address, Condition}, _} <- table()] of
+    case [{Condition, Address} || {{Address, Condition}, _} <- table(?STANDING)] of
         [] ->
             case is_ticking() of
                 true -> ok;
@@ -154,9 +157,9 @@ handle_info({tick, Interval, DueMs}, #state{rounds = Rounds} = State) ->
             NowMs = now_ms(),
             ok = tell_late(Interval, NowMs - DueMs),
             true = ets:insert(?TABLE, {ticked, NowMs}),
-            Closed = tick(Round, NowMs),
+            SomeClosed = tick(Round, NowMs),
             ok = schedule(Interval, DueMs, NowMs),
-            {noreply, without(Closed, State)};
+            {noreply, if SomeClosed -> rounds(State); true -> State end};
         #{} ->
             {noreply, State}
     end;
@@ -176,24 +179,23 @@ terminate(_Reason, _State) ->
 
 %% A tick.
 
-tick(Round, NowMs) ->
-    {Addresses, Watches} = lists:unzip(Round),
-    Ticks = lists:zip(Addresses, read(Watches, NowMs)),
+%% Of those of which there is nothing to say nothing comes back, unless somebody wants every sample.
+tick({Addresses, Watches}, NowMs) ->
     Samples = accept_queue_event:wants_samples(),
-    Told = [told(Address, Tick, Samples) || {Address, Tick} <- Ticks],
-    ok = look([Address || {Address, look} <- Told], NowMs),
-    [Address || {Address, closed} <- Told].
+    Told = [told(element(Index, Addresses), Tick, Samples) || {Index, Tick} <- read(Watches, NowMs, Samples)],
+    ok = look([Address || {look, Address} <- Told], NowMs),
+    lists:keymember(closed, 1, Told).
 
-read(Watches, NowMs) when length(Watches) =< ?ROUND_ON_NORMAL ->
-    case accept_queue_nif:tick(Watches, NowMs) of
+read(Watches, NowMs, All) when length(Watches) =< ?ROUND_ON_NORMAL ->
+    case accept_queue_nif:tick(Watches, NowMs, All) of
         {ok, Ticks} -> Ticks;
-        {error, second_tier} -> read_on_dirty(Watches, NowMs)
+        {error, second_tier} -> read_on_dirty(Watches, NowMs, All)
     end;
-read(Watches, NowMs) ->
-    read_on_dirty(Watches, NowMs).
+read(Watches, NowMs, All) ->
+    read_on_dirty(Watches, NowMs, All).
 
-read_on_dirty(Watches, NowMs) ->
-    {ok, Ticks} = accept_queue_nif:tick_on_dirty(Watches, NowMs),
+read_on_dirty(Watches, NowMs, All) ->
+    {ok, Ticks} = accept_queue_nif:tick_on_dirty(Watches, NowMs, All),
     Ticks.
 
 told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
@@ -201,13 +203,13 @@ told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
     _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
     true = ets:delete(?TABLE, {failed, Address}),
     ok = change(Address, Depth, Changes),
-    {Address, if WantsLook -> look; true -> ok end};
+    {if WantsLook -> look; true -> ok end, Address};
 told(Address, {error, closed}, _Samples) ->
     _ = [remove(Row) || Row <- row(Address)],
-    {Address, closed};
+    {closed, Address};
 told(Address, {error, Reason}, _Samples) ->
     _ = [failed(Row, Reason) || Row <- row(Address)],
-    {Address, failed}.
+    {failed, Address}.
 
 look([], _NowMs) ->
     ok;
@@ -229,10 +231,10 @@ change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> tell(Address, Depth, Change) end, Changes).
 
 tell(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
-    true = ets:insert(?TABLE, {{raised, Address, Condition}, now_ms() - HeldMs}),
+    true = ets:insert(?STANDING, {{Address, Condition}, now_ms() - HeldMs}),
     accept_queue_event:raised(Condition, details(Address, Depth, Condition, Evidence));
 tell(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
-    true = ets:delete(?TABLE, {raised, Address, Condition}),
+    true = ets:delete(?STANDING, {Address, Condition}),
     Details = details(Address, Depth, Condition, Evidence),
     accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}).
 
@@ -332,7 +334,7 @@ add({Address, Entries}, Options, Explicit, #state{options = Defaults}) ->
         explicit = Explicit
     },
     %% What has happened before this was not watched.
-    _ = accept_queue_nif:tick([Row#row.watch], now_ms()),
+    _ = accept_queue_nif:tick([Row#row.watch], now_ms(), false),
     true = ets:insert(?TABLE, {Address, Row}),
     accept_queue_event:listener(added, #{address => Address, server => Row#row.server}).
 
@@ -345,7 +347,7 @@ remove(#row{address = Address, server = Server}) ->
     NowMs = now_ms(),
     _ = [
         tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
-     || {{raised, At, Condition}, SinceMs} <- table(), At =:= Address
+     || {Condition, SinceMs} <- standing(Address)
     ],
     true = ets:delete(?TABLE, {failed, Address}),
     true = ets:delete(?TABLE, Address),
@@ -354,7 +356,7 @@ remove(#row{address = Address, server = Server}) ->
 %% What the detector has raised or cleared and the process before this one had no time to tell.
 reconcile(#row{address = Address, watch = Watch}) ->
     #{conditions := Held, depth := Read} = accept_queue_nif:status(Watch, now_ms()),
-    Told = [{Condition, SinceMs} || {{raised, At, Condition}, SinceMs} <- table(), At =:= Address],
+    Told = standing(Address),
     Depth = depth_map(Read),
     Nothing = #{dropped => 0, dropped_otherwise => 0},
     _ = [
@@ -378,22 +380,27 @@ rounds(#state{rounds = Before} = State) ->
     ),
     NowMs = now_ms(),
     _ = [schedule(Interval, NowMs, NowMs) || Interval <- maps:keys(Rounds), not is_map_key(Interval, Before)],
-    State#state{rounds = Rounds}.
+    State#state{rounds = maps:map(fun apart/2, Rounds)}.
 
-without([], State) -> State;
-without(_Closed, State) -> rounds(State).
+apart(_Interval, Round) ->
+    {Addresses, Watches} = lists:unzip(Round),
+    {list_to_tuple(Addresses), Watches}.
 
 %% Memory.
 
-table() ->
+%% Empty where the application does not run.
+table(Table) ->
     try
-        ets:tab2list(?TABLE)
+        ets:tab2list(Table)
     catch
         error:badarg -> []
     end.
 
+standing(Address) ->
+    [{Condition, SinceMs} || {{At, Condition}, SinceMs} <- table(?STANDING), At =:= Address].
+
 rows() ->
-    [Row || {_, #row{} = Row} <- table()].
+    [Row || {_, #row{} = Row} <- table(?TABLE)].
 
 row(Address) ->
     [Row || {_, #row{} = Row} <- ets:lookup(?TABLE, Address)].

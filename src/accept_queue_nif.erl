@@ -8,7 +8,7 @@
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
-    default_settings/0, watch/3, tick/2, tick_on_dirty/2, look/2, status/2
+    default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
 ]).
 -export([load_error/0]).
 
@@ -18,7 +18,7 @@
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
-    default_settings/0, watch/3, tick/2, tick_on_dirty/2, look/2, status/2
+    default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
 ]).
 
 -type handle() :: reference().
@@ -99,6 +99,7 @@
         [change()],
         WantsLook :: boolean()
     }.
+-type ticks() :: [{Place :: pos_integer(), {ok, tick()} | {error, accept_queue:reason()}}].
 -type change() ::
     {raised | cleared, accept_queue:condition(), #{
         held_ms := non_neg_integer(),
@@ -200,14 +201,14 @@ default_settings() ->
 watch(_Handle, _Settings, _AtMs) ->
     erlang:nif_error(not_loaded).
 
-%% `second_tier': one of them is not to be read here; see `tick_on_dirty/2'.
--spec tick([watch()], At :: non_neg_integer()) ->
-    {ok, [{ok, tick()} | {error, accept_queue:reason()}]} | {error, second_tier}.
-tick(_Watches, _AtMs) ->
+%% What there is to say, with the place of the watch it is about; of those of which there is nothing only where all are asked
+%% for. `second_tier': one of them is not to be read here; see `tick_on_dirty/3'.
+-spec tick([watch()], At :: non_neg_integer(), All :: boolean()) -> {ok, ticks()} | {error, second_tier}.
+tick(_Watches, _AtMs, _All) ->
     erlang:nif_error(not_loaded).
 
--spec tick_on_dirty([watch()], At :: non_neg_integer()) -> {ok, [{ok, tick()} | {error, accept_queue:reason()}]}.
-tick_on_dirty(_Watches, _AtMs) ->
+-spec tick_on_dirty([watch()], At :: non_neg_integer(), All :: boolean()) -> {ok, ticks()}.
+tick_on_dirty(_Watches, _AtMs, _All) ->
     erlang:nif_error(not_loaded).
 
 -spec look([watch()], At :: non_neg_integer()) ->

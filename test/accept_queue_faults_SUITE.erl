@@ -196,8 +196,12 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
         {default_settings, 0} => [{[], Settings}],
         {watch, 3} => [{[Bad, Settings, 0], badarg} || Bad <- NoHandle] ++ [{[Handle, #{}, 0], badarg}, {[Handle, Settings, -1], badarg}],
-        {tick, 2} => [{[[Watch], 1], {ok, [{ok, {0, 5, 0, [], true}}]}}, {[[Handle], 1], badarg}, {[Watch, 1], badarg}],
-        {tick_on_dirty, 2} => [{[[], 2], {ok, []}}, {[[Handle], 2], badarg}],
+        {tick, 3} => [
+            {[[Watch], 1, false], {ok, [{1, {ok, {0, 5, 0, [], true}}}]}},
+            {[[Handle], 1, false], badarg},
+            {[Watch, 1, false], badarg}
+        ],
+        {tick_on_dirty, 3} => [{[[], 2, true], {ok, []}}, {[[Handle], 2, true], badarg}],
         {look, 2} => [{[[Watch], 3], [{ok, {element(2, accept_queue:counts(L)), []}}]}, {[[Handle], 3], badarg}],
         {status, 2} => [{[Handle, 4], badarg}],
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]

@@ -35,6 +35,15 @@ pub struct Tick {
     pub changes: Vec<Change>,
     /// Somebody should look at who stands in the queue.
     pub wants_look: bool,
+    /// The reading before this one failed, or there was none.
+    pub works_again: bool,
+}
+
+impl Tick {
+    /// There is nothing to say, and nothing to do.
+    pub fn is_quiet(&self) -> bool {
+        self.changes.is_empty() && !self.wants_look && !self.works_again
+    }
 }
 
 /// What a look came to.
@@ -100,11 +109,12 @@ impl Watch {
         let reading = self.listeners.depth();
         let mut known = self.known();
         let depth = reading.inspect_err(|_| known.detector.missed())?;
+        let works_again = known.detector.depth().is_none();
         known.read_at = Some(at);
         known.window.add(at, depth.queued);
         let changes = known.detector.depth_read(at, depth);
         let drops = known.drops.follow(depth.drops);
-        Ok(Tick { depth, drops, changes, wants_look: known.detector.wants_counts(at) })
+        Ok(Tick { depth, drops, changes, wants_look: known.detector.wants_counts(at), works_again })
     }
 
     /// What is known.

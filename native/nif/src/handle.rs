@@ -25,10 +25,15 @@ pub(crate) struct Watched(pub(crate) Watch);
 #[rustler::resource_impl]
 impl rustler::Resource for Watched {}
 
-/// One reading of each, in order.
-pub(crate) type Ticks = Vec<Result<Terms<Tick>, Reason>>;
+/// What there is to say, with the place of the watch it is about, counted from 1.
+pub(crate) type Ticks = Vec<(usize, Result<Terms<Tick>, Reason>)>;
 
-pub(crate) fn ticks(watches: &[ResourceArc<Watched>], at_ms: u64) -> Ticks {
+/// Reads each. A tick that changed nothing and wants nothing is left out, unless all are asked for.
+pub(crate) fn ticks(watches: &[ResourceArc<Watched>], at_ms: u64, all: bool) -> Ticks {
     let at = Duration::from_millis(at_ms);
-    watches.iter().map(|watched| Ok(Terms(watched.0.tick(at)?))).collect()
+    let tick = |(index, watched): (usize, &ResourceArc<Watched>)| match watched.0.tick(at) {
+        Ok(tick) if !all && tick.is_quiet() => None,
+        tick => Some((index + 1, tick.map(Terms).map_err(Reason::from))),
+    };
+    watches.iter().enumerate().filter_map(tick).collect()
 }

@@ -106,14 +106,14 @@ fn watch(handle: &Handle, settings: Terms<core::detector::Settings>, at_ms: u64)
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn tick(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Result<Ticks, Reason> {
+fn tick(watches: Vec<ResourceArc<Watched>>, at_ms: u64, all: bool) -> Result<Ticks, Reason> {
     let all_first_tier = watches.iter().all(|watched| watched.0.has_first_tier());
-    if all_first_tier { Ok(ticks(&watches, at_ms)) } else { Err(Reason::SecondTier) }
+    if all_first_tier { Ok(ticks(&watches, at_ms, all)) } else { Err(Reason::SecondTier) }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Result<Ticks, Reason> {
-    Ok(ticks(&watches, at_ms))
+fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64, all: bool) -> Result<Ticks, Reason> {
+    Ok(ticks(&watches, at_ms, all))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -271,10 +271,10 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{Queued, Limit, Drops, Changes, WantsLook}`: a tuple, for it is made for each listener on each tick.
+/// `{Queued, Limit, Drops, Changes, WantsLook}`: a tuple, for it is made for many listeners on each tick.
 impl Encoder for Terms<core::watch::Tick> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::watch::Tick { depth, drops, ref changes, wants_look } = self.0;
+        let core::watch::Tick { depth, drops, ref changes, wants_look, .. } = self.0;
         let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
         (depth.queued, depth.limit, or_undefined(env, drops), changes, wants_look).encode(env)
     }

@@ -1,0 +1,77 @@
+%% What it costs to watch: processor time of the whole VM while nothing happens, less that of a VM in which nobody watches.
+-module(bench_monitor).
+
+-export([measure/0]).
+
+-export_type([figures/0]).
+
+-type figures() :: #{
+    loads := [{Listeners :: pos_integer(), IntervalMs :: pos_integer(), Percent :: float(), GoalPercent :: float()}],
+    bytes := number(),
+    health_ns := number(),
+    longest_ms := non_neg_integer()
+}.
+
+%% Each load is measured as often and for so long, with the idle VM beside it; the median counts.
+-define(ROUNDS, 3).
+-define(ROUND_MS, 4000).
+-define(HEALTH_CALLS, 100_000).
+%% Percent of a core.
+-define(LOADS, [{1, 100, 0.05}, {100, 100, 0.5}, {1000, 1000, 1.0}]).
+
+-spec measure() -> figures().
+measure() ->
+    ok = application:set_env(accept_queue, watch, none),
+    _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
+    Loads = [load(Load) || Load <- ?LOADS],
+    _ = erlang:system_monitor(undefined),
+    #{
+        loads => [{Count, Interval, Percent, Goal} || {Count, Interval, Percent, Goal, _, _} <- Loads],
+        bytes => element(5, lists:last(Loads)),
+        health_ns => element(6, lists:last(Loads)),
+        longest_ms => longest(0)
+    }.
+
+load({Count, Interval, Goal}) ->
+    Listeners = [listener() || _ <- lists:seq(1, Count)],
+    Idle = [used_ns() || _ <- lists:seq(1, ?ROUNDS)],
+    {ok, _} = application:ensure_all_started(accept_queue),
+    ok = accept_queue:watch(hd(Listeners)),
+    Before = resident(),
+    [ok = accept_queue:watch(L, #{interval_ms => Interval}) || L <- Listeners],
+    Busy = [used_ns() || _ <- lists:seq(1, ?ROUNDS)],
+    Bytes = (resident() - Before) / Count,
+    {HealthUs, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
+    ok = application:stop(accept_queue),
+    lists:foreach(fun gen_tcp:close/1, Listeners),
+    Percent = 100 * (median(Busy) - median(Idle)) / (?ROUND_MS * 1_000_000),
+    {Count, Interval, Percent, Goal, Bytes, HealthUs * 1000 / ?HEALTH_CALLS}.
+
+listener() ->
+    {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}]),
+    Listener.
+
+%% The kernel's account of every thread, in nanoseconds.
+used_ns() ->
+    Before = account(),
+    timer:sleep(?ROUND_MS),
+    account() - Before.
+
+account() ->
+    lists:sum([
+        binary_to_integer(hd(binary:split(Text, <<" ">>)))
+     || File <- filelib:wildcard("/proc/self/task/*/schedstat"), {ok, Text} <- [file:read_file(File)]
+    ]).
+
+resident() ->
+    erlang:garbage_collect(),
+    {ok, Text} = file:read_file("/proc/self/statm"),
+    binary_to_integer(lists:nth(2, binary:split(Text, <<" ">>, [global]))) * 4096.
+
+median(Values) -> lists:nth((length(Values) + 1) div 2, lists:sort(Values)).
+
+longest(So) ->
+    receive
+        {monitor, _, long_schedule, Info} -> longest(max(So, proplists:get_value(timeout, Info)))
+    after 0 -> So
+    end.

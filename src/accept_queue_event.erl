@@ -79,12 +79,13 @@
 -define(PATIENCE_MS, 5000).
 -define(GIVEN_UP_AGAIN_MS, 3600000).
 
-%% To be called by the process that is to own the tables.
+%% @private To be called by the process that is to own the tables.
 -spec new() -> ok.
 new() ->
     ok = accept_queue_journal:new(),
     accept_queue_samples:new().
 
+%% @private
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
@@ -127,8 +128,7 @@ sample(Measurements, Metadata) ->
         _ -> ok
     end.
 
-%% @private
-%% As of a second ago.
+%% @private As of a second ago.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
@@ -169,6 +169,7 @@ brief(Details) ->
 
 %% The process.
 
+%% @private
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     _ = process_flag(trap_exit, true),
@@ -176,6 +177,7 @@ init([]) ->
     self() ! look,
     {ok, #state{tellers = maps:from_list([{Audience, teller(Audience)} || Audience <- ?TELLERS])}}.
 
+%% @private
 -spec handle_call({subscribe | unsubscribe, pid()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
 handle_call({subscribe, Pid}, _From, State) ->
     case lists:member(Pid, accept_queue_journal:subscribers()) of
@@ -189,6 +191,7 @@ handle_call({subscribe, Pid}, _From, State) ->
 handle_call({unsubscribe, Pid}, _From, State) ->
     {reply, accept_queue_journal:unsubscribe(Pid), State}.
 
+%% @private
 -spec handle_cast(wake, #state{}) -> {noreply, #state{}}.
 handle_cast(wake, State) ->
     ok = tell_alarms(),
@@ -196,6 +199,7 @@ handle_cast(wake, State) ->
     ok = lists:foreach(fun accept_queue_teller:wake/1, maps:values(State#state.tellers)),
     {noreply, State}.
 
+%% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(look, State) ->
     _ = erlang:send_after(?LOOK_MS, self(), look),
@@ -213,7 +217,7 @@ handle_info({'EXIT', Pid, _}, #state{tellers = Tellers} = State) ->
 handle_info(_, State) ->
     {noreply, State}.
 
-%% In order: nobody watches any more, and no alarm is to go on for ever. After a crash the next process goes on with them.
+%% @private In order: nobody watches any more, and no alarm is to go on for ever. After a crash the next process goes on with them.
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1, Reason) =:= shutdown ->
     accept_queue_alarms:withdraw();

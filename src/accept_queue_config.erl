@@ -10,12 +10,15 @@
 
 -define(HOUR_MS, 3600000).
 
-%% The options of {@link accept_queue:watch/2}, as a map or a list of pairs.
+%% The options of {@link accept_queue:watch/2}, as a map or a list of pairs. What is not given is as in the environment.
 -spec watch_options(term()) -> {ok, map()} | {error, Sentence :: string()}.
 watch_options(Options) when is_map(Options) ->
-    valid(maps:to_list(Options));
+    watch_options(maps:to_list(Options));
 watch_options(Options) when is_list(Options) ->
-    valid(Options);
+    case environment() of
+        {ok, #{options := Others}} -> valid(Options, Others);
+        {error, _} = Error -> Error
+    end;
 watch_options(Options) ->
     {error, sentence("the options are ~0tp; allowed is a map or a list of pairs", [Options])}.
 
@@ -26,9 +29,10 @@ environment() ->
 
 environment(Pairs) ->
     {Watch, Options} = lists:partition(fun({Key, _}) -> Key =:= watch end, Pairs),
-    case {watched(proplists:get_value(watch, Watch, all)), valid(Options)} of
+    Defaults = accept_queue_nif:default_settings(),
+    case {watched(proplists:get_value(watch, Watch, all)), valid(Options, Defaults)} of
         {{ok, Wanted}, {ok, Given}} ->
-            {ok, #{watch => Wanted, options => maps:merge(accept_queue_nif:default_settings(), Given)}};
+            {ok, #{watch => Wanted, options => maps:merge(Defaults, Given)}};
         {{error, _} = Error, _} ->
             Error;
         {_, {error, _} = Error} ->
@@ -38,13 +42,29 @@ environment(Pairs) ->
 watched(Wanted) when Wanted =:= all; Wanted =:= none ->
     {ok, Wanted};
 watched(Wanted) when is_list(Wanted) ->
-    {ok, Wanted};
+    case [Other || Other <- Wanted, not is_listener(Other)] of
+        [] ->
+            {ok, Wanted};
+        [Other | _] ->
+            Format = "watch names ~0tp; allowed is {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
+            {error, sentence(Format, [Other])}
+    end;
 watched(Wanted) ->
     {error, sentence("watch is ~0tp; allowed is all, none or a list of listeners", [Wanted])}.
 
-valid(Options) ->
+%% What a configuration can name: sockets and handles are made later.
+is_listener({port, Port}) -> is_port_number(Port);
+is_listener({ranch, _Ref}) -> true;
+is_listener({local, Path}) -> is_binary(Path) orelse is_list(Path);
+is_listener({Ip, Port}) -> inet:is_ip_address(Ip) andalso is_port_number(Port);
+is_listener({Ip, Port, Scope}) -> inet:is_ipv6_address(Ip) andalso is_port_number(Port) andalso is_integer(Scope);
+is_listener(_) -> false.
+
+is_port_number(Port) -> is_integer(Port) andalso Port > 0 andalso Port =< 65535.
+
+valid(Options, Others) ->
     case lists:filtermap(fun wrong/1, Options) of
-        [] -> together(maps:from_list(Options));
+        [] -> together(maps:from_list(Options), Others);
         [Sentence | _] -> {error, Sentence}
     end.
 
@@ -77,8 +97,8 @@ known() ->
     lists:join(", ", [atom_to_list(Key) || Key <- lists:sort(maps:keys(accept_queue_nif:default_settings()))]).
 
 %% What only makes sense with the others, given or not.
-together(Options) ->
-    case maps:merge(accept_queue_nif:default_settings(), Options) of
+together(Options, Others) ->
+    case maps:merge(Others, Options) of
         #{interval_ms := Interval, for_ms := For} when For < Interval ->
             {error, sentence("for_ms is ~b; allowed is interval_ms, ~b, or more: one look sees nothing stand", [For, Interval])};
         #{} ->

@@ -1,61 +1,137 @@
-%% @doc What the monitor finds, told under four roofs: telemetry, alarms, the log, and messages to subscribers.
+%% @doc What the monitor finds, as telemetry, alarms, log lines and messages: the catalogue.
 %%
-%% == The catalogue ==
+%% == Conditions ==
 %%
+%% `Condition' is `behind', `overflowing', `stuck', `abandoned' or `leaking'; `docs/alarms.md' says when each is raised and
+%% cleared and what to do. Each is told once when it begins and once when it ends, also when the process that told it has been
+%% killed in between:
+%% <ul>
+%% <li>to subscribers ({@link accept_queue:subscribe/0}): `{accept_queue, raised | cleared, Condition, Details}';</li>
+%% <li>to SASL's alarm_handler, where it runs or as soon as it does: `{{accept_queue, Condition, Address}, Details}';</li>
+%% <li>to logger, in the domain `[accept_queue]': a warning (`overflowing' and `stuck': an error), and a notice at the end. The
+%% report is `Details' with `event', `{raised | cleared, Condition}'; its text is one line for the person on call;</li>
+%% <li>to telemetry: see below.</li>
+%% </ul>
+%%
+%% `Details': `address'; `server', its owner's name; `queued', `limit', `drops', as {@link accept_queue:depth/1}; the figures
+%% of {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
+%% began, and `dropped_otherwise', with the queue far from full; `who', {@link accept_queue:acceptors/1} without the stacks, or
+%% `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at the end
+%% `duration_ms'.
+%%
+%% == telemetry ==
+%%
+%% Figures are measurements, everything else is metadata; what is not known is left out. Durations are in milliseconds.
 %% <table>
-%% <tr><th>event</th><th>telemetry</th><th>alarm</th><th>log</th><th>message</th></tr>
-%% <tr><td>a condition begins</td><td>`[accept_queue, condition, raised]'</td>
-%%     <td>`{{accept_queue, Condition, Address}, Details}', set once</td><td>warning; `overflowing' and `stuck': error</td>
-%%     <td>`{accept_queue, raised, Condition, Details}'</td></tr>
-%% <tr><td>it ends</td><td>`[accept_queue, condition, cleared]'</td><td>cleared</td><td>notice</td>
-%%     <td>`{accept_queue, cleared, Condition, Details}'</td></tr>
-%% <tr><td>a reading</td><td>`[accept_queue, sample]'</td><td></td><td></td><td></td></tr>
-%% <tr><td>a listener was found, or has gone</td><td>`[accept_queue, listener, added | removed]'</td><td></td><td>debug</td>
-%%     <td>`{accept_queue, listener, added | removed, Details}'</td></tr>
-%% <tr><td>a reading failed, the first in a row</td><td>`[accept_queue, read, failed]'</td><td></td><td>warning</td>
-%%     <td></td></tr>
-%% <tr><td>a tick came late by more than its interval</td><td>`[accept_queue, tick, late]'</td><td></td><td></td>
-%%     <td></td></tr>
+%% <tr><td>event</td><td>when</td><td>measurements</td><td>metadata</td><td>what to do</td></tr>
+%% <tr><td>`[accept_queue, condition, raised]'</td><td>a condition begins</td><td>the figures of `Details'</td>
+%%     <td>`condition', `address', `server', `who', `acceptors'</td><td>`docs/alarms.md'</td></tr>
+%% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
+%%     <td>the same</td><td></td></tr>
+%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while somebody is attached to it</td>
+%%     <td>`queued', `limit', `drops' (a counter), and those of counts when they were taken</td><td>`address'</td>
+%%     <td>draw it</td></tr>
+%% <tr><td>`[accept_queue, listener, added]', `[accept_queue, listener, removed]'</td><td>a listener is watched, or no
+%%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>
+%% <tr><td>`[accept_queue, read, failed]'</td><td>a listener cannot be read; once until it can</td><td>`count', 1</td>
+%%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}</td></tr>
+%% <tr><td>`[accept_queue, tick, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
+%%     <td></td><td>look for what holds the schedulers up</td></tr>
 %% </table>
 %%
-%% Measurements are the integers among the details: `queued', `limit', `drops', `oldest_wait_ms', `dropped', `held_ms',
-%% `duration_ms' (of a condition that has ended), `late_ms'. Metadata are the rest: `condition', `address', `server', `who' (as of
-%% {@link accept_queue:acceptors/1}), and for `stuck' `acceptors': `none_waiting' or `waiting'.
+%% Subscribers also get `{accept_queue, listener, added | removed, Metadata}'. logger gets listeners and late readings at
+%% debug, and a warning when a listener cannot be read.
 %%
-%% == Whose code runs where ==
+%% == Handlers that crash or hang ==
 %%
-%% Handlers of telemetry and of the logger run in the process that calls them. Here that is a process for each event, which
-%% is killed after a second: one that crashes or hangs delays what comes after it by so much, and the monitor not at all.
-%% Samples are dropped while events pile up; conditions never are.
+%% A handler of telemetry or logger runs in the process that calls it. Each of the two has a process of its own here, and
+%% neither holds up the other, the monitor, alarms or subscribers. An event that is not told within five seconds is given up
+%% and its process replaced; a log line says so, at most once an hour. Meanwhile samples wait, at most 1000 of them; the
+%% rest is dropped and counted ({@link dropped_samples/0}). Conditions are never dropped.
 %%
-%% Telemetry and alarms are used where they are there: `telemetry' where it can be loaded, `alarm_handler' where SASL runs.
-%% Alarms that stood before SASL started are set at the next event. They are cleared when the application stops.
+%% A message to a subscriber on another node is lost where the connection is down or busy.
 -module(accept_queue_event).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, subscribe/1, unsubscribe/1]).
+-export([new/0, start_link/0]).
 -export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, late/1, wants_samples/0]).
+-export([subscribe/1, unsubscribe/1, dropped_samples/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([details/0]).
 
+-type condition() :: accept_queue:condition().
 -type details() :: #{address := accept_queue:address(), atom() => term()}.
+-type event() ::
+    {raised | cleared, condition(), details()}
+    | {listener, added | removed, map()}
+    | {read_failed | late | given_up | sample, map()}.
 
-%% Rows: `{{subscriber, Pid}}', `{{alarm, {accept_queue, Condition, Address}}, Details, Handler}'.
--define(TABLE, ?MODULE).
--define(OUTSIDER_MS, 1000).
--define(BACKLOG_MAX, 1000).
+-record(state, {
+    tellers :: #{logger | telemetry => pid()},
+    %% When it was last said that one had been given up.
+    given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()}
+}).
 
-%% @private To be called by the process that is to own the table.
+%% Who runs handlers of other people's.
+-define(TELLERS, [logger, telemetry]).
+-define(LOOK_MS, 1000).
+-define(PATIENCE_MS, 5000).
+-define(GIVEN_UP_AGAIN_MS, 3600000).
+
+%% @private To be called by the process that is to own the tables.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public]),
-    ok.
+    ok = accept_queue_journal:new(),
+    accept_queue_samples:new().
 
 %% @private
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% For the monitor. None of these waits for anybody.
+
+%% @private
+-spec raised(condition(), details()) -> ok.
+raised(Condition, #{address := Address} = Details) ->
+    Brief = brief(Details),
+    ok = accept_queue_journal:raised({Condition, Address}, Brief, to_all({raised, Condition, Brief})),
+    wake().
+
+%% @private
+-spec cleared(condition(), details()) -> ok.
+cleared(Condition, #{address := Address} = Details) ->
+    ok = accept_queue_journal:cleared({Condition, Address}, to_all({cleared, Condition, brief(Details)})),
+    wake().
+
+%% @private
+-spec listener(added | removed, map()) -> ok.
+listener(So, Metadata) ->
+    add([subscribers, logger, telemetry], {listener, So, Metadata}).
+
+%% @private
+-spec read_failed(map()) -> ok.
+read_failed(Metadata) ->
+    add([logger, telemetry], {read_failed, Metadata}).
+
+%% @private
+-spec late(#{late_ms := non_neg_integer()}) -> ok.
+late(Late) ->
+    add([logger, telemetry], {late, Late}).
+
+%% @private
+-spec sample(Measurements :: map(), Metadata :: map()) -> ok.
+sample(Measurements, Metadata) ->
+    case accept_queue_samples:put({sample, maps:merge(Metadata, Measurements)}) of
+        first -> wake();
+        _ -> ok
+    end.
+
+%% @private As of a second ago.
+-spec wants_samples() -> boolean().
+wants_samples() ->
+    accept_queue_samples:wanted().
 
 %% @private
 -spec subscribe(pid()) -> ok.
@@ -67,177 +143,168 @@ subscribe(Pid) ->
 unsubscribe(Pid) ->
     gen_server:call(?MODULE, {unsubscribe, Pid}).
 
-%% @private
--spec raised(accept_queue:condition(), details()) -> ok.
-raised(Condition, Details) ->
-    gen_server:cast(?MODULE, {condition, raised, Condition, Details}).
+%% @doc How many samples found no place because a handler of telemetry was too slow, since the application was started.
+-spec dropped_samples() -> non_neg_integer().
+dropped_samples() ->
+    accept_queue_samples:dropped().
 
-%% @private
--spec cleared(accept_queue:condition(), details()) -> ok.
-cleared(Condition, Details) ->
-    gen_server:cast(?MODULE, {condition, cleared, Condition, Details}).
+to_all(Event) ->
+    [{Audience, Event} || Audience <- [subscribers | ?TELLERS]].
 
-%% @private
--spec listener(added | removed, details()) -> ok.
-listener(Kind, Details) ->
-    gen_server:cast(?MODULE, {listener, Kind, Details}).
-
-%% @private
--spec read_failed(details()) -> ok.
-read_failed(Details) ->
-    gen_server:cast(?MODULE, {read_failed, Details}).
-
-%% @private
--spec late(#{late_ms := pos_integer()}) -> ok.
-late(Details) ->
-    gen_server:cast(?MODULE, {telemetry, [tick, late], Details}).
-
-%% @private
--spec sample(map(), details()) -> ok.
-sample(Figures, Details) ->
-    case is_behind() of
-        true -> ok;
-        false -> gen_server:cast(?MODULE, {telemetry, [sample], maps:merge(Figures, Details)})
+add(Audiences, Event) ->
+    case accept_queue_journal:add(Audiences, Event) of
+        ok -> wake();
+        dropped -> ok
     end.
 
-%% @private Whether anybody would see one.
--spec wants_samples() -> boolean().
-wants_samples() ->
-    telemetry(list_handlers, [[accept_queue, sample]], []) =/= [].
+%% It is in the tables: a process that is just being restarted will find it there.
+wake() ->
+    gen_server:cast(?MODULE, wake).
 
-is_behind() ->
-    case whereis(?MODULE) of
-        undefined ->
-            true;
-        Pid ->
-            case erlang:process_info(Pid, message_queue_len) of
-                {message_queue_len, Length} -> Length > ?BACKLOG_MAX;
-                undefined -> true
-            end
-    end.
+%% Stacks of a thousand processes are no part of an alarm, and remain to be had from {@link accept_queue:acceptors/1}.
+brief(#{who := #{busy := Busy} = Who} = Details) ->
+    Details#{who := Who#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]}};
+brief(Details) ->
+    Details.
+
+%% The process.
 
 %% @private
--spec init([]) -> {ok, undefined}.
+-spec init([]) -> {ok, #state{}}.
 init([]) ->
     _ = process_flag(trap_exit, true),
-    _ = process_flag(message_queue_data, off_heap),
-    _ = code:ensure_loaded(telemetry),
-    _ = [erlang:monitor(process, Pid) || Pid <- subscribers()],
-    {ok, undefined}.
+    _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_journal:subscribers()],
+    self() ! look,
+    {ok, #state{tellers = maps:from_list([{Audience, teller(Audience)} || Audience <- ?TELLERS])}}.
 
 %% @private
--spec handle_call(term(), gen_server:from(), undefined) -> {reply, ok, undefined}.
+-spec handle_call({subscribe | unsubscribe, pid()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
 handle_call({subscribe, Pid}, _From, State) ->
-    _ = [erlang:monitor(process, Pid) || ets:insert_new(?TABLE, {{subscriber, Pid}})],
-    {reply, ok, State};
+    case lists:member(Pid, accept_queue_journal:subscribers()) of
+        true ->
+            {reply, ok, State};
+        false ->
+            ok = accept_queue_journal:subscribe(Pid),
+            _ = erlang:monitor(process, Pid),
+            {reply, ok, State}
+    end;
 handle_call({unsubscribe, Pid}, _From, State) ->
-    true = ets:delete(?TABLE, {subscriber, Pid}),
-    {reply, ok, State}.
+    {reply, accept_queue_journal:unsubscribe(Pid), State}.
 
 %% @private
--spec handle_cast(term(), undefined) -> {noreply, undefined}.
-handle_cast({condition, Kind, Condition, Details}, State) ->
-    ok = tell_subscribers({accept_queue, Kind, Condition, Details}),
-    ok = alarm(Kind, Condition, Details),
-    ok = outside(fun() ->
-        log(level(Kind, Condition), {Kind, Condition}, Details),
-        telemetry([condition, Kind], Details#{condition => Condition})
-    end),
-    {noreply, State};
-handle_cast({listener, Kind, Details}, State) ->
-    ok = tell_subscribers({accept_queue, listener, Kind, Details}),
-    ok = outside(fun() ->
-        log(debug, {listener, Kind}, Details),
-        telemetry([listener, Kind], Details)
-    end),
-    {noreply, State};
-handle_cast({read_failed, Details}, State) ->
-    ok = outside(fun() ->
-        log(warning, {read, failed}, Details),
-        telemetry([read, failed], Details)
-    end),
-    {noreply, State};
-handle_cast({telemetry, Event, Details}, State) ->
-    ok = outside(fun() -> telemetry(Event, Details) end),
+-spec handle_cast(wake, #state{}) -> {noreply, #state{}}.
+handle_cast(wake, State) ->
+    ok = tell_alarms(),
+    ok = tell_subscribers(),
+    ok = lists:foreach(fun accept_queue_teller:wake/1, maps:values(State#state.tellers)),
     {noreply, State}.
 
 %% @private
--spec handle_info(term(), undefined) -> {noreply, undefined}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info(look, State) ->
+    _ = erlang:send_after(?LOOK_MS, self(), look),
+    ok = accept_queue_samples:wanted(accept_queue_telemetry:is_attached([accept_queue, sample])),
+    ok = tell_alarms(),
+    ok = tell_subscribers(),
+    NowMs = erlang:monotonic_time(millisecond),
+    {noreply, lists:foldl(fun(Audience, So) -> watch_over(Audience, NowMs, So) end, State, ?TELLERS)};
 handle_info({'DOWN', _, process, Pid, _}, State) ->
-    true = ets:delete(?TABLE, {subscriber, Pid}),
+    ok = accept_queue_journal:unsubscribe(Pid),
     {noreply, State};
+handle_info({'EXIT', Pid, _}, #state{tellers = Tellers} = State) ->
+    Ended = [Audience || {Audience, Teller} <- maps:to_list(Tellers), Teller =:= Pid],
+    {noreply, State#state{tellers = lists:foldl(fun(Audience, So) -> So#{Audience := teller(Audience)} end, Tellers, Ended)}};
 handle_info(_, State) ->
     {noreply, State}.
 
-%% @private In order; killed, the alarms stand, and are known to the next one.
--spec terminate(term(), undefined) -> ok.
+%% @private In order: nobody watches any more, and no alarm is to go on for ever. After a crash the next process goes on with them.
+-spec terminate(term(), #state{}) -> ok.
+terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1, Reason) =:= shutdown ->
+    accept_queue_alarms:withdraw();
 terminate(_Reason, _State) ->
-    _ = [clear_alarm(Id) || [Id] <- ets:match(?TABLE, {{alarm, '$1'}, '_', '_'})],
     ok.
 
-subscribers() ->
-    [Pid || [Pid] <- ets:match(?TABLE, {{subscriber, '$1'}})].
+tell_alarms() ->
+    ok = accept_queue_alarms:settle(),
+    accept_queue_journal:forget_cleared().
 
-tell_subscribers(Message) ->
-    lists:foreach(fun(Pid) -> Pid ! Message end, subscribers()).
-
-%% alarm_handler neither knows what has been set already nor remembers it when it is started again; this does.
-alarm(raised, Condition, #{address := Address} = Details) ->
-    true = ets:insert(?TABLE, {{alarm, {accept_queue, Condition, Address}}, Details, undefined}),
-    set_alarms();
-alarm(cleared, Condition, #{address := Address}) ->
-    ok = clear_alarm({accept_queue, Condition, Address}),
-    set_alarms().
-
-set_alarms() ->
-    Handler = whereis(alarm_handler),
-    [
-        begin
-            ok = gen_event:notify(alarm_handler, {set_alarm, {Id, Details}}),
-            true = ets:insert(?TABLE, {{alarm, Id}, Details, Handler})
-        end
-     || Handler =/= undefined, {{alarm, Id}, Details, SetAt} <- ets:tab2list(?TABLE), SetAt =/= Handler
-    ],
-    ok.
-
-clear_alarm(Id) ->
-    case {ets:lookup(?TABLE, {alarm, Id}), whereis(alarm_handler)} of
-        {[{_, _, Handler}], Handler} when is_pid(Handler) -> gen_event:notify(alarm_handler, {clear_alarm, Id});
-        _ -> ok
-    end,
-    true = ets:delete(?TABLE, {alarm, Id}),
-    ok.
-
-%% Handlers that are not ours.
-outside(Tell) ->
-    {Pid, Monitor} = spawn_monitor(Tell),
-    receive
-        {'DOWN', Monitor, process, Pid, _} -> ok
-    after ?OUTSIDER_MS ->
-        exit(Pid, kill),
-        receive
-            {'DOWN', Monitor, process, Pid, _} -> ok
-        end
+tell_subscribers() ->
+    case accept_queue_journal:take(subscribers) of
+        {ok, Event} ->
+            %% A send to another node can hold the sender up.
+            _ = [erlang:send(Pid, message(Event), [nosuspend, noconnect]) || Pid <- accept_queue_journal:subscribers()],
+            tell_subscribers();
+        none ->
+            ok
     end.
+
+teller(logger) ->
+    ok = accept_queue_journal:told(logger),
+    accept_queue_teller:start_link(logger, fun() -> accept_queue_journal:take(logger) end, fun log/1);
+teller(telemetry) ->
+    ok = accept_queue_journal:told(telemetry),
+    accept_queue_teller:start_link(telemetry, fun next_for_telemetry/0, fun execute/1).
+
+%% Samples can wait.
+next_for_telemetry() ->
+    case accept_queue_journal:take(telemetry) of
+        {ok, _} = Taken -> Taken;
+        none -> accept_queue_samples:take()
+    end.
+
+%% One that hangs is killed; its exit brings the next.
+watch_over(Audience, NowMs, #state{tellers = Tellers, given_up = GivenUp} = State) ->
+    case accept_queue_journal:telling(Audience) of
+        {SinceMs, Event} when NowMs - SinceMs > ?PATIENCE_MS ->
+            true = exit(maps:get(Audience, Tellers), kill),
+            case GivenUp of
+                #{Audience := BeforeMs} when NowMs - BeforeMs < ?GIVEN_UP_AGAIN_MS ->
+                    State;
+                #{} ->
+                    Details = #{audience => Audience, during => element(1, Event), waited_ms => NowMs - SinceMs},
+                    ok = add([logger], {given_up, Details}),
+                    State#state{given_up = GivenUp#{Audience => NowMs}}
+            end;
+        _ ->
+            State
+    end.
+
+%% How each audience is told.
+
+-spec message(event()) -> tuple().
+message({raised, Condition, Details}) -> {accept_queue, raised, Condition, Details};
+message({cleared, Condition, Details}) -> {accept_queue, cleared, Condition, Details};
+message({listener, So, Metadata}) -> {accept_queue, listener, So, Metadata}.
+
+-spec log(event()) -> ok.
+log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
+log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
+log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
+log({late, Late}) -> log(debug, {tick, late}, Late);
+log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
+
+log(Level, Event, Report) ->
+    logger:log(Level, Report#{event => Event}, #{
+        domain => [accept_queue], report_cb => fun accept_queue_text:report/1
+    }).
 
 level(raised, Condition) when Condition =:= overflowing; Condition =:= stuck -> error;
 level(raised, _) -> warning;
 level(cleared, _) -> notice.
 
-log(Level, Event, Details) ->
-    logger:log(Level, Details#{event => Event}, #{
-        domain => [accept_queue],
-        report_cb => fun accept_queue_text:report/1
-    }).
+-spec execute(event()) -> ok.
+execute({So, Condition, Details}) when So =:= raised; So =:= cleared ->
+    execute([accept_queue, condition, So], #{}, Details#{condition => Condition});
+execute({listener, So, Metadata}) ->
+    execute([accept_queue, listener, So], #{count => 1}, Metadata);
+execute({read_failed, Metadata}) ->
+    execute([accept_queue, read, failed], #{count => 1}, Metadata);
+execute({late, Late}) ->
+    execute([accept_queue, tick, late], #{}, Late);
+execute({sample, Sample}) ->
+    execute([accept_queue, sample], #{}, Sample).
 
-telemetry(Event, Details) ->
-    Measurements = maps:filter(fun(_, Value) -> is_integer(Value) end, Details),
-    Metadata = maps:without(maps:keys(Measurements), Details),
-    telemetry(execute, [[accept_queue | Event], Measurements, Metadata], ok).
-
-%% Where it is loaded; else nobody listens.
-telemetry(Function, Arguments, Absent) ->
-    case erlang:function_exported(telemetry, Function, length(Arguments)) of
-        true -> apply(telemetry, Function, Arguments);
-        false -> Absent
-    end.
+execute(Name, Measurements, Known) ->
+    Figures = maps:filter(fun(_, Value) -> is_number(Value) end, Known),
+    Others = maps:filter(fun(_, Value) -> not is_number(Value) andalso Value =/= undefined end, Known),
+    accept_queue_telemetry:execute(Name, maps:merge(Measurements, Figures), Others).

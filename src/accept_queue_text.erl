@@ -19,7 +19,16 @@ sentences({listener, added}, Details) ->
 sentences({listener, removed}, Details) ->
     [[listener(Details), " is watched no longer."]];
 sentences({read, failed}, #{reason := Reason} = Details) ->
-    [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again, and this is not repeated.", [Reason])]].
+    [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again, and this is not repeated.", [Reason])]];
+sentences({tick, late}, #{late_ms := Ms}) ->
+    [["accept queues were read ", seconds(Ms), " late: this VM was asleep, or its schedulers were busy."]];
+sentences({handler, given_up}, #{audience := Audience, during := Event, waited_ms := Ms}) ->
+    [
+        io_lib:format("a handler of ~ts did not return from '~ts' of accept_queue within ~ts and was given up.", [
+            Audience, Event, seconds(Ms)
+        ]),
+        "Try: detach it, or let it hand its work to a process of its own. This is said once an hour."
+    ].
 
 listener(#{address := Address, server := undefined}) -> ["accept queue of ", address(Address)];
 listener(#{address := Address, server := Server}) -> ["accept queue of ", address(Address), " (", server(Server), ")"].

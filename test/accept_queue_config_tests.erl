@@ -34,7 +34,7 @@ the_environment_is_completed_by_the_defaults_of_core_test_() ->
     Defaults = accept_queue_nif:default_settings(),
     Wrong = "watch is sometimes; allowed is all, none or a list of listeners",
     {foreach, fun() -> application:load(accept_queue) end,
-        fun(_) -> [application:unset_env(accept_queue, Key) || Key <- [watch, stuck_ms]] end, [
+        fun(_) -> [application:unset_env(accept_queue, Key) || Key <- [watch, stuck_ms, interval_ms]] end, [
             ?_assertEqual({ok, #{watch => all, options => Defaults}}, accept_queue_config:environment()),
             ?_test(begin
                 application:set_env(accept_queue, watch, [{port, 8080}]),
@@ -43,6 +43,15 @@ the_environment_is_completed_by_the_defaults_of_core_test_() ->
                     {ok, #{watch => [{port, 8080}], options => Defaults#{stuck_ms := 2000}}},
                     accept_queue_config:environment()
                 )
+            end),
+            ?_test(begin
+                application:set_env(accept_queue, watch, [{port, 8080}, {port, 0}]),
+                Sentence = "watch names {port,0}; allowed is {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
+                ?assertEqual({error, Sentence}, accept_queue_config:environment())
+            end),
+            ?_test(begin
+                application:set_env(accept_queue, interval_ms, 20),
+                ?assertEqual({ok, #{for_ms => 50}}, accept_queue_config:watch_options(#{for_ms => 50}))
             end),
             ?_test(begin
                 application:set_env(accept_queue, watch, sometimes),

@@ -1,188 +1,471 @@
-%% What is told, to whom and how often; and handlers that crash, hang, come late or are not there.
+%% What the monitor finds, told to whoever wants to know: real logger, real SASL, and handlers that crash, hang and die. The
+%% test is the monitor here.
 -module(accept_queue_event_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
 
--define(ADDRESS, {{127, 0, 0, 1}, 8080}).
--define(DETAILS, #{address => ?ADDRESS, server => shop, queued => 31, limit => 30, held_ms => 5200, acceptors => none_waiting}).
--define(ID, {accept_queue, stuck, ?ADDRESS}).
+-define(CONDITION_EVENTS, [[accept_queue, condition, raised], [accept_queue, condition, cleared]]).
+%% Longer than anything here takes, and than a handler that hangs is waited for.
+-define(MESSAGE_MS, 15000).
 
 all() ->
     [
-        a_condition_is_told_under_four_roofs_once_each,
-        an_alarm_is_set_as_soon_as_there_is_somebody_to_set_it,
-        without_telemetry_and_alarms_nothing_is_missed,
-        a_handler_that_crashes_or_hangs_holds_nobody_up_for_long,
-        a_subscriber_that_ends_is_forgotten,
-        samples_are_made_only_where_somebody_asked_for_them,
-        a_process_that_is_killed_loses_and_doubles_no_alarm,
-        alarms_are_cleared_with_the_application_and_set_again_with_it
+        a_condition_is_told_once_under_each_roof,
+        figures_are_measurements_and_the_rest_is_metadata,
+        an_alarm_carries_who_should_accept_but_not_their_stacks,
+        without_telemetry_and_sasl_the_others_are_told,
+        alarms_that_stand_are_set_when_sasl_starts_later,
+        an_alarm_handler_that_was_replaced_is_told_what_stands,
+        alarms_are_cleared_when_the_application_stops,
+        what_the_monitor_found_is_an_alarm_until_the_application_stops_and_again_when_it_starts,
+        alarms_are_cleared_and_set_again_when_the_process_is_restarted_in_order,
+        an_alarm_that_may_or_may_not_have_been_set_is_there_once,
+        killed_fifty_times_no_alarm_is_lost_or_doubled,
+        what_was_found_while_nobody_could_tell_is_told_afterwards,
+        subscribers_survive_the_process,
+        a_subscriber_that_has_died_is_forgotten,
+        one_that_has_unsubscribed_is_told_nothing_more,
+        listeners_are_told_to_subscribers_and_at_debug,
+        a_reading_that_fails_is_a_warning,
+        a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on,
+        a_telemetry_handler_that_hangs_holds_nobody_up,
+        a_logger_handler_that_hangs_holds_nobody_up,
+        samples_are_wanted_while_somebody_is_attached,
+        samples_that_find_no_place_are_counted_and_conditions_are_told_all_the_same
     ].
+
+init_per_suite(Config) ->
+    HadSasl = is_running(sasl),
+    _ = application:stop(sasl),
+    %% Nothing but what is told here.
+    ok = application:set_env(accept_queue, watch, none),
+    [{had_sasl, HadSasl} | Config].
+
+end_per_suite(Config) ->
+    ok = application:unset_env(accept_queue, watch),
+    _ = [ok = application:start(sasl) || proplists:get_value(had_sasl, Config)].
 
 init_per_testcase(_, Config) ->
-    ok = application:set_env(accept_queue, watch, none),
     {ok, _} = application:ensure_all_started(accept_queue),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => debug, config => #{to => self(), hang_at => none}}),
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, debug),
+    [{level, Level} | Config].
+
+end_per_testcase(_, Config) ->
+    ok = logger:set_primary_config(level, proplists:get_value(level, Config)),
+    ok = logger:remove_handler(?MODULE),
+    _ = application:stop(accept_queue),
+    _ = application:stop(sasl),
+    forget_telemetry().
+
+a_condition_is_told_once_under_each_roof(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    ok = start_sasl(),
     ok = accept_queue:subscribe(),
-    Config.
+    [raised(stuck, 1) || _ <- [1, 2, 3]],
+    eventually:is([{stuck, 1}], fun alarms/0),
+    [cleared(stuck, 1) || _ <- [1, 2, 3]],
+    %% Once everybody has been told this one, there is nothing more of the other to come.
+    raised(behind, 2),
+    Told = told_until(behind),
+    Stuck = [{Roof, What} || {Roof, What, stuck} <- Told],
+    ?assertEqual(
+        [
+            {alarm, clear_alarm}, {alarm, set_alarm},
+            {logger, {error, {raised, stuck}}}, {logger, {notice, {cleared, stuck}}},
+            {subscriber, cleared}, {subscriber, raised},
+            {telemetry, cleared}, {telemetry, raised}
+        ],
+        lists:sort(Stuck)
+    ).
 
-end_per_testcase(_, _Config) ->
-    _ = [application:stop(Application) || Application <- [accept_queue, sasl]],
-    _ = logger:remove_handler(?MODULE),
-    _ = code:purge(telemetry),
-    _ = code:delete(telemetry),
-    ok = application:unset_env(accept_queue, watch).
-
-a_condition_is_told_under_four_roofs_once_each(_) ->
-    ok = application:start(sasl),
-    telemetry_is(fun(Event, Measurements, Metadata) -> send({telemetry, Event, Measurements, Metadata}) end),
-    ok = logger:add_handler(?MODULE, ?MODULE, #{level => all, config => self()}),
-    register(?MODULE, self()),
-
-    ok = accept_queue_event:raised(stuck, ?DETAILS),
-    ?assertMatch({accept_queue, raised, stuck, #{queued := 31}}, next()),
-    {log, error, Text} = next(),
-    ?assertMatch({match, _}, re:run(Text, "127\\.0\\.0\\.1:8080 \\(shop\\) is stuck: .* 5\\.2 s\\. 31 of 30 queued")),
-    ?assertMatch(
-        {telemetry, [accept_queue, condition, raised], #{queued := 31, limit := 30, held_ms := 5200}, #{
-            condition := stuck, address := ?ADDRESS, server := shop, acceptors := none_waiting
-        }},
-        next()
-    ),
-    eventually:is([{?ID, ?DETAILS}], fun alarm_handler:get_alarms/0),
-
-    ok = accept_queue_event:cleared(stuck, ?DETAILS#{duration_ms => 9000}),
-    ?assertMatch({accept_queue, cleared, stuck, #{duration_ms := 9000}}, next()),
-    ?assertMatch({log, notice, _}, next()),
-    ?assertMatch({telemetry, [accept_queue, condition, cleared], #{duration_ms := 9000}, _}, next()),
-    eventually:is([], fun alarm_handler:get_alarms/0),
-    ?assertEqual({messages, []}, process_info(self(), messages)).
-
-an_alarm_is_set_as_soon_as_there_is_somebody_to_set_it(_) ->
-    ok = accept_queue_event:raised(stuck, ?DETAILS),
-    {accept_queue, raised, stuck, _} = next(),
-    ok = application:start(sasl),
-    ok = accept_queue_event:raised(behind, ?DETAILS),
-    Alarms = [{?ID, ?DETAILS}, {setelement(2, ?ID, behind), ?DETAILS}],
-    eventually:is(lists:sort(Alarms), fun() -> lists:sort(alarm_handler:get_alarms()) end).
-
-without_telemetry_and_alarms_nothing_is_missed(_) ->
-    ?assertEqual(undefined, whereis(alarm_handler)),
-    ?assertNot(erlang:function_exported(telemetry, execute, 3)),
-    ok = accept_queue_event:raised(stuck, ?DETAILS),
-    ok = accept_queue_event:cleared(stuck, ?DETAILS#{duration_ms => 1}),
-    ?assertMatch([{accept_queue, raised, stuck, _}, {accept_queue, cleared, stuck, _}], [next(), next()]).
-
-a_handler_that_crashes_or_hangs_holds_nobody_up_for_long(_) ->
-    [
-        begin
-            telemetry_is(Handler),
-            Event = whereis(accept_queue_event),
-            Conditions = [behind, stuck, leaking],
-            _ = [accept_queue_event:raised(Condition, ?DETAILS) || Condition <- Conditions],
-            ?assertEqual(Conditions, [element(3, next()) || _ <- Conditions]),
-            ?assertEqual(Event, whereis(accept_queue_event))
-        end
-     || Handler <- [fun(_, _, _) -> error(crash) end, fun(_, _, _) -> receive never -> ok end end]
-    ].
-
-a_subscriber_that_ends_is_forgotten(_) ->
-    {Pid, Monitor} = spawn_monitor(fun() -> ok = accept_queue:subscribe() end),
+figures_are_measurements_and_the_rest_is_metadata(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    Details = (details(1))#{oldest_wait_ms => undefined, acceptors => none_waiting},
+    ok = accept_queue_event:raised(stuck, Details),
     receive
-        {'DOWN', Monitor, process, Pid, normal} -> ok
-    end,
-    eventually:is([{{subscriber, self()}}], fun() -> ets:lookup(accept_queue_event, {subscriber, self()}) end),
-    eventually:is([], fun() -> ets:lookup(accept_queue_event, {subscriber, Pid}) end),
-    ok = accept_queue:unsubscribe(),
-    ok = accept_queue_event:raised(stuck, ?DETAILS),
-    ok = accept_queue:subscribe(),
-    ?assertEqual({messages, []}, process_info(self(), messages), "the call came after the event").
-
-samples_are_made_only_where_somebody_asked_for_them(_) ->
-    ?assertNot(accept_queue_event:wants_samples()),
-    register(?MODULE, self()),
-    telemetry_is(fun(Event, Measurements, _) -> send({telemetry, Event, Measurements}) end),
-    ?assert(accept_queue_event:wants_samples()),
-    L = sockets:listen(5),
-    ok = accept_queue:watch(L, #{interval_ms => 10, for_ms => 10}),
-    {accept_queue, listener, added, _} = next(),
-    eventually:is(true, fun() ->
-        case next() of
-            {telemetry, [accept_queue, sample], #{queued := 0, limit := 5, drops := 0}} -> true;
-            {telemetry, [accept_queue, listener, added], _} -> false
-        end
-    end).
-
-a_process_that_is_killed_loses_and_doubles_no_alarm(_) ->
-    ok = application:start(sasl),
-    ok = accept_queue_event:raised(stuck, ?DETAILS),
-    eventually:is([{?ID, ?DETAILS}], fun alarm_handler:get_alarms/0),
-    {accept_queue, raised, stuck, _} = next(),
-    [kill(accept_queue_event) || _ <- lists:seq(1, 50)],
-    ok = accept_queue_event:raised(behind, ?DETAILS),
-    ?assertMatch({accept_queue, raised, behind, _}, next(), "subscribers are not lost either"),
-    eventually:is(2, fun() -> length(alarm_handler:get_alarms()) end),
-    ok = accept_queue_event:cleared(stuck, ?DETAILS#{duration_ms => 1}),
-    eventually:is([{setelement(2, ?ID, behind), ?DETAILS}], fun alarm_handler:get_alarms/0).
-
-alarms_are_cleared_with_the_application_and_set_again_with_it(_) ->
-    ok = application:start(sasl),
-    L = sockets:listen(5),
-    Address = sockets:address(L),
-    Settings = #{interval_ms => 20, max_wait_ms => 20, for_ms => 100},
-    Standing = fun() -> [Id || {Id, _} <- alarm_handler:get_alarms()] end,
-    _ = sockets:client(Address),
-    ok = accept_queue:watch(L, Settings),
-    eventually:is([{accept_queue, behind, Address}], Standing),
-    ok = application:stop(accept_queue),
-    eventually:is([], Standing),
-    ok = application:start(accept_queue),
-    ok = accept_queue:watch(L, Settings),
-    eventually:is([{accept_queue, behind, Address}], Standing).
-
-kill(Name) ->
-    Pid = whereis(Name),
-    exit(Pid, kill),
-    eventually:is(true, fun() -> is_pid(whereis(Name)) andalso whereis(Name) =/= Pid end).
-
-next() ->
-    receive
-        Message -> Message
-    after 10000 -> error(nothing_was_told)
+        {telemetry, [accept_queue, condition, raised], Measurements, Metadata} ->
+            ?assertEqual(#{queued => 6, limit => 5, drops => 7, held_ms => 5000, dropped => 3}, Measurements),
+            ?assertEqual(
+                #{address => address(1), server => web, condition => stuck, acceptors => none_waiting}, Metadata
+            )
+    after ?MESSAGE_MS -> ct:fail(not_told)
     end.
 
-%% To the test, from whatever process a handler runs in.
-send(Message) ->
-    ?MODULE ! Message.
+an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
+    ok = accept_queue:subscribe(),
+    Process = #{pid => self(), parked => {sleep, <<"sleeps">>}, current_function => {timer, sleep, 1}},
+    Who = #{waiting_count => 0, waiting => [], pool => [self()], busy => [Process], busy_count => 1},
+    Busy = [Process#{current_stacktrace => [{timer, sleep, 1, []}], status => waiting}],
+    ok = accept_queue_event:raised(stuck, (details(1))#{who => Who#{busy := Busy}}),
+    ?assertMatch(#{who := Who}, subscriber_told(raised, stuck)).
 
-%% A handler of the logger.
-log(#{level := Level, msg := {report, Report}, meta := #{domain := [accept_queue], report_cb := Say}}, #{config := Test}) ->
-    {Format, Arguments} = Say(Report),
-    _ = [Test ! {log, Level, lists:flatten(io_lib:format(Format, Arguments))} || Level =/= debug],
-    ok;
+without_telemetry_and_sasl_the_others_are_told(_) ->
+    ?assertNot(erlang:function_exported(telemetry, execute, 3)),
+    ok = accept_queue:subscribe(),
+    raised(behind, 1),
+    ?assertEqual((details(1))#{queued => 6}, subscriber_told(raised, behind)),
+    ?assertMatch({warning, #{event := {raised, behind}}}, logged({raised, behind})),
+    ?assertNot(accept_queue_event:wants_samples()).
+
+alarms_that_stand_are_set_when_sasl_starts_later(_) ->
+    raised(stuck, 1),
+    raised(behind, 2),
+    raised(leaking, 3),
+    cleared(leaking, 3),
+    ok = start_sasl(),
+    eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
+    cleared(stuck, 1),
+    eventually:is([{behind, 2}], fun alarms/0).
+
+an_alarm_handler_that_was_replaced_is_told_what_stands(_) ->
+    ok = start_sasl(),
+    raised(stuck, 1),
+    eventually:is([{stuck, 1}], fun alarms/0),
+    Killed = whereis(alarm_handler),
+    exit(Killed, kill),
+    eventually:is(true, fun() -> is_another_than(Killed, alarm_handler) end),
+    eventually:is([{stuck, 1}], fun alarms/0).
+
+alarms_are_cleared_when_the_application_stops(_) ->
+    ok = start_sasl(),
+    raised(stuck, 1),
+    eventually:is([{stuck, 1}], fun alarms/0),
+    ok = application:stop(accept_queue),
+    ?assertEqual([], alarms()).
+
+what_the_monitor_found_is_an_alarm_until_the_application_stops_and_again_when_it_starts(_) ->
+    ok = start_sasl(),
+    L = sockets:listen(5),
+    {_, Port} = Address = sockets:address(L),
+    Client = sockets:client(Address),
+    [
+        begin
+            {ok, _} = application:ensure_all_started(accept_queue),
+            ok = accept_queue:watch(L, #{interval_ms => 20, max_wait_ms => 20, for_ms => 100}),
+            eventually:is([{behind, Port}], fun alarms/0),
+            ok = application:stop(accept_queue),
+            ?assertEqual([], alarms())
+        end
+     || _ <- [1, 2]
+    ],
+    sockets:close(Client),
+    gen_tcp:close(L).
+
+alarms_are_cleared_and_set_again_when_the_process_is_restarted_in_order(_) ->
+    ok = start_sasl(),
+    raised(stuck, 1),
+    eventually:is([{stuck, 1}], fun alarms/0),
+    ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
+    ?assertEqual([], alarms()),
+    {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
+    eventually:is([{stuck, 1}], fun alarms/0).
+
+%% Killed after it has noted that it sets an alarm: before it set it, or after.
+an_alarm_that_may_or_may_not_have_been_set_is_there_once(_) ->
+    ok = start_sasl(),
+    Handler = whereis(alarm_handler),
+    raised(stuck, 1),
+    raised(behind, 2),
+    eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
+    ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
+    ok = accept_queue_journal:alarm({stuck, address(1)}, Handler, setting),
+    ok = accept_queue_journal:alarm({behind, address(2)}, Handler, setting),
+    ok = alarm_handler:set_alarm({{accept_queue, behind, address(2)}, details(2)}),
+    {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
+    eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0).
+
+killed_fifty_times_no_alarm_is_lost_or_doubled(_) ->
+    ok = start_sasl(),
+    ok = accept_queue:subscribe(),
+    %% Of each three, one goes on.
+    [
+        begin
+            raised(stuck, N),
+            Killed = kill(),
+            raised(stuck, N),
+            raised(behind, N),
+            cleared(behind, N),
+            eventually:is(true, fun() -> is_another_than(Killed, accept_queue_event) end),
+            N rem 3 > 0 andalso cleared(stuck, N)
+        end
+     || N <- lists:seq(1, 50)
+    ],
+    eventually:is([{stuck, N} || N <- lists:seq(3, 50, 3)], fun alarms/0),
+    %% Whatever was said was said once.
+    raised(leaking, 51),
+    Messages = subscriber_messages_until(leaking),
+    ?assertEqual([], Messages -- lists:usort(Messages)).
+
+is_another_than(Killed, Name) ->
+    Now = whereis(Name),
+    is_pid(Now) andalso Now =/= Killed.
+
+what_was_found_while_nobody_could_tell_is_told_afterwards(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    ok = start_sasl(),
+    ok = accept_queue:subscribe(),
+    ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
+    raised(stuck, 1),
+    cleared(stuck, 1),
+    raised(behind, 2),
+    {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
+    Told = told_until(behind),
+    ?assertEqual([{subscriber, raised}, {subscriber, cleared}], [{R, W} || {subscriber = R, W, stuck} <- Told]),
+    ?assertEqual([{telemetry, raised}, {telemetry, cleared}], [{R, W} || {telemetry = R, W, stuck} <- Told]),
+    %% The alarm of what has ended by then is none.
+    ?assertEqual([], [What || {alarm, What, stuck} <- Told]),
+    ?assertEqual([{behind, 2}], alarms()).
+
+subscribers_survive_the_process(_) ->
+    ok = accept_queue:subscribe(),
+    Killed = kill(),
+    eventually:is(true, fun() -> is_another_than(Killed, accept_queue_event) end),
+    raised(behind, 1),
+    ?assertMatch(#{queued := 6}, subscriber_told(raised, behind)).
+
+a_subscriber_that_has_died_is_forgotten(_) ->
+    {Pid, Monitor} = spawn_monitor(fun accept_queue:subscribe/0),
+    receive {'DOWN', Monitor, _, _, _} -> ok end,
+    eventually:is([], fun accept_queue_journal:subscribers/0),
+    %% Also one that died while nobody looked.
+    ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
+    ok = accept_queue_journal:subscribe(Pid),
+    {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
+    eventually:is([], fun accept_queue_journal:subscribers/0).
+
+one_that_has_unsubscribed_is_told_nothing_more(_) ->
+    %% Twice is once.
+    [ok = accept_queue:subscribe() || _ <- [1, 2]],
+    raised(behind, 1),
+    #{} = subscriber_told(raised, behind),
+    ok = accept_queue:unsubscribe(),
+    raised(stuck, 1),
+    {error, _} = logged({raised, stuck}),
+    Synchronised = sys:get_state(accept_queue_event),
+    ?assert(is_tuple(Synchronised)),
+    receive {accept_queue, _, _, _} = Message -> ct:fail(Message) after 0 -> ok end.
+
+listeners_are_told_to_subscribers_and_at_debug(_) ->
+    ok = attach([[accept_queue, listener, added], [accept_queue, listener, removed]]),
+    ok = accept_queue:subscribe(),
+    Metadata = #{address => address(1), server => web},
+    [
+        begin
+            ok = accept_queue_event:listener(So, Metadata),
+            receive {accept_queue, listener, So, Metadata} -> ok after ?MESSAGE_MS -> ct:fail(not_told) end,
+            ?assertMatch({debug, #{address := _}}, logged({listener, So})),
+            receive
+                {telemetry, [accept_queue, listener, So], #{count := 1}, Metadata} -> ok
+            after ?MESSAGE_MS -> ct:fail(not_told)
+            end
+        end
+     || So <- [added, removed]
+    ].
+
+a_reading_that_fails_is_a_warning(_) ->
+    ok = attach([[accept_queue, read, failed]]),
+    ok = accept_queue_event:read_failed(#{address => address(1), server => web, reason => {errno, emfile}}),
+    ?assertMatch({warning, #{reason := {errno, emfile}}}, logged({read, failed})),
+    receive
+        {telemetry, [accept_queue, read, failed], #{count := 1}, #{reason := {errno, emfile}}} -> ok
+    after ?MESSAGE_MS -> ct:fail(not_told)
+    end.
+
+a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    ok = telemetry:attach(crash, [accept_queue, condition, raised], fun(_, _, _, _) -> error(crash) end, []),
+    raised(stuck, 1),
+    raised(behind, 2),
+    Told = told_until(behind),
+    ?assertEqual([stuck, behind], [Condition || {telemetry, raised, Condition} <- Told]),
+    ?assertNot(lists:any(fun(#{id := Id}) -> Id =:= crash end, telemetry:list_handlers([accept_queue]))).
+
+a_telemetry_handler_that_hangs_holds_nobody_up(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    ok = telemetry:attach(hang, [accept_queue, condition, raised], hanging_at(stuck), self()),
+    ok = start_sasl(),
+    ok = accept_queue:subscribe(),
+    raised(stuck, 1),
+    Hanging = receive {hangs, Pid} -> Pid after ?MESSAGE_MS -> ct:fail(not_told) end,
+    raised(behind, 2),
+    %% Everybody else is told, and while it hangs.
+    #{} = subscriber_told(raised, behind),
+    {warning, _} = logged({raised, behind}),
+    eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
+    ?assert(is_process_alive(Hanging)),
+    %% Then it is given up, for that event alone, and that is said.
+    ?assertMatch(#{condition := behind}, telemetry_told([accept_queue, condition, raised], behind)),
+    ?assertMatch({warning, #{audience := telemetry, during := raised}}, logged({handler, given_up})),
+    ?assertNot(is_process_alive(Hanging)).
+
+a_logger_handler_that_hangs_holds_nobody_up(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    ok = logger:update_handler_config(?MODULE, config, #{to => self(), hang_at => {raised, stuck}}),
+    ok = accept_queue:subscribe(),
+    raised(stuck, 1),
+    Hanging = receive {hangs, Pid} -> Pid after ?MESSAGE_MS -> ct:fail(not_told) end,
+    raised(behind, 2),
+    #{} = subscriber_told(raised, behind),
+    ?assertMatch(#{condition := behind}, telemetry_told([accept_queue, condition, raised], behind)),
+    ?assert(is_process_alive(Hanging)),
+    ?assertMatch({warning, _}, logged({raised, behind})),
+    ?assertMatch({warning, #{audience := logger, during := raised}}, logged({handler, given_up})),
+    ?assertNot(is_process_alive(Hanging)).
+
+samples_are_wanted_while_somebody_is_attached(_) ->
+    ok = load_telemetry(),
+    ?assertNot(accept_queue_event:wants_samples()),
+    ok = attach([[accept_queue, sample]]),
+    eventually:is(true, fun accept_queue_event:wants_samples/0),
+    [ok = accept_queue_event:sample(#{queued => N, drops => undefined}, #{address => address(1)}) || N <- [1, 2, 3]],
+    Samples = [
+        receive {telemetry, [accept_queue, sample], Figures, #{address := _}} -> Figures after ?MESSAGE_MS -> ct:fail(N) end
+     || N <- [1, 2, 3]
+    ],
+    %% What is not known is no figure.
+    ?assertEqual([#{queued => 1}, #{queued => 2}, #{queued => 3}], Samples),
+    ok = telemetry:detach([accept_queue, sample]),
+    eventually:is(false, fun accept_queue_event:wants_samples/0).
+
+samples_that_find_no_place_are_counted_and_conditions_are_told_all_the_same(_) ->
+    ok = attach(?CONDITION_EVENTS),
+    ok = telemetry:attach(hang, [accept_queue, sample], hanging_at(undefined), self()),
+    Sample = fun() -> accept_queue_event:sample(#{queued => 1}, #{address => address(1)}) end,
+    ok = Sample(),
+    receive {hangs, _} -> ok after ?MESSAGE_MS -> ct:fail(not_told) end,
+    Before = accept_queue_event:dropped_samples(),
+    [ok = Sample() || _ <- lists:seq(1, 1500)],
+    ?assertEqual(500, accept_queue_event:dropped_samples() - Before),
+    raised(stuck, 1),
+    %% It comes before the thousand samples that wait, once the first is given up.
+    ?assertMatch(#{condition := stuck}, telemetry_told([accept_queue, condition, raised], stuck)).
+
+%% As the monitor.
+
+raised(Condition, N) ->
+    ok = accept_queue_event:raised(Condition, details(N)).
+
+cleared(Condition, N) ->
+    ok = accept_queue_event:cleared(Condition, (details(N))#{duration_ms => 9000}).
+
+details(N) ->
+    #{address => address(N), server => web, queued => 6, limit => 5, drops => 7, held_ms => 5000, dropped => 3}.
+
+address(N) -> {{127, 0, 0, 1}, N}.
+
+%% Everything that was told, as {Roof, What, Condition} in the order in which it came, until each roof that there is has
+%% told that this condition is raised.
+
+told_until(Condition) ->
+    Roofs = [subscriber || accept_queue_journal:subscribers() =/= []] ++ [logger, telemetry] ++ [alarm || is_running(sasl)],
+    told_until(Condition, Roofs, []).
+
+told_until(_Condition, [], Told) ->
+    lists:reverse(Told);
+told_until(Condition, Roofs, Told) ->
+    {Roof, What, Of} = next_told(),
+    Left =
+        case Of of
+            Condition -> lists:delete(Roof, Roofs);
+            _ -> Roofs
+        end,
+    told_until(Condition, Left, [{Roof, What, Of} | Told]).
+
+next_told() ->
+    receive
+        {accept_queue, So, Condition, #{}} -> {subscriber, So, Condition};
+        {telemetry, [accept_queue, condition, So], _, #{condition := Condition}} -> {telemetry, So, Condition};
+        {logged, Level, #{event := {So, Condition}}} when So =:= raised; So =:= cleared ->
+            {logger, {Level, {So, Condition}}, Condition};
+        {alarm, So, {accept_queue, Condition, _}} -> {alarm, So, Condition}
+    after ?MESSAGE_MS -> ct:fail(not_told)
+    end.
+
+subscriber_told(So, Condition) ->
+    receive {accept_queue, So, Condition, Details} -> Details after ?MESSAGE_MS -> ct:fail({not_told, So, Condition}) end.
+
+subscriber_messages_until(Condition) ->
+    receive
+        {accept_queue, raised, Condition, _} -> [];
+        {accept_queue, _, _, _} = Message -> [Message | subscriber_messages_until(Condition)]
+    after ?MESSAGE_MS -> ct:fail(not_told)
+    end.
+
+telemetry_told(Name, Condition) ->
+    receive
+        {telemetry, Name, _, #{condition := Condition} = Metadata} -> Metadata
+    after ?MESSAGE_MS -> ct:fail({not_told, Name, Condition})
+    end.
+
+logged(Event) ->
+    receive {logged, Level, #{event := Event} = Report} -> {Level, Report} after ?MESSAGE_MS -> ct:fail({not_logged, Event}) end.
+
+%% Whom it is told.
+
+attach(Names) ->
+    ok = load_telemetry(),
+    Test = self(),
+    Handler = fun(Name, Measurements, Metadata, _) -> Test ! {telemetry, Name, Measurements, Metadata} end,
+    lists:foreach(fun(Name) -> ok = telemetry:attach(Name, Name, Handler, []) end, Names).
+
+hanging_at(Condition) ->
+    fun(_, _, Metadata, Test) ->
+        case maps:get(condition, Metadata, undefined) of
+            Condition -> hang(Test);
+            _ -> ok
+        end
+    end.
+
+hang(Test) ->
+    Test ! {hangs, self()},
+    receive never -> ok end.
+
+load_telemetry() ->
+    File = filename:join([other_vm:repository(), "test", "stand_ins", "telemetry.erl"]),
+    {ok, telemetry, Binary} = compile:file(File, [binary]),
+    {module, telemetry} = code:load_binary(telemetry, File, Binary),
+    ok.
+
+forget_telemetry() ->
+    _ = persistent_term:erase({telemetry, handlers}),
+    _ = code:delete(telemetry),
+    _ = code:purge(telemetry),
+    ok.
+
+start_sasl() ->
+    ok = application:start(sasl),
+    gen_event:add_handler(alarm_handler, ?MODULE, self()).
+
+%% As a handler of alarm_handler.
+init(Test) -> {ok, Test}.
+handle_event({set_alarm, {Name, _}}, Test) -> Test ! {alarm, set_alarm, Name}, {ok, Test};
+handle_event({clear_alarm, Name}, Test) -> Test ! {alarm, clear_alarm, Name}, {ok, Test}.
+handle_call(_, Test) -> {ok, ok, Test}.
+
+alarms() ->
+    lists:sort([{Condition, N} || {{accept_queue, Condition, {_, N}}, #{}} <- alarm_handler:get_alarms()]).
+
+%% As a handler of logger.
+log(#{level := Level, msg := {report, Report}, meta := #{domain := [accept_queue], report_cb := Text}}, #{config := Config}) ->
+    #{to := Test, hang_at := HangAt} = Config,
+    #{event := Event} = Report,
+    {Format, Arguments} = Text(Report),
+    %% A line of text for each.
+    [_ | _] = lists:flatten(io_lib:format(Format, Arguments)),
+    _ = [hang(Test) || Event =:= HangAt],
+    Test ! {logged, Level, Report};
 log(_, _) ->
     ok.
 
-%% Debian has no telemetry to test with: a module with the two functions that are used, and one handler.
-telemetry_is(Handler) ->
-    ok = persistent_term:put(?MODULE, Handler),
-    Forms = [
-        {attribute, 1, module, telemetry},
-        {attribute, 1, export, [{execute, 3}, {list_handlers, 1}]}
-        | [
-            form(Text)
-         || Text <- [
-                "execute(E, M, D) -> (persistent_term:get(accept_queue_event_SUITE))(E, M, D).",
-                "list_handlers(_) -> [handler]."
-            ]
-        ]
-    ],
-    {ok, telemetry, Binary} = compile:forms(Forms),
-    {module, telemetry} = code:load_binary(telemetry, "telemetry.erl", Binary),
-    ok.
+kill() ->
+    eventually:is(true, fun() -> is_pid(whereis(accept_queue_event)) end),
+    Pid = whereis(accept_queue_event),
+    true = exit(Pid, kill),
+    Pid.
 
-form(Text) ->
-    {ok, Tokens, _} = erl_scan:string(Text),
-    {ok, Form} = erl_parse:parse_form(Tokens),
-    Form.
+is_running(Application) ->
+    lists:keymember(Application, 1, application:which_applications()).

@@ -67,6 +67,17 @@ lines() ->
             {listener, added},
             #{address => {local, <<"/run/a\n\e[2J">>}, server => shop},
             "accept queue of <<\"/run/a\\n\\e[2J\">> (shop) is watched."
+        },
+        {
+            {tick, late},
+            #{late_ms => 2500},
+            "accept queues were read 2.5 s late: this VM was asleep, or its schedulers were busy."
+        },
+        {
+            {handler, given_up},
+            #{audience => telemetry, during => sample, waited_ms => 6000},
+            "a handler of telemetry did not return from 'sample' of accept_queue within 6.0 s and was given up. "
+            "Try: detach it, or let it hand its work to a process of its own. This is said once an hour."
         }
     ].
 

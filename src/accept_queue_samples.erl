@@ -1,0 +1,63 @@
+%% @private
+%% Readings on their way to telemetry: a queue that is bounded, and a note whether anybody wants them.
+%%
+%% The table belongs to the supervisor. What finds no place is dropped and counted.
+-module(accept_queue_samples).
+
+-export([new/0, wanted/0, wanted/1, put/1, take/0, dropped/0]).
+
+-define(TABLE, ?MODULE).
+-define(ROWS_MAX, 1000).
+
+%% To be called by the process that is to own the table.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set]),
+    %% Numbers sort before atoms: the first row is the oldest sample, if there is one.
+    true = ets:insert(?TABLE, [{wanted, false}, {dropped, 0}, {put, 0}]),
+    ok.
+
+-spec wanted() -> boolean().
+wanted() ->
+    ets:lookup_element(?TABLE, wanted, 2).
+
+-spec wanted(boolean()) -> ok.
+wanted(Wanted) ->
+    true = ets:insert(?TABLE, {wanted, Wanted}),
+    ok.
+
+%% `first': whoever takes them may be asleep.
+-spec put(Sample :: term()) -> first | behind_others | dropped.
+put(Sample) ->
+    case waiting() < ?ROWS_MAX of
+        true ->
+            true = ets:insert(?TABLE, {ets:update_counter(?TABLE, put, 1), Sample}),
+            case waiting() > 1 of
+                true -> behind_others;
+                false -> first
+            end;
+        false ->
+            _ = ets:update_counter(?TABLE, dropped, 1),
+            dropped
+    end.
+
+waiting() ->
+    ets:info(?TABLE, size) - 3.
+
+-spec take() -> {ok, Sample :: term()} | none.
+take() ->
+    case ets:first(?TABLE) of
+        Key when is_integer(Key) ->
+            case ets:take(?TABLE, Key) of
+                [{_, Sample}] -> {ok, Sample};
+                %% A predecessor that was just being killed has taken it.
+                [] -> take()
+            end;
+        _ ->
+            none
+    end.
+
+%% Since the application was started.
+-spec dropped() -> non_neg_integer().
+dropped() ->
+    ets:lookup_element(?TABLE, dropped, 2).

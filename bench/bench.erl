@@ -24,7 +24,9 @@ main() ->
     Where = where(Socket, Handle),
     Rounds = [{0, lists:append(Alone)}, {2 * ?CROWD, lists:append(Crowded)}],
     progress("many ports", []),
-    io:put_chars(bench_report:markdown(Rounds, Tails, Where, bench_ports:measure())).
+    Ports = bench_ports:measure(),
+    progress("the monitor, while nothing happens", []),
+    io:put_chars(bench_report:markdown(Rounds, Tails, Where, Ports, bench_monitor:measure())).
 
 %% Each call checks its answer: a figure is never made of errors.
 contestants(Socket, Port, Handle) ->

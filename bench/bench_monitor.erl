@@ -7,6 +7,8 @@
 
 -type figures() :: #{
     loads := [{Listeners :: pos_integer(), IntervalMs :: pos_integer(), Percent :: float(), GoalPercent :: float()}],
+    %% Of a core, for a process that wakes up every 100 ms and does nothing.
+    timer := float(),
     bytes := number(),
     health_ns := number(),
     longest_ms := non_neg_integer()
@@ -22,11 +24,17 @@
 -spec measure() -> figures().
 measure() ->
     ok = application:set_env(accept_queue, watch, none),
+    Waker = spawn_link(fun wake_up/0),
+    Woken = rounds(),
+    unlink(Waker),
+    exit(Waker, kill),
+    Timer = percent(Woken, rounds()),
     _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
     Loads = [load(Load) || Load <- ?LOADS],
     _ = erlang:system_monitor(undefined),
     #{
         loads => [{Count, Interval, Percent, Goal} || {Count, Interval, Percent, Goal, _, _} <- Loads],
+        timer => Timer,
         bytes => element(5, lists:last(Loads)),
         health_ns => element(6, lists:last(Loads)),
         longest_ms => longest(0)
@@ -34,18 +42,28 @@ measure() ->
 
 load({Count, Interval, Goal}) ->
     Listeners = [listener() || _ <- lists:seq(1, Count)],
-    Idle = [used_ns() || _ <- lists:seq(1, ?ROUNDS)],
+    Idle = rounds(),
     {ok, _} = application:ensure_all_started(accept_queue),
     ok = accept_queue:watch(hd(Listeners)),
     Before = resident(),
     [ok = accept_queue:watch(L, #{interval_ms => Interval}) || L <- Listeners],
-    Busy = [used_ns() || _ <- lists:seq(1, ?ROUNDS)],
+    Busy = rounds(),
     Bytes = (resident() - Before) / Count,
     {HealthUs, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
     ok = application:stop(accept_queue),
     lists:foreach(fun gen_tcp:close/1, Listeners),
-    Percent = 100 * (median(Busy) - median(Idle)) / (?ROUND_MS * 1_000_000),
-    {Count, Interval, Percent, Goal, Bytes, HealthUs * 1000 / ?HEALTH_CALLS}.
+    {Count, Interval, percent(Busy, Idle), Goal, Bytes, HealthUs * 1000 / ?HEALTH_CALLS}.
+
+rounds() ->
+    [used_ns() || _ <- lists:seq(1, ?ROUNDS)].
+
+percent(Busy, Idle) ->
+    100 * (median(Busy) - median(Idle)) / (?ROUND_MS * 1_000_000).
+
+wake_up() ->
+    receive
+    after 100 -> wake_up()
+    end.
 
 listener() ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}]),

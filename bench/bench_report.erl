@@ -1,7 +1,7 @@
 %% Samples -> Markdown: figures side by side, each with its goal and whether it was met.
 -module(bench_report).
 
--export([markdown/4]).
+-export([markdown/5]).
 
 %% {ours, theirs, goal}: at most so many times their time, or so many times faster than they are.
 -define(COMPARISONS, [
@@ -27,9 +27,10 @@
     [{sockets(), [bench_rounds:round()]}],
     [{string(), first_tier | none, bench_tail:tail(), fun()}],
     [{string(), atom(), #{atom() => non_neg_integer()}}],
-    bench_ports:figures()
+    bench_ports:figures(),
+    bench_monitor:figures()
 ) -> iodata().
-markdown(Rounds, Tails, Where, Ports) ->
+markdown(Rounds, Tails, Where, Ports, Monitor) ->
     Sections = [
         section(
             "Time of a call",
@@ -46,7 +47,8 @@ markdown(Rounds, Tails, Where, Ports) ->
             ["call", "normal schedulers", "dirty I/O", "dirty CPU", "goal", ""],
             [where(Call) || Call <- Where]
         ),
-        ports(Ports)
+        ports(Ports),
+        monitor(Monitor)
     ],
     [machine(), Sections, summary(iolist_to_binary(Sections))].
 
@@ -134,6 +136,25 @@ ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
         ),
         io_lib:format("~nThe longest that anything held a normal scheduler meanwhile: ~b ms.~n", [Longest])
     ].
+
+monitor(#{loads := Loads, timer := Timer, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
+    [
+        section(
+            "What watching costs while nothing happens",
+            ["listeners", "every", "of a core", "goal", ""],
+            [
+                [integer_to_list(Count), [integer_to_list(Ms), " ms"], percent(Percent), ["below ", percent(Goal)], met(Percent < Goal)]
+             || {Count, Ms, Percent, Goal} <- Loads
+            ] ++
+                [["for comparison: a process that wakes up", "100 ms", percent(Timer), "", ""]]
+        ),
+        io_lib:format(
+            "~n~.1f KiB of memory a listener. `health()` takes ~ts. The longest that anything held a normal scheduler: ~b ms.~n",
+            [Bytes / 1024, time(Health), Longest]
+        )
+    ].
+
+percent(Percent) -> io_lib:format("~.2f %", [Percent]).
 
 home(scheduler) -> "a normal one";
 home(dirty_io_scheduler) -> "a dirty I/O one".

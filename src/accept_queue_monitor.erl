@@ -230,13 +230,14 @@ looked({Row, {error, Reason}}) ->
 change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> tell(Address, Depth, Change) end, Changes).
 
+%% Told before it is noted: whoever is killed in between is followed by one that tells it again, which is not heard twice.
 tell(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
-    true = ets:insert(?STANDING, {{Address, Condition}, now_ms() - HeldMs}),
-    accept_queue_event:raised(Condition, details(Address, Depth, Condition, Evidence));
+    ok = accept_queue_event:raised(Condition, details(Address, Depth, Condition, Evidence)),
+    true = ets:insert(?STANDING, {{Address, Condition}, now_ms() - HeldMs});
 tell(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
-    true = ets:delete(?STANDING, {Address, Condition}),
     Details = details(Address, Depth, Condition, Evidence),
-    accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}).
+    ok = accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}),
+    true = ets:delete(?STANDING, {Address, Condition}).
 
 details(Address, Depth, Condition, Evidence) ->
     Counts =

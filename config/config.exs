@@ -1,0 +1,19 @@
+# An example: what is commented out is the default. Erlang's sys.config takes the same keys.
+import Config
+
+# config :accept_queue,
+#   # :all, :none, or a list of what `t:AcceptQueue.listener/0` may be
+#   watch: :all,
+#   interval_ms: 100,
+#   census_ms: 5000,
+#   # behind: somebody has waited longer than this, throughout this time
+#   max_wait_ms: 100,
+#   for_ms: 1000,
+#   # stuck: connections wait, and none was accepted for this long
+#   stuck_ms: 5000,
+#   # abandoned: so many of the queued have already left
+#   abandoned_ratio: 0.5,
+#   abandoned_min: 5,
+#   # leaking: more accepted sockets than this in CLOSE_WAIT
+#   close_wait_max: 1000,
+#   clear_ms: 5000

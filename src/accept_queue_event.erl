@@ -8,7 +8,7 @@
 %% <ul>
 %% <li>to subscribers ({@link accept_queue:subscribe/0}): `{accept_queue, raised | cleared, Condition, Details}';</li>
 %% <li>to SASL's alarm_handler, where it runs or as soon as it does: `{{accept_queue, Condition, Address}, Details}';</li>
-%% <li>to logger, in the domain `[accept_queue]': a warning (`overflowing' and `stuck': an error), and a notice at the end. The
+%% <li>to logger: a warning (`overflowing' and `stuck': an error), and a notice at the end. The
 %% report is `Details' with `event', `{raised | cleared, Condition}'; its text is one line for the person on call;</li>
 %% <li>to telemetry: see below.</li>
 %% </ul>
@@ -284,9 +284,8 @@ log({late, Late}) -> log(debug, {tick, late}, Late);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
 
 log(Level, Event, Report) ->
-    logger:log(Level, Report#{event => Event}, #{
-        domain => [accept_queue], report_cb => fun accept_queue_text:report/1
-    }).
+    %% In no domain: the default handler stops what is in one that is not OTP's.
+    logger:log(Level, Report#{event => Event}, #{report_cb => fun accept_queue_text:report/1}).
 
 level(raised, Condition) when Condition =:= overflowing; Condition =:= stuck -> error;
 level(raised, _) -> warning;

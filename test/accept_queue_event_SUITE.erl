@@ -49,10 +49,19 @@ end_per_suite(Config) ->
 
 init_per_testcase(_, Config) ->
     {ok, _} = application:ensure_all_started(accept_queue),
-    ok = logger:add_handler(?MODULE, ?MODULE, #{level => debug, config => #{to => self(), hang_at => none}}),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{
+        level => debug, filter_default => stop, filters => filters_of_the_default_handler(), config => #{to => self(), hang_at => none}
+    }),
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, debug),
     [{level, Level} | Config].
+
+%% As kernel sets them up (lib/kernel/src/logger.erl): what is in somebody's domain never reaches a terminal.
+filters_of_the_default_handler() ->
+    [
+        {domain, {fun logger_filters:domain/2, {log, super, [otp, sasl]}}},
+        {no_domain, {fun logger_filters:domain/2, {log, undefined, []}}}
+    ].
 
 end_per_testcase(_, Config) ->
     ok = logger:set_primary_config(level, proplists:get_value(level, Config)),
@@ -450,9 +459,8 @@ alarms() ->
     lists:sort([{Condition, N} || {{accept_queue, Condition, {_, N}}, #{}} <- alarm_handler:get_alarms()]).
 
 %% As a handler of logger.
-log(#{level := Level, msg := {report, Report}, meta := #{domain := [accept_queue], report_cb := Text}}, #{config := Config}) ->
+log(#{level := Level, msg := {report, #{event := Event} = Report}, meta := #{report_cb := Text}}, #{config := Config}) ->
     #{to := Test, hang_at := HangAt} = Config,
-    #{event := Event} = Report,
     {Format, Arguments} = Text(Report),
     %% A line of text for each.
     [_ | _] = lists:flatten(io_lib:format(Format, Arguments)),

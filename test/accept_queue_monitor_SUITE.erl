@@ -16,6 +16,9 @@ all() ->
         what_is_not_to_be_watched_is_not,
         nobody_accepts_is_stuck_and_accepting_ends_it,
         each_way_to_block_a_pool_is_stuck_with_its_reason,
+        a_suspended_pool_is_stuck,
+        a_pool_that_has_exited_is_stuck,
+        a_pool_of_ranch_at_max_connections_is_stuck,
         a_pool_that_accepts_half_of_what_arrives_is_behind,
         bursts_that_drain_raise_nothing,
         a_full_queue_overflows_by_what_the_kernel_dropped,
@@ -84,11 +87,7 @@ each_way_to_block_a_pool_is_stuck_with_its_reason(_) ->
 %% All of the pool take a connection and do not come back; the fifth client waits.
 blocked(Reason, Block) ->
     {L, Address} = watched(8),
-    Pool = [spawn(fun() -> accept_and(L, Block) end) || _ <- lists:seq(1, ?POOL)],
-    eventually:is({ok, ?POOL}, fun() ->
-        {ok, #{waiting_count := Waiting}} = accept_queue:acceptors(L),
-        {ok, Waiting}
-    end),
+    Pool = waiting_pool(L, Block),
     _ = sockets:clients(?POOL + 1, Address),
     #{acceptors := none_waiting, who := Who} = await({raised, stuck}, Address),
     #{waiting_count := 0, busy := Busy} = Who,
@@ -100,6 +99,55 @@ blocked(Reason, Block) ->
 accept_and(L, Block) ->
     {ok, Socket} = gen_tcp:accept(L),
     Block(Socket).
+
+%% Connections that were accepted for it while it was suspended do not bring it back.
+a_suspended_pool_is_stuck(_) ->
+    {L, Address} = watched(8),
+    Pool = waiting_pool(L),
+    [true = erlang:suspend_process(Pid) || Pid <- Pool],
+    _ = sockets:clients(?POOL + 1, Address),
+    #{who := #{busy := Busy}} = await({raised, stuck}, Address),
+    ?assertEqual([suspended], lists:usort([Id || #{parked := {Id, _}} <- Busy])),
+    [exit(Pid, kill) || Pid <- Pool].
+
+a_pool_that_has_exited_is_stuck(_) ->
+    {L, Address} = watched(8),
+    [exit(Pid, kill) || Pid <- waiting_pool(L)],
+    eventually:is(0, fun() -> maps:get(waiting_count, element(2, accept_queue:acceptors(L))) end),
+    _ = sockets:client(Address),
+    ?assertMatch(#{acceptors := none_waiting, who := #{pool := [], busy := []}}, await({raised, stuck}, Address)).
+
+a_pool_of_ranch_at_max_connections_is_stuck(_) ->
+    case components:load([ranch]) of
+        {skip, _} = Skip ->
+            Skip;
+        ok ->
+            {ok, _} = application:ensure_all_started(ranch),
+            Options = #{num_acceptors => ?POOL, max_connections => 1, socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}]},
+            {ok, _} = ranch:start_listener(?FUNCTION_NAME, ranch_tcp, Options, ?MODULE, []),
+            Address = ranch:get_addr(?FUNCTION_NAME),
+            ok = accept_queue:watch({ranch, ?FUNCTION_NAME}, ?QUICK),
+            _ = sockets:clients(2 * ?POOL + 2, Address),
+            #{server := Server, who := #{busy := Busy}} = await({raised, stuck}, Address),
+            ?assertEqual({ranch, ?FUNCTION_NAME}, Server),
+            ?assertEqual(lists:duplicate(?POOL, max_connections), [Id || #{parked := {Id, _}} <- Busy]),
+            %% The cause ends.
+            ranch:set_max_connections(?FUNCTION_NAME, 100),
+            _ = await({cleared, stuck}, Address),
+            ok = ranch:stop_listener(?FUNCTION_NAME)
+    end.
+
+%% A protocol of ranch's that keeps its connection.
+start_link(_Ref, _Transport, _Options) ->
+    {ok, spawn_link(fun() -> receive stop -> ok end end)}.
+
+waiting_pool(L) ->
+    waiting_pool(L, fun(_) -> ok end).
+
+waiting_pool(L, Then) ->
+    Pool = [spawn(fun() -> accept_and(L, Then) end) || _ <- lists:seq(1, ?POOL)],
+    eventually:is(?POOL, fun() -> maps:get(waiting_count, element(2, accept_queue:acceptors(L))) end),
+    Pool.
 
 a_pool_that_accepts_half_of_what_arrives_is_behind(_) ->
     {L, Address} = watched(4096),
@@ -150,11 +198,11 @@ bursts_that_drain_raise_nothing(_) ->
     ],
     [
         begin
-            Clients = sockets:clients(300, Address),
-            eventually:is(300 * Burst, fun() -> counters:get(Accepted, 1) end),
+            Clients = sockets:clients(1000, Address),
+            eventually:is(1000 * Burst, fun() -> counters:get(Accepted, 1) end),
             lists:foreach(fun sockets:close/1, Clients)
         end
-     || Burst <- lists:seq(1, 4)
+     || Burst <- lists:seq(1, 3)
     ],
     ?assertEqual([], raised(Address)),
     gen_tcp:close(L).
@@ -183,7 +231,7 @@ clients_that_leave_are_abandoned(_) ->
     lists:foreach(fun sockets:close/1, Staying).
 
 connections_held_in_close_wait_are_leaking(_) ->
-    {L, Address} = watched(64, #{close_wait_max => 50}),
+    {L, Address} = watched(64),
     Held = [
         begin
             Client = sockets:client(Address),
@@ -191,9 +239,9 @@ connections_held_in_close_wait_are_leaking(_) ->
             sockets:close(Client),
             Socket
         end
-     || _ <- lists:seq(1, 60)
+     || _ <- lists:seq(1, 1200)
     ],
-    ?assertMatch(#{close_wait := N} when N > 50, await({raised, leaking}, Address)),
+    ?assertMatch(#{close_wait := N} when N > 1000, await({raised, leaking}, Address)),
     {ok, Holders} = accept_queue:holders(L),
     ?assertEqual([self()], lists:usort([Pid || #{pid := Pid} <- Holders])),
     ?assertMatch({degraded, [{leaking, Address}]}, accept_queue:health()),

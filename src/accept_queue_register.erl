@@ -71,27 +71,47 @@ entries(Shown) ->
 is_still(#{socket := undefined, handle := Handle}) -> accept_queue_nif:is_open(Handle);
 is_still(#{socket := Socket, fd := Fd, handle := Handle}) -> stands_for(Socket, Fd, Handle).
 
-%% The last scan, if there was one and it is not too old: the cookies it knows, and the entries that are ours.
+%% The last scan, if there was one and it is good: the cookies it knows, and the entries that are ours.
 remembered() ->
-    try ets:lookup(?TABLE, scan) of
-        [{scan, At, Known, Entries}] ->
-            case erlang:monotonic_time(millisecond) - At < ?SCAN_IS_GOOD_FOR_MS of
+    case last_scan() of
+        {GoodUntilMs, Known, Entries} ->
+            case erlang:monotonic_time(millisecond) < GoodUntilMs of
                 true -> {ok, Known, Entries};
                 false -> unknown
             end;
-        [] ->
+        none ->
             unknown
-    catch
-        error:badarg -> unknown
     end.
 
+last_scan() ->
+    try ets:lookup(?TABLE, scan) of
+        [{scan, GoodUntilMs, Known, Entries}] -> {GoodUntilMs, Known, Entries};
+        [] -> none
+    catch
+        error:badarg -> none
+    end.
+
+%% A descriptor that listens and has no socket may belong to one that is just being made: it is looked at once more.
 remember(Known, Entries) ->
+    Before =
+        case last_scan() of
+            {_, _, Last} -> bare(Last);
+            none -> []
+        end,
+    GoodForMs =
+        case bare(Entries) -- Before of
+            [] -> ?SCAN_IS_GOOD_FOR_MS;
+            _ -> 0
+        end,
     try
-        true = ets:insert(?TABLE, {scan, erlang:monotonic_time(millisecond), Known, Entries}),
+        true = ets:insert(?TABLE, {scan, erlang:monotonic_time(millisecond) + GoodForMs, Known, Entries}),
         ok
     catch
         error:badarg -> ok
     end.
+
+bare(Entries) ->
+    [Cookie || #{socket := undefined, cookie := Cookie} <- Entries].
 
 %% The kernel was asked before the VM: what has begun to listen in between is not yet known, and will be the next time.
 scan(Shown) ->

@@ -30,12 +30,9 @@
 -record(row, {
     address :: accept_queue:address(),
     cookies :: [accept_queue:cookie()],
-    handle :: accept_queue:handle(),
     watch :: accept_queue_nif:watch(),
     server :: accept_queue:server(),
-    options :: map(),
-    %% Asked for by name, and so watched also where not all are.
-    explicit :: boolean()
+    options :: map()
 }).
 
 -record(state, {
@@ -130,7 +127,7 @@ init(#{watch := Wanted, options := Options}) ->
 handle_call({watch, Listener, Options}, _From, State) ->
     case entries(Listener) of
         {ok, Entries} ->
-            _ = [add(Group, Options, true, State) || Group <- groups(Entries)],
+            _ = [add(Group, Options, State) || Group <- groups(Entries)],
             Excluded = maps:without([Address || #{address := Address} <- Entries], State#state.excluded),
             {reply, ok, rounds(State#state{excluded = Excluded})};
         {error, _} = Error ->
@@ -287,7 +284,7 @@ discover(#state{wanted = Wanted} = State) ->
             _ = [remove(Row) || Row <- rows(), has_gone(Row, Here)],
             Named = named(Wanted),
             _ = [
-                add(Group, State#state.options, false, State)
+                add(Group, #{}, State)
              || {Address, _} = Group <- Groups,
                 Named =:= all orelse lists:member(Address, Named),
                 not is_map_key(Address, State#state.excluded),
@@ -321,18 +318,16 @@ groups(Entries) ->
 
 cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
 
-add({Address, Entries}, Options, Explicit, #state{options = Defaults}) ->
+add({Address, Entries}, Options, #state{options = Defaults}) ->
     _ = [remove(Row) || Row <- row(Address)],
     Handle = accept_queue_nif:join([Handle || #{handle := Handle} <- Entries]),
     Settings = maps:merge(Defaults, Options),
     Row = #row{
         address = Address,
         cookies = cookies(Entries),
-        handle = Handle,
         watch = accept_queue_nif:watch(Handle, Settings, now_ms()),
         server = server(hd(Entries)),
-        options = Settings,
-        explicit = Explicit
+        options = Settings
     },
     %% What has happened before this was not watched.
     _ = accept_queue_nif:tick([Row#row.watch], now_ms(), false),

@@ -14,6 +14,7 @@
 //! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
 //! | what a person should be told of a reading | [`verdict`] | nothing |
+//! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`watch`] | nothing beside the readings |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!

@@ -59,10 +59,7 @@ impl Listeners {
             match listener.look() {
                 Ok((look, members)) => {
                     seen.extend(members);
-                    total = Some(match total {
-                        Some(sum) => sum.plus(look),
-                        None => look,
-                    });
+                    total = added(total, look, Look::plus);
                 }
                 Err(Error::Closed) => {}
                 Err(error) => return Err(error),
@@ -81,10 +78,7 @@ impl Listeners {
                 .enumerate()
                 .find(|(_, group)| group.sockets.iter().any(|socket| socket.0 == listener.cookie()))?;
             if seen.insert(index) {
-                total = Some(match total {
-                    Some(sum) => sum.plus(group.look()),
-                    None => group.look(),
-                });
+                total = added(total, group.look(), Look::plus);
             }
         }
         total
@@ -100,16 +94,19 @@ impl Listeners {
         let mut total = None;
         for listener in &self.0 {
             match read(listener) {
-                Ok(figure) => {
-                    total = Some(match total {
-                        Some(sum) => plus(sum, figure),
-                        None => figure,
-                    });
-                }
+                Ok(figure) => total = added(total, figure, &plus),
                 Err(Error::Closed) => {}
                 Err(error) => return Err(error),
             }
         }
         total.ok_or(Error::Closed)
     }
+}
+
+#[inline]
+fn added<T>(sum: Option<T>, figure: T, plus: impl Fn(T, T) -> T) -> Option<T> {
+    Some(match sum {
+        Some(sum) => plus(sum, figure),
+        None => figure,
+    })
 }

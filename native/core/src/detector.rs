@@ -58,6 +58,18 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether so many of the queued have left that the rest is hardly worth it.
+    pub fn is_abandoned(&self, queued: u32, left: u32) -> bool {
+        left >= self.abandoned_min && f64::from(left) >= f64::from(queued) * self.abandoned_ratio
+    }
+
+    /// Whether too many accepted sockets stand in CLOSE_WAIT.
+    pub fn is_leaking(&self, close_wait: u32) -> bool {
+        close_wait > self.close_wait_max
+    }
+}
+
 /// What can be wrong with a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Condition {
@@ -334,11 +346,9 @@ impl Detector {
             Condition::Abandoned => {
                 let counts = counts.filter(|_| depth.queued > 0)?;
                 let left = counts.queued_closed + counts.queued_reset();
-                let many = left >= self.settings.abandoned_min
-                    && f64::from(left) >= f64::from(counts.queued) * self.settings.abandoned_ratio;
-                many.then_some(at)
+                self.settings.is_abandoned(counts.queued, left).then_some(at)
             }
-            Condition::Leaking => (counts?.close_wait > self.settings.close_wait_max).then_some(at),
+            Condition::Leaking => self.settings.is_leaking(counts?.close_wait).then_some(at),
         }
     }
 

@@ -42,18 +42,17 @@ pub enum Finding {
 pub fn verdict(standing: &Standing) -> Vec<Finding> {
     // A pool that keeps up may be busy when a client comes, and a few clients that have left are the weather: the limits are
     // those of the conditions.
-    let Settings { max_wait, abandoned_ratio, abandoned_min, close_wait_max, .. } = Settings::default();
+    let settings = Settings::default();
     let Standing { queued, limit, left, oldest_wait, close_wait, waiting_acceptors } = *standing;
     // Without an age there is no telling a fresh queue from one that stands.
-    let stands = queued > 0 && oldest_wait.is_none_or(|wait| wait > max_wait);
+    let stands = queued > 0 && oldest_wait.is_none_or(|wait| wait > settings.max_wait);
     let nobody_accepts = stands && waiting_acceptors == Some(0);
     [
         (queued > limit).then_some(Finding::Full),
         nobody_accepts.then_some(Finding::NobodyAccepts),
         (stands && oldest_wait.is_some() && !nobody_accepts).then_some(Finding::Behind),
-        (left >= abandoned_min && f64::from(left) >= f64::from(queued) * abandoned_ratio)
-            .then_some(Finding::Left(left)),
-        (close_wait > close_wait_max).then_some(Finding::Leaking(close_wait)),
+        settings.is_abandoned(queued, left).then_some(Finding::Left(left)),
+        settings.is_leaking(close_wait).then_some(Finding::Leaking(close_wait)),
     ]
     .into_iter()
     .flatten()

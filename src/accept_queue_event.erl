@@ -94,15 +94,14 @@ start_link() ->
 
 %% @private
 -spec raised(condition(), details()) -> ok.
-raised(Condition, #{address := Address} = Details) ->
-    Brief = brief(Details),
-    ok = accept_queue_journal:raised({Condition, Address}, Brief, to_all({raised, Condition, Brief})),
+raised(Condition, Details) ->
+    ok = accept_queue_journal:found({raised, Condition, Details}),
     wake().
 
 %% @private
 -spec cleared(condition(), details()) -> ok.
-cleared(Condition, #{address := Address} = Details) ->
-    ok = accept_queue_journal:cleared({Condition, Address}, to_all({cleared, Condition, brief(Details)})),
+cleared(Condition, Details) ->
+    ok = accept_queue_journal:found({cleared, Condition, Details}),
     wake().
 
 %% @private
@@ -148,9 +147,6 @@ unsubscribe(Pid) ->
 dropped_samples() ->
     accept_queue_samples:dropped().
 
-to_all(Event) ->
-    [{Audience, Event} || Audience <- [subscribers | ?TELLERS]].
-
 add(Audiences, Event) ->
     case accept_queue_journal:add(Audiences, Event) of
         ok -> wake();
@@ -161,11 +157,6 @@ add(Audiences, Event) ->
 wake() ->
     gen_server:cast(?MODULE, wake).
 
-%% Stacks of a thousand processes are no part of an alarm, and remain to be had from {@link accept_queue:acceptors/1}.
-brief(#{who := #{busy := Busy} = Who} = Details) ->
-    Details#{who := Who#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]}};
-brief(Details) ->
-    Details.
 
 %% The process.
 
@@ -174,6 +165,8 @@ brief(Details) ->
 init([]) ->
     _ = process_flag(trap_exit, true),
     _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_journal:subscribers()],
+    %% The process before this one may have been killed with work in hand.
+    ok = wake(),
     self() ! look,
     {ok, #state{tellers = maps:from_list([{Audience, teller(Audience)} || Audience <- ?TELLERS])}}.
 
@@ -194,6 +187,7 @@ handle_call({unsubscribe, Pid}, _From, State) ->
 %% @private
 -spec handle_cast(wake, #state{}) -> {noreply, #state{}}.
 handle_cast(wake, State) ->
+    ok = settle(),
     ok = tell_alarms(),
     ok = tell_subscribers(),
     ok = lists:foreach(fun accept_queue_teller:wake/1, maps:values(State#state.tellers)),
@@ -223,6 +217,41 @@ terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1
     accept_queue_alarms:withdraw();
 terminate(_Reason, _State) ->
     ok.
+
+%% Adds who accepts, and gives it to everybody. It is asked here and not by the monitor: of a framework whose supervisor does
+%% not answer this takes a second.
+settle() ->
+    case accept_queue_journal:next_found() of
+        {ok, Key, {So, Condition, #{address := Address} = Found}} ->
+            Id = {Condition, Address},
+            Details = with_acceptors(Condition, Found#{who => who(Address)}),
+            Untold = [{Audience, {So, Condition, Details}} || Audience <- [subscribers | ?TELLERS]],
+            ok =
+                case So of
+                    raised -> accept_queue_journal:raised(Id, Details, Untold);
+                    cleared -> accept_queue_journal:cleared(Id, Untold)
+                end,
+            ok = accept_queue_journal:settled(Key),
+            settle();
+        none ->
+            ok
+    end.
+
+%% Stacks of a thousand processes are no part of an alarm, and remain to be had from {@link accept_queue:acceptors/1}.
+who(Address) ->
+    try accept_queue:acceptors(Address) of
+        {ok, #{busy := Busy} = Who} ->
+            Who#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};
+        {error, _} ->
+            undefined
+    catch
+        %% A condition that cannot be told in full is told all the same: it would come again after each restart.
+        _:_ -> undefined
+    end.
+
+with_acceptors(stuck, #{who := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
+with_acceptors(stuck, #{who := #{}} = Details) -> Details#{acceptors => waiting};
+with_acceptors(_, Details) -> Details.
 
 tell_alarms() ->
     ok = accept_queue_alarms:settle(),

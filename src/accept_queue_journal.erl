@@ -4,10 +4,12 @@
 %% The table belongs to the supervisor, so that neither the process that finds something nor the one that tells it can lose
 %% it by being killed. A condition and what is to be told of it are written by one `ets:insert/2': both are there, or neither.
 %%
-%% Each audience has its own queue. What is taken is taken: an event that made a handler hang is not told to it again.
+%% What has been found waits here until its story is complete ({@link found/1}); then each audience has it in its own queue.
+%% What is taken from one of those is taken: an event that made a handler hang is not told to it again.
 -module(accept_queue_journal).
 
 -export([new/0]).
+-export([found/1, next_found/0, settled/1]).
 -export([raised/3, cleared/2, standing/0, forget_cleared/0]).
 -export([add/2, take/1, now_telling/3, telling/1, told/1]).
 -export([subscribers/0, subscribe/1, unsubscribe/1]).
@@ -18,6 +20,8 @@
 -type id() :: {accept_queue:condition(), accept_queue:address()}.
 -type audience() :: subscribers | logger | telemetry.
 
+-type found() :: {raised | cleared, accept_queue:condition(), Details :: map()}.
+
 -define(TABLE, ?MODULE).
 %% Anything but a condition is dropped where so much is still to be told. Conditions come no faster than they are cleared.
 -define(ROWS_MAX, 10000).
@@ -27,6 +31,27 @@
 new() ->
     %% Ordered: the queue of an audience is the rows whose keys begin with its name, the oldest first.
     ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set]),
+    ok.
+
+%% What has been found and has still to be settled. It stays until it is: whoever is killed in between does it again.
+
+-spec found(found()) -> ok.
+found(Found) ->
+    insert(true, queued([{found, Found}])).
+
+-spec next_found() -> {ok, Key :: term(), found()} | none.
+next_found() ->
+    case ets:next(?TABLE, {found, 0}) of
+        {found, _} = Key ->
+            [{_, Found}] = ets:lookup(?TABLE, Key),
+            {ok, Key, Found};
+        _ ->
+            none
+    end.
+
+-spec settled(Key :: term()) -> ok.
+settled(Key) ->
+    true = ets:delete(?TABLE, Key),
     ok.
 
 %% Conditions. One process at a time writes them.

@@ -32,7 +32,7 @@
     cookies :: [accept_queue:cookie()],
     watch :: accept_queue_nif:watch(),
     server :: accept_queue:server(),
-    options :: map()
+    interval_ms :: pos_integer()
 }).
 
 -record(state, {
@@ -40,6 +40,8 @@
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
     excluded = #{} :: #{accept_queue:address() => true},
+    %% Who listened when it was last asked, and how often that has been the answer in a row.
+    listening = {[], 0} :: {[accept_queue:cookie()], non_neg_integer()},
     %% The addresses and watches of each interval, in the same order.
     rounds = #{} :: #{pos_integer() => {tuple(), [accept_queue_nif:watch()]}}
 }).
@@ -49,6 +51,9 @@
 -define(STANDING, accept_queue_standing).
 %% Whether one is new or gone: a dump of the listeners.
 -define(DISCOVERY_MS, 1000).
+%% The VM is searched when the answer is another than before, once more, since a listener may be met in the making, and then
+%% every so many times: those of other network namespaces are in no dump.
+-define(SEARCH_EVERY, 10).
 %% As many as are read on a normal scheduler: three system calls each.
 -define(ROUND_ON_NORMAL, 100).
 %% A monitor that has not ticked for so long is not watching.
@@ -229,14 +234,14 @@ change(Address, Depth, Changes) ->
 
 %% Told before it is noted: whoever is killed in between is followed by one that tells it again, which is not heard twice.
 tell(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
-    ok = accept_queue_event:raised(Condition, details(Address, Depth, Condition, Evidence)),
+    ok = accept_queue_event:raised(Condition, details(Address, Depth, Evidence)),
     true = ets:insert(?STANDING, {{Address, Condition}, now_ms() - HeldMs});
 tell(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
-    Details = details(Address, Depth, Condition, Evidence),
+    Details = details(Address, Depth, Evidence),
     ok = accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}),
     true = ets:delete(?STANDING, {Address, Condition}).
 
-details(Address, Depth, Condition, Evidence) ->
+details(Address, Depth, Evidence) ->
     Counts =
         case Evidence of
             #{counts := #{} = Counted} -> Counted;
@@ -244,18 +249,7 @@ details(Address, Depth, Condition, Evidence) ->
         end,
     Server = hd([Server || #row{server = Server} <- row(Address)] ++ [undefined]),
     Known = maps:merge(maps:merge(Counts, Depth), maps:without([counts], Evidence)),
-    accepting(Condition, Known#{address => Address, server => Server, who => who(Address)}).
-
-%% Who accepts: a look at processes, bounded.
-who(Address) ->
-    case accept_queue:acceptors(Address) of
-        {ok, Who} -> Who;
-        {error, _} -> undefined
-    end.
-
-accepting(stuck, #{who := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
-accepting(stuck, #{who := #{}} = Details) -> Details#{acceptors => waiting};
-accepting(_, Details) -> Details.
+    Known#{address => Address, server => Server}.
 
 %% Told once, until it works again.
 failed(#row{address = Address, server = Server}, Reason) ->
@@ -276,7 +270,16 @@ schedule(Interval, DueMs, NowMs) ->
 
 %% Who is to be watched.
 
-discover(#state{wanted = Wanted} = State) ->
+discover(#state{listening = {Before, Times}} = State) ->
+    case accept_queue_nif:listening_cookies() of
+        {ok, Before} when Times rem ?SEARCH_EVERY =/= 0 -> State#state{listening = {Before, Times + 1}};
+        {ok, Before} -> search(State#state{listening = {Before, 1}});
+        {ok, Now} -> search(State#state{listening = {Now, 0}});
+        %% Those that are watched are read all the same.
+        {error, _} -> State
+    end.
+
+search(#state{wanted = Wanted} = State) ->
     case accept_queue_register:listeners() of
         {ok, Listeners} ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
@@ -293,8 +296,7 @@ discover(#state{wanted = Wanted} = State) ->
             Excluded = maps:with(maps:keys(Here), State#state.excluded),
             rounds(State#state{excluded = Excluded});
         {error, _} ->
-            %% Those that are watched are read all the same.
-            State
+            State#state{listening = {[], 0}}
     end.
 
 named(all) -> all;
@@ -327,7 +329,7 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
         cookies = cookies(Entries),
         watch = accept_queue_nif:watch(Handle, Settings, now_ms()),
         server = server(hd(Entries)),
-        options = Settings
+        interval_ms = maps:get(interval_ms, Settings)
     },
     %% What has happened before this was not watched.
     _ = accept_queue_nif:tick([Row#row.watch], now_ms(), false),
@@ -368,7 +370,7 @@ reconcile(#row{address = Address, watch = Watch}) ->
 %% The table says who is watched; the rounds follow it, and an interval that is new begins to tick.
 rounds(#state{rounds = Before} = State) ->
     Rounds = lists:foldl(
-        fun(#row{address = Address, watch = Watch, options = #{interval_ms := Interval}}, So) ->
+        fun(#row{address = Address, watch = Watch, interval_ms = Interval}, So) ->
             maps:update_with(Interval, fun(Round) -> [{Address, Watch} | Round] end, [{Address, Watch}], So)
         end,
         #{},
@@ -409,7 +411,7 @@ is_ticking() ->
         error:badarg -> false
     end.
 
-status_of(#row{watch = Watch, options = #{interval_ms := IntervalMs}}) ->
+status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
     SystemMs = erlang:system_time(millisecond),
     Known = accept_queue_nif:status(Watch, now_ms()),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,

@@ -6,7 +6,7 @@
 -module(accept_queue_nif).
 
 -export([
-    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, listening_cookies/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
     default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
 ]).
@@ -16,7 +16,7 @@
 
 -on_load(load/0).
 -nifs([
-    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, listening_cookies/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
     default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
 ]).
@@ -183,6 +183,11 @@ listening() ->
     erlang:nif_error(not_loaded).
 
 %% Whatever listens among the descriptors of this process.
+%% In order: two answers are the same where the same sockets listen.
+-spec listening_cookies() -> {ok, [accept_queue:cookie()]} | {error, accept_queue:reason()}.
+listening_cookies() ->
+    erlang:nif_error(not_loaded).
+
 -spec own() -> {ok, [own()]} | {error, accept_queue:reason()}.
 own() ->
     erlang:nif_error(not_loaded).

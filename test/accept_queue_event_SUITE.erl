@@ -15,6 +15,7 @@ all() ->
         a_condition_is_told_once_under_each_roof,
         figures_are_measurements_and_the_rest_is_metadata,
         an_alarm_carries_who_should_accept_but_not_their_stacks,
+        what_was_found_and_not_told_when_its_process_was_killed_is_told_by_the_next,
         without_telemetry_and_sasl_the_others_are_told,
         alarms_that_stand_are_set_when_sasl_starts_later,
         an_alarm_handler_that_was_replaced_is_told_what_stands,
@@ -106,17 +107,36 @@ figures_are_measurements_and_the_rest_is_metadata(_) ->
 
 an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
     ok = accept_queue:subscribe(),
-    Process = #{pid => self(), parked => {sleep, <<"sleeps">>}, current_function => {timer, sleep, 1}},
-    Who = #{waiting_count => 0, waiting => [], pool => [self()], busy => [Process], busy_count => 1},
-    Busy = [Process#{current_stacktrace => [{timer, sleep, 1, []}], status => waiting}],
-    ok = accept_queue_event:raised(stuck, (details(1))#{who => Who#{busy := Busy}}),
-    ?assertMatch(#{who := Who}, subscriber_told(raised, stuck)).
+    L = sockets:listen(5),
+    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive after infinity -> ok end end),
+    eventually:is({ok, [Acceptor]}, fun() -> waiting(L) end),
+    _Client = sockets:client(sockets:address(L)),
+    eventually:is({ok, []}, fun() -> waiting(L) end),
+    ok = accept_queue_event:raised(stuck, (details(1))#{address := sockets:address(L)}),
+    #{who := Who, acceptors := none_waiting} = subscriber_told(raised, stuck),
+    ?assertMatch(#{waiting_count := 0, pool := [Acceptor], busy := [#{pid := Acceptor, parked := _}]}, Who),
+    ?assertNot(is_map_key(current_stacktrace, hd(maps:get(busy, Who)))),
+    unlink(Acceptor),
+    exit(Acceptor, kill).
+
+waiting(L) ->
+    {ok, #{waiting := Waiting}} = accept_queue:acceptors(L),
+    {ok, Waiting}.
+
+what_was_found_and_not_told_when_its_process_was_killed_is_told_by_the_next(_) ->
+    ok = accept_queue:subscribe(),
+    Event = whereis(accept_queue_event),
+    ok = sys:suspend(Event),
+    raised(stuck, 1),
+    exit(Event, kill),
+    ?assertMatch(#{address := _}, subscriber_told(raised, stuck)),
+    ?assertEqual(none, accept_queue_journal:next_found()).
 
 without_telemetry_and_sasl_the_others_are_told(_) ->
     ?assertNot(erlang:function_exported(telemetry, execute, 3)),
     ok = accept_queue:subscribe(),
     raised(behind, 1),
-    ?assertEqual((details(1))#{queued => 6}, subscriber_told(raised, behind)),
+    ?assertEqual((details(1))#{who => undefined}, subscriber_told(raised, behind)),
     ?assertMatch({warning, #{event := {raised, behind}}}, logged({raised, behind})),
     ?assertNot(accept_queue_event:wants_samples()).
 

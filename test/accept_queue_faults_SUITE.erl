@@ -150,6 +150,8 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
     {ok, Handle} = accept_queue_nif:open(Fd),
     {ok, Listening} = accept_queue_nif:listening(),
     [#{cookie := Cookie}] = [Row || #{address := Where} = Row <- Listening, Where =:= Address],
+    {ok, Cookies} = accept_queue_nif:listening_cookies(),
+    ?assertEqual(lists:sort([One || #{cookie := One} <- Listening]), Cookies),
     ?assertMatch({ok, #{somaxconn := _, listen_drops := _}}, accept_queue_nif:kernel()),
     ?assertEqual(undefined, accept_queue_nif:load_error()),
     NoFd = 1 bsl 20,
@@ -207,7 +209,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(
-        lists:sort([{listening, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
+        lists:sort([{listening, 0}, {listening_cookies, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
         lists:sort(accept_queue_nif:module_info(exports)),
         "every stub has its call in this test"
     ),

@@ -172,8 +172,8 @@ impl TotalDrops {
     }
 }
 
-/// A minute in twelve parts: what is kept does not grow with how often is read.
-#[derive(Debug, Default)]
+/// A minute in six parts: what is kept does not grow with how often is read.
+#[derive(Debug)]
 struct Window(VecDeque<Part>);
 
 #[derive(Debug, Clone, Copy)]
@@ -186,8 +186,14 @@ struct Part {
     readings: u32,
 }
 
-const PARTS: usize = 12;
-const PART: Duration = Duration::from_secs(5);
+const PARTS: usize = 6;
+const PART: Duration = Duration::from_secs(10);
+
+impl Default for Window {
+    fn default() -> Window {
+        Window(VecDeque::with_capacity(PARTS))
+    }
+}
 
 impl Window {
     fn add(&mut self, at: Time, queued: u32) {

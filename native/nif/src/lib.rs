@@ -66,6 +66,13 @@ fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
+fn listening_cookies() -> Result<Vec<Terms<core::Cookie>>, Reason> {
+    let mut cookies: Vec<_> = core::listening()?.into_iter().map(|listening| listening.cookie).collect();
+    cookies.sort_unstable();
+    Ok(cookies.into_iter().map(Terms).collect())
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
 fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
     Ok(core::survey::own()?.into_iter().map(Terms).collect())
 }

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use accept_queue_core::census::Group;
-use accept_queue_core::vm::find::{self, Candidate};
-use accept_queue_core::{Error, survey};
+use accept_queue_core::Error;
+use accept_queue_core::outside::{self, Gap, Owned, Owner, Scope};
+use accept_queue_core::vm::find::Candidate;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
@@ -20,9 +20,8 @@ struct Report {
 
 #[derive(Serialize)]
 struct Listener {
-    pid: i32,
-    name: String,
     address: String,
+    owners: Vec<Process>,
     queued: u32,
     limit: u32,
     drops: Option<u32>,
@@ -37,25 +36,35 @@ struct Listener {
     sockets: u32,
 }
 
-/// A process whose descriptors this user may not see.
 #[derive(Serialize)]
-struct Unreadable {
+struct Process {
     pid: i32,
     name: String,
+}
+
+/// A process of which something could not be read.
+#[derive(Serialize)]
+struct Unreadable {
+    #[serde(flatten)]
+    process: Process,
     reason: String,
 }
 
 pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
-    let candidates = match options.pid {
-        Some(pid) => vec![find::by_pid(pid).map_err(|error| match error {
-            Error::NotFound => format!("there is no process {pid}"),
-            error => format!("process {pid}: {error}"),
-        })?],
-        None => find::candidates().map_err(|error| format!("the processes could not be read: {error}"))?,
+    let scope = match options.pid {
+        Some(pid) => Scope::Process(pid),
+        None if options.all => Scope::Everybody,
+        None => Scope::Beams,
     };
-    let wanted = candidates.into_iter().filter(|process| process.is_beam || options.all || options.pid.is_some());
-    let groups = survey().map_err(|error| format!("the kernel's sockets could not be read: {error}"))?;
-    let report = report(wanted, &groups);
+    let snapshot = outside::snapshot(&scope).map_err(|error| match (error, options.pid) {
+        (Error::NotFound, Some(pid)) => format!("there is no process {pid}"),
+        (error, _) => format!("the kernel's sockets could not be read: {error}"),
+    })?;
+    let report = Report {
+        schema: 1,
+        listeners: snapshot.queues.iter().map(listener).collect(),
+        unreadable: snapshot.gaps.iter().map(unreadable).collect(),
+    };
     let text = if options.json { json(&report)? } else { table(&report) };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // The reader of a pipe has seen enough.
@@ -64,31 +73,11 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
     }
 }
 
-fn report(processes: impl Iterator<Item = Candidate>, groups: &[Group]) -> Report {
-    let mut report = Report { schema: 1, listeners: Vec::new(), unreadable: Vec::new() };
-    for process in processes {
-        match find::sockets(process.pid) {
-            Ok(held) => {
-                let own = groups.iter().filter(|group| group.sockets.iter().any(|(_, inode)| held.contains(inode)));
-                report.listeners.extend(own.map(|group| listener(&process, group)));
-            }
-            // It ended while we looked.
-            Err(Error::NotFound) => {}
-            Err(error) => {
-                let reason = format!("{error}; CAP_SYS_PTRACE or its own user may look");
-                report.unreadable.push(Unreadable { pid: process.pid, name: process.name, reason });
-            }
-        }
-    }
-    report
-}
-
-fn listener(process: &Candidate, group: &Group) -> Listener {
-    let counts = &group.counts;
+fn listener(owned: &Owned) -> Listener {
+    let counts = &owned.queue.look.counts;
     Listener {
-        pid: process.pid,
-        name: process.name.clone(),
-        address: group.address.to_string(),
+        address: owned.queue.endpoint.to_string(),
+        owners: owned.owners.iter().map(|Owner { process, .. }| Process::of(process)).collect(),
         queued: counts.queued,
         limit: counts.limit,
         drops: counts.drops,
@@ -104,6 +93,16 @@ fn listener(process: &Candidate, group: &Group) -> Listener {
     }
 }
 
+fn unreadable(gap: &Gap) -> Unreadable {
+    Unreadable { process: Process::of(&gap.process), reason: gap.missing.to_string() }
+}
+
+impl Process {
+    fn of(process: &Candidate) -> Process {
+        Process { pid: process.pid, name: process.name.clone() }
+    }
+}
+
 fn json(report: &Report) -> Result<String, String> {
     serde_json::to_string(report).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
 }
@@ -111,7 +110,7 @@ fn json(report: &Report) -> Result<String, String> {
 fn table(report: &Report) -> String {
     let mut text = String::new();
     if report.listeners.is_empty() {
-        text.push_str("No TCP listener found.\n");
+        text.push_str("No listener found.\n");
     } else {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header([
@@ -126,17 +125,20 @@ fn table(report: &Report) -> String {
             "SYN_RECV",
             "ESTABLISHED",
             "CLOSE_WAIT",
-            "PID",
-            "NAME",
+            "OWNER",
         ]);
         table.add_rows(report.listeners.iter().map(cells));
         text.push_str(&table.trim_fmt());
         text.push('\n');
     }
-    for Unreadable { pid, name, reason } in &report.unreadable {
+    for Unreadable { process: Process { pid, name }, reason } in &report.unreadable {
         text.push_str(&format!("not seen: process {pid} ({}): {reason}\n", name.escape_debug()));
     }
     text
+}
+
+fn join(words: impl Iterator<Item = String>) -> String {
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn cells(listener: &Listener) -> Vec<String> {
@@ -153,8 +155,7 @@ fn cells(listener: &Listener) -> Vec<String> {
         or_dash(listener.syn_recv.map(u64::from)),
         listener.established.to_string(),
         listener.close_wait.to_string(),
-        listener.pid.to_string(),
         // A process chooses its own name: no control character of it reaches the terminal.
-        listener.name.escape_debug().to_string(),
+        join(listener.owners.iter().map(|owner| format!("{} ({})", owner.name.escape_debug(), owner.pid))),
     ]
 }

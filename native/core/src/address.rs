@@ -4,14 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The index of a network device that a socket is bound to; 0 where it is bound to none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Interface(pub u32);
 
 /// The local end of a TCP socket, as the kernel keeps it.
 ///
 /// The family is that of the socket, not of the client: the IPv4 clients of a dual-stack listener are children of an
 /// IPv6 socket, and stand in the kernel's table with mapped addresses (`::ffff:192.0.2.1`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// The address bound to; unspecified where the listener takes clients on all of them.
     pub ip: IpAddr,
@@ -22,7 +22,7 @@ pub struct Address {
 }
 
 /// What a listener is bound to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
     /// TCP.
     Tcp(Address),
@@ -81,6 +81,19 @@ impl fmt::Display for Address {
     }
 }
 
+/// A path is shown as `unix:/run/a`, an abstract name as `unix:@a`; what is not printable ASCII is escaped.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => fmt::Display::fmt(address, f),
+            Endpoint::Unix(name) => match name.as_slice() {
+                [0, name @ ..] => write!(f, "unix:@{}", name.escape_ascii()),
+                path => write!(f, "unix:{}", path.escape_ascii()),
+            },
+        }
+    }
+}
+
 /// A listener on `::` takes everything; one on `::ffff:0.0.0.0` takes all that came over IPv4.
 fn is_wildcard(listener: IpAddr, child: IpAddr) -> bool {
     match (listener, child) {
@@ -130,6 +143,12 @@ mod tests {
         }
         let other_port = Address { port: 81, ..at("127.0.0.1", 0) };
         assert_eq!(at("0.0.0.0", 0).fit(&other_port), None);
+    }
+
+    #[test]
+    fn no_control_character_of_a_name_is_shown() {
+        assert_eq!(Endpoint::Unix(b"/run/\x1b[2J".to_vec()).to_string(), "unix:/run/\\x1b[2J");
+        assert_eq!(Endpoint::Unix(b"\0shop\n".to_vec()).to_string(), "unix:@shop\\n");
     }
 
     #[test]

@@ -14,7 +14,9 @@
 //! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
 //! | what a person should be told of a reading | [`verdict`] | nothing |
-//! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`watch`] | nothing beside the readings |
+//! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`history`] | nothing beside the readings |
+//! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
+//! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
@@ -42,11 +44,15 @@ pub mod detector;
 pub mod diag;
 mod error;
 pub mod held;
+pub mod history;
 pub mod kernel;
 mod listener;
 mod listeners;
+pub mod observer;
+pub mod outside;
 pub mod sockopt;
 pub mod survey;
+mod unix_census;
 pub mod verdict;
 pub mod vm;
 pub mod watch;
@@ -56,7 +62,7 @@ pub use census::{Census, Counts};
 pub use error::{Errno, Error};
 pub use listener::{Depth, Listener};
 pub use listeners::Listeners;
-pub use survey::{Listening, listening, survey};
+pub use survey::{Listening, Queue, listening, survey};
 
 /// The number that names a socket for as long as the machine runs; never given twice (`sk_cookie`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

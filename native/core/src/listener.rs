@@ -8,7 +8,8 @@ use socket2::{SockAddr, SockRef, Type};
 
 use crate::address::{Address, Endpoint};
 use crate::census::{Census, Counts, Look, both};
-use crate::diag::{DiagSocket, Family, States, UnixChild, UnixRequest, UnixRow};
+use crate::diag::{DiagSocket, Family, States};
+use crate::unix_census::UnixCensus;
 use crate::{Cookie, Error, Inode, sockopt};
 
 /// A listening stream socket, by descriptor number and cookie. It holds nothing open: when the owner closes the socket,
@@ -98,8 +99,8 @@ impl Listener {
     pub fn depth(&self) -> Result<Depth, Error> {
         self.vouched(match &self.endpoint {
             Endpoint::Tcp(_) => tcp_depth(self.fd),
-            Endpoint::Unix(name) => {
-                let counts = self.unix_counts(name, States::LISTENERS);
+            Endpoint::Unix(_) => {
+                let counts = self.unix_counts(States::LISTENERS);
                 counts.map(|Counts { queued, limit, drops, .. }| Depth { queued, limit, drops })
             }
         })
@@ -114,8 +115,8 @@ impl Listener {
     pub(crate) fn look(&self) -> Result<(Look, Vec<Cookie>), Error> {
         self.vouched(match &self.endpoint {
             Endpoint::Tcp(address) => self.tcp_look(address),
-            Endpoint::Unix(name) => {
-                let counts = self.unix_counts(name, States::LISTENERS_AND_CHILDREN);
+            Endpoint::Unix(_) => {
+                let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
                 counts.map(|counts| (Look { counts, waits: None }, vec![self.cookie]))
             }
         })
@@ -166,21 +167,8 @@ impl Listener {
         Ok((group.look(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
-    /// Children are told by their name, which they have from their listener. Two listeners may have had one name, where
-    /// a path was unlinked and bound again: the kernel does not tell their children apart.
-    fn unix_counts(&self, own_name: &[u8], states: States) -> Result<Counts, Error> {
-        let mut counts = Counts::default();
-        self.diag()?.dump(&UnixRequest { states }, |row| match row {
-            UnixRow::Listener { cookie, queued, limit, queued_alive, queued_closed, .. } if cookie == self.cookie => {
-                counts = Counts { queued, limit, queued_alive, queued_closed, sockets: 1, ..counts };
-            }
-            UnixRow::Child { name, state } if name == own_name => match state {
-                UnixChild::Established => counts.established += 1,
-                UnixChild::PeerClosed => counts.close_wait += 1,
-            },
-            UnixRow::Listener { .. } | UnixRow::Child { .. } => {}
-        })?;
-        if counts.sockets == 0 { Err(self.no_row()) } else { Ok(counts) }
+    fn unix_counts(&self, states: States) -> Result<Counts, Error> {
+        UnixCensus::take(&mut self.diag()?, states)?.counts_of(self.cookie).ok_or_else(|| self.no_row())
     }
 
     /// Why the kernel's table has no listener of this cookie.

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::census::{Group, Look};
+use crate::census::Look;
+use crate::survey::Queue;
 use crate::{Counts, Depth, Error, Listener};
 
 /// Sockets whose figures are told as their sum. One that has been closed is left out, until all have been.
@@ -69,16 +70,16 @@ impl Listeners {
     }
 
     /// The same from a census of all, if each of the sockets is in it; it is not where they live in another namespace.
-    pub fn look_among(&self, everybody: &[Group]) -> Option<Look> {
+    pub fn look_among(&self, everybody: &[Queue]) -> Option<Look> {
         let mut seen = HashSet::new();
         let mut total: Option<Look> = None;
         for listener in &self.0 {
-            let (index, group) = everybody
+            let (index, queue) = everybody
                 .iter()
                 .enumerate()
-                .find(|(_, group)| group.sockets.iter().any(|socket| socket.0 == listener.cookie()))?;
+                .find(|(_, queue)| queue.sockets.iter().any(|socket| socket.0 == listener.cookie()))?;
             if seen.insert(index) {
-                total = added(total, group.look(), Look::plus);
+                total = added(total, queue.look.clone(), Look::plus);
             }
         }
         total

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::os::fd::RawFd;
 
-use crate::census::{Census, Group};
+use crate::census::{Census, Group, Look};
 use crate::diag::{DiagSocket, Family, Request, Row, States, UnixRequest, UnixRow};
+use crate::unix_census::UnixCensus;
 use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener, sockopt};
 
 /// A socket that listens somewhere in a network namespace, whoever owns it.
@@ -21,9 +22,30 @@ pub struct Listening {
     pub depth: Depth,
 }
 
+/// The accept queue of an address, and everybody who stands in front of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// The sockets that share it (SO_REUSEPORT); the kernel does not tell which of them a connection belongs to.
+    pub sockets: Vec<(Cookie, Inode)>,
+    /// What was counted.
+    pub look: Look,
+}
+
+impl From<Group> for Queue {
+    fn from(group: Group) -> Queue {
+        Queue { endpoint: Endpoint::Tcp(group.address), look: group.look(), sockets: group.sockets }
+    }
+}
+
 /// Every listening TCP and Unix stream socket of this thread's network namespace. Never touches the table of connections.
 pub fn listening() -> Result<Vec<Listening>, Error> {
-    let mut diag = DiagSocket::open()?;
+    listening_through(&mut DiagSocket::open()?)
+}
+
+/// The same, in the namespace of the netlink socket.
+pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>, Error> {
     let mut found = Vec::new();
     each_family(|family| {
         let request = Request { family, states: States::LISTENERS, port: None };
@@ -43,16 +65,44 @@ pub fn listening() -> Result<Vec<Listening>, Error> {
     Ok(found)
 }
 
-/// Every listening TCP address of this thread's network namespace, with who stands in front of it.
-pub fn survey() -> Result<Vec<Group>, Error> {
-    let mut diag = DiagSocket::open()?;
-    let mut groups = Vec::new();
+/// Every accept queue of this thread's network namespace.
+pub fn survey() -> Result<Vec<Queue>, Error> {
+    survey_through(&mut DiagSocket::open()?)
+}
+
+/// The same, in the namespace of the netlink socket.
+pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error> {
+    let mut queues = Vec::new();
     each_family(|family| {
-        groups.append(&mut Census::take(&mut diag, family, None)?.into_groups());
+        queues.extend(Census::take(diag, family, None)?.into_groups().into_iter().map(Queue::from));
         Ok(())
     })?;
-    Ok(groups)
+    unless_unsupported(UnixCensus::take(diag, States::LISTENERS_AND_CHILDREN).map(|census| {
+        queues.extend(census.into_queues());
+    }))?;
+    Ok(queues)
 }
+
+/// The queues of some endpoints, and maybe others, in the namespace of the netlink socket.
+pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
+    if wanted.len() > FEW {
+        return survey_through(diag);
+    }
+    let mut queues = Vec::new();
+    for endpoint in wanted {
+        if let Endpoint::Tcp(address) = endpoint {
+            let census = Census::take(diag, Family::of(address.ip), Some(address.port))?;
+            queues.extend(census.into_groups().into_iter().map(Queue::from));
+        }
+    }
+    if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
+        queues.extend(UnixCensus::take(diag, States::LISTENERS_AND_CHILDREN)?.into_queues());
+    }
+    Ok(queues)
+}
+
+/// A dump of one port leaves out what is on others in the kernel; one of all of them brings every connection here.
+pub(crate) const FEW: usize = 4;
 
 /// Every listener among the descriptors of this process, in whatever namespace. One system call a descriptor.
 pub fn own() -> Result<Vec<Listener>, Error> {

@@ -6,7 +6,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use accept_queue_core::detector::{Change, Condition, Settings};
 use accept_queue_core::diag::{DiagSocket, Family, Request, States};
+use accept_queue_core::observer::{Looks, Observer, Reading, Sample};
+use accept_queue_core::outside::{self, Scope, Snapshot};
 use accept_queue_core::{Counts, Endpoint, Error, Listener, accepted, held, kernel, listening, survey};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -296,4 +299,79 @@ fn this_process_finds_its_own_listeners() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let own = survey::own().expect("own listeners");
     assert!(own.iter().all(|listener| ![ours.as_raw_fd(), theirs.as_raw_fd()].contains(&listener.fd())));
+}
+
+/// This process, seen as if from outside.
+fn from_outside() -> Scope {
+    Scope::Process(std::process::id() as i32)
+}
+
+#[test]
+fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
+    let socket = listen("127.0.0.1:0", 10);
+    let at = address_of(&socket);
+    let _client = connect(at);
+    let Snapshot { queues, gaps } = outside::snapshot(&from_outside()).expect("a snapshot");
+    assert_eq!(gaps, []);
+    let endpoint = Endpoint::Tcp(at.into());
+    let owned = queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("the listener");
+    assert_eq!(owned.owners.iter().map(|owner| owner.fd).collect::<Vec<_>>(), [socket.as_raw_fd()]);
+    assert_eq!((owned.queue.look.counts.queued, owned.queue.look.counts.limit), (1, 10));
+
+    let on_port = outside::snapshot(&Scope::Port(at.port())).expect("a snapshot");
+    assert!(
+        on_port.queues.iter().all(|owned| matches!(&owned.queue.endpoint, Endpoint::Tcp(a) if a.port == at.port()))
+    );
+    assert!(on_port.queues.iter().any(|owned| owned.queue.endpoint == endpoint));
+}
+
+#[test]
+fn the_sockets_of_a_process_that_is_not_there_are_not_found() {
+    assert_eq!(outside::snapshot(&Scope::Process(i32::MAX)), Err(Error::NotFound));
+}
+
+#[test]
+fn an_observer_meets_a_listener_judges_it_and_misses_it_when_it_is_gone() {
+    let mut observer = Observer::new(from_outside(), Settings::default());
+    observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a first sample");
+    let socket = listen("127.0.0.1:0", 1);
+    let at = address_of(&socket);
+    let endpoint = Endpoint::Tcp(at.into());
+    let mut read = |ms, looks| {
+        let sample = observer.sample(Duration::from_millis(ms), looks).expect("a sample");
+        let Sample { readings, gone, .. } = sample;
+        (readings.into_iter().find(|reading| reading.endpoint == endpoint), gone)
+    };
+    let is_new = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.is_new);
+
+    assert_eq!(is_new(&read(100_100, Looks::Wanted).0), Some(true), "met as soon as it listens");
+    let _clients = [connect(at), connect(at)];
+    let (reading, _) = read(100_200, Looks::All);
+    assert_eq!(is_new(&reading), Some(false));
+    let reading = reading.expect("the listener");
+    assert_eq!(reading.looked.expect("a look at all").counts.queued_alive, 2);
+    // The clock is ours: a second in which nobody accepts.
+    let full = (3..15).find_map(|tick| {
+        let reading = read(100_000 + tick * 100, Looks::Wanted).0.expect("the listener");
+        reading.tick.changes.into_iter().next()
+    });
+    assert!(matches!(full, Some(Change::Raised { condition: Condition::Overflowing, .. })), "{full:?}");
+
+    drop(socket);
+    let (reading, gone) = read(101_500, Looks::Wanted);
+    assert!(reading.is_none());
+    let gone = gone.iter().find(|gone| gone.endpoint == endpoint).expect("gone");
+    assert_eq!(gone.conditions.iter().map(|held| held.0).collect::<Vec<_>>(), [Condition::Overflowing]);
+}
+
+#[test]
+fn a_unix_socket_is_seen_from_outside_too() {
+    let path = std::env::temp_dir().join(format!("accept-queue-outside-{}", std::process::id()));
+    let _listener = UnixListener::bind(&path).expect("bind");
+    let _client = UnixStream::connect(&path).expect("a client");
+    let seen = outside::snapshot(&from_outside()).expect("a snapshot");
+    std::fs::remove_file(&path).expect("the path");
+    let endpoint = Endpoint::Unix(path.into_os_string().into_encoded_bytes());
+    let counts = seen.queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("it").queue.look.counts;
+    assert_eq!((counts.queued, counts.queued_alive, counts.drops, counts.syn_recv), (1, 1, None, None));
 }

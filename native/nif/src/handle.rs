@@ -1,7 +1,8 @@
 //! What an Erlang process holds of a listener: a reference to this.
 
 use accept_queue_core::Listeners;
-use accept_queue_core::watch::{Tick, Watch};
+use accept_queue_core::history::Tick;
+use accept_queue_core::watch::Watch;
 use rustler::ResourceArc;
 use std::time::Duration;
 

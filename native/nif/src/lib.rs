@@ -124,14 +124,14 @@ fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64, all: bool) -> R
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn look(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::watch::Looked>, Reason>> {
+fn look(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::history::Looked>, Reason>> {
     let watches: Vec<_> = watches.iter().map(|watched| &watched.0).collect();
     let looks = core::watch::look(&watches, Duration::from_millis(at_ms));
     looks.into_iter().map(|look| Ok(Terms(look?))).collect()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn status(watched: &Watched, at_ms: u64) -> Terms<core::watch::Status> {
+fn status(watched: &Watched, at_ms: u64) -> Terms<core::history::Status> {
     Terms(watched.0.status(Duration::from_millis(at_ms)))
 }
 

@@ -272,18 +272,18 @@ impl<'a> Decoder<'a> for Terms<Settings> {
 }
 
 /// `{Queued, Limit, Drops, Changes, WantsLook}`: a tuple, for it is made for many listeners on each tick.
-impl Encoder for Terms<core::watch::Tick> {
+impl Encoder for Terms<core::history::Tick> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::watch::Tick { depth, drops, ref changes, wants_look, .. } = self.0;
+        let core::history::Tick { depth, drops, ref changes, wants_look, .. } = self.0;
         let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
         (depth.queued, depth.limit, or_undefined(env, drops), changes, wants_look).encode(env)
     }
 }
 
 /// `{Counts, Changes}`.
-impl Encoder for Terms<core::watch::Looked> {
+impl Encoder for Terms<core::history::Looked> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::watch::Looked { counts, changes } = &self.0;
+        let core::history::Looked { counts, changes } = &self.0;
         let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
         (Terms(*counts), changes).encode(env)
     }
@@ -329,7 +329,7 @@ impl Encoder for Terms<Evidence> {
     }
 }
 
-impl Encoder for Terms<core::watch::Status> {
+impl Encoder for Terms<core::history::Status> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let status = &self.0;
         let conditions: Vec<_> =
@@ -351,7 +351,7 @@ impl Encoder for Terms<core::watch::Status> {
     }
 }
 
-impl Encoder for Terms<core::watch::Span> {
+impl Encoder for Terms<core::history::Span> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let span = &self.0;
         map(

@@ -1,6 +1,7 @@
 //! Which processes run a BEAM, and which sockets a process holds.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::path::Path;
 
 use procfs::ProcError;
@@ -30,15 +31,22 @@ pub fn by_pid(pid: i32) -> Result<Candidate, Error> {
     candidate(&Process::new(pid).map_err(reason)?)
 }
 
-/// The sockets that a process holds. Needs the same user, or CAP_SYS_PTRACE.
-pub fn sockets(pid: i32) -> Result<HashSet<Inode>, Error> {
+impl Candidate {
+    /// Whether its node has this name; without a host it is a node's on any host.
+    pub fn is_node(&self, name: &str) -> bool {
+        self.name == name || self.name.split_once('@').is_some_and(|(node, _)| node == name)
+    }
+}
+
+/// The sockets that a process holds, each with the number of a descriptor of it. Needs the same user, or CAP_SYS_PTRACE.
+pub fn sockets(pid: i32) -> Result<HashMap<Inode, RawFd>, Error> {
     let descriptors = Process::new(pid).and_then(|process| process.fd()).map_err(reason)?;
-    let mut inodes = HashSet::new();
+    let mut held = HashMap::new();
     for descriptor in descriptors {
         match descriptor {
             Ok(descriptor) => {
                 if let FDTarget::Socket(inode) = descriptor.target {
-                    inodes.insert(Inode(inode as u32));
+                    held.insert(Inode(inode as u32), descriptor.fd);
                 }
             }
             // Closed between the listing of the folder and the look at it.
@@ -46,7 +54,7 @@ pub fn sockets(pid: i32) -> Result<HashSet<Inode>, Error> {
             Err(error) => return Err(reason(error)),
         }
     }
-    Ok(inodes)
+    Ok(held)
 }
 
 fn candidate(process: &Process) -> Result<Candidate, Error> {
@@ -106,7 +114,7 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let inode = rustix::fs::fstat(&socket).expect("its inode").st_ino as u32;
         let own = std::process::id() as i32;
-        assert!(sockets(own).expect("own descriptors").contains(&Inode(inode)));
+        assert!(sockets(own).expect("own descriptors").contains_key(&Inode(inode)));
         assert!(!by_pid(own).expect("itself").is_beam);
         assert!(candidates().expect("a list").iter().any(|candidate| candidate.pid == own));
     }

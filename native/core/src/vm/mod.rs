@@ -1,3 +1,4 @@
-//! A process seen from outside, by what `/proc` tells of it.
+//! Processes seen from outside, through `/proc` alone.
 
 pub mod find;
+pub mod namespace;

@@ -1,5 +1,6 @@
 //! What may stand on the command line.
 
+use accept_queue_core::outside::Scope;
 use clap::{Args, Parser, Subcommand};
 
 /// How many connections wait to be accepted, how long, and how many have left: the accept queues of this machine, as the
@@ -13,22 +14,48 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The TCP listeners of the BEAMs of this network namespace, and who stands in front of them
+    /// The listeners of the BEAMs of this machine, and who stands in front of them
     List(ListOptions),
+}
+
+/// Whose listeners. Every BEAM's, where nothing is said.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct ScopeOptions {
+    /// Only this process, whatever it runs
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+    /// Only the BEAM that runs this node, with or without its host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Only this TCP port of this network namespace, whoever owns it
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Every process, not only those that run a BEAM
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+impl ScopeOptions {
+    pub(crate) fn scope(&self) -> Scope {
+        match self {
+            ScopeOptions { pid: Some(pid), .. } => Scope::Process(*pid),
+            ScopeOptions { node: Some(node), .. } => Scope::Node(node.clone()),
+            ScopeOptions { port: Some(port), .. } => Scope::Port(*port),
+            ScopeOptions { all: true, .. } => Scope::Everybody,
+            ScopeOptions { .. } => Scope::Beams,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  accept-queue list              every BEAM
-  accept-queue list --pid 4711   one process, whatever it runs
-  accept-queue list --json       for a program")]
+  accept-queue list                every BEAM
+  accept-queue list --pid 4711     one process, whatever it runs
+  accept-queue list --all --json   every process, for a program")]
 pub(crate) struct ListOptions {
-    /// Only this process
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..), conflicts_with = "all")]
-    pub(crate) pid: Option<i32>,
-    /// Every process, not only those that run a BEAM
-    #[arg(long)]
-    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,

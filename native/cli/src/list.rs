@@ -3,14 +3,14 @@
 use std::io::Write;
 
 use accept_queue_core::Error;
-use accept_queue_core::outside::{self, Gap, Owned, Owner, Scope};
-use accept_queue_core::vm::find::Candidate;
+use accept_queue_core::outside::{self, Owned};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::args::ListOptions;
+use crate::figures::{self, Figures, Process, SCHEMA, Unreadable};
 
-/// The document of `--json`; absent figures are null.
+/// The document of `--json`.
 #[derive(Serialize)]
 struct Report {
     schema: u32,
@@ -22,48 +22,19 @@ struct Report {
 struct Listener {
     address: String,
     owners: Vec<Process>,
-    queued: u32,
-    limit: u32,
-    drops: Option<u32>,
-    syn_recv: Option<u32>,
-    queued_alive: u32,
-    queued_closed: u32,
-    queued_reset: u32,
-    queued_bytes: Option<u64>,
-    oldest_wait_ms: Option<u64>,
-    established: u32,
-    close_wait: u32,
-    sockets: u32,
-}
-
-#[derive(Serialize)]
-struct Process {
-    pid: i32,
-    name: String,
-}
-
-/// A process of which something could not be read.
-#[derive(Serialize)]
-struct Unreadable {
     #[serde(flatten)]
-    process: Process,
-    reason: String,
+    figures: Figures,
 }
 
 pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
-    let scope = match options.pid {
-        Some(pid) => Scope::Process(pid),
-        None if options.all => Scope::Everybody,
-        None => Scope::Beams,
-    };
-    let snapshot = outside::snapshot(&scope).map_err(|error| match (error, options.pid) {
+    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| match (error, options.scope.pid) {
         (Error::NotFound, Some(pid)) => format!("there is no process {pid}"),
         (error, _) => format!("the kernel's sockets could not be read: {error}"),
     })?;
     let report = Report {
-        schema: 1,
+        schema: SCHEMA,
         listeners: snapshot.queues.iter().map(listener).collect(),
-        unreadable: snapshot.gaps.iter().map(unreadable).collect(),
+        unreadable: snapshot.gaps.iter().map(Unreadable::from).collect(),
     };
     let text = if options.json { json(&report)? } else { table(&report) };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
@@ -74,32 +45,10 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
 }
 
 fn listener(owned: &Owned) -> Listener {
-    let counts = &owned.queue.look.counts;
     Listener {
         address: owned.queue.endpoint.to_string(),
-        owners: owned.owners.iter().map(|Owner { process, .. }| Process::of(process)).collect(),
-        queued: counts.queued,
-        limit: counts.limit,
-        drops: counts.drops,
-        syn_recv: counts.syn_recv,
-        queued_alive: counts.queued_alive,
-        queued_closed: counts.queued_closed,
-        queued_reset: counts.queued_reset(),
-        queued_bytes: counts.queued_bytes,
-        oldest_wait_ms: counts.oldest_wait.map(|wait| wait.as_millis() as u64),
-        established: counts.established,
-        close_wait: counts.close_wait,
-        sockets: counts.sockets,
-    }
-}
-
-fn unreadable(gap: &Gap) -> Unreadable {
-    Unreadable { process: Process::of(&gap.process), reason: gap.missing.to_string() }
-}
-
-impl Process {
-    fn of(process: &Candidate) -> Process {
-        Process { pid: process.pid, name: process.name.clone() }
+        owners: figures::owners(&owned.owners),
+        figures: Figures::from(&owned.queue.look.counts),
     }
 }
 
@@ -131,8 +80,8 @@ fn table(report: &Report) -> String {
         text.push_str(&table.trim_fmt());
         text.push('\n');
     }
-    for Unreadable { process: Process { pid, name }, reason } in &report.unreadable {
-        text.push_str(&format!("not seen: process {pid} ({}): {reason}\n", name.escape_debug()));
+    for Unreadable { process, reason } in &report.unreadable {
+        text.push_str(&format!("not seen: {}: {reason}\n", process.shown()));
     }
     text
 }
@@ -141,21 +90,20 @@ fn join(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn cells(listener: &Listener) -> Vec<String> {
+fn cells(Listener { address, owners, figures }: &Listener) -> Vec<String> {
     let or_dash = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string());
     vec![
-        listener.address.clone(),
-        listener.queued.to_string(),
-        listener.limit.to_string(),
-        listener.queued_alive.to_string(),
-        listener.queued_closed.to_string(),
-        listener.queued_reset.to_string(),
-        or_dash(listener.oldest_wait_ms),
-        or_dash(listener.drops.map(u64::from)),
-        or_dash(listener.syn_recv.map(u64::from)),
-        listener.established.to_string(),
-        listener.close_wait.to_string(),
-        // A process chooses its own name: no control character of it reaches the terminal.
-        join(listener.owners.iter().map(|owner| format!("{} ({})", owner.name.escape_debug(), owner.pid))),
+        address.clone(),
+        figures.queued.to_string(),
+        figures.limit.to_string(),
+        figures.queued_alive.to_string(),
+        figures.queued_closed.to_string(),
+        figures.queued_reset.to_string(),
+        or_dash(figures.oldest_wait_ms),
+        or_dash(figures.drops.map(u64::from)),
+        or_dash(figures.syn_recv.map(u64::from)),
+        figures.established.to_string(),
+        figures.close_wait.to_string(),
+        join(owners.iter().map(Process::shown)),
     ]
 }

@@ -1,6 +1,7 @@
 //! `accept-queue`: the accept queues of this machine's servers, seen from outside.
 
 mod args;
+mod figures;
 mod list;
 
 use std::process::ExitCode;

@@ -1,0 +1,84 @@
+//! A queue in the words of the contract, as every `--json` tells it. Absent is null.
+
+use accept_queue_core::Counts;
+use accept_queue_core::outside::{Gap, Owner};
+use accept_queue_core::vm::find::Candidate;
+use serde::Serialize;
+
+/// The version of every document.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// What was counted of a queue.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) queued: u32,
+    pub(crate) limit: u32,
+    pub(crate) drops: Option<u32>,
+    pub(crate) syn_recv: Option<u32>,
+    pub(crate) queued_alive: u32,
+    pub(crate) queued_closed: u32,
+    pub(crate) queued_reset: u32,
+    pub(crate) queued_bytes: Option<u64>,
+    pub(crate) oldest_wait_ms: Option<u64>,
+    pub(crate) established: u32,
+    pub(crate) close_wait: u32,
+    pub(crate) sockets: u32,
+}
+
+impl From<&Counts> for Figures {
+    fn from(counts: &Counts) -> Figures {
+        Figures {
+            queued: counts.queued,
+            limit: counts.limit,
+            drops: counts.drops,
+            syn_recv: counts.syn_recv,
+            queued_alive: counts.queued_alive,
+            queued_closed: counts.queued_closed,
+            queued_reset: counts.queued_reset(),
+            queued_bytes: counts.queued_bytes,
+            oldest_wait_ms: counts.oldest_wait.map(|wait| wait.as_millis() as u64),
+            established: counts.established,
+            close_wait: counts.close_wait,
+            sockets: counts.sockets,
+        }
+    }
+}
+
+/// A process, by number and name.
+#[derive(Debug, Serialize)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+}
+
+impl From<&Candidate> for Process {
+    fn from(process: &Candidate) -> Process {
+        Process { pid: process.pid, name: process.name.clone() }
+    }
+}
+
+/// Who holds a queue.
+pub(crate) fn owners(owners: &[Owner]) -> Vec<Process> {
+    owners.iter().map(|owner| Process::from(&*owner.process)).collect()
+}
+
+impl Process {
+    /// For a terminal. A process chooses its own name: no control character of it gets there.
+    pub(crate) fn shown(&self) -> String {
+        format!("{} ({})", self.name.escape_debug(), self.pid)
+    }
+}
+
+/// A process of which something could not be read.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unreadable {
+    #[serde(flatten)]
+    pub(crate) process: Process,
+    pub(crate) reason: String,
+}
+
+impl From<&Gap> for Unreadable {
+    fn from(gap: &Gap) -> Unreadable {
+        Unreadable { process: Process::from(&*gap.process), reason: gap.missing.to_string() }
+    }
+}

@@ -344,12 +344,18 @@ impl Detector {
             Condition::Stuck if depth.queued == 0 => None,
             Condition::Stuck => long_enough(Some(self.idle_since(depth)?), at, self.settings.stuck),
             Condition::Abandoned => {
-                let counts = counts.filter(|_| depth.queued > 0)?;
+                let counts = self.counts_of_these()?;
                 let left = counts.queued_closed + counts.queued_reset();
                 self.settings.is_abandoned(counts.queued, left).then_some(at)
             }
             Condition::Leaking => self.settings.is_leaking(counts?.close_wait).then_some(at),
         }
+    }
+
+    /// The last look, where it was at a queue that has not been empty since: it says nothing of those who came later.
+    fn counts_of_these(&self) -> Option<Counts> {
+        let (looked, counts) = self.counts?;
+        (looked >= self.occupied_since?).then_some(counts)
     }
 
     /// Since when nothing has been accepted, as far as can be told; `None`: it cannot.
@@ -376,8 +382,9 @@ impl Detector {
                 (None, None) => track,
                 (Some(_), Some(_)) => Track { absent_since: None, ..track },
                 (Some(_), None) => {
-                    let absent = track.absent_since.unwrap_or(at);
-                    if at.saturating_sub(absent) < self.settings.clear {
+                    let seen = self.seen(condition, at);
+                    let absent = track.absent_since.unwrap_or(seen);
+                    if seen.saturating_sub(absent) < self.settings.clear {
                         Track { absent_since: Some(absent), ..track }
                     } else {
                         let held_for = absent.saturating_sub(track.since);
@@ -391,6 +398,14 @@ impl Detector {
             self.drops = Drops::default();
         }
         changes
+    }
+
+    /// As of when it is known whether it holds. Leaks show in a look alone: between two of them none has ended.
+    fn seen(&self, condition: Condition, at: Time) -> Time {
+        match (condition, self.counts) {
+            (Condition::Leaking, Some((looked, _))) => looked,
+            _ => at,
+        }
     }
 
     fn evidence(&self, held_for: Duration) -> Evidence {

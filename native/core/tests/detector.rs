@@ -382,6 +382,53 @@ fn the_drops_of_an_overflow_are_counted_over_the_wrap() {
 }
 
 #[test]
+fn those_who_left_say_nothing_of_those_who_come_after_them() {
+    let mut queue = Simulation::new(128);
+    queue.detector = Detector::new(Settings { clear: ms(1000), ..Settings::default() });
+    queue.idle(ms(2000)).arrive(12);
+    queue.leave(6);
+    queue.idle(ms(1000)).accept(12);
+    queue.idle(ms(1200));
+    assert_eq!((queue.raised(), queue.cleared()), (vec![Abandoned], vec![Abandoned]), "{:#?}", queue.changes);
+    // Nobody has looked at these.
+    queue.arrive(1);
+    queue.idle(TICK).accept(1);
+    queue.idle(ms(2000));
+    assert_eq!(queue.raised(), [Abandoned], "{:#?}", queue.changes);
+}
+
+#[test]
+fn clients_that_come_and_are_taken_do_not_prolong_what_was_abandoned() {
+    let mut queue = Simulation::new(128);
+    queue.idle(ms(2000)).arrive(12);
+    queue.leave(6);
+    queue.idle(ms(1000)).accept(12);
+    let ended = queue.now;
+    let mut ticks = 0;
+    queue.run(ms(12_000), |queue| {
+        ticks += 1;
+        queue.accept(1);
+        queue.arrive(u32::from(ticks % 2 == 0));
+    });
+    let Some((at, Change::Cleared { condition: Abandoned, .. })) = queue.changes.last() else {
+        panic!("{:#?}", queue.changes)
+    };
+    assert!(*at - ended <= ms(5500), "{:?}", *at - ended);
+}
+
+#[test]
+fn a_leak_that_one_look_misses_is_not_cleared_and_raised_at_once() {
+    let mut queue = Simulation::new(128);
+    queue.close_wait = 1010;
+    queue.idle(ms(12_000));
+    assert_eq!(queue.raised(), [Leaking]);
+    queue.close_wait = 990;
+    queue.idle(ms(5000)).close_wait = 1010;
+    queue.idle(ms(20_000));
+    assert_eq!((queue.raised(), queue.cleared()), (vec![Leaking], vec![]), "{:#?}", queue.changes);
+}
+
+#[test]
 fn nothing_suspicious_costs_a_look_every_five_seconds() {
     let mut queue = Simulation::new(128);
     queue.idle(ms(60_000));

@@ -236,11 +236,9 @@ impl Detector {
         self.last = Some(Last { at, gap: gap.unwrap_or_default(), depth });
         let full = depth.queued > depth.limit;
         self.full_since = if full { self.full_since.or(Some(at)) } else { None };
-        self.occupied_since = if depth.queued > 0 { self.occupied_since.or(Some(at)) } else { None };
+        self.occupied_since = self.occupied_since.or(Some(at));
         if depth.queued == 0 {
-            self.progress_at = at;
-            self.anchor = None;
-            self.behind_since = None;
+            self.found_empty(at);
         }
         self.judge(at)
     }
@@ -257,7 +255,17 @@ impl Detector {
         if let Some(waits) = &look.waits {
             self.anchor = Some(self.anchored(at, &counts, waits));
         }
+        if counts.queued == 0 {
+            self.found_empty(at);
+        }
         self.judge(at)
+    }
+
+    fn found_empty(&mut self, at: Time) {
+        self.progress_at = at;
+        self.occupied_since = None;
+        self.behind_since = None;
+        self.anchor = None;
     }
 
     fn anchored(&self, at: Time, counts: &Counts, waits: &[Duration]) -> Anchor {

@@ -570,3 +570,262 @@ proptest! {
         prop_assert_eq!(queue.detector.conditions().count(), 0, "a clear after every raise");
     }
 }
+
+/// What goes wrong for a while, in a queue of 30; between such times somebody takes all, and the pool keeps up.
+#[derive(Debug, Clone)]
+enum Trouble {
+    /// So many wait for so long, and nobody takes them.
+    Blocked {
+        clients: u32,
+        lasts_ms: u64,
+    },
+    /// More come than there is room for.
+    Overrun {
+        dropped: u32,
+        lasts_ms: u64,
+    },
+    /// Whoever comes finds so many before him.
+    Behind {
+        clients: u32,
+        every_ms: u64,
+        lasts_ms: u64,
+    },
+    /// Nobody takes them, and some do not wait for it.
+    Deserted {
+        clients: u32,
+        closed: usize,
+        reset: usize,
+        lasts_ms: u64,
+    },
+    Leak {
+        sockets: u32,
+        lasts_ms: u64,
+    },
+}
+
+/// Longer than all that a condition has to hold for, a census and the coarsest gap together.
+fn long() -> impl Strategy<Value = u64> {
+    7000u64..9000
+}
+
+/// Or shorter than any, by more than what is not seen between two looks.
+fn short_or_long() -> impl Strategy<Value = u64> {
+    prop_oneof![50u64..350, long()]
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        (1u32..=30, short_or_long()).prop_map(|(clients, lasts_ms)| Trouble::Blocked { clients, lasts_ms }),
+        (0u32..20, long()).prop_map(|(dropped, lasts_ms)| Trouble::Overrun { dropped, lasts_ms }),
+        // Each waits for 200 ms at least.
+        (10u32..=20, 20u64..100, long()).prop_map(|(clients, every_ms, lasts_ms)| Trouble::Behind {
+            clients,
+            every_ms,
+            lasts_ms
+        }),
+        (1u32..=30, 0usize..=30, 0usize..=30, long())
+            .prop_map(|(clients, closed, reset, lasts_ms)| Trouble::Deserted { clients, closed, reset, lasts_ms }),
+        (1001u32..2000, long()).prop_map(|(sockets, lasts_ms)| Trouble::Leak { sockets, lasts_ms }),
+    ]
+}
+
+/// Longer than it takes to see that a leak has ended, and to say so.
+fn calm() -> impl Strategy<Value = Calm> {
+    let lasts_ms = 18_000u64..20_000;
+    (lasts_ms, 5u64..200, 1u64..70).prop_map(|(lasts_ms, every_ms, waits_ms)| Calm { lasts_ms, every_ms, waits_ms })
+}
+
+/// Clients come, and none of them waits for long.
+#[derive(Debug, Clone)]
+struct Calm {
+    lasts_ms: u64,
+    every_ms: u64,
+    waits_ms: u64,
+}
+
+/// What happens at which millisecond, whoever looks.
+#[derive(Debug, Clone, Default)]
+struct Script {
+    now_ms: u64,
+    acts: Vec<(u64, Act)>,
+    /// Ends of those troubles that last long enough for everything to stand that is going to.
+    steady_ms: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Arrive(u32),
+    Accept(usize),
+    Leave(usize),
+    Reset(usize),
+    Hold(u32),
+}
+
+impl Script {
+    fn of(story: &[(Trouble, Calm)]) -> Script {
+        let mut script = Script { now_ms: 1000, ..Script::default() };
+        for (trouble, calm) in story {
+            script.trouble(trouble);
+            script.calm(calm);
+        }
+        script.acts.sort_by_key(|(at, _)| *at);
+        script
+    }
+
+    fn act(&mut self, at: u64, act: Act) {
+        self.acts.push((at, act));
+    }
+
+    fn trouble(&mut self, trouble: &Trouble) {
+        let begins = self.now_ms;
+        let lasts_ms = match *trouble {
+            Trouble::Blocked { clients, lasts_ms } => {
+                self.act(begins, Act::Arrive(clients));
+                lasts_ms
+            }
+            Trouble::Overrun { dropped, lasts_ms } => {
+                self.act(begins, Act::Arrive(31 + dropped));
+                lasts_ms
+            }
+            Trouble::Behind { clients, every_ms, lasts_ms } => {
+                self.act(begins, Act::Arrive(clients));
+                for at in (begins + every_ms..begins + lasts_ms).step_by(every_ms as usize) {
+                    self.act(at, Act::Accept(1));
+                    self.act(at, Act::Arrive(1));
+                }
+                lasts_ms
+            }
+            Trouble::Deserted { clients, closed, reset, lasts_ms } => {
+                self.act(begins, Act::Arrive(clients));
+                self.act(begins + 1, Act::Reset(reset));
+                self.act(begins + 2, Act::Leave(closed));
+                lasts_ms
+            }
+            Trouble::Leak { sockets, lasts_ms } => {
+                self.act(begins, Act::Hold(sockets));
+                lasts_ms
+            }
+        };
+        self.now_ms += lasts_ms;
+        if lasts_ms > 1000 {
+            self.steady_ms.push(self.now_ms);
+        }
+        self.act(self.now_ms, Act::Accept(usize::MAX));
+        self.act(self.now_ms, Act::Hold(0));
+    }
+
+    fn calm(&mut self, calm: &Calm) {
+        let ends = self.now_ms + calm.lasts_ms;
+        for at in (self.now_ms + 1..ends - calm.waits_ms).step_by(calm.every_ms as usize) {
+            self.act(at, Act::Arrive(1));
+            self.act(at + calm.waits_ms, Act::Accept(1));
+        }
+        self.now_ms = ends;
+    }
+}
+
+/// When the queue is read: these gaps, over and over; and a look is taken so long after the reading that asks for it.
+#[derive(Debug, Clone)]
+struct Cadence {
+    gaps_ms: Vec<u64>,
+    lag_ms: u64,
+}
+
+fn irregular() -> impl Strategy<Value = Cadence> {
+    let gaps = prop::collection::vec(20u64..500, 1..30);
+    (gaps, 0u64..20).prop_map(|(gaps_ms, lag_ms)| Cadence { gaps_ms, lag_ms })
+}
+
+/// What was told, as milliseconds of the script, and what stood when things were steady.
+#[derive(Debug)]
+struct Told {
+    raised: Vec<(Condition, u64)>,
+    cleared: Vec<(Condition, u64)>,
+    steady: Vec<Vec<Condition>>,
+}
+
+fn read_by(script: &Script, cadence: &Cadence) -> Told {
+    let mut queue = Simulation::new(30);
+    let begins = queue.now;
+    let mut gaps = cadence.gaps_ms.iter().cycle();
+    let mut acts = script.acts.iter().peekable();
+    let mut steady_ms = script.steady_ms.iter().peekable();
+    let (mut next_reading, mut next_look) = (0, None);
+    let mut steady = Vec::new();
+    for now in 0..script.now_ms {
+        queue.now = begins + ms(now);
+        if steady_ms.next_if_eq(&&now).is_some() {
+            steady.push(queue.detector.conditions().map(|(condition, _)| condition).collect());
+        }
+        while let Some((_, act)) = acts.next_if(|(at, _)| *at == now) {
+            match *act {
+                Act::Arrive(count) => queue.arrive(count),
+                Act::Accept(count) => queue.accept(count),
+                Act::Leave(count) => queue.leave(count),
+                Act::Reset(count) => queue.reset(count),
+                Act::Hold(count) => queue.close_wait = count,
+            }
+        }
+        if now == next_reading {
+            queue.read_depth();
+            if queue.detector.wants_counts(queue.now) {
+                next_look = Some(now + cadence.lag_ms);
+            }
+            next_reading += gaps.next().expect("a cadence has a gap");
+        }
+        if next_look == Some(now) {
+            queue.look();
+            next_look = None;
+        }
+    }
+    let at = |time: &Time| (*time - begins).as_millis() as u64;
+    let (mut raised, mut cleared) = (Vec::new(), Vec::new());
+    for (time, change) in &queue.changes {
+        match change {
+            Change::Raised { condition, .. } => raised.push((*condition, at(time))),
+            Change::Cleared { condition, .. } => cleared.push((*condition, at(time))),
+        }
+    }
+    raised.sort();
+    cleared.sort();
+    Told { raised, cleared, steady }
+}
+
+/// By how much two cadences may differ. What begins or ends is seen at the next reading, and judged at the one after the
+/// time that it has to hold for; a look comes a little later than it is wanted; and a leak is seen by a
+/// census alone.
+fn apart_ms(condition: Condition, gap_ms: u64, lag_ms: u64) -> u64 {
+    const CLOSE_LOOK_MS: u64 = 200;
+    let censuses_ms = if condition == Leaking { 2 * Settings::default().census.as_millis() as u64 } else { 0 };
+    2 * gap_ms + lag_ms + CLOSE_LOOK_MS + censuses_ms
+}
+
+fn same(one: &[(Condition, u64)], other: &[(Condition, u64)], gap_ms: u64, lag_ms: u64) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|((condition, at), (same, then))| {
+            condition == same && at.abs_diff(*then) <= apart_ms(*condition, gap_ms, lag_ms)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_same_is_told_however_the_ticks_are_split(
+        story in prop::collection::vec((trouble(), calm()), 1..5),
+        irregular in irregular(),
+    ) {
+        let script = Script::of(&story);
+        let usual = read_by(&script, &Cadence { gaps_ms: vec![100], lag_ms: 0 });
+        prop_assert!(usual.steady.iter().all(|conditions| !conditions.is_empty()), "{:?}", usual);
+        let often = Cadence { gaps_ms: vec![50], lag_ms: 0 };
+        let in_steps = Cadence { gaps_ms: vec![100], lag_ms: 19 };
+        for cadence in [often, in_steps, irregular] {
+            let told = read_by(&script, &cadence);
+            let gap = cadence.gaps_ms.iter().copied().max().unwrap_or(0).max(100);
+            prop_assert_eq!(&told.steady, &usual.steady, "{:?}", cadence);
+            prop_assert!(same(&told.raised, &usual.raised, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, told, usual);
+            prop_assert!(same(&told.cleared, &usual.cleared, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, told, usual);
+        }
+    }
+}

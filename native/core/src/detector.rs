@@ -247,18 +247,24 @@ impl Detector {
     pub fn look_taken(&mut self, at: Time, look: &Look) -> Vec<Change> {
         let counts = look.counts;
         self.counts = Some((at, counts));
-        self.behind_since = counts.oldest_wait.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
+        if let Some(waits) = &look.waits {
+            self.anchor = Some(self.anchored(at, &counts, waits));
+        }
+        let waited = counts.oldest_wait.map(|waited| waited.max(self.head_waited(at).unwrap_or_default()));
+        self.behind_since = waited.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
             // Whoever has waited for so long now has done so since then, whether we looked or not.
             let since = (at.saturating_sub(waited) + self.settings.max_wait).max(self.observed_since);
             self.behind_since.map_or(since, |before| before.min(since))
         });
-        if let Some(waits) = &look.waits {
-            self.anchor = Some(self.anchored(at, &counts, waits));
-        }
         if counts.queued == 0 {
             self.found_empty(at);
         }
         self.judge(at)
+    }
+
+    /// A head that nobody has taken may have been reset: no row tells its age any more, and others wait behind its place.
+    fn head_waited(&self, at: Time) -> Option<Duration> {
+        Some(at.saturating_sub(self.anchor?.head_arrived?))
     }
 
     fn found_empty(&mut self, at: Time) {
@@ -277,14 +283,22 @@ impl Detector {
             Some(anchor) => {
                 let asked = at.saturating_sub(anchor.at + AGE_TOLERANCE);
                 let from_before = waits.iter().filter(|&&waited| waited >= asked).count() as u32;
-                // The head itself may have been reset.
-                let same_head = resets > anchor.resets
-                    || match (head_arrived, anchor.head_arrived) {
-                        (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE,
-                        (_, None) => true,
-                        (None, Some(_)) => false,
-                    };
-                if same_head && from_before + resets >= anchor.places { anchor } else { fresh }
+                let same_head = match (head_arrived, anchor.head_arrived) {
+                    (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE,
+                    (_, None) => true,
+                    (None, Some(_)) => false,
+                };
+                if from_before + resets < anchor.places {
+                    fresh
+                } else if same_head {
+                    // Two who came almost together are told apart at once, or never: not by how their ages are rounded.
+                    Anchor { head_arrived: head_arrived.or(anchor.head_arrived), ..anchor }
+                } else if resets > anchor.resets {
+                    // The head itself may have been reset.
+                    anchor
+                } else {
+                    fresh
+                }
             }
         }
     }
@@ -293,7 +307,15 @@ impl Detector {
     pub fn wants_counts(&self, at: Time) -> bool {
         let looked = self.counts.map(|(then, _)| at.saturating_sub(then));
         let every = if self.is_suspicious(at) { CLOSE_LOOK } else { self.settings.census };
-        looked.is_none_or(|ago| ago >= every)
+        looked.is_none_or(|ago| ago >= every) || self.is_due(at)
+    }
+
+    /// Something has lasted long enough to be raised, unless it has ended since the last look.
+    fn is_due(&self, at: Time) -> bool {
+        [Condition::Behind, Condition::Stuck].into_iter().any(|condition| {
+            let untold = self.track(condition).raised_at.is_none();
+            untold && self.seen(condition, at) < at && self.holds_since(condition, at).is_some()
+        })
     }
 
     /// A queue that has not been empty for as long as nobody should wait, or a drop since the last look.
@@ -380,7 +402,8 @@ impl Detector {
     fn judge(&mut self, at: Time) -> Vec<Change> {
         let mut changes = Vec::new();
         for condition in Condition::ALL {
-            let holds = self.holds_since(condition, at);
+            let seen = self.seen(condition, at);
+            let holds = self.holds_since(condition, seen);
             let track = *self.track(condition);
             self.tracks[condition as usize] = match (track.raised_at, holds) {
                 (None, Some(since)) => {
@@ -390,7 +413,6 @@ impl Detector {
                 (None, None) => track,
                 (Some(_), Some(_)) => Track { absent_since: None, ..track },
                 (Some(_), None) => {
-                    let seen = self.seen(condition, at);
                     let absent = track.absent_since.unwrap_or(seen);
                     if seen.saturating_sub(absent) < self.settings.clear {
                         Track { absent_since: Some(absent), ..track }
@@ -408,12 +430,15 @@ impl Detector {
         changes
     }
 
-    /// As of when it is known whether it holds. Leaks show in a look alone: between two of them none has ended.
+    /// As of when it is known whether it holds: what a look has shown may have ended since, unseen.
     fn seen(&self, condition: Condition, at: Time) -> Time {
-        match (condition, self.counts) {
-            (Condition::Leaking, Some((looked, _))) => looked,
-            _ => at,
-        }
+        let by_look = match condition {
+            Condition::Behind => self.behind_since.is_some(),
+            Condition::Stuck => self.anchor.is_some(),
+            Condition::Leaking => true,
+            Condition::Overflowing | Condition::Abandoned => false,
+        };
+        self.counts.filter(|_| by_look).map_or(at, |(looked, _)| looked)
     }
 
     fn evidence(&self, held_for: Duration) -> Evidence {

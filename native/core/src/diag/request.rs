@@ -55,7 +55,7 @@ impl States {
     /// The listeners and all that can be a child of one. The kernel walks every bucket of the table of connections.
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
     /// Every state in which a socket has a peer or listens; not TCP_CLOSE, and not what is no more than bound.
-    pub const ALL: States = States((1 << (CLOSING + 1)) - 2 & !(1 << CLOSE));
+    pub const ALL: States = States(((1 << (CLOSING + 1)) - 2) & !(1 << CLOSE));
 
     pub(super) fn bits(self) -> u32 {
         self.0

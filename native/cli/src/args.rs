@@ -77,10 +77,11 @@ pub(crate) struct ListOptions {
   sudo accept-queue lab --pcap lab.pcap         with the packets, for Wireshark")]
 pub(crate) struct LabOptions {
     /// What the server asks `listen` for
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = 30, allow_negative_numbers = true)]
     pub(crate) backlog: u16,
     /// How many clients come
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..=20_000))]
     pub(crate) clients: u16,
     /// One JSON object
     #[arg(long)]

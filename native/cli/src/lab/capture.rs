@@ -181,39 +181,39 @@ fn record(socket: &Socket, stopped: &PipeReader) -> Result<Recording, String> {
 
 /// Where a recording goes.
 #[derive(Debug)]
-pub(crate) enum Target {
-    /// A file: written beside it and renamed, so that it is there whole, or not at all, or as it was before.
-    File(PathBuf),
-    /// A device or a pipe, which cannot be replaced by a file.
-    Stream(PathBuf),
+pub(crate) struct Target {
+    /// As it was asked for.
+    path: PathBuf,
+    /// What is to be replaced, with all links followed; `None` for a device or a pipe, which is written to.
+    file: Option<PathBuf>,
 }
 
 impl Target {
     /// Refuses what could not be written, before anything is done.
     pub(crate) fn check(path: &Path) -> Result<Target, String> {
-        let failed = |error: io::Error| unwritten(path, &error);
-        match fs::metadata(path) {
-            Ok(status) if status.is_dir() => return Err(failed(ErrorKind::IsADirectory.into())),
-            Ok(status) if !status.is_file() => return Ok(Target::Stream(path.to_owned())),
-            Ok(_) | Err(_) => {}
-        }
-        // Not the link is replaced, but the file that it leads to.
-        let file = fs::canonicalize(path).or_else(|error| match error.kind() {
-            ErrorKind::NotFound if path.file_name().is_some() => Ok(path.to_owned()),
-            _ => Err(error),
-        });
-        let file = file.map_err(failed)?;
-        beside(&file).map_err(failed)?;
-        Ok(Target::File(file))
+        let file = replaceable(path).map_err(|error| unwritten(path, &error))?;
+        Ok(Target { path: path.to_owned(), file })
     }
 
     pub(crate) fn write(&self, recording: &Recording) -> Result<(), String> {
-        let (path, written) = match self {
-            Target::File(path) => (path, write_file(path, &recording.file)),
-            Target::Stream(path) => (path, write_stream(path, &recording.file)),
+        let written = match &self.file {
+            Some(file) => replace(file, &recording.file),
+            None => write_stream(&self.path, &recording.file),
         };
-        written.map_err(|error| unwritten(path, &error))
+        written.map_err(|error| unwritten(&self.path, &error))
     }
+}
+
+fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
+    let file = match fs::metadata(path) {
+        Ok(status) if status.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+        Ok(status) if !status.is_file() => return Ok(None),
+        Ok(_) => fs::canonicalize(path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    beside(&file)?;
+    Ok(Some(file))
 }
 
 fn beside(file: &Path) -> io::Result<NamedTempFile> {
@@ -225,12 +225,13 @@ fn beside(file: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".accept-queue-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = beside(path)?;
+/// Writes beside the file and renames: it is there whole, or not at all, or as it was before.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = beside(file)?;
     temporary.write_all(bytes)?;
     // Some file systems find out late that there is no room.
     temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
+    temporary.persist(file)?;
     Ok(())
 }
 

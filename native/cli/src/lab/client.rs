@@ -44,6 +44,9 @@ impl FromStr for Order {
     }
 }
 
+/// What the clients say once they have connected, and after each order.
+pub(crate) const DONE: &str = "done\n";
+
 /// Longer than all steps may take together.
 const LIFE: Duration = Duration::from_secs(300);
 /// Descriptors beside the clients' own.
@@ -83,10 +86,10 @@ pub(crate) fn run(options: &LabClientsOptions) -> Result<(), String> {
         })?;
         sockets.push(socket);
     }
-    report(&sockets)?;
+    say_done()?;
     while let Some(line) = next_line(deadline)? {
         obey(line.trim().parse()?, &mut sockets);
-        report(&sockets)?;
+        say_done()?;
     }
     Ok(())
 }
@@ -122,10 +125,9 @@ fn obey(order: Order, sockets: &mut Vec<Socket>) {
     }
 }
 
-/// How many sockets are held now.
-fn report(sockets: &[Socket]) -> Result<(), String> {
+fn say_done() -> Result<(), String> {
     let mut stdout = io::stdout().lock();
-    let written = writeln!(stdout, "{}", sockets.len()).and_then(|()| stdout.flush());
+    let written = stdout.write_all(DONE.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|error| format!("standard output: {}", refusal(&error)))
 }
 

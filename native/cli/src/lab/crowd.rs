@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::client::Order;
+use super::client::{DONE, Order};
 use super::hosts::Hosts;
 use super::refusal;
 
@@ -19,36 +19,38 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Starts this program once more, where the clients live.
-    pub(crate) fn start(hosts: &Hosts, server: SocketAddr, clients: u16) -> Result<Crowd, String> {
+    /// Starts this program once more, where the clients live, and waits until all of them have begun to connect.
+    pub(crate) fn start(hosts: &Hosts, server: SocketAddr, clients: u16, deadline: Instant) -> Result<Crowd, String> {
         let own = std::env::current_exe().map_err(|error| format!("/proc/self/exe: {}", refusal(&error)))?;
         let mut command = Command::new(own);
         command.arg("lab-clients").args([hosts.first_client_ip.to_string(), server.to_string(), clients.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = hosts.clients.visit(|| command.spawn())?;
         let mut process = started.map_err(|error| format!("the clients could not be started: {}", refusal(&error)))?;
-        match (process.stdin.take(), process.stdout.take()) {
-            (orders @ Some(_), Some(stdout)) => Ok(Crowd { process, orders, reports: BufReader::new(stdout) }),
-            _ => Err("the clients were started without pipes".to_owned()),
-        }
+        let (Some(orders), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err("the clients were started without pipes".to_owned());
+        };
+        let mut crowd = Crowd { process, orders: Some(orders), reports: BufReader::new(stdout) };
+        crowd.wait_until_done(deadline)?;
+        Ok(crowd)
     }
 
-    /// Tells the clients what to do. [`Crowd::report`] says when it is done.
-    pub(crate) fn order(&mut self, order: Order) -> Result<(), String> {
+    /// Tells the clients what to do, and waits until it is done.
+    pub(crate) fn obey(&mut self, order: Order, deadline: Instant) -> Result<(), String> {
         let line = format!("{}\n", order.word());
         let written = self.orders.as_mut().map_or(Ok(()), |orders| orders.write_all(line.as_bytes()));
-        written.map_err(|_| self.epitaph())
+        written.map_err(|_| self.epitaph())?;
+        self.wait_until_done(deadline)
     }
 
-    /// Waits until the clients have done the last thing they were told to, the first being to connect. Answers how many
-    /// sockets they hold.
-    pub(crate) fn report(&mut self, deadline: Instant) -> Result<u32, String> {
+    fn wait_until_done(&mut self, deadline: Instant) -> Result<(), String> {
         if !self.has_spoken(deadline.saturating_duration_since(Instant::now()))? {
             return Err("the clients did not answer in time".to_owned());
         }
         let mut line = String::new();
         match self.reports.read_line(&mut line) {
-            Ok(length) if length > 0 => line.trim().parse().map_err(|_| format!("the clients said {line:?}")),
+            Ok(_) if line == DONE => Ok(()),
+            Ok(length) if length > 0 => Err(format!("the clients said {line:?}")),
             _ => Err(self.epitaph()),
         }
     }

@@ -42,7 +42,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), String> {
 
     scene.listen(options.backlog)?;
     let limit = scene.look()?.counts.limit;
-    let plan = Plan { backlog: options.backlog, limit, clients: options.clients.into() };
+    let plan = Plan { backlog: options.backlog, limit, clients: options.clients };
     let mut report = Report::new(scene.address.to_string(), options.hosts, scene.somaxconn(), &plan);
     // Whoever has turned away still wants the file.
     let mut page = Page { has_reader: true, is_for_people: !options.json };
@@ -77,23 +77,19 @@ pub(crate) fn clients(options: &LabClientsOptions) -> Result<(), String> {
 fn take(step: Step, number: usize, plan: &Plan, scene: &mut Scene, crowd: &mut Option<Crowd>) -> Result<Look, String> {
     let began = Instant::now();
     let deadline = began + PATIENCE;
-    let mut held = 0;
     if step == Step::Connected {
-        *crowd = Some(Crowd::start(scene.hosts(), scene.address, plan.clients as u16)?);
+        *crowd = Some(Crowd::start(scene.hosts(), scene.address, plan.clients, deadline)?);
     }
     if let (Some(order), Some(crowd)) = (step.order(), crowd.as_mut()) {
-        crowd.order(order)?;
+        crowd.obey(order, deadline)?;
     }
-    if let (Step::Connected | Step::Closed | Step::Reset, Some(crowd)) = (step, crowd.as_mut()) {
-        held = crowd.report(deadline)?;
-    }
-    let progress = Progress::new(number, step, plan);
+    let mut progress = Progress::new(number, step, plan);
     loop {
         if step == Step::Accepted {
             scene.accept()?;
         }
         let look = scene.look()?;
-        if step.has_settled(plan, held, &look) && (step.is_accounted_for(&look) || began.elapsed() > GRACE) {
+        if step.has_settled(plan, &look) && (step.is_accounted_for(&look) || began.elapsed() > GRACE) {
             return Ok(look);
         }
         if Instant::now() > deadline {
@@ -115,7 +111,7 @@ fn take(step: Step, number: usize, plan: &Plan, scene: &mut Scene, crowd: &mut O
 fn in_brief(look: &Look) -> String {
     let knocking = look.clients.standing(State::SynSent);
     format!(
-        "{} queued ({} closed, {} reset), {} clients knock, {} SYNs sent again",
+        "{} queued ({} closed, {} reset), {} outside, {} SYNs again",
         look.counts.queued,
         look.counts.queued_closed,
         look.counts.queued_reset(),
@@ -125,26 +121,38 @@ fn in_brief(look: &Look) -> String {
 }
 
 /// A line on the terminal that is written over, and gone with this value.
-struct Progress(Option<String>);
+struct Progress {
+    title: String,
+    is_seen: bool,
+    shown: String,
+}
 
 impl Progress {
     fn new(number: usize, step: Step, plan: &Plan) -> Progress {
-        Progress(io::stderr().is_terminal().then(|| format!("{number}. {}", step.title(plan))))
+        let title = format!("{number}. {}", step.title(plan));
+        Progress { title, is_seen: io::stderr().is_terminal(), shown: String::new() }
     }
 
-    fn show(&self, look: &Look) {
-        if let Some(title) = &self.0 {
-            eprint!("\r\x1b[K{title}: {}", in_brief(look));
+    fn show(&mut self, look: &Look) {
+        let line = format!("{}: {}", self.title, in_brief(look));
+        if self.is_seen && line != self.shown {
+            overwrite(&line);
+            self.shown = line;
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            eprint!("\r\x1b[K");
+        if !self.shown.is_empty() {
+            overwrite("");
         }
     }
+}
+
+/// A terminal that has gone misses nothing.
+fn overwrite(line: &str) {
+    let _ = write!(io::stderr(), "\r\x1b[K{line}");
 }
 
 /// Standard output, and whether anybody still reads it.

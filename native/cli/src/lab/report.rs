@@ -20,7 +20,7 @@ pub(crate) struct Report {
     backlog: u16,
     somaxconn: Option<u64>,
     limit: u32,
-    clients: u32,
+    clients: u16,
     steps: Vec<StepReport>,
     pcap: Option<Pcap>,
 }

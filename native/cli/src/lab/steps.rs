@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) backlog: u16,
     /// The backlog in force.
     pub(crate) limit: u32,
-    pub(crate) clients: u32,
+    pub(crate) clients: u16,
 }
 
 impl Plan {
@@ -35,7 +35,7 @@ impl Plan {
 
     /// The clients that fit.
     pub(crate) fn inside(&self) -> u32 {
-        self.clients.min(self.places())
+        self.places().min(self.clients.into())
     }
 }
 
@@ -52,27 +52,25 @@ impl Step {
         }
     }
 
-    /// Whether everything has happened that this step is about. `held`: the sockets that the clients hold.
-    pub(crate) fn has_settled(self, plan: &Plan, held: u32, look: &Look) -> bool {
+    /// Whether everything has happened that this step is about, the clients having done what they were told.
+    pub(crate) fn has_settled(self, plan: &Plan, look: &Look) -> bool {
         let Look { counts, server, clients, .. } = look;
         let knocking = clients.standing(State::SynSent);
-        let left = clients.count([State::FinWait1, State::FinWait2]);
-        // An end that has closed, and the other end that has seen it.
-        let seen = clients.count([State::FinWait2]) == server.count([State::CloseWait]);
+        // One end has closed, and the other has seen it, or has seen the reset that came after.
+        let left = clients.count([State::FinWait2]);
+        let is_seen = server.count([State::CloseWait]) == left && counts.queued_closed == left;
         match self {
             Step::Listening => server.count([State::Listen]) == 1,
             Step::Connected => counts.queued == plan.inside() && clients.count([State::Established]) >= plan.inside(),
             Step::Retried => knocking.retrying == knocking.sockets,
             Step::Closed => {
-                counts.queued_closed == plan.inside()
-                    && clients.count([State::SynSent, State::Established]) == 0
-                    && seen
+                is_seen && left == plan.inside() && clients.count([State::SynSent, State::Established]) == 0
             }
-            Step::Reset => left == held && seen,
+            Step::Reset => is_seen,
             Step::Accepted => {
                 counts.queued == 0
                     && server.count([State::Established, State::CloseWait, State::LastAck]) == 0
-                    && clients.count([State::FinWait2]) == 0
+                    && left == 0
             }
         }
     }
@@ -87,7 +85,7 @@ impl Step {
     pub(crate) fn title(self, plan: &Plan) -> String {
         match self {
             Step::Listening => format!("A server listens with backlog {}, and does not accept", plan.backlog),
-            Step::Connected => format!("{} connect", number_of_clients(plan.clients)),
+            Step::Connected => format!("{} connect", number_of_clients(plan.clients.into())),
             Step::Retried => "Those outside knock again".to_owned(),
             Step::Closed => "The clients give up".to_owned(),
             Step::Reset => "Every other one of them resets its connection".to_owned(),
@@ -111,10 +109,8 @@ impl Step {
             Step::Connected => {
                 // A handshake whose last ACK met the full queue: the client takes it for done.
                 let mistaken = clients.count([State::Established]).saturating_sub(inside);
-                let mistaken = if mistaken == 0 { String::new() } else { format!(" Half-way: {mistaken}.") };
-                format!(
-                    "Handshakes done without the server: {inside}.{mistaken} Outside, their SYNs dropped in silence: {outside}."
-                )
+                let mistaken = if mistaken == 0 { String::new() } else { format!(" half-way: {mistaken};") };
+                format!("Handshakes without the server: {inside};{mistaken} dropped in silence: {outside}.")
             }
             Step::Retried if outside == 0 => "Nobody is outside.".to_owned(),
             Step::Retried => "Their SYNs are dropped like the first ones: such a client just hangs.".to_owned(),
@@ -141,7 +137,7 @@ fn number_of_clients(number: u32) -> String {
 mod tests {
     use super::*;
 
-    fn plan(backlog: u16, limit: u32, clients: u32) -> Plan {
+    fn plan(backlog: u16, limit: u32, clients: u16) -> Plan {
         Plan { backlog, limit, clients }
     }
 
@@ -168,7 +164,7 @@ mod tests {
     #[test]
     fn nothing_has_settled_before_the_server_listens() {
         for step in Step::ALL.into_iter().take(2) {
-            assert!(!step.has_settled(&plan(30, 30, 100), 0, &Look::default()), "{step:?}");
+            assert!(!step.has_settled(&plan(30, 30, 100), &Look::default()), "{step:?}");
         }
     }
 }

@@ -313,6 +313,21 @@ fn the_page_fits_a_terminal_of_eighty_columns() {
     }
 }
 
+/// Together they have more clients than one address has ports.
+#[test]
+#[ignore = "on real sockets: make test runs it"]
+fn experiments_at_the_same_time_take_no_ports_from_each_other() {
+    let experiments: Vec<_> = (0..6)
+        .map(|_| {
+            let mut experiment = program(&["--backlog", "0", "--clients", "5000"]);
+            experiment.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+        })
+        .collect();
+    for experiment in experiments {
+        succeeded(&experiment.wait_with_output().expect("its end"));
+    }
+}
+
 #[test]
 #[ignore = "on real sockets: make test runs it"]
 fn the_clients_end_with_the_program_however_that_ends() {

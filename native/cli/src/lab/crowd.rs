@@ -23,7 +23,8 @@ impl Crowd {
     pub(crate) fn start(hosts: &Hosts, server: SocketAddr, clients: u16, deadline: Instant) -> Result<Crowd, String> {
         let own = std::env::current_exe().map_err(|error| format!("/proc/self/exe: {}", refusal(&error)))?;
         let mut command = Command::new(own);
-        command.arg("lab-clients").args([hosts.first_client_ip.to_string(), server.to_string(), clients.to_string()]);
+        let from = hosts.first_client_ip(server.port());
+        command.arg("lab-clients").args([from.to_string(), server.to_string(), clients.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = hosts.clients.visit(|| command.spawn())?;
         let mut process = started.map_err(|error| format!("the clients could not be started: {}", refusal(&error)))?;

@@ -21,8 +21,6 @@ pub(crate) struct Hosts {
     pub(crate) server: Host,
     pub(crate) clients: Host,
     pub(crate) server_ip: Ipv4Addr,
-    /// The first of [`client::ADDRESSES`] that the clients may come from.
-    pub(crate) first_client_ip: Ipv4Addr,
 }
 
 /// TEST-NET-1 (RFC 5737): never anybody's.
@@ -34,15 +32,12 @@ const CABLE: &str = "lab0";
 impl Hosts {
     /// Server and clients on loopback.
     pub(crate) fn one() -> Hosts {
-        // All of 127.0.0.0/8 is loopback.
-        let (server_ip, first_client_ip) = (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
-        Hosts { server: Host(None), clients: Host(None), server_ip, first_client_ip }
+        Hosts { server: Host(None), clients: Host(None), server_ip: Ipv4Addr::LOCALHOST }
     }
 
     /// Two new ones. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
     pub(crate) fn two() -> Result<Hosts, String> {
-        let (server, clients) = (Host::new()?, Host::new()?);
-        let hosts = Hosts { server, clients, server_ip: SERVER, first_client_ip: FIRST_CLIENT };
+        let hosts = Hosts { server: Host::new()?, clients: Host::new()?, server_ip: SERVER };
         if let Some(namespace) = &hosts.clients.0 {
             let other_end = format!("/proc/{}/fd/{}", process::id(), namespace.as_raw_fd());
             hosts.server.ip(&format!(
@@ -54,6 +49,19 @@ impl Hosts {
             hosts.clients.ip(&format!("{addresses}link set {CABLE} up\n"))?;
         }
         Ok(hosts)
+    }
+
+    /// The first of the [`client::ADDRESSES`] that the clients of a server on this port come from. All of 127.0.0.0/8 is
+    /// loopback, so each server there has clients from addresses of their own: an experiment takes no port from another
+    /// one, nor from what that has left in TIME_WAIT.
+    pub(crate) fn first_client_ip(&self, server_port: u16) -> Ipv4Addr {
+        match &self.clients.0 {
+            Some(_) => FIRST_CLIENT,
+            None => {
+                let [high, low] = server_port.to_be_bytes();
+                Ipv4Addr::new(127, high, low, 1)
+            }
+        }
     }
 }
 

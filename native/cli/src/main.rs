@@ -2,6 +2,7 @@
 
 mod args;
 mod figures;
+mod lab;
 mod list;
 
 use std::process::ExitCode;
@@ -13,6 +14,8 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
         Command::List(options) => list::run(&options),
+        Command::Lab(options) => lab::run(&options),
+        Command::LabClients(options) => lab::clients(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

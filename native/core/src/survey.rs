@@ -83,14 +83,17 @@ pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error>
     Ok(queues)
 }
 
-/// The queues of some endpoints, and maybe others, in the namespace of the netlink socket.
+/// The queues of some endpoints, and maybe others, each once, in the namespace of the netlink socket.
 pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
     if wanted.len() > FEW {
         return survey_through(diag);
     }
     let mut queues = Vec::new();
+    let mut asked = HashSet::new();
     for endpoint in wanted {
-        if let Endpoint::Tcp(address) = endpoint {
+        if let Endpoint::Tcp(address) = endpoint
+            && asked.insert((Family::of(address.ip), address.port))
+        {
             let census = Census::take(diag, Family::of(address.ip), Some(address.port))?;
             queues.extend(census.into_groups().into_iter().map(Queue::from));
         }

@@ -1,8 +1,10 @@
 //! `accept-queue`: the accept queues of this machine's servers, seen from outside.
 
 mod args;
+mod check;
 mod figures;
 mod list;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -10,9 +12,13 @@ use args::{Arguments, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let command = match Arguments::try_parse() {
+        Ok(Arguments { command }) => command,
+        Err(refusal) => return usage::refused(&refusal),
+    };
     let outcome = match command {
         Command::List(options) => list::run(&options),
+        Command::Check(options) => return check::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

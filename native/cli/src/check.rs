@@ -136,6 +136,10 @@ fn over_time(options: &CheckOptions, samples: u32) -> Result<Seen, String> {
         look(sample)?;
     }
     let last = look(samples - 1)?;
+    if last.readings.is_empty() {
+        // An observer waits for a server to come back; whoever asks wants to know that it has gone.
+        outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+    }
     let judged = |reading: Reading| {
         // It was closed before anybody could look at who stands in it.
         let counts = reading.looked?.counts;
@@ -306,7 +310,7 @@ mod tests {
     fn performance_data_can_be_parsed_whatever_the_name_of_a_socket() {
         let counts = Counts { queued: 3, limit: 10, ..Counts::default() };
         let unix = judged(Endpoint::Unix(b"/run/it's a=b|\n".to_vec()), counts, vec![]);
-        assert_eq!(performance(&[unix], &Limits::default()), "'unix:/run/it''s a_b_\\n queued'=3;5;10;0;10");
+        assert_eq!(performance(&[unix], &Limits::default()), r"'unix:/run/it\''s a_b_\n queued'=3;5;10;0;10");
     }
 
     #[test]
@@ -318,7 +322,7 @@ mod tests {
     #[test]
     fn the_worst_are_named_first_and_the_others_counted() {
         let at = |name: &str, condition| {
-            let counts = Counts { queued: 1, limit: 10, ..Counts::default() };
+            let counts = Counts { queued: 1, queued_alive: 1, limit: 10, ..Counts::default() };
             judged(Endpoint::Unix(name.as_bytes().to_vec()), counts, vec![Trouble::Condition(condition)])
         };
         let mut queues: Vec<_> = ["a", "b", "c"].map(|name| at(name, Condition::Behind)).into();

@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use procfs::process::{Process, StatFlags};
-use rustix::io::Errno;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::ended;
 use crate::Error;
@@ -26,6 +27,8 @@ pub struct Candidate {
 
 /// Erlang's own limit of a node's name; nobody needs more of a program's.
 const NAME: usize = 255;
+/// Most command lines fit.
+const PAGE: usize = 4096;
 
 /// The numbers of all processes that this one may know of.
 pub fn pids() -> Result<impl Iterator<Item = i32>, Error> {
@@ -84,9 +87,15 @@ fn comm(pid: i32) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(read(pid, "comm")?.trim_ascii_end()).into_owned())
 }
 
+/// The whole of a file. `std::fs::read` asks for its size first, and `/proc` does not know it.
 fn read(pid: i32, file: &str) -> Result<Vec<u8>, Error> {
-    fs::read(format!("/proc/{pid}/{file}"))
-        .map_err(|error| error.raw_os_error().map_or(error.into(), |number| ended(Errno::from_raw_os_error(number))))
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(CWD, format!("/proc/{pid}/{file}"), flags, Mode::empty()).map_err(ended)?;
+    let mut text = Vec::with_capacity(PAGE);
+    while rustix::io::read(&file, spare_capacity(&mut text)).map_err(ended)? > 0 {
+        text.reserve(PAGE);
+    }
+    Ok(text)
 }
 
 fn arguments(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {

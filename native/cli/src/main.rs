@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod figures;
+mod lab;
 mod list;
 mod usage;
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::List(options) => list::run(&options),
         Command::Check(options) => return check::run(&options),
+        Command::Lab(options) => lab::run(&options),
+        Command::LabClients(options) => lab::clients(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

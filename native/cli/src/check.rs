@@ -220,17 +220,12 @@ impl Seen {
     }
 
     fn unreadable(&self) -> String {
-        let mut sentences: Vec<_> = self
-            .gaps
-            .iter()
-            .take(NAMED)
-            .map(Unreadable::from)
-            .map(|Unreadable { process, reason }| format!("{}: {reason}", process.shown()))
-            .collect();
-        if self.gaps.len() > NAMED {
-            sentences.push(format!("and {} more", self.gaps.len() - NAMED));
+        let first = self.gaps.first().map(Unreadable::from);
+        let sentence = first.map(|Unreadable { process, reason }| format!("{}: {reason}", process.shown()));
+        match self.gaps.len() {
+            0 | 1 => sentence.unwrap_or_default(),
+            gaps => format!("{} processes could not be read: {}", gaps, sentence.unwrap_or_default()),
         }
-        sentences.join("; ")
     }
 }
 

@@ -188,7 +188,11 @@ pub(crate) fn holdings(scope: &Scope) -> Result<Holdings, Error> {
     let own = Namespace::own()?;
     let mut found = Holdings { places: Vec::new(), gaps: Vec::new() };
     match scope {
-        Scope::Process(pid) => found.add(Member::from(find::by_pid(*pid)?), &Takes::Held),
+        Scope::Process(pid) => match find::by_pid(*pid) {
+            Ok(process) => found.add(Member::from(process), &Takes::Held),
+            Err(Error::NotFound) => return Err(Error::NotFound),
+            Err(error) => found.miss(Member::from(Candidate::unknown(*pid)), Missing::CommandLine(error)),
+        },
         Scope::Port(port) => {
             found.place(own, &Takes::Port(*port));
         }

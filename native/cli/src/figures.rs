@@ -13,7 +13,7 @@ pub(crate) const SCHEMA: u32 = 1;
 pub(crate) struct Figures {
     pub(crate) queued: u32,
     pub(crate) limit: u32,
-    pub(crate) drops: Option<u32>,
+    pub(crate) drops: Option<u64>,
     pub(crate) syn_recv: Option<u32>,
     pub(crate) queued_alive: u32,
     pub(crate) queued_closed: u32,
@@ -30,7 +30,7 @@ impl From<&Counts> for Figures {
         Figures {
             queued: counts.queued,
             limit: counts.limit,
-            drops: counts.drops,
+            drops: counts.drops.map(u64::from),
             syn_recv: counts.syn_recv,
             queued_alive: counts.queued_alive,
             queued_closed: counts.queued_closed,

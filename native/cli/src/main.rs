@@ -1,8 +1,16 @@
 //! `accept-queue`: the accept queues of this machine's servers, seen from outside.
 
 mod args;
+mod assets;
+mod condition;
+mod export;
 mod figures;
+mod interrupt;
 mod list;
+mod output;
+mod pace;
+mod scope;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -13,6 +21,10 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
         Command::List(options) => list::run(&options),
+        Command::Watch(options) => watch::run(&options),
+        Command::Export(options) => export::run(&options),
+        Command::Completions(options) => assets::completions(options.shell),
+        Command::Man(options) => assets::man(options.command.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

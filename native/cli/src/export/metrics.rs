@@ -290,3 +290,64 @@ fn label(name: &str, value: &str) -> LabelPair {
     label.set_value(value.to_owned());
     label
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use accept_queue_core::detector::Settings;
+    use accept_queue_core::history::History;
+    use accept_queue_core::{Depth, Endpoint};
+
+    use super::*;
+
+    const OWN: Namespace = Namespace(1);
+
+    fn reading(namespace: Namespace, name: &str, queued: u32) -> Reading {
+        let mut history = History::new(Settings::default(), Duration::ZERO);
+        let tick = history.depth_read(Duration::ZERO, Depth { queued, limit: 5, drops: None });
+        let status = history.status(Duration::ZERO);
+        let endpoint = Endpoint::Unix(name.as_bytes().to_vec());
+        Reading { namespace, endpoint, owners: Vec::new(), is_new: true, tick, looked: None, status }
+    }
+
+    fn text(readings: Vec<Reading>) -> String {
+        let sample = Sample { readings, ..Sample::default() };
+        Page { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(None)
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_line() {
+        let text = text(vec![reading(OWN, "/run/a", 2)]);
+        assert!(text.contains("accept_queue_queued_connections{listener=\"unix:/run/a\"} 2\n"), "{text}");
+        for absent in ["dropped_packets", "accept_queue_connections", "oldest_wait", "syn_recv", "kernel"] {
+            assert!(!text.contains(absent), "{absent}: {text}");
+        }
+        let failed = Page { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1 } }.text(None);
+        assert!(failed.contains("accept_queue_up 0\n") && failed.contains("failed_samples_total 1\n"), "{failed}");
+        assert!(!failed.contains("listener"), "{failed}");
+    }
+
+    #[test]
+    fn a_namespace_is_named_where_it_is_another() {
+        let text = text(vec![reading(OWN, "/run/a", 0), reading(Namespace(7), "/run/a", 0)]);
+        assert!(text.contains("limit{listener=\"unix:/run/a\"} 5\n"), "{text}");
+        assert!(text.contains("limit{listener=\"unix:/run/a\",netns=\"7\"} 5\n"), "{text}");
+    }
+
+    #[test]
+    fn the_thousand_and_first_listener_is_told_in_a_sum() {
+        let text = text((0..1003).map(|n| reading(OWN, &format!("/run/{n:04}"), 2)).collect());
+        let told = text.lines().filter(|line| line.starts_with("accept_queue_limit{")).count();
+        assert_eq!(told, 1000);
+        for line in ["listeners 1003", "omitted_listeners 3", "omitted_queued_connections 6"] {
+            assert!(text.contains(&format!("\naccept_queue_{line}\n")), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_name_breaks_out_of_its_label() {
+        let text = text(vec![reading(OWN, "/run/\"} 1\n\\", 0)]);
+        assert!(text.contains(r#"listener="unix:/run/\\\"} 1\\n\\\\"} 5"#), "{text}");
+    }
+}

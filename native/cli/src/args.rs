@@ -1,6 +1,7 @@
 //! What may stand on the command line. `build.rs` makes the man pages and the shells' completions of it, so nothing of the
 //! program's own is in here.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,7 +25,7 @@ pub(crate) enum Command {
     Export(ExportOptions),
     /// The completions of a shell, on standard output
     Completions(CompletionsOptions),
-    /// A manual page, on standard output
+    /// A manual page, on standard output, or all of them as files
     Man(ManOptions),
 }
 
@@ -130,10 +131,13 @@ pub(crate) enum Shell {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   accept-queue man watch | man -l -
-  accept-queue man >/usr/share/man/man1/accept-queue.1")]
+  accept-queue man --into /usr/local/share/man/man1")]
 pub(crate) struct ManOptions {
     /// Of which command; of the whole where none is named
     pub(crate) command: Option<String>,
+    /// Every page, as files in this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    pub(crate) into: Option<PathBuf>,
 }
 
 /// A time such as 250ms, 5s, 1m30s.

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::args::Shell;
+use crate::args::{ManOptions, Shell};
 use crate::output;
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
@@ -13,8 +13,19 @@ pub(crate) fn completions(shell: Shell) -> Result<(), String> {
     print(COMPLETIONS, name).ok_or_else(|| format!("there are no completions for {name}"))?
 }
 
+pub(crate) fn man(options: &ManOptions) -> Result<(), String> {
+    match &options.into {
+        Some(folder) => PAGES.iter().try_for_each(|(page, text)| {
+            let path = folder.join(format!("{page}.1"));
+            std::fs::write(&path, text)
+                .map_err(|error| format!("{}: {error}", path.display().to_string().escape_debug()))
+        }),
+        None => page(options.command.as_deref()),
+    }
+}
+
 /// Of a command, or of the whole.
-pub(crate) fn man(command: Option<&str>) -> Result<(), String> {
+fn page(command: Option<&str>) -> Result<(), String> {
     let page = command.map_or_else(|| "accept-queue".to_owned(), |command| format!("accept-queue-{command}"));
     print(PAGES, &page).ok_or_else(|| {
         let commands: Vec<_> = PAGES.iter().filter_map(|(page, _)| page.strip_prefix("accept-queue-")).collect();

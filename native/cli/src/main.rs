@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Command::Watch(options) => watch::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Completions(options) => assets::completions(options.shell),
-        Command::Man(options) => assets::man(options.command.as_deref()),
+        Command::Man(options) => assets::man(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

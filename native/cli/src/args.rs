@@ -1,18 +1,16 @@
-//! What may stand on the command line.
+//! What may stand on the command line. `build.rs` makes the man pages and the shells' completions of it, so nothing of the
+//! program's own is in here.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use accept_queue_core::Error;
-use accept_queue_core::check::Limits;
-use accept_queue_core::outside::Scope;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// How many connections wait to be accepted, how long, and how many have left: the accept queues of this machine, as the
 /// kernel counts them.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "accept-queue", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -24,11 +22,19 @@ pub(crate) enum Command {
     List(ListOptions),
     /// One line and an exit status for a monitoring system: 0 ok, 1 warning, 2 critical, 3 unknown
     Check(CheckOptions),
+    /// What changes: listeners that come and go, and what is wrong with them, as it begins and ends
+    Watch(WatchOptions),
+    /// Metrics for Prometheus, over HTTP
+    Export(ExportOptions),
     /// The experiment of 2009: a server that never accepts, and too many clients
     Lab(LabOptions),
     /// The clients of `lab`, which starts them itself
     #[command(hide = true)]
     LabClients(LabClientsOptions),
+    /// The completions of a shell, on standard output
+    Completions(CompletionsOptions),
+    /// A manual page, on standard output, or all of them as files
+    Man(ManOptions),
 }
 
 /// Whose listeners. Every BEAM's, where nothing is said.
@@ -47,38 +53,6 @@ pub(crate) struct ScopeOptions {
     /// Every process, not only those that run a BEAM
     #[arg(long)]
     pub(crate) all: bool,
-}
-
-impl ScopeOptions {
-    pub(crate) fn scope(&self) -> Scope {
-        match self {
-            ScopeOptions { pid: Some(pid), .. } => Scope::Process(*pid),
-            ScopeOptions { node: Some(node), .. } => Scope::Node(node.clone()),
-            ScopeOptions { port: Some(port), .. } => Scope::Port(*port),
-            ScopeOptions { all: true, .. } => Scope::Everybody,
-            ScopeOptions { .. } => Scope::Beams,
-        }
-    }
-
-    /// Why nothing was read.
-    pub(crate) fn refused(&self, error: Error) -> String {
-        match (error, self.scope()) {
-            (Error::NotFound, Scope::Process(pid)) => format!("there is no process {pid}"),
-            (Error::NotFound, Scope::Node(node)) => format!("no BEAM runs a node {}", node.escape_debug()),
-            (error, _) => format!("the kernel's sockets could not be read: {error}"),
-        }
-    }
-
-    /// What it means that there is no listener.
-    pub(crate) fn nobody(&self) -> String {
-        match self.scope() {
-            Scope::Process(pid) => format!("process {pid} has no listener"),
-            Scope::Node(node) => format!("no listener of a node {}", node.escape_debug()),
-            Scope::Port(port) => format!("nobody listens on port {port}"),
-            Scope::Beams => "no BEAM has a listener".to_owned(),
-            Scope::Everybody => "nobody listens".to_owned(),
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -134,12 +108,6 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
-impl CheckOptions {
-    pub(crate) fn limits(&self) -> Limits {
-        Limits { max_wait: self.max_wait, max_fill: self.max_fill }
-    }
-}
-
 fn share(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').and_then(|percent| percent.parse::<u8>().ok());
     percent
@@ -191,4 +159,100 @@ pub(crate) struct LabClientsOptions {
     pub(crate) server: SocketAddr,
     /// How many
     pub(crate) clients: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A condition is raised once and cleared once: behind, overflowing, stuck, abandoned, leaking. A listener, or a \
+whole VM, may come and go meanwhile; with --pid the end of that process is the end of the watch.
+
+Examples:
+  accept-queue watch                                 every BEAM, until Ctrl-C
+  accept-queue watch --port 8080 --samples           each reading of one port
+  accept-queue watch --node shop --json | jq -c 'select(.event == \"raised\")'
+  accept-queue watch --all --for 1m >/dev/null       only the summary: how deep was the worst queue?"
+)]
+pub(crate) struct WatchOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// How often to read
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) lasting: Option<Duration>,
+    /// End after so many samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Every sample too, not only what changes
+    #[arg(long)]
+    pub(crate) samples: bool,
+    /// One JSON object a line, samples too
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Whoever can reach the address can read the figures, so it is this machine's own unless another is named.
+
+Examples:
+  accept-queue export                                  every BEAM, on http://127.0.0.1:9700/metrics
+  accept-queue export --all --listen '[::1]:9701'      every process
+  accept-queue export --node shop --listen 0.0.0.0:9700"
+)]
+pub(crate) struct ExportOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// Where to listen; port 0 takes any that is free, and says which
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9700")]
+    pub(crate) listen: String,
+    /// How often to read between two scrapes
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = interval)]
+    pub(crate) interval: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  source <(accept-queue completions bash)
+  accept-queue completions zsh >/usr/share/zsh/vendor-completions/_accept-queue
+  accept-queue completions fish >~/.config/fish/completions/accept-queue.fish")]
+pub(crate) struct CompletionsOptions {
+    pub(crate) shell: Shell,
+}
+
+/// Whoever completes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  accept-queue man watch | man -l -
+  accept-queue man --into /usr/local/share/man/man1")]
+pub(crate) struct ManOptions {
+    /// Of which command; of the whole where none is named
+    pub(crate) command: Option<String>,
+    /// Every page, as files in this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    pub(crate) into: Option<PathBuf>,
+}
+
+/// A time such as 250ms, 5s, 1m30s.
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("a time has a number and a unit, as 100ms, 5s or 1m30s, and is not 0".to_owned()),
+    }
+}
+
+/// A time between two readings.
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&time) => Ok(time),
+        _ => Err("what is read again and again is read every 10ms to 1h".to_owned()),
+    }
 }

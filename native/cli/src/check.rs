@@ -66,6 +66,12 @@ const BEGUN: Duration = Duration::from_secs(24 * 60 * 60);
 /// More listeners in trouble than this are counted and not named.
 const NAMED: usize = 3;
 
+impl CheckOptions {
+    fn limits(&self) -> Limits {
+        Limits { max_wait: self.max_wait, max_fill: self.max_fill }
+    }
+}
+
 pub(crate) fn run(options: &CheckOptions) -> ExitCode {
     let seen = match options.samples {
         1 => at_once(options),

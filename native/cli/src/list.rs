@@ -98,7 +98,7 @@ fn cells(Listener { address, owners, figures, .. }: &Listener) -> [String; HEADI
         figures.queued_closed.to_string(),
         figures.queued_reset.to_string(),
         or_dash(figures.oldest_wait_ms),
-        or_dash(figures.drops.map(u64::from)),
+        or_dash(figures.drops),
         or_dash(figures.syn_recv.map(u64::from)),
         figures.established.to_string(),
         figures.close_wait.to_string(),

@@ -1,11 +1,19 @@
 //! `accept-queue`: the accept queues of this machine's servers, seen from outside.
 
 mod args;
+mod assets;
 mod check;
+mod condition;
+mod export;
 mod figures;
+mod interrupt;
 mod lab;
 mod list;
+mod output;
+mod pace;
+mod scope;
 mod usage;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -22,6 +30,10 @@ fn main() -> ExitCode {
         Command::Check(options) => return check::run(&options),
         Command::Lab(options) => lab::run(&options),
         Command::LabClients(options) => lab::clients(&options),
+        Command::Watch(options) => watch::run(&options),
+        Command::Export(options) => export::run(&options),
+        Command::Completions(options) => assets::completions(options.shell),
+        Command::Man(options) => assets::man(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

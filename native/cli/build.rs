@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
     let mut program = args::Arguments::command();
     // Names the commands in full.
     program.build();
-    for command in std::iter::once(&program).chain(program.get_subcommands()) {
+    for command in std::iter::once(&program).chain(program.get_subcommands()).filter(|command| !command.is_hide_set()) {
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
         let source = format!("accept-queue {}", env!("CARGO_PKG_VERSION"));
         let page = clap_mangen::Man::new(command.clone()).title(&name).source(source).manual("accept-queue");

@@ -14,7 +14,7 @@ use crate::history::{History, Looked, Status, Tick};
 use crate::outside::{Gap, Holdings, Owner, Place, Scope, holdings};
 use crate::survey::{Listening, listening_through, survey_some};
 use crate::vm::namespace::Namespace;
-use crate::{Cookie, Depth, Error};
+use crate::{Cookie, Depth, Error, Inode};
 
 /// Follows whatever is in its scope.
 pub struct Observer {
@@ -37,7 +37,7 @@ struct Visited {
 }
 
 struct Followed {
-    sockets: Vec<Cookie>,
+    sockets: Vec<(Cookie, Inode)>,
     owners: Vec<Owner>,
     history: History,
 }
@@ -62,6 +62,8 @@ pub struct Reading {
     pub endpoint: Endpoint,
     /// Whose it is, as of the last search.
     pub owners: Vec<Owner>,
+    /// The sockets that share it.
+    pub sockets: Vec<(Cookie, Inode)>,
     /// It was not there in the sample before.
     pub is_new: bool,
     /// How deep it is, and what that changed.
@@ -178,9 +180,9 @@ impl Visited {
             let inodes = sockets.iter().map(|socket| socket.inode);
             let Some(owners) = self.place.owners(&endpoint, inodes) else { continue };
             let Some(depth) = sockets.iter().map(|socket| socket.depth).reduce(Depth::plus) else { continue };
-            let cookies: Vec<_> = sockets.iter().map(|socket| socket.cookie).collect();
+            let sockets: Vec<_> = sockets.iter().map(|socket| (socket.cookie, socket.inode)).collect();
             let same = match before.remove(&endpoint) {
-                Some(followed) if followed.sockets == cookies => Some(followed),
+                Some(followed) if followed.sockets == sockets => Some(followed),
                 Some(other) => {
                     sample.gone.push(other.gone(at, self.place.namespace, endpoint.clone()));
                     None
@@ -191,7 +193,7 @@ impl Visited {
             let mut history = same.map_or_else(|| History::new(settings, at), |followed| followed.history);
             let tick = history.depth_read(at, depth);
             ticks.push((endpoint.clone(), is_new, tick));
-            self.followed.insert(endpoint, Followed { sockets: cookies, owners, history });
+            self.followed.insert(endpoint, Followed { sockets, owners, history });
         }
         let namespace = self.place.namespace;
         sample.gone.extend(before.into_iter().map(|(endpoint, followed)| followed.gone(at, namespace, endpoint)));
@@ -208,6 +210,7 @@ impl Visited {
             sample.readings.push(Reading {
                 namespace,
                 owners: followed.owners.clone(),
+                sockets: followed.sockets.clone(),
                 is_new,
                 tick,
                 looked,

@@ -1,5 +1,7 @@
 //! What may stand on the command line.
 
+use std::time::Duration;
+
 use accept_queue_core::outside::Scope;
 use clap::{Args, Parser, Subcommand};
 
@@ -16,6 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// The listeners of the BEAMs of this machine, and who stands in front of them
     List(ListOptions),
+    /// The same as a live screen, with what is wrong and who accepts
+    Top(TopOptions),
 }
 
 /// Whose listeners. Every BEAM's, where nothing is said.
@@ -59,4 +63,25 @@ pub(crate) struct ListOptions {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  accept-queue top                     every BEAM
+  accept-queue top --all               every process
+  accept-queue top --interval 2s       for a slow line
+  accept-queue top --port 8080 | cat   a table every half second, without a screen")]
+pub(crate) struct TopOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// How often to read
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval)]
+    pub(crate) interval: Duration,
+}
+
+/// Faster than any screen is a burden, slower than a minute is no live screen.
+fn interval(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_millis(50)..=Duration::from_secs(60);
+    let interval = humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms or 2s"))?;
+    if allowed.contains(&interval) { Ok(interval) } else { Err("allowed is 50ms to 60s".to_owned()) }
 }

@@ -193,7 +193,9 @@ mod tests {
     const SCHEDULERS: &[u8] = include_bytes!("../../tests/fixtures/linux-6.18-otp-25-schedulers.fdinfo");
 
     fn captured() -> Vec<Pollset> {
-        [(4, POLL_THREAD), (6, SCHEDULERS)].map(|(epoll, text)| Pollset { epoll, entries: entries(text).collect() }).into()
+        [(4, POLL_THREAD), (6, SCHEDULERS)]
+            .map(|(epoll, text)| Pollset { epoll, entries: entries(text).collect() })
+            .into()
     }
 
     fn accepting(socket: u32) -> Accepting {

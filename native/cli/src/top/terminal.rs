@@ -110,3 +110,46 @@ impl Drop for Restored {
         let _ = ratatui::try_restore();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+
+    use super::*;
+
+    const NAME: &str = "top::terminal::tests::a_panic_leaves_the_terminal_as_it_was_and_is_seen";
+    const ON_THE_SCREEN: &str = "ACCEPT_QUEUE_TEST_PANICS_ON_THE_SCREEN";
+
+    /// This test starts itself on a pseudo-terminal, and panics there with the screen on.
+    #[test]
+    fn a_panic_leaves_the_terminal_as_it_was_and_is_seen() {
+        if std::env::var_os(ON_THE_SCREEN).is_some() {
+            let mut terminal = Restored::enter().expect("a screen");
+            terminal.0.draw(|frame| frame.render_widget("drawn", frame.area())).expect("a drawing");
+            let other_thread = thread::spawn(|| panic!("on the screen"));
+            let _ = other_thread.join();
+            unreachable!("the program ends with the thread that panicked");
+        }
+        let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
+        let mut command = CommandBuilder::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", NAME, "--nocapture"]);
+        command.env(ON_THE_SCREEN, "yes");
+        command.env("RUST_BACKTRACE", "0");
+        let mut child = pair.slave.spawn_command(command).expect("itself");
+        drop(pair.slave);
+        let mut written = Vec::new();
+        // It ends with an error: the last one has closed the terminal.
+        let _ = pair.master.try_clone_reader().expect("its output").read_to_end(&mut written);
+        let mut terminal = vt100::Parser::default();
+        terminal.process(&written);
+        assert!(String::from_utf8_lossy(&written).contains("drawn"));
+        assert_eq!(child.wait().expect("its end").exit_code(), 101);
+        assert!(terminal.screen().contents().contains("on the screen"), "{}", terminal.screen().contents());
+        assert!(!terminal.screen().alternate_screen() && !terminal.screen().hide_cursor());
+        let modes = format!("{:?}", pair.master.get_termios().expect("settings").local_flags);
+        assert!(modes.contains("ICANON") && modes.contains("ECHO"), "{modes}");
+    }
+}

@@ -79,9 +79,18 @@ pub(crate) struct TopOptions {
     pub(crate) interval: Duration,
 }
 
-/// Faster than any screen is a burden, slower than a minute is no live screen.
+/// A time such as 250ms, 5s, 1m30s.
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("a time has a number and a unit, as 100ms, 5s or 1m30s, and is not 0".to_owned()),
+    }
+}
+
+/// A time between two readings.
 fn interval(text: &str) -> Result<Duration, String> {
-    let allowed = Duration::from_millis(50)..=Duration::from_secs(60);
-    let interval = humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms or 2s"))?;
-    if allowed.contains(&interval) { Ok(interval) } else { Err("allowed is 50ms to 60s".to_owned()) }
+    match duration(text)? {
+        time if (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&time) => Ok(time),
+        _ => Err("what is read again and again is read every 10ms to 1h".to_owned()),
+    }
 }

@@ -92,6 +92,8 @@ pub struct Gone {
 pub enum Looks {
     /// Where the detector wants it.
     Wanted,
+    /// There, and wherever somebody waits.
+    Occupied,
     /// At all of them.
     All,
 }
@@ -199,7 +201,11 @@ impl Visited {
         sample.gone.extend(before.into_iter().map(|(endpoint, followed)| followed.gone(at, namespace, endpoint)));
         let wanted: Vec<_> = ticks
             .iter()
-            .filter(|(_, _, tick)| looks == Looks::All || tick.wants_look)
+            .filter(|(_, _, tick)| match looks {
+                Looks::Wanted => tick.wants_look,
+                Looks::Occupied => tick.wants_look || tick.depth.queued > 0,
+                Looks::All => true,
+            })
             .map(|(endpoint, _, _)| endpoint.clone())
             .collect();
         let queues = self.with_diag(|diag| survey_some(diag, &wanted.iter().collect::<Vec<_>>()))?;

@@ -477,4 +477,14 @@ pub(crate) mod tests {
         assert_eq!(app.rows()[0].drops_per_second(), None);
         assert_eq!(app.rows()[0].history.len(), 1);
     }
+
+    #[test]
+    fn nobody_stands_in_an_empty_queue_whoever_stood_there_at_the_last_look() {
+        let mut app = app();
+        with(&mut app, 0, &[Made::new(8001, 3, 5).waiting(Duration::from_secs(1), 2).holding(7).since_emptied()]);
+        let rows = app.rows();
+        let counts = rows[0].counts().expect("a look");
+        assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (0, 0, 0));
+        assert_eq!((counts.oldest_wait, counts.close_wait), (None, 7));
+    }
 }

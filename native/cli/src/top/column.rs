@@ -120,7 +120,7 @@ impl Column {
     /// What stands there; the bars are drawn and not written.
     pub(crate) fn text(self, line: &Line) -> String {
         let counted = |figure: fn(&Counts) -> u32| {
-            line.counts().map_or_else(|| "-".to_owned(), |counts| figure(counts).to_string())
+            line.counts().map_or_else(|| "-".to_owned(), |counts| figure(&counts).to_string())
         };
         match self {
             Column::Address => line.address.clone(),

@@ -10,7 +10,7 @@ use super::words;
 pub(crate) fn text(line: &Line, view: &View) -> Vec<String> {
     let mut text = conditions(line);
     text.extend(accepting(line));
-    text.extend(line.counts().map(queue).into_iter().flatten());
+    text.extend(line.counts().map(|counts| queue(&counts)).into_iter().flatten());
     text.push(window(line));
     text.push(format!(
         "owners     {}",

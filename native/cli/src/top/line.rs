@@ -79,9 +79,14 @@ impl Line {
         self.history.back().map_or(0.0, Moment::fill)
     }
 
-    /// Who stands in the queue, as of the last look.
-    pub(crate) fn counts(&self) -> Option<&Counts> {
-        self.status.counts.as_ref().map(|(counts, _)| counts)
+    /// Who stands in the queue now; what does not stand in it is as of the last look, some seconds ago at most.
+    pub(crate) fn counts(&self) -> Option<Counts> {
+        let (counts, _) = self.status.counts?;
+        let empty = Counts { queued: 0, queued_alive: 0, queued_closed: 0, oldest_wait: None, ..counts };
+        Some(match self.depth.queued {
+            0 => Counts { queued_bytes: counts.queued_bytes.map(|_| 0), ..empty },
+            _ => counts,
+        })
     }
 
     /// Over the last second or more; `None`: the kernel does not count them here, or there was one reading only.
@@ -158,6 +163,7 @@ pub(crate) mod tests {
         close_wait: u32,
         is_new: bool,
         mask: Option<u32>,
+        is_emptied: bool,
     }
 
     impl Made {
@@ -174,6 +180,7 @@ pub(crate) mod tests {
                 close_wait: 0,
                 is_new: false,
                 mask: Some(0x4000_0019),
+                is_emptied: false,
             }
         }
 
@@ -207,6 +214,11 @@ pub(crate) mod tests {
             Made { mask, ..self }
         }
 
+        /// Since the last look.
+        pub(crate) fn since_emptied(self) -> Made {
+            Made { is_emptied: true, ..self }
+        }
+
         fn owners(&self) -> Vec<Owner> {
             vec![Owner { process: Arc::new(beam(&self.owner)), fd: 18 }]
         }
@@ -222,7 +234,8 @@ pub(crate) mod tests {
         }
 
         fn reading(&self) -> Reading {
-            let depth = Depth { queued: self.queued, limit: self.limit, drops: self.drops };
+            let queued = if self.is_emptied { 0 } else { self.queued };
+            let depth = Depth { queued, limit: self.limit, drops: self.drops };
             let counts = Counts {
                 queued: self.queued,
                 limit: self.limit,

@@ -43,8 +43,9 @@ impl Sampler {
     /// Reads once.
     pub(crate) fn observe(&mut self) -> Result<Observation, Error> {
         let at = self.begun.elapsed();
-        // Whoever looks at a screen wants to see who stands in a queue now, and not as of some seconds ago.
-        let sample = self.observer.sample(at, Looks::All)?;
+        // Whoever looks at a screen wants to see who stands in a queue now. Of an empty one that is known without a look, and a
+        // look walks the table of connections.
+        let sample = self.observer.sample(at, Looks::Occupied)?;
         let stands = self.pollsets.look(at, &sample.readings);
         let kernel = Namespace::own().and_then(|own| Ok((own, kernel::read()?))).ok();
         Ok(Observation { at, took: self.begun.elapsed().saturating_sub(at), sample, stands, kernel })

@@ -26,7 +26,9 @@ main() ->
     progress("many ports", []),
     Ports = bench_ports:measure(),
     progress("the monitor, while nothing happens", []),
-    io:put_chars(bench_report:markdown(Rounds, Tails, Where, Ports, bench_monitor:measure())).
+    Monitor = bench_monitor:measure(),
+    progress("the monitor, when something happens", []),
+    io:put_chars(bench_report:markdown(Rounds, Tails, Where, Ports, Monitor, bench_alarms:measure())).
 
 %% Each call checks its answer: a figure is never made of errors.
 contestants(Socket, Port, Handle) ->

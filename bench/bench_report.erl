@@ -1,7 +1,7 @@
 %% Samples -> Markdown: figures side by side, each with its goal and whether it was met.
 -module(bench_report).
 
--export([markdown/5]).
+-export([markdown/6]).
 
 %% {ours, theirs, goal}: at most so many times their time, or so many times faster than they are.
 -define(COMPARISONS, [
@@ -28,9 +28,10 @@
     [{string(), first_tier | none, bench_tail:tail(), fun()}],
     [{string(), atom(), #{atom() => non_neg_integer()}}],
     bench_ports:figures(),
-    bench_monitor:figures()
+    bench_monitor:figures(),
+    bench_alarms:figures()
 ) -> iodata().
-markdown(Rounds, Tails, Where, Ports, Monitor) ->
+markdown(Rounds, Tails, Where, Ports, Monitor, Alarms) ->
     Sections = [
         section(
             "Time of a call",
@@ -48,7 +49,12 @@ markdown(Rounds, Tails, Where, Ports, Monitor) ->
             [where(Call) || Call <- Where]
         ),
         ports(Ports),
-        monitor(Monitor)
+        monitor(Monitor),
+        section(
+            "How late an alarm is, after the time that it has to hold for",
+            ["what begins", "each run", "the worst", "goal", ""],
+            [alarm(Alarm) || Alarm <- Alarms]
+        )
     ],
     [machine(), Sections, summary(iolist_to_binary(Sections))].
 
@@ -153,6 +159,13 @@ monitor(#{loads := Loads, timer := Timer, bytes := Bytes, health_ns := Health, l
             [Bytes / 1024, time(Health), Longest]
         )
     ].
+
+alarm({Begins, Late, Goal}) ->
+    Worst = lists:max(Late),
+    Each = lists:join(", ", [milliseconds(Ms) || Ms <- Late]),
+    [Begins, Each, milliseconds(Worst), ["at most ", integer_to_list(Goal), " ms"], met(Worst =< Goal)].
+
+milliseconds(Ms) -> io_lib:format("~.1f ms", [Ms]).
 
 percent(Percent) -> io_lib:format("~.2f %", [Percent]).
 

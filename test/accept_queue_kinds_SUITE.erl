@@ -425,15 +425,10 @@ taken_over() ->
     ?assertEqual([Unowned], [maps:with(maps:keys(Unowned), Row) || Row <- listed(Address)]),
     ok.
 
-%% A VM that has been started with a listener among its descriptors, as socket activation does it.
 with_inherited_listener(Under, Function) ->
-    Listen =
-        "use Socket; $^F = 100; socket(L, PF_INET, SOCK_STREAM, 0) or die; bind(L, sockaddr_in(0, INADDR_LOOPBACK)) or die;"
-        " listen(L, 7) or die; exec @ARGV or die",
-    Perl = ["perl", "-e", Listen, "--"],
     case os:find_executable("perl") =/= false andalso os:cmd(lists:join(" ", Under ++ ["true"])) of
         "" ->
-            Vm = other_vm:start(#{under => Perl ++ Under}),
+            Vm = other_vm:start(#{under => other_vm:with_listener() ++ Under}),
             ok = other_vm:call(Vm, ?MODULE, Function, []),
             other_vm:stop(Vm);
         Refused ->

@@ -27,6 +27,7 @@ all() ->
         a_listener_that_closes_ends_its_conditions,
         the_status_is_what_was_read,
         a_monitor_that_is_killed_goes_on_and_says_nothing_twice,
+        a_monitor_that_is_killed_fifty_times_under_load_raises_once_and_clears_once,
         options_are_refused_with_a_sentence
     ].
 
@@ -183,19 +184,11 @@ drain(L) ->
 bursts_that_drain_raise_nothing(_) ->
     {L, Address} = watched(1024),
     Accepted = counters:new(1, []),
-    _ = [
-        spawn_link(fun Loop() ->
-            case gen_tcp:accept(L) of
-                {ok, Socket} ->
-                    counters:add(Accepted, 1, 1),
-                    gen_tcp:close(Socket),
-                    Loop();
-                {error, closed} ->
-                    ok
-            end
-        end)
-     || _ <- lists:seq(1, ?POOL)
-    ],
+    Count = fun(Socket) ->
+        counters:add(Accepted, 1, 1),
+        gen_tcp:close(Socket)
+    end,
+    _ = [spawn_link(fun() -> accept_each(L, Count) end) || _ <- lists:seq(1, ?POOL)],
     [
         begin
             Clients = sockets:clients(1000, Address),
@@ -206,6 +199,16 @@ bursts_that_drain_raise_nothing(_) ->
     ],
     ?assertEqual([], raised(Address)),
     gen_tcp:close(L).
+
+%% Until it is closed.
+accept_each(L, Do) ->
+    case gen_tcp:accept(L) of
+        {ok, Socket} ->
+            Do(Socket),
+            accept_each(L, Do);
+        {error, closed} ->
+            ok
+    end.
 
 a_full_queue_overflows_by_what_the_kernel_dropped(_) ->
     {L, Address} = watched(4),
@@ -296,6 +299,51 @@ a_monitor_that_is_killed_goes_on_and_says_nothing_twice(_) ->
     _ = await({cleared, stuck}, Address),
     ?assertEqual([behind, stuck], lists:sort(raised(Address))).
 
+%% One pool blocks, and its clients come one by one while the monitors do; four others have a hundred clients a second each.
+a_monitor_that_is_killed_fifty_times_under_load_raises_once_and_clears_once(_) ->
+    {Blocked, Address} = watched(128),
+    Pool = waiting_pool(Blocked, fun(_) -> receive go -> accept_each(Blocked, fun gen_tcp:close/1) end end),
+    _ = sockets:clients(?POOL, Address),
+    Others = [watched(128) || _ <- lists:seq(1, 4)],
+    Served = counters:new(1, []),
+    Load = [spawn_link(fun() -> load(Other, Served) end) || Other <- Others],
+    [
+        begin
+            exit(whereis(accept_queue_monitor), kill),
+            _ = sockets:client(Address),
+            %% The one that has come instead has read it.
+            eventually:is(N, fun() -> maps:get(queued, depth_known(Address)) end)
+        end
+     || N <- lists:seq(1, 50)
+    ],
+    ct:comment("~b clients were served meanwhile", [counters:get(Served, 1)]),
+    ?assert(counters:get(Served, 1) > 100),
+    _ = await({raised, stuck}, Address),
+    [Pid ! go || Pid <- Pool],
+    [_ = await({cleared, Condition}, Address) || Condition <- [stuck, behind]],
+    [unlink(Pid) andalso exit(Pid, kill) || Pid <- Load],
+    %% Nothing is told of a listener after this.
+    [gen_tcp:close(L) || {L, _} <- [{Blocked, Address} | Others]],
+    [_ = await(removed, Where) || Where <- [Address | [Other || {_, Other} <- Others]]],
+    ?assertEqual([behind, stuck], lists:sort(raised(Address))),
+    ?assertEqual([behind, stuck], lists:sort(cleared(Address))),
+    ?assertEqual([], [Told || {_, Other} <- Others, Told <- raised(Other) ++ cleared(Other)]).
+
+%% Comes, is served and leaves. The pool of one listener and its clients.
+load({L, Address}, Served) ->
+    _ = [
+        spawn_link(fun() -> accept_each(L, fun gen_tcp:close/1) end)
+     || _ <- lists:seq(1, ?POOL)
+    ],
+    every(10, erlang:monotonic_time(millisecond) + 2 * ?DEADLINE_MS, fun() ->
+        sockets:reset(sockets:client(Address)),
+        counters:add(Served, 1, 1)
+    end).
+
+depth_known(Address) ->
+    {ok, #{depth := Depth}} = accept_queue:status(Address),
+    Depth.
+
 options_are_refused_with_a_sentence(_) ->
     L = sockets:listen(5),
     [
@@ -332,8 +380,14 @@ taken() ->
         Taken -> Taken
     end.
 
-%% What has been raised of a listener, once for each time.
+%% What has been raised or cleared of a listener, once for each time.
 raised(Address) ->
+    told(raised, Address).
+
+cleared(Address) ->
+    told(cleared, Address).
+
+told(Kind, Address) ->
     {messages, Messages} = process_info(self(), messages),
-    Left = [{Kind, Which, Where} || {accept_queue, Kind, Which, #{address := Where}} <- Messages],
-    [Condition || {raised, Condition, Where} <- taken() ++ Left, Where =:= Address].
+    Left = [{So, Which, Where} || {accept_queue, So, Which, #{address := Where}} <- Messages],
+    [Which || {So, Which, Where} <- taken() ++ Left, So =:= Kind, Where =:= Address].

@@ -19,6 +19,7 @@ all() ->
         every_kind_is_listed_with_its_owner_and_server,
         what_has_begun_to_listen_is_listed_at_once,
         what_has_been_closed_is_gone_at_once,
+        one_that_is_met_in_the_making_gets_its_socket_at_the_next_look,
         a_new_owner_is_told_at_once,
         an_owner_that_dies_takes_its_listener_along,
         thousands_of_listeners_are_listed_each_with_its_own_figures,
@@ -76,6 +77,28 @@ what_has_been_closed_is_gone_at_once(_) ->
         end
      || Make <- every_kind()
     ].
+
+%% The kernel shows a listener a moment before the VM has made its socket. Here that moment lasts as long as the test wants:
+%% the descriptor comes from outside.
+one_that_is_met_in_the_making_gets_its_socket_at_the_next_look(_) ->
+    case os:find_executable("perl") of
+        false ->
+            {skip, "no perl, which makes the descriptor"};
+        _ ->
+            Vm = other_vm:start(#{under => other_vm:with_listener()}),
+            ok = other_vm:call(Vm, ?MODULE, met_in_the_making, []),
+            other_vm:stop(Vm)
+    end.
+
+%% Not in the application, whose monitor looks as well: the second look has to be ours.
+met_in_the_making() ->
+    ok = accept_queue_register:new(),
+    [#{socket := undefined, owner := undefined, address := Address}] = listed_now(),
+    {ok, [#{fd := Fd}]} = accept_queue_nif:own(),
+    {ok, L} = gen_tcp:listen(0, [{fd, Fd}]),
+    Self = self(),
+    ?assertMatch([#{socket := L, owner := Self, address := Address}], listed_now()),
+    gen_tcp:close(L).
 
 a_new_owner_is_told_at_once(_) ->
     Heir = start(accept_queue_register_heir),

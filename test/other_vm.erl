@@ -7,7 +7,7 @@
 
 -export([start/0, start/1, call/4, stop/1]).
 -export([work/0, ask/3]).
--export([with_open_files/1, in_own_network/0, in_silence/0, target/1, code_path/0, repository/0]).
+-export([with_open_files/1, with_listener/0, in_own_network/0, in_silence/0, target/1, code_path/0, repository/0]).
 
 -define(CALL_MS, 300000).
 
@@ -68,6 +68,13 @@ ask(Module, Function, Arguments) ->
 %% So many descriptors, if the hard limit allows: the soft one is often 1024.
 with_open_files(Count) ->
     ["/bin/sh", "-c", "ulimit -n " ++ integer_to_list(Count) ++ " && exec \"$@\"", "sh"].
+
+%% A listener of backlog 7 among its descriptors from the start, as socket activation does it. Wants perl.
+with_listener() ->
+    Listen =
+        "use Socket; $^F = 100; socket(L, PF_INET, SOCK_STREAM, 0) or die; bind(L, sockaddr_in(0, INADDR_LOOPBACK)) or die;"
+        " listen(L, 7) or die; exec @ARGV or die",
+    ["perl", "-e", Listen, "--"].
 
 %% Nothing on the standard error, where the Rust runtime writes a few lines for each panic.
 in_silence() ->

@@ -2,6 +2,7 @@
 
 mod args;
 mod figures;
+mod lab;
 mod list;
 mod top;
 
@@ -15,6 +16,8 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::List(options) => list::run(&options),
         Command::Top(options) => top::run(&options),
+        Command::Lab(options) => lab::run(&options),
+        Command::LabClients(options) => lab::clients(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

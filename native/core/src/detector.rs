@@ -236,11 +236,9 @@ impl Detector {
         self.last = Some(Last { at, gap: gap.unwrap_or_default(), depth });
         let full = depth.queued > depth.limit;
         self.full_since = if full { self.full_since.or(Some(at)) } else { None };
-        self.occupied_since = if depth.queued > 0 { self.occupied_since.or(Some(at)) } else { None };
+        self.occupied_since = self.occupied_since.or(Some(at));
         if depth.queued == 0 {
-            self.progress_at = at;
-            self.anchor = None;
-            self.behind_since = None;
+            self.found_empty(at);
         }
         self.judge(at)
     }
@@ -249,15 +247,31 @@ impl Detector {
     pub fn look_taken(&mut self, at: Time, look: &Look) -> Vec<Change> {
         let counts = look.counts;
         self.counts = Some((at, counts));
-        self.behind_since = counts.oldest_wait.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
+        if let Some(waits) = &look.waits {
+            self.anchor = Some(self.anchored(at, &counts, waits));
+        }
+        let waited = counts.oldest_wait.map(|waited| waited.max(self.head_waited(at).unwrap_or_default()));
+        self.behind_since = waited.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
             // Whoever has waited for so long now has done so since then, whether we looked or not.
             let since = (at.saturating_sub(waited) + self.settings.max_wait).max(self.observed_since);
             self.behind_since.map_or(since, |before| before.min(since))
         });
-        if let Some(waits) = &look.waits {
-            self.anchor = Some(self.anchored(at, &counts, waits));
+        if counts.queued == 0 {
+            self.found_empty(at);
         }
         self.judge(at)
+    }
+
+    /// A head that nobody has taken may have been reset: no row tells its age any more, and others wait behind its place.
+    fn head_waited(&self, at: Time) -> Option<Duration> {
+        Some(at.saturating_sub(self.anchor?.head_arrived?))
+    }
+
+    fn found_empty(&mut self, at: Time) {
+        self.progress_at = at;
+        self.occupied_since = None;
+        self.behind_since = None;
+        self.anchor = None;
     }
 
     fn anchored(&self, at: Time, counts: &Counts, waits: &[Duration]) -> Anchor {
@@ -269,14 +283,22 @@ impl Detector {
             Some(anchor) => {
                 let asked = at.saturating_sub(anchor.at + AGE_TOLERANCE);
                 let from_before = waits.iter().filter(|&&waited| waited >= asked).count() as u32;
-                // The head itself may have been reset.
-                let same_head = resets > anchor.resets
-                    || match (head_arrived, anchor.head_arrived) {
-                        (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE,
-                        (_, None) => true,
-                        (None, Some(_)) => false,
-                    };
-                if same_head && from_before + resets >= anchor.places { anchor } else { fresh }
+                let same_head = match (head_arrived, anchor.head_arrived) {
+                    (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE,
+                    (_, None) => true,
+                    (None, Some(_)) => false,
+                };
+                if from_before + resets < anchor.places {
+                    fresh
+                } else if same_head {
+                    // Two who came almost together are told apart at once, or never: not by how their ages are rounded.
+                    Anchor { head_arrived: head_arrived.or(anchor.head_arrived), ..anchor }
+                } else if resets > anchor.resets {
+                    // The head itself may have been reset.
+                    anchor
+                } else {
+                    fresh
+                }
             }
         }
     }
@@ -285,7 +307,15 @@ impl Detector {
     pub fn wants_counts(&self, at: Time) -> bool {
         let looked = self.counts.map(|(then, _)| at.saturating_sub(then));
         let every = if self.is_suspicious(at) { CLOSE_LOOK } else { self.settings.census };
-        looked.is_none_or(|ago| ago >= every)
+        looked.is_none_or(|ago| ago >= every) || self.is_due(at)
+    }
+
+    /// Something has lasted long enough to be raised, unless it has ended since the last look.
+    fn is_due(&self, at: Time) -> bool {
+        [Condition::Behind, Condition::Stuck].into_iter().any(|condition| {
+            let untold = self.track(condition).raised_at.is_none();
+            untold && self.seen(condition, at) < at && self.holds_since(condition, at).is_some()
+        })
     }
 
     /// A queue that has not been empty for as long as nobody should wait, or a drop since the last look.
@@ -344,12 +374,18 @@ impl Detector {
             Condition::Stuck if depth.queued == 0 => None,
             Condition::Stuck => long_enough(Some(self.idle_since(depth)?), at, self.settings.stuck),
             Condition::Abandoned => {
-                let counts = counts.filter(|_| depth.queued > 0)?;
+                let counts = self.counts_of_these()?;
                 let left = counts.queued_closed + counts.queued_reset();
                 self.settings.is_abandoned(counts.queued, left).then_some(at)
             }
             Condition::Leaking => self.settings.is_leaking(counts?.close_wait).then_some(at),
         }
+    }
+
+    /// The last look, where it was at a queue that has not been empty since: it says nothing of those who came later.
+    fn counts_of_these(&self) -> Option<Counts> {
+        let (looked, counts) = self.counts?;
+        (looked >= self.occupied_since?).then_some(counts)
     }
 
     /// Since when nothing has been accepted, as far as can be told; `None`: it cannot.
@@ -366,7 +402,8 @@ impl Detector {
     fn judge(&mut self, at: Time) -> Vec<Change> {
         let mut changes = Vec::new();
         for condition in Condition::ALL {
-            let holds = self.holds_since(condition, at);
+            let seen = self.seen(condition, at);
+            let holds = self.holds_since(condition, seen);
             let track = *self.track(condition);
             self.tracks[condition as usize] = match (track.raised_at, holds) {
                 (None, Some(since)) => {
@@ -376,8 +413,8 @@ impl Detector {
                 (None, None) => track,
                 (Some(_), Some(_)) => Track { absent_since: None, ..track },
                 (Some(_), None) => {
-                    let absent = track.absent_since.unwrap_or(at);
-                    if at.saturating_sub(absent) < self.settings.clear {
+                    let absent = track.absent_since.unwrap_or(seen);
+                    if seen.saturating_sub(absent) < self.settings.clear {
                         Track { absent_since: Some(absent), ..track }
                     } else {
                         let held_for = absent.saturating_sub(track.since);
@@ -391,6 +428,17 @@ impl Detector {
             self.drops = Drops::default();
         }
         changes
+    }
+
+    /// As of when it is known whether it holds: what a look has shown may have ended since, unseen.
+    fn seen(&self, condition: Condition, at: Time) -> Time {
+        let by_look = match condition {
+            Condition::Behind => self.behind_since.is_some(),
+            Condition::Stuck => self.anchor.is_some(),
+            Condition::Leaking => true,
+            Condition::Overflowing | Condition::Abandoned => false,
+        };
+        self.counts.filter(|_| by_look).map_or(at, |(looked, _)| looked)
     }
 
     fn evidence(&self, held_for: Duration) -> Evidence {

@@ -17,6 +17,7 @@
 //! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`history`] | nothing beside the readings |
 //! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
 //! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
+//! | in which states are the sockets at either end of a port | [`ends`] | one walk |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
@@ -42,6 +43,7 @@ pub mod advice;
 pub mod census;
 pub mod detector;
 pub mod diag;
+pub mod ends;
 mod error;
 pub mod held;
 pub mod history;

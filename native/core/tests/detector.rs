@@ -85,13 +85,22 @@ impl Simulation {
     }
 
     fn read(&mut self) {
-        let depth = Depth { queued: self.queue.len() as u32, limit: self.limit, drops: Some(self.drops) };
-        let mut changes = self.detector.depth_read(self.now, depth);
+        self.read_depth();
         if self.detector.wants_counts(self.now) {
-            self.looks += 1;
-            let look = Look { counts: self.counts(), waits: self.waits() };
-            changes.extend(self.detector.look_taken(self.now, &look));
+            self.look();
         }
+    }
+
+    fn read_depth(&mut self) {
+        let depth = Depth { queued: self.queue.len() as u32, limit: self.limit, drops: Some(self.drops) };
+        let changes = self.detector.depth_read(self.now, depth);
+        self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
+    }
+
+    fn look(&mut self) {
+        self.looks += 1;
+        let look = Look { counts: self.counts(), waits: self.waits() };
+        let changes = self.detector.look_taken(self.now, &look);
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
 
@@ -175,7 +184,12 @@ const STORIES: &[Story] = &[
     ("half of those who wait have left", 128, half_have_left, &[Behind, Abandoned]),
     ("four that have left are too few to say so", 128, four_have_left, &[Behind]),
     ("nobody accepts, and every client resets after a second", 30, impatient, &[Behind, Overflowing, Stuck, Abandoned]),
-    ("a slow pool, and every client resets after a second", 30, slow_and_impatient, &[Behind, Overflowing, Abandoned]),
+    (
+        "a slow pool, and every client resets after a second and a half",
+        30,
+        slow_and_impatient,
+        &[Behind, Overflowing, Abandoned],
+    ),
     ("nobody accepts from a Unix socket", 30, nobody_takes_unix, &[Stuck]),
     ("a Unix socket that is always full, and drained", 30, full_unix, &[Overflowing]),
     ("1,200 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1200), &[Leaking]),
@@ -276,7 +290,7 @@ fn impatient(queue: &mut Simulation) {
 fn slow_and_impatient(queue: &mut Simulation) {
     queue.idle(ms(2000)).arrive(31);
     for _ in 0..10 {
-        queue.idle(ms(1000)).reset(31);
+        queue.idle(ms(1500)).reset(31);
         queue.accept(1);
         queue.arrive(1);
     }
@@ -382,6 +396,114 @@ fn the_drops_of_an_overflow_are_counted_over_the_wrap() {
 }
 
 #[test]
+fn those_who_left_say_nothing_of_those_who_come_after_them() {
+    let mut queue = Simulation::new(128);
+    queue.detector = Detector::new(Settings { clear: ms(1000), ..Settings::default() });
+    queue.idle(ms(2000)).arrive(12);
+    queue.leave(6);
+    queue.idle(ms(1000)).accept(12);
+    queue.idle(ms(1200));
+    assert_eq!((queue.raised(), queue.cleared()), (vec![Abandoned], vec![Abandoned]), "{:#?}", queue.changes);
+    // Nobody has looked at these.
+    queue.arrive(1);
+    queue.idle(TICK).accept(1);
+    queue.idle(ms(2000));
+    assert_eq!(queue.raised(), [Abandoned], "{:#?}", queue.changes);
+}
+
+#[test]
+fn clients_that_come_and_are_taken_do_not_prolong_what_was_abandoned() {
+    let mut queue = Simulation::new(128);
+    queue.idle(ms(2000)).arrive(12);
+    queue.leave(6);
+    queue.idle(ms(1000)).accept(12);
+    let ended = queue.now;
+    let mut ticks = 0;
+    queue.run(ms(12_000), |queue| {
+        ticks += 1;
+        queue.accept(1);
+        queue.arrive(u32::from(ticks % 2 == 0));
+    });
+    let Some((at, Change::Cleared { condition: Abandoned, .. })) = queue.changes.last() else {
+        panic!("{:#?}", queue.changes)
+    };
+    assert!(*at - ended <= ms(5500), "{:?}", *at - ended);
+}
+
+#[test]
+fn a_leak_that_one_look_misses_is_not_cleared_and_raised_at_once() {
+    let mut queue = Simulation::new(128);
+    queue.close_wait = 1010;
+    queue.idle(ms(12_000));
+    assert_eq!(queue.raised(), [Leaking]);
+    queue.close_wait = 990;
+    queue.idle(ms(5000)).close_wait = 1010;
+    queue.idle(ms(20_000));
+    assert_eq!((queue.raised(), queue.cleared()), (vec![Leaking], vec![]), "{:#?}", queue.changes);
+}
+
+#[test]
+fn one_who_comes_before_each_reading_and_is_gone_at_each_look_does_not_stick() {
+    let mut queue = Simulation::new(128);
+    for _ in 0..600 {
+        queue.arrive(1);
+        queue.read_depth();
+        queue.accept(1);
+        queue.now += ms(20);
+        if queue.detector.wants_counts(queue.now) {
+            queue.look();
+        }
+        queue.now += ms(80);
+    }
+    assert_eq!(queue.changes, []);
+}
+
+/// All are taken between two readings, and at the second of them somebody has just come.
+fn taken_unseen(queue: &mut Simulation) {
+    queue.now += ms(50);
+    queue.accept(usize::MAX);
+    queue.now += ms(50);
+    queue.arrive(1);
+}
+
+#[test]
+fn one_who_has_just_come_does_not_complete_the_wait_of_the_one_before() {
+    let mut queue = Simulation::new(128);
+    queue.idle(ms(2000)).arrive(1);
+    queue.idle(ms(1000));
+    taken_unseen(&mut queue);
+    queue.idle(TICK).accept(1);
+    queue.idle(ms(2000));
+    assert_eq!(queue.changes, [], "nobody has waited for longer than 100 ms throughout a second");
+    queue.arrive(1);
+    queue.idle(ms(4900));
+    assert_eq!(queue.raised(), [Behind]);
+    taken_unseen(&mut queue);
+    queue.idle(TICK).accept(1);
+    queue.idle(ms(2000));
+    assert_eq!(queue.raised(), [Behind], "nor was nobody taken for five");
+}
+
+#[test]
+fn one_short_wait_is_not_behind_however_seldom_it_is_read() {
+    let mut queue = Simulation::new(128);
+    queue.idle(ms(2000)).arrive(1);
+    for _ in 0..10 {
+        queue.now += ms(150);
+        queue.read();
+        queue.accept(1);
+        // Somebody else, who has just come.
+        queue.now += ms(1000);
+        queue.arrive(1);
+        queue.read();
+        queue.accept(1);
+        queue.now += ms(850);
+        queue.arrive(1);
+    }
+    assert_eq!(queue.changes, []);
+}
+
+#[test]
 fn nothing_suspicious_costs_a_look_every_five_seconds() {
     let mut queue = Simulation::new(128);
     queue.idle(ms(60_000));
@@ -431,6 +553,14 @@ fn the_same_at_105_percent_is_behind() {
     steady_load(&mut queue, 1050.0, 1000.0, Duration::from_secs(600));
     assert_eq!(queue.raised(), [Behind]);
     assert_eq!(queue.cleared(), []);
+}
+
+/// From look to look the head is another, who came but a moment after the one before.
+#[test]
+fn a_pool_that_takes_one_of_eight_is_behind_but_not_stuck() {
+    let mut queue = Simulation::new(60_000);
+    steady_load(&mut queue, 40.0, 5.0, Duration::from_secs(60));
+    assert_eq!(queue.raised(), [Behind]);
 }
 
 /// What may happen between two readings.
@@ -496,5 +626,264 @@ proptest! {
             }
         }
         prop_assert_eq!(queue.detector.conditions().count(), 0, "a clear after every raise");
+    }
+}
+
+/// What goes wrong for a while, in a queue of 30; between such times somebody takes all, and the pool keeps up.
+#[derive(Debug, Clone)]
+enum Trouble {
+    /// So many wait for so long, and nobody takes them.
+    Blocked {
+        clients: u32,
+        lasts_ms: u64,
+    },
+    /// More come than there is room for.
+    Overrun {
+        dropped: u32,
+        lasts_ms: u64,
+    },
+    /// Whoever comes finds so many before him.
+    Behind {
+        clients: u32,
+        every_ms: u64,
+        lasts_ms: u64,
+    },
+    /// Nobody takes them, and some do not wait for it.
+    Deserted {
+        clients: u32,
+        closed: usize,
+        reset: usize,
+        lasts_ms: u64,
+    },
+    Leak {
+        sockets: u32,
+        lasts_ms: u64,
+    },
+}
+
+/// Longer than all that a condition has to hold for, a census and the coarsest gap together.
+fn long() -> impl Strategy<Value = u64> {
+    7000u64..9000
+}
+
+/// Or shorter than any.
+fn short_or_long() -> impl Strategy<Value = u64> {
+    prop_oneof![50u64..1050, long()]
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        (1u32..=30, short_or_long()).prop_map(|(clients, lasts_ms)| Trouble::Blocked { clients, lasts_ms }),
+        (0u32..20, long()).prop_map(|(dropped, lasts_ms)| Trouble::Overrun { dropped, lasts_ms }),
+        // Each waits for 200 ms at least.
+        (10u32..=20, 20u64..100, long()).prop_map(|(clients, every_ms, lasts_ms)| Trouble::Behind {
+            clients,
+            every_ms,
+            lasts_ms
+        }),
+        (1u32..=30, 0usize..=30, 0usize..=30, long())
+            .prop_map(|(clients, closed, reset, lasts_ms)| Trouble::Deserted { clients, closed, reset, lasts_ms }),
+        (1001u32..2000, long()).prop_map(|(sockets, lasts_ms)| Trouble::Leak { sockets, lasts_ms }),
+    ]
+}
+
+/// Longer than it takes to see that a leak has ended, and to say so.
+fn calm() -> impl Strategy<Value = Calm> {
+    let lasts_ms = 18_000u64..20_000;
+    (lasts_ms, 5u64..200, 1u64..70).prop_map(|(lasts_ms, every_ms, waits_ms)| Calm { lasts_ms, every_ms, waits_ms })
+}
+
+/// Clients come, and none of them waits for long.
+#[derive(Debug, Clone)]
+struct Calm {
+    lasts_ms: u64,
+    every_ms: u64,
+    waits_ms: u64,
+}
+
+/// What happens at which millisecond, whoever looks.
+#[derive(Debug, Clone, Default)]
+struct Script {
+    now_ms: u64,
+    acts: Vec<(u64, Act)>,
+    /// Ends of those troubles that last long enough for everything to stand that is going to.
+    steady_ms: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Arrive(u32),
+    Accept(usize),
+    Leave(usize),
+    Reset(usize),
+    Hold(u32),
+}
+
+impl Script {
+    fn of(story: &[(Trouble, Calm)]) -> Script {
+        let mut script = Script { now_ms: 1000, ..Script::default() };
+        for (trouble, calm) in story {
+            script.trouble(trouble);
+            script.calm(calm);
+        }
+        script.acts.sort_by_key(|(at, _)| *at);
+        script
+    }
+
+    fn act(&mut self, at: u64, act: Act) {
+        self.acts.push((at, act));
+    }
+
+    fn trouble(&mut self, trouble: &Trouble) {
+        let begins = self.now_ms;
+        let lasts_ms = match *trouble {
+            Trouble::Blocked { clients, lasts_ms } => {
+                self.act(begins, Act::Arrive(clients));
+                lasts_ms
+            }
+            Trouble::Overrun { dropped, lasts_ms } => {
+                self.act(begins, Act::Arrive(31 + dropped));
+                lasts_ms
+            }
+            Trouble::Behind { clients, every_ms, lasts_ms } => {
+                self.act(begins, Act::Arrive(clients));
+                for at in (begins + every_ms..begins + lasts_ms).step_by(every_ms as usize) {
+                    self.act(at, Act::Accept(1));
+                    self.act(at, Act::Arrive(1));
+                }
+                lasts_ms
+            }
+            Trouble::Deserted { clients, closed, reset, lasts_ms } => {
+                self.act(begins, Act::Arrive(clients));
+                self.act(begins + 1, Act::Reset(reset));
+                self.act(begins + 2, Act::Leave(closed));
+                lasts_ms
+            }
+            Trouble::Leak { sockets, lasts_ms } => {
+                self.act(begins, Act::Hold(sockets));
+                lasts_ms
+            }
+        };
+        self.now_ms += lasts_ms;
+        if lasts_ms > 2000 {
+            self.steady_ms.push(self.now_ms);
+        }
+        self.act(self.now_ms, Act::Accept(usize::MAX));
+        self.act(self.now_ms, Act::Hold(0));
+    }
+
+    fn calm(&mut self, calm: &Calm) {
+        let ends = self.now_ms + calm.lasts_ms;
+        for at in (self.now_ms + 1..ends - calm.waits_ms).step_by(calm.every_ms as usize) {
+            self.act(at, Act::Arrive(1));
+            self.act(at + calm.waits_ms, Act::Accept(1));
+        }
+        self.now_ms = ends;
+    }
+}
+
+/// When the queue is read: these gaps, over and over; and a look is taken so long after the reading that asks for it.
+#[derive(Debug, Clone)]
+struct Cadence {
+    gaps_ms: Vec<u64>,
+    lag_ms: u64,
+}
+
+fn irregular() -> impl Strategy<Value = Cadence> {
+    let gaps = prop::collection::vec(20u64..500, 1..30);
+    (gaps, 0u64..20).prop_map(|(gaps_ms, lag_ms)| Cadence { gaps_ms, lag_ms })
+}
+
+/// What was told, as milliseconds of the script, and what stood when things were steady.
+#[derive(Debug)]
+struct Told {
+    raised: Vec<(Condition, u64)>,
+    cleared: Vec<(Condition, u64)>,
+    steady: Vec<Vec<Condition>>,
+}
+
+fn read_by(script: &Script, cadence: &Cadence) -> Told {
+    let mut queue = Simulation::new(30);
+    let begins = queue.now;
+    let mut gaps = cadence.gaps_ms.iter().cycle();
+    let mut acts = script.acts.iter().peekable();
+    let mut steady_ms = script.steady_ms.iter().peekable();
+    let (mut next_reading, mut next_look) = (0, None);
+    let mut steady = Vec::new();
+    for now in 0..script.now_ms {
+        queue.now = begins + ms(now);
+        if steady_ms.next_if_eq(&&now).is_some() {
+            steady.push(queue.detector.conditions().map(|(condition, _)| condition).collect());
+        }
+        while let Some((_, act)) = acts.next_if(|(at, _)| *at == now) {
+            match *act {
+                Act::Arrive(count) => queue.arrive(count),
+                Act::Accept(count) => queue.accept(count),
+                Act::Leave(count) => queue.leave(count),
+                Act::Reset(count) => queue.reset(count),
+                Act::Hold(count) => queue.close_wait = count,
+            }
+        }
+        if now == next_reading {
+            queue.read_depth();
+            if queue.detector.wants_counts(queue.now) {
+                next_look = Some(now + cadence.lag_ms);
+            }
+            next_reading += gaps.next().expect("a cadence has a gap");
+        }
+        if next_look == Some(now) {
+            queue.look();
+            next_look = None;
+        }
+    }
+    let at = |time: &Time| (*time - begins).as_millis() as u64;
+    let (mut raised, mut cleared) = (Vec::new(), Vec::new());
+    for (time, change) in &queue.changes {
+        match change {
+            Change::Raised { condition, .. } => raised.push((*condition, at(time))),
+            Change::Cleared { condition, .. } => cleared.push((*condition, at(time))),
+        }
+    }
+    raised.sort();
+    cleared.sort();
+    Told { raised, cleared, steady }
+}
+
+/// By how much two cadences may differ. What begins or ends is seen at the next reading, and judged at the one after the
+/// time that it has to hold for; a look comes a little later than it is wanted; and a leak is seen by a
+/// census alone.
+fn apart_ms(condition: Condition, gap_ms: u64, lag_ms: u64) -> u64 {
+    const CLOSE_LOOK_MS: u64 = 200;
+    let censuses_ms = if condition == Leaking { 2 * Settings::default().census.as_millis() as u64 } else { 0 };
+    2 * gap_ms + lag_ms + CLOSE_LOOK_MS + censuses_ms
+}
+
+fn same(one: &[(Condition, u64)], other: &[(Condition, u64)], gap_ms: u64, lag_ms: u64) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|((condition, at), (same, then))| {
+            condition == same && at.abs_diff(*then) <= apart_ms(*condition, gap_ms, lag_ms)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_same_is_told_however_the_ticks_are_split(
+        story in prop::collection::vec((trouble(), calm()), 1..5),
+        irregular in irregular(),
+    ) {
+        let script = Script::of(&story);
+        let usual = read_by(&script, &Cadence { gaps_ms: vec![100], lag_ms: 0 });
+        prop_assert!(usual.steady.iter().all(|conditions| !conditions.is_empty()), "{:?}", usual);
+        let often = Cadence { gaps_ms: vec![50], lag_ms: 0 };
+        let in_steps = Cadence { gaps_ms: vec![100], lag_ms: 19 };
+        for cadence in [often, in_steps, irregular] {
+            let told = read_by(&script, &cadence);
+            let gap = cadence.gaps_ms.iter().copied().max().unwrap_or(0).max(100);
+            prop_assert_eq!(&told.steady, &usual.steady, "{:?}", cadence);
+            prop_assert!(same(&told.raised, &usual.raised, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, told, usual);
+            prop_assert!(same(&told.cleared, &usual.cleared, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, told, usual);
+        }
     }
 }

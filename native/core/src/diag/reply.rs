@@ -79,12 +79,12 @@ pub enum QueuedState {
 /// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct InetDiagMessage {
-    family: u8,
-    state: u8,
+pub(super) struct InetDiagMessage {
+    pub(super) family: u8,
+    pub(super) state: u8,
     _timer: u8,
-    _retransmits: u8,
-    id: SocketId,
+    pub(super) retransmits: u8,
+    pub(super) id: SocketId,
     _expires: U32<NativeEndian>,
     receive_queue: U32<NativeEndian>,
     send_queue: U32<NativeEndian>,

@@ -8,7 +8,7 @@ use super::words;
 
 /// From the most to the least telling; where there is little room the last are cut off.
 pub(crate) fn text(line: &Line, view: &View) -> Vec<String> {
-    let mut text = conditions(line);
+    let mut text = vec![conditions(line)];
     text.extend(accepting(line));
     text.extend(line.counts().map(|counts| queue(&counts)).into_iter().flatten());
     text.push(window(line));
@@ -20,15 +20,12 @@ pub(crate) fn text(line: &Line, view: &View) -> Vec<String> {
     text
 }
 
-fn conditions(line: &Line) -> Vec<String> {
-    let conditions = &line.status.conditions;
-    if conditions.is_empty() {
-        return vec!["condition  none".to_owned()];
-    }
-    let told = |(condition, lasted): &(_, _)| {
-        format!("condition  {} for {}", words::condition(*condition), words::span(*lasted))
-    };
-    conditions.iter().map(told).collect()
+fn conditions(line: &Line) -> String {
+    let lasted =
+        |name| line.status.conditions.iter().find(|&&(condition, _)| condition == name).map(|&(_, lasted)| lasted);
+    let told = |condition| Some(format!("{} for {}", words::condition(condition), words::span(lasted(condition)?)));
+    let told: Vec<_> = line.conditions().into_iter().filter_map(told).collect();
+    format!("condition  {}", if told.is_empty() { "none".to_owned() } else { told.join(", ") })
 }
 
 fn accepting(line: &Line) -> Vec<String> {
@@ -90,7 +87,10 @@ fn kernel(line: &Line, counters: Option<&Counters>) -> Vec<String> {
     let setting = |name: &str, value: Option<u64>| value.map(|value| format!("{name} {value}"));
     let counter = |name: &str, now: Option<u64>, first: Option<u64>| {
         let (now, first) = (now?, first?);
-        Some(format!("{name} {now} (+{})", now.saturating_sub(first)))
+        Some(match now.saturating_sub(first) {
+            0 => format!("{name} {now}"),
+            added => format!("{name} {now} (+{added})"),
+        })
     };
     let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
     let counters = [

@@ -389,8 +389,7 @@ mod tests {
         assert_eq!(
             text,
             [
-                "condition  stuck for 12.0s",
-                "condition  overflowing for 12.0s",
+                "condition  stuck for 12.0s, overflowing for 12.0s",
                 "accepts    no process is in accept now (40000018 in the poll thread's set,",
                 "descriptor 4 of 4711)",
                 "queue      31 with limit 30: alive 22, closed 9, reset 0; oldest 12.3s, 0 bytes",
@@ -398,6 +397,7 @@ mod tests {
                 "minute     min 0, mean 15.5, max 31 (2.5s ago); watched for 90.0s",
                 "owners     shop@host (4711)",
                 "kernel     its counters are in another network namespace, or could not be read",
+                "",
                 "",
             ]
         );

@@ -376,6 +376,7 @@ impl Drop for Beam {
 }
 
 #[test]
+#[ignore = "starts a BEAM: make test runs it"]
 fn a_beam_is_seen_to_accept_or_not() {
     let mut erl = Command::new("erl");
     erl.args(["-noshell", "-eval", BEAM])

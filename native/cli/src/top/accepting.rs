@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use accept_queue_core::detector::Time;
 use accept_queue_core::observer::Reading;
+use accept_queue_core::vm::descriptors;
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::pollset::{self, Accepting, Registration};
 use accept_queue_core::{Error, Inode};
@@ -75,7 +76,7 @@ impl Pollsets {
 
 impl Known {
     fn look(&mut self, at: Time, pid: i32, sockets: &[(Inode, Option<RawFd>)]) {
-        self.epolls.ask(at, FIND_AGAIN, || pollset::epolls(pid));
+        self.epolls.ask(at, FIND_AGAIN, || descriptors::epolls(pid));
         let Some(epolls) = &self.epolls.answer else { return self.registrations = Paced::default() };
         self.registrations.ask(at, Duration::ZERO, || {
             let sets = pollset::read(pid, epolls)?;

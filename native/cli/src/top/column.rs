@@ -155,7 +155,9 @@ impl Column {
             Column::Closed => by(|line| line.counts().map_or(0, |counts| counts.queued_closed.into())),
             Column::Reset => by(|line| line.counts().map_or(0, |counts| counts.queued_reset().into())),
             Column::CloseWait => by(|line| line.counts().map_or(0, |counts| counts.close_wait.into())),
-            Column::Conditions => by(|line| line.severity().into())
+            Column::Conditions => other
+                .severity()
+                .cmp(&one.severity())
                 .then(by(|line| line.status.conditions.len() as u64))
                 .then(other.fill().total_cmp(&one.fill())),
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use accept_queue_core::check::{Severity, Trouble};
 use accept_queue_core::detector::{Condition, Time};
 use accept_queue_core::history::Status;
 use accept_queue_core::observer::Reading;
@@ -116,13 +117,14 @@ impl Line {
     /// The conditions that hold, worst first.
     pub(crate) fn conditions(&self) -> Vec<Condition> {
         let mut conditions: Vec<_> = self.status.conditions.iter().map(|&(condition, _)| condition).collect();
-        conditions.sort_by_key(|&condition| std::cmp::Reverse(words::severity(condition)));
+        conditions.sort_by_key(|&condition| std::cmp::Reverse(Trouble::Condition(condition).severity()));
         conditions
     }
 
-    /// 0: all is well.
-    pub(crate) fn severity(&self) -> u8 {
-        self.status.conditions.iter().map(|&(condition, _)| words::severity(condition)).max().unwrap_or(0)
+    /// Of the worst of them.
+    pub(crate) fn severity(&self) -> Severity {
+        let severities = self.status.conditions.iter().map(|&(condition, _)| Trouble::Condition(condition).severity());
+        severities.max().unwrap_or(Severity::Ok)
     }
 
     /// Whether a text that somebody typed names it.
@@ -282,7 +284,7 @@ pub(crate) mod tests {
     }
 
     fn beam(name: &str) -> Candidate {
-        Candidate { pid: 4711, name: name.to_owned(), is_beam: true }
+        Candidate { pid: 4711, name: name.to_owned(), is_beam: true, is_named: true }
     }
 
     pub(crate) fn observation(at: Time, lines: &[Made]) -> Observation {

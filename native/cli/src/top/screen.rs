@@ -1,5 +1,6 @@
 //! Draws the state.
 
+use accept_queue_core::check::Severity;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -33,16 +34,16 @@ impl Palette {
         if self.has_colours { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn severity(self, severity: u8) -> Style {
+    fn severity(self, severity: Severity) -> Style {
         match severity {
-            0 => Style::new(),
-            1 => self.coloured(Color::Yellow).add_modifier(Modifier::BOLD),
-            _ => self.coloured(Color::Red).add_modifier(Modifier::BOLD),
+            Severity::Ok => Style::new(),
+            Severity::Warning => self.coloured(Color::Yellow).add_modifier(Modifier::BOLD),
+            Severity::Critical => self.coloured(Color::Red).add_modifier(Modifier::BOLD),
         }
     }
 
-    fn bar(self, severity: u8) -> Style {
-        if severity == 0 { self.coloured(Color::Cyan) } else { self.severity(severity) }
+    fn bar(self, severity: Severity) -> Style {
+        if severity == Severity::Ok { self.coloured(Color::Cyan) } else { self.severity(severity) }
     }
 }
 
@@ -84,7 +85,7 @@ impl Screen {
     }
 
     fn title(&self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
-        let troubled = rows.iter().filter(|line| line.severity() > 0).count();
+        let troubled = rows.iter().filter(|line| line.severity() > Severity::Ok).count();
         let count = match rows.len() {
             1 => "1 listener".to_owned(),
             count => format!("{count} listeners"),
@@ -92,7 +93,7 @@ impl Screen {
         let arrow = if app.sort.is_reversed { '▲' } else { '▼' };
         let mut left = vec![Span::styled(format!("{}: {count}", app.subject()), BOLD)];
         if troubled > 0 {
-            let worst = rows.iter().map(|line| line.severity()).max().unwrap_or(0);
+            let worst = rows.iter().map(|line| line.severity()).max().unwrap_or(Severity::Ok);
             left.push(", ".into());
             left.push(Span::styled(format!("{troubled} in trouble"), self.palette.severity(worst)));
         }
@@ -111,12 +112,12 @@ impl Screen {
     /// What could not be read.
     fn notice(&self, app: &App) -> Option<Text<'static>> {
         if let Some(failure) = &app.failure {
-            return Some(Text::styled(failure.clone(), self.palette.severity(2)));
+            return Some(Text::styled(failure.clone(), self.palette.severity(Severity::Critical)));
         }
         let gaps = &app.view().gaps;
         let first = gaps.first()?;
         let more = if gaps.len() > 1 { format!(", and {} more (u)", gaps.len() - 1) } else { " (u)".to_owned() };
-        Some(Text::styled(format!("not seen{more}: {first}"), self.palette.severity(1)))
+        Some(Text::styled(format!("not seen{more}: {first}"), self.palette.severity(Severity::Warning)))
     }
 
     fn listeners(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {

@@ -16,14 +16,6 @@ pub(super) fn condition(condition: Condition) -> &'static str {
     }
 }
 
-/// How bad it is, as `health` of the application has it: 2 fails, 1 degrades.
-pub(super) fn severity(condition: Condition) -> u8 {
-    match condition {
-        Condition::Overflowing | Condition::Stuck => 2,
-        Condition::Behind | Condition::Abandoned | Condition::Leaking => 1,
-    }
-}
-
 /// In a column.
 pub(super) fn accepting(accepting: Accepting) -> &'static str {
     match accepting {

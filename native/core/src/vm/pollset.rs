@@ -14,9 +14,11 @@
 
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::RawFd;
 
+use rustix::io::Errno;
+
+use super::ended;
 use crate::{Error, Inode};
 
 /// An epoll set of a process.
@@ -113,26 +115,8 @@ impl Accepting {
     }
 }
 
-/// The epoll descriptors of a process. Needs the same user, or CAP_SYS_PTRACE. None: it polls in some other way.
-pub fn epolls(pid: i32) -> Result<Vec<RawFd>, Error> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).map_err(reason)? {
-        let entry = entry.map_err(reason)?;
-        match fs::read_link(entry.path()) {
-            Ok(target) if target.as_os_str() == "anon_inode:[eventpoll]" => {
-                found.extend(entry.file_name().to_str().and_then(|number| number.parse::<RawFd>().ok()));
-            }
-            Ok(_) => {}
-            // Closed between the listing of the folder and the look at it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(reason(error)),
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// What stands in some epoll sets of a process. Needs the same rights. [`Error::NotFound`] where the process has ended or a
+/// What stands in some epoll sets of a process, those that [`super::descriptors::epolls`] has found. Needs the same user, or
+/// CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a
 /// set has been closed.
 pub fn read(pid: i32, epolls: &[RawFd]) -> Result<Vec<Pollset>, Error> {
     let read = |&epoll: &RawFd| {
@@ -172,10 +156,8 @@ fn entry(line: &str) -> Option<Entry> {
     Some(Entry { fd, events, inode })
 }
 
-/// A process that ends while its file is open is "no such process".
 fn reason(error: std::io::Error) -> Error {
-    let is_gone = error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH);
-    if is_gone { Error::NotFound } else { error.into() }
+    Errno::from_io_error(&error).map_or_else(|| error.into(), ended)
 }
 
 #[cfg(test)]
@@ -186,6 +168,7 @@ mod tests {
     use proptest::prelude::*;
     use rustix::event::epoll;
 
+    use super::super::descriptors::epolls;
     use super::*;
 
     /// OTP 25: five listeners of either backend, and a pipe that has moved to the schedulers' set.

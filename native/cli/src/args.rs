@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Watch(WatchOptions),
     /// Metrics for Prometheus, over HTTP
     Export(ExportOptions),
+    /// The same as a live screen, with what is wrong and who accepts
+    Top(TopOptions),
     /// The experiment of 2009: a server that never accepts, and too many clients
     Lab(LabOptions),
     /// The clients of `lab`, which starts them itself
@@ -124,6 +126,20 @@ fn check_interval(text: &str) -> Result<Duration, String> {
         .contains(&interval)
         .then_some(interval)
         .ok_or_else(|| "the time between two looks is 10ms to 500ms".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  accept-queue top                     every BEAM
+  accept-queue top --all               every process
+  accept-queue top --interval 2s       for a slow line
+  accept-queue top --port 8080 | cat   a table every half second, without a screen")]
+pub(crate) struct TopOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// How often to read
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval)]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod list;
 mod output;
 mod pace;
 mod scope;
+mod top;
 mod usage;
 mod watch;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::List(options) => list::run(&options),
         Command::Check(options) => return check::run(&options),
+        Command::Top(options) => top::run(&options),
         Command::Lab(options) => lab::run(&options),
         Command::LabClients(options) => lab::clients(&options),
         Command::Watch(options) => watch::run(&options),

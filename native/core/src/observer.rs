@@ -15,7 +15,7 @@ use crate::history::{History, Looked, Status, Tick};
 use crate::outside::{Gap, Holdings, Owner, Place, Scope, holdings};
 use crate::survey::{Listening, listening_through, survey_some};
 use crate::vm::namespace::Namespace;
-use crate::{Cookie, Depth, Error};
+use crate::{Cookie, Depth, Error, Inode};
 
 /// Follows whatever is in its scope.
 pub struct Observer {
@@ -42,7 +42,7 @@ struct Visited {
 }
 
 struct Followed {
-    sockets: Vec<Cookie>,
+    sockets: Vec<(Cookie, Inode)>,
     owners: Vec<Owner>,
     history: History,
     /// What this sample read.
@@ -73,6 +73,8 @@ pub struct Reading {
     pub endpoint: Endpoint,
     /// Whose it is, as of the last search.
     pub owners: Vec<Owner>,
+    /// The sockets that share it.
+    pub sockets: Vec<(Cookie, Inode)>,
     /// It was not there in the sample before.
     pub is_new: bool,
     /// How deep it is, and what that changed.
@@ -101,6 +103,8 @@ pub struct Gone {
 pub enum Looks {
     /// Where the detector wants it.
     Wanted,
+    /// There, and wherever somebody waits.
+    Occupied,
     /// At all of them.
     All,
 }
@@ -206,16 +210,16 @@ impl Visited {
             let inodes = sockets.iter().map(|socket| socket.inode);
             let Some(owners) = self.place.owners(&endpoint, inodes) else { continue };
             let Some(depth) = sockets.iter().map(|socket| socket.depth).reduce(Depth::plus) else { continue };
-            let cookies: Vec<_> = sockets.iter().map(|socket| socket.cookie).collect();
+            let sockets: Vec<_> = sockets.iter().map(|socket| (socket.cookie, socket.inode)).collect();
             let same = match before.remove(&endpoint) {
-                Some(followed) if followed.sockets == cookies => Some(followed),
+                Some(followed) if followed.sockets == sockets => Some(followed),
                 Some(other) => {
                     gone.extend(other.gone(at, self.place.namespace, endpoint.clone()));
                     None
                 }
                 None => None,
             };
-            let mut followed = same.unwrap_or_else(|| Followed::new(cookies, settings, at));
+            let mut followed = same.unwrap_or_else(|| Followed::new(sockets, settings, at));
             followed.owners = owners;
             followed.depth_read(at, depth);
             self.followed.insert(endpoint, followed);
@@ -227,7 +231,11 @@ impl Visited {
 
     /// Takes in who stands in them, where that is wanted.
     fn look(&mut self, at: Time, looks: Looks) -> Result<(), Error> {
-        let is_wanted = |followed: &Followed| looks == Looks::All || followed.wants_look();
+        let is_wanted = |followed: &Followed| match looks {
+            Looks::Wanted => followed.wants_look(),
+            Looks::Occupied => followed.wants_look() || followed.is_occupied(),
+            Looks::All => true,
+        };
         let wanted: Vec<_> =
             self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(endpoint, _)| endpoint.clone()).collect();
         let queues = self.with_diag(|diag| survey_some(diag, &wanted.iter().collect::<Vec<_>>()))?;
@@ -249,6 +257,7 @@ impl Visited {
                 namespace,
                 endpoint: endpoint.clone(),
                 owners: followed.owners.clone(),
+                sockets: followed.sockets.clone(),
                 is_new: !std::mem::replace(&mut followed.is_told, true),
                 tick,
                 looked,
@@ -264,7 +273,7 @@ impl Visited {
 }
 
 impl Followed {
-    fn new(sockets: Vec<Cookie>, settings: Settings, at: Time) -> Followed {
+    fn new(sockets: Vec<(Cookie, Inode)>, settings: Settings, at: Time) -> Followed {
         Followed {
             sockets,
             owners: Vec::new(),
@@ -284,6 +293,10 @@ impl Followed {
 
     fn wants_look(&self) -> bool {
         self.fresh.as_ref().is_some_and(|(tick, _)| tick.wants_look)
+    }
+
+    fn is_occupied(&self) -> bool {
+        self.fresh.as_ref().is_some_and(|(tick, _)| tick.depth.queued > 0)
     }
 
     fn look_taken(&mut self, at: Time, look: &Look) {

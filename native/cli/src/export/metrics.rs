@@ -308,7 +308,16 @@ mod tests {
         let tick = history.depth_read(Duration::ZERO, Depth { queued, limit: 5, drops: None });
         let status = history.status(Duration::ZERO);
         let endpoint = Endpoint::Unix(name.as_bytes().to_vec());
-        Reading { namespace, endpoint, owners: Vec::new(), is_new: true, tick, looked: None, status }
+        Reading {
+            namespace,
+            endpoint,
+            owners: Vec::new(),
+            sockets: Vec::new(),
+            is_new: true,
+            tick,
+            looked: None,
+            status,
+        }
     }
 
     fn text(readings: Vec<Reading>) -> String {

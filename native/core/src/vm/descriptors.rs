@@ -1,4 +1,4 @@
-//! Which sockets a process holds.
+//! Which sockets and epoll sets a process holds.
 //!
 //! A machine may have a hundred thousand descriptors, and each costs a system call: nothing is allocated for one.
 
@@ -19,6 +19,26 @@ const TARGET: usize = 32;
 /// Hands each descriptor that is a socket to `each`. Needs the same user, or CAP_SYS_PTRACE; [`Error::NotFound`] where the
 /// process has ended.
 pub fn sockets(pid: i32, mut each: impl FnMut(Inode, RawFd)) -> Result<(), Error> {
+    descriptors(pid, |target, fd| {
+        if let Some(inode) = socket(target) {
+            each(inode, fd);
+        }
+    })
+}
+
+/// The epoll sets that a process has open, by number. The same rights and errors.
+pub fn epolls(pid: i32) -> Result<Vec<RawFd>, Error> {
+    let mut found = Vec::new();
+    descriptors(pid, |target, fd| {
+        if target == b"anon_inode:[eventpoll]" {
+            found.push(fd);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Hands each descriptor with what it stands for, or the beginning of that, to `each`.
+fn descriptors(pid: i32, mut each: impl FnMut(&[u8], RawFd)) -> Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(ended)?;
     let mut room = [MaybeUninit::uninit(); FOLDER];
@@ -29,11 +49,7 @@ pub fn sockets(pid: i32, mut each: impl FnMut(Inode, RawFd)) -> Result<(), Error
         let Some(fd) = number(entry.file_name().to_bytes()) else { continue };
         let mut room = [MaybeUninit::uninit(); TARGET];
         match readlinkat_raw(&folder, entry.file_name(), &mut room) {
-            Ok((target, _)) => {
-                if let Some(inode) = socket(target) {
-                    each(inode, fd);
-                }
-            }
+            Ok((target, _)) => each(target, fd),
             // Closed between the listing of the folder and the look at it.
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(ended(errno)),

@@ -4,6 +4,7 @@ pub mod descriptors;
 pub mod epmd;
 pub mod find;
 pub mod namespace;
+pub mod pollset;
 pub mod tcp_table;
 
 use rustix::io::Errno;

@@ -40,7 +40,7 @@ pub(crate) enum Command {
 }
 
 /// Whose listeners. Every BEAM's, where nothing is said.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(multiple = false)]
 pub(crate) struct ScopeOptions {
     /// Only this process, whatever it runs

@@ -253,7 +253,7 @@ fn a_listener_that_comes_and_goes_comes_and_goes_on_the_screen() {
     let mut session = Session::top(port);
     session.until("there", |screen| row(screen, port).contains(&"1/10".to_owned()));
     drop(first);
-    session.until_shown("No listener found.");
+    session.until_shown(&format!("At the moment nobody listens on port {port}."));
     let again = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     again.set_reuse_address(true).expect("the port again");
     again.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the same port");
@@ -268,7 +268,7 @@ fn a_process_that_ends_is_told_on_the_screen() {
     let mut server = Command::new("sleep").arg("1000").spawn().expect("a process");
     let pid = server.id().to_string();
     let mut session = Session::start(&["top", "--interval", "100ms", "--pid", &pid]);
-    session.until_shown("No listener found.");
+    session.until_shown(&format!("At the moment process {pid} has no listener."));
     server.kill().and_then(|()| server.wait()).expect("its end");
     session.until_shown(&format!("process {pid} has ended"));
     session.press("q");

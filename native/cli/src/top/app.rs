@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::Time;
 use accept_queue_core::kernel::Kernel;
 use accept_queue_core::observer::Reading;
 use accept_queue_core::outside::Scope;
@@ -12,21 +11,25 @@ use accept_queue_core::vm::namespace::Namespace;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::column::Column;
+use super::has_ended;
 use super::line::{Line, Place};
 use super::page::{self, Page};
 use super::sampler::Observation;
+use crate::args::ScopeOptions;
 use crate::figures::Unreadable;
 
 /// The whole state.
 #[derive(Debug)]
 pub(crate) struct App {
-    scope: Scope,
+    scope: ScopeOptions,
     pub(crate) interval: Duration,
     live: View,
     /// What was on the screen when it was stopped.
     frozen: Option<View>,
     /// Why the last reading failed.
     pub(crate) failure: Option<String>,
+    /// There will be no other reading.
+    pub(crate) has_ended: bool,
     pub(crate) sort: Sort,
     pub(crate) filter: String,
     pub(crate) is_typing: bool,
@@ -42,7 +45,8 @@ pub(crate) struct App {
 /// What was read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
-    pub(crate) at: Time,
+    /// Since the first.
+    pub(crate) elapsed: Duration,
     pub(crate) took: Duration,
     pub(crate) lines: Vec<Line>,
     /// What could not be read, each printable.
@@ -69,13 +73,14 @@ pub(crate) struct Sort {
 const STRIDE: isize = 10;
 
 impl App {
-    pub(crate) fn new(scope: Scope, interval: Duration) -> App {
+    pub(crate) fn new(scope: ScopeOptions, interval: Duration) -> App {
         App {
             scope,
             interval,
             live: View::default(),
             frozen: None,
             failure: None,
+            has_ended: false,
             sort: Sort { by: Column::SORTED[0], is_reversed: false },
             filter: String::new(),
             is_typing: false,
@@ -88,9 +93,18 @@ impl App {
         }
     }
 
+    /// What it means that there is no row.
+    pub(crate) fn nobody(&self) -> String {
+        if self.view().lines.is_empty() {
+            format!("At the moment {}.", self.scope.nobody())
+        } else {
+            "No listener matches the filter.".to_owned()
+        }
+    }
+
     /// Whose listeners these are. What came from the command line may hold any character.
     pub(crate) fn subject(&self) -> String {
-        match &self.scope {
+        match self.scope.scope() {
             Scope::Beams => "every BEAM".to_owned(),
             Scope::Everybody => "every process".to_owned(),
             Scope::Process(pid) => format!("process {pid}"),
@@ -100,7 +114,7 @@ impl App {
     }
 
     pub(crate) fn observed(&mut self, observation: Observation) {
-        let Observation { at, took, sample, stands, kernel } = observation;
+        let Observation { at, elapsed, took, sample, stands, kernel } = observation;
         let mut before: HashMap<Place, Line> =
             self.live.lines.drain(..).map(|line| (line.place.clone(), line)).collect();
         let follow = |(reading, stands): (Reading, _)| {
@@ -114,7 +128,7 @@ impl App {
             first: known.filter(|known| known.namespace == namespace).map_or(now, |known| known.first),
         };
         self.live = View {
-            at,
+            elapsed,
             took,
             lines: sample.readings.into_iter().zip(stands).map(follow).collect(),
             gaps: sample.gaps.iter().map(|gap| gap_in_words(&Unreadable::from(gap))).collect(),
@@ -125,9 +139,11 @@ impl App {
 
     /// A reading failed. What was read before is no longer so.
     pub(crate) fn failed(&mut self, error: Error) {
-        self.failure = Some(match (error, &self.scope) {
-            (Error::NotFound, Scope::Process(pid)) => format!("process {pid} has ended"),
-            _ => super::failure(error, &self.scope),
+        let scope = self.scope.scope();
+        self.has_ended = has_ended(error, &scope);
+        self.failure = Some(match scope {
+            Scope::Process(pid) if self.has_ended => format!("process {pid} has ended"),
+            _ => self.scope.refused(error),
         });
         self.live.lines.clear();
     }
@@ -261,8 +277,12 @@ pub(crate) mod tests {
     use super::super::line::tests::{Made, observation};
     use super::*;
 
+    fn scope(pid: Option<i32>) -> ScopeOptions {
+        ScopeOptions { pid, node: None, port: None, all: false }
+    }
+
     pub(crate) fn app() -> App {
-        App::new(Scope::Beams, Duration::from_millis(500))
+        App::new(scope(None), Duration::from_millis(500))
     }
 
     pub(crate) fn press(app: &mut App, keys: &str) {
@@ -448,11 +468,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_failed_reading_leaves_no_old_figures_and_is_forgotten_when_it_works_again() {
-        let mut app = App::new(Scope::Process(4711), Duration::from_millis(500));
+        let mut app = App::new(scope(Some(4711)), Duration::from_millis(500));
         three(&mut app, 0);
         app.failed(Error::NotFound);
         assert_eq!(app.failure.as_deref(), Some("process 4711 has ended"));
-        assert!(app.rows().is_empty());
+        assert!(app.has_ended && app.rows().is_empty());
+        app.failed(Error::Truncated);
+        assert!(!app.has_ended, "that may be better the next time");
         three(&mut app, 1);
         assert_eq!(app.failure, None);
     }

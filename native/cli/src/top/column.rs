@@ -6,6 +6,7 @@ use accept_queue_core::Counts;
 
 use super::line::Line;
 use super::words;
+use crate::condition;
 
 /// One column, in the order of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl Column {
             Column::Closed => counted(|counts| counts.queued_closed),
             Column::Reset => counted(Counts::queued_reset),
             Column::CloseWait => counted(|counts| counts.close_wait),
-            Column::Conditions => line.conditions().into_iter().map(words::condition).collect::<Vec<_>>().join(" "),
+            Column::Conditions => line.conditions().into_iter().map(condition::name).collect::<Vec<_>>().join(" "),
             Column::Owner => line.owners.join(", "),
         }
     }

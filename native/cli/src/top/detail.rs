@@ -5,6 +5,7 @@ use accept_queue_core::Counts;
 use super::app::{Counters, View};
 use super::line::Line;
 use super::words;
+use crate::condition;
 
 /// From the most to the least telling; where there is little room the last are cut off.
 pub(crate) fn text(line: &Line, view: &View) -> Vec<String> {
@@ -23,7 +24,7 @@ pub(crate) fn text(line: &Line, view: &View) -> Vec<String> {
 fn conditions(line: &Line) -> String {
     let lasted =
         |name| line.status.conditions.iter().find(|&&(condition, _)| condition == name).map(|&(_, lasted)| lasted);
-    let told = |condition| Some(format!("{} for {}", words::condition(condition), words::span(lasted(condition)?)));
+    let told = |condition| Some(format!("{} for {}", condition::name(condition), words::span(lasted(condition)?)));
     let told: Vec<_> = line.conditions().into_iter().filter_map(told).collect();
     format!("condition  {}", if told.is_empty() { "none".to_owned() } else { told.join(", ") })
 }

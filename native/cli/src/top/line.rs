@@ -13,7 +13,7 @@ use accept_queue_core::{Counts, Depth, Endpoint};
 
 use super::accepting::Stand;
 use super::words;
-use crate::figures;
+use crate::{condition, figures};
 
 /// What tells a listener from every other.
 pub(crate) type Place = (Namespace, Endpoint);
@@ -132,7 +132,7 @@ impl Line {
         let has = |name: &str| name.to_lowercase().contains(&text.to_lowercase());
         has(&self.address)
             || self.owners.iter().any(|owner| has(owner))
-            || self.conditions().into_iter().any(|condition| has(words::condition(condition)))
+            || self.conditions().into_iter().any(|condition| has(condition::name(condition)))
             || self.accepting().is_some_and(|accepting| has(words::accepting(accepting)))
     }
 }
@@ -290,6 +290,7 @@ pub(crate) mod tests {
     pub(crate) fn observation(at: Time, lines: &[Made]) -> Observation {
         Observation {
             at,
+            elapsed: at,
             took: Duration::from_millis(1),
             sample: Sample { readings: lines.iter().map(Made::reading).collect(), gone: Vec::new(), gaps: Vec::new() },
             stands: lines.iter().map(|line| vec![line.stand()]).collect(),

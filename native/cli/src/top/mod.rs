@@ -25,11 +25,10 @@ use app::App;
 use sampler::Sampler;
 
 pub(crate) fn run(options: &TopOptions) -> Result<(), String> {
-    let scope = options.scope.scope();
-    let mut sampler = Sampler::new(scope.clone(), options.interval);
-    let mut app = App::new(scope.clone(), options.interval);
+    let mut sampler = Sampler::new(options.scope.scope(), options.interval);
+    let mut app = App::new(options.scope.clone(), options.interval);
     // What cannot be read at all is said before the screen is touched.
-    app.observed(sampler.observe().map_err(|error| failure(error, &scope))?);
+    app.observed(sampler.observe().map_err(|error| options.scope.refused(error))?);
     if is_screen() { terminal::run(app, sampler) } else { plain::run(app, sampler) }
 }
 
@@ -37,10 +36,7 @@ fn is_screen() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
-/// What a reading that failed means for whoever asked for this scope.
-fn failure(error: Error, scope: &Scope) -> String {
-    match (error, scope) {
-        (Error::NotFound, Scope::Process(pid)) => format!("there is no process {pid}"),
-        (error, _) => format!("the kernel's sockets could not be read: {error}"),
-    }
+/// Whether an error means that there is nothing to wait for: the only process has ended, and its number will be another's.
+fn has_ended(error: Error, scope: &Scope) -> bool {
+    matches!((error, scope), (Error::NotFound, Scope::Process(_)))
 }

@@ -1,6 +1,6 @@
 //! The same as a text table at every interval, where there is no terminal to draw on.
 
-use std::io::{ErrorKind, Write};
+use std::io;
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -8,39 +8,39 @@ use super::app::App;
 use super::column::Column;
 use super::sampler::Sampler;
 use super::words;
+use crate::output::{self, Reader};
 
-/// Ends when nobody reads any more, or nothing can be read.
+/// Ends when nobody reads any more, or there is nothing to read.
 pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
     let mut outcome = write(&app);
-    if outcome == Ok(true) {
+    if outcome == Ok(Reader::Present) {
         sampler.run(|observed| {
             match observed {
                 Ok(observation) => app.observed(observation),
                 Err(error) => app.failed(error),
             }
-            outcome = app.failure.clone().map_or_else(|| write(&app), Err);
-            outcome == Ok(true)
+            outcome = match &app.failure {
+                Some(failure) if app.has_ended => Err(failure.clone()),
+                _ => write(&app),
+            };
+            outcome == Ok(Reader::Present)
         });
     }
     outcome.map(drop)
 }
 
-/// Whether somebody still reads.
-fn write(app: &App) -> Result<bool, String> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text(app).as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(format!("standard output: {error}")),
-        Ok(()) => Ok(true),
-    }
+fn write(app: &App) -> Result<Reader, String> {
+    output::write(&mut io::stdout().lock(), text(app).as_bytes())
 }
 
 fn text(app: &App) -> String {
     let view = app.view();
     let rows = app.rows();
-    let mut text = format!("{}, after {}\n", app.subject(), words::span(view.at));
-    if rows.is_empty() {
-        text.push_str("No listener found.\n");
+    let mut text = format!("{}, after {}\n", app.subject(), words::span(view.elapsed));
+    if let Some(failure) = &app.failure {
+        text.push_str(&format!("{failure}\n"));
+    } else if rows.is_empty() {
+        text.push_str(&format!("{}\n", app.nobody()));
     } else {
         let columns = || Column::ALL.into_iter().filter(|column| !matches!(column, Column::Fill | Column::History));
         let mut table = Table::new();
@@ -88,6 +88,6 @@ mod tests {
     fn nothing_is_said_in_words() {
         let mut app = app();
         app.observed(observation(Duration::ZERO, &[]));
-        assert_eq!(text(&app), "every BEAM, after 0ms\nNo listener found.\n\n");
+        assert_eq!(text(&app), "every BEAM, after 0ms\nAt the moment no BEAM has a listener.\n\n");
     }
 }

@@ -2,19 +2,7 @@
 
 use std::time::Duration;
 
-use accept_queue_core::detector::Condition;
 use accept_queue_core::vm::pollset::Accepting;
-
-/// As the contract spells it.
-pub(super) fn condition(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Behind => "behind",
-        Condition::Overflowing => "overflowing",
-        Condition::Stuck => "stuck",
-        Condition::Abandoned => "abandoned",
-        Condition::Leaking => "leaking",
-    }
-}
 
 /// In a column.
 pub(super) fn accepting(accepting: Accepting) -> &'static str {

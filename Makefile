@@ -33,6 +33,7 @@ check: ## what must hold before each commit; no sockets, fast
 test: setup check ## everything, on real sockets
 	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
 	@$(quietly) "components" test/components
+	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29

@@ -11,6 +11,7 @@ pub mod socket;
 pub mod unix;
 
 pub use reply::{QueuedState, Row};
+pub(crate) use request::Connections;
 pub use request::{Family, Request, States};
 pub use socket::DiagSocket;
 pub use unix::{UnixChild, UnixRequest, UnixRow};

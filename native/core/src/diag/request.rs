@@ -8,7 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::netlink::{Envelope, Question};
 use super::reply::{self, Row};
-use crate::Error;
+use crate::sockopt::Connection;
+use crate::{Error, Inode};
 
 /// The address family of a *socket*: a dual-stack listener and all its children are [`Family::Inet6`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +43,11 @@ pub struct States(u32);
 
 pub(super) const ESTABLISHED: u8 = 1;
 pub(super) const SYN_RECV: u8 = 3;
+pub(super) const FIN_WAIT1: u8 = 4;
+pub(super) const FIN_WAIT2: u8 = 5;
 pub(super) const CLOSE_WAIT: u8 = 8;
+pub(super) const LAST_ACK: u8 = 9;
+pub(super) const CLOSING: u8 = 11;
 pub(super) const LISTEN: u8 = 10;
 
 impl States {
@@ -52,6 +57,11 @@ impl States {
     pub const LISTENERS_AND_CLOSE_WAIT: States = States(1 << LISTEN | 1 << CLOSE_WAIT);
     /// The listeners and all that can be a child of one. The kernel walks every bucket of the table of connections.
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
+
+    /// Connections that somebody may hold, whatever their peers have done.
+    pub(super) const CONNECTIONS: States = States(
+        1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING,
+    );
 
     pub(super) fn bits(self) -> u32 {
         self.0
@@ -103,27 +113,51 @@ impl Question for Request {
     type Row<'a> = Row;
 
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
-        let id = SocketId {
-            source_port: U16::new(self.port.unwrap_or(0)),
-            destination_port: U16::new(0),
-            source: [0; 16],
-            destination: [0; 16],
-            interface: U32::new(0),
-            cookie: NO_COOKIE,
-        };
-        let body = InetDiagRequest {
-            family: self.family.number(),
-            protocol: libc::IPPROTO_TCP as u8,
-            extensions: 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1),
-            _pad: 0,
-            states: U32::new(self.states.bits()),
-            id,
-        };
-        Envelope::dump(sequence, body)
+        let extensions = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
+        Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, self.port, extensions))
     }
 
     fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         reply::row(payload)
+    }
+}
+
+/// A dump of all connections of a family, each by the inode that its holder knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Connections {
+    pub(crate) family: Family,
+}
+
+impl Question for Connections {
+    type Row<'a> = (Inode, Connection);
+
+    fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
+        let extensions = 1 << (INET_DIAG_INFO - 1);
+        Envelope::dump(sequence, InetDiagRequest::new(self.family, States::CONNECTIONS, None, extensions))
+    }
+
+    fn row(payload: &[u8]) -> Result<Option<(Inode, Connection)>, Error> {
+        reply::connection(payload).map(Some)
+    }
+}
+
+impl InetDiagRequest {
+    fn new(family: Family, states: States, port: Option<u16>, extensions: u8) -> InetDiagRequest {
+        InetDiagRequest {
+            family: family.number(),
+            protocol: libc::IPPROTO_TCP as u8,
+            extensions,
+            _pad: 0,
+            states: U32::new(states.bits()),
+            id: SocketId {
+                source_port: U16::new(port.unwrap_or(0)),
+                destination_port: U16::new(0),
+                source: [0; 16],
+                destination: [0; 16],
+                interface: U32::new(0),
+                cookie: NO_COOKIE,
+            },
+        }
     }
 }
 

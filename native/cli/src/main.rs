@@ -3,6 +3,7 @@
 mod args;
 mod figures;
 mod list;
+mod port;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
         Command::List(options) => list::run(&options),
+        Command::Port(options) => port::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

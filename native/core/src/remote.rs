@@ -100,15 +100,14 @@ impl Remote {
     }
 
     /// The sum of the depths, from a dump.
-    pub(crate) fn depth_among(
-        &self,
-        sockets: &[RemoteSocket],
-        shown: &HashMap<Cookie, Depth>,
-    ) -> Result<Depth, Error> {
-        sum(sockets.iter().map(|socket| match shown.get(&socket.cookie) {
-            Some(&depth) => self.vouched(socket).map(|()| depth),
-            None => self.through_copy(socket, Listener::depth),
-        }), Depth::plus)
+    pub(crate) fn depth_among(&self, sockets: &[RemoteSocket], shown: &HashMap<Cookie, Depth>) -> Result<Depth, Error> {
+        sum(
+            sockets.iter().map(|socket| match shown.get(&socket.cookie) {
+                Some(&depth) => self.vouched(socket).map(|()| depth),
+                None => self.through_copy(socket, Listener::depth),
+            }),
+            Depth::plus,
+        )
     }
 
     /// Who stands in the queues: one walk for each address, however many sockets share it.

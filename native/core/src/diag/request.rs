@@ -59,9 +59,8 @@ impl States {
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
 
     /// Connections that somebody may hold, whatever their peers have done.
-    pub(super) const CONNECTIONS: States = States(
-        1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING,
-    );
+    pub(super) const CONNECTIONS: States =
+        States(1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING);
 
     pub(super) fn bits(self) -> u32 {
         self.0

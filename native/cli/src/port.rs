@@ -15,7 +15,7 @@ use std::panic;
 use std::thread;
 use std::time::Instant;
 
-use accept_queue_core::remote::is_descendant_of;
+use accept_queue_core::remote::{end_with_parent, is_descendant_of};
 
 use crate::args::PortOptions;
 use commands::Desk;
@@ -29,6 +29,8 @@ const VERSION: i128 = 1;
 
 pub(crate) fn run(options: &PortOptions) -> Result<(), String> {
     let vm = options.vm;
+    // Before the check, so that a VM that ends in between is seen.
+    end_with_parent().map_err(|error| format!("this program could outlive its VM: {error}"))?;
     if !is_descendant_of(vm) {
         return Err(format!("--vm is {vm}; allowed is the pid of the VM that has started this program"));
     }

@@ -11,7 +11,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use procfs::process::Process;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, set_parent_process_death_signal,
+};
 
 use crate::address::Endpoint;
 use crate::census::Look;
@@ -51,6 +53,11 @@ pub fn is_descendant_of(pid: i32) -> bool {
     let parent = |pid: i32| Some(Process::new(pid).ok()?.stat().ok()?.ppid);
     let ancestors = std::iter::successors(parent(std::process::id() as i32), |&pid| parent(pid));
     ancestors.take(GENERATIONS).any(|ancestor| ancestor == pid)
+}
+
+/// Asks the kernel to end this process when its parent ends, also if it is stopped then.
+pub fn end_with_parent() -> Result<(), Error> {
+    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 impl Remote {

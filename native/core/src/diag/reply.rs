@@ -150,8 +150,13 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
 }
 
 /// One message of a dump of connections: the socket, and what `getsockopt` would say of it.
-pub(super) fn connection(payload: &[u8]) -> Result<(Inode, Connection), Error> {
+/// `None`: nobody holds it, as it is with what is left of a connection in TIME_WAIT, which comes under the name of FIN_WAIT2.
+pub(super) fn connection(payload: &[u8]) -> Result<Option<(Inode, Connection)>, Error> {
     let (message, attributes) = InetDiagMessage::ref_from_prefix(payload).map_err(|_| MALFORMED)?;
+    let inode = Inode(message.inode.get());
+    if inode == Inode(0) {
+        return Ok(None);
+    }
     let info = attribute(attributes, INET_DIAG_INFO)?.ok_or(Error::Unsupported)?;
     let figure = |offset| word(info, offset).ok_or(Error::Unsupported);
     let connection = Connection {
@@ -159,7 +164,7 @@ pub(super) fn connection(payload: &[u8]) -> Result<(Inode, Connection), Error> {
         has_sent: figure(DATA_SEGMENTS_SENT)? > 0,
         since_sent: Duration::from_millis(figure(LAST_DATA_SENT)?.into()),
     };
-    Ok((Inode(message.inode.get()), connection))
+    Ok(Some((inode, connection)))
 }
 
 #[cfg(test)]

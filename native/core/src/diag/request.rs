@@ -136,7 +136,7 @@ impl Question for Connections {
     }
 
     fn row(payload: &[u8]) -> Result<Option<(Inode, Connection)>, Error> {
-        reply::connection(payload).map(Some)
+        reply::connection(payload)
     }
 }
 

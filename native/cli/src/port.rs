@@ -39,14 +39,9 @@ pub(crate) fn run(options: &PortOptions) -> Result<(), String> {
     let requests =
         inbox::open(io::stdin(), outbox.clone()).map_err(|error| format!("no thread can be had: {error}"))?;
     outbox.put(&hello());
-    let ended = |why: &str| {
-        outbox.event("malformed", why);
-        outbox.drain();
-        Err(why.to_owned())
-    };
     match requests.recv().map(|frame| Term::decode(&frame)) {
         Ok(Ok(first)) if first == hello() => {}
-        Ok(_) => return ended(&format!("the first frame is not {{accept_queue, {VERSION}}}")),
+        Ok(_) => outbox.last_words(1, "malformed", &format!("the first frame is not {{accept_queue, {VERSION}}}")),
         Err(_) => return Ok(()),
     }
     let mut desk = Desk::new(vm);
@@ -80,8 +75,6 @@ fn answer(desk: &mut Desk, outbox: &Outbox, request: Term) {
 /// Our standard error is the VM's, where nobody looks for us.
 fn say_panics(outbox: Outbox) {
     panic::set_hook(Box::new(move |panicked| {
-        outbox.event("panicked", &panicked.to_string());
-        outbox.drain();
-        std::process::exit(101);
+        outbox.last_words(101, "panicked", &panicked.to_string());
     }));
 }

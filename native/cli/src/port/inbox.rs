@@ -24,11 +24,7 @@ pub(crate) fn open(from: impl Read + Send + 'static, outbox: Outbox) -> io::Resu
                     }
                 }
                 Ok(None) => std::process::exit(0),
-                Err(error) => {
-                    outbox.event("malformed", &error.to_string());
-                    outbox.drain();
-                    std::process::exit(1);
-                }
+                Err(error) => outbox.last_words(1, "malformed", &error.to_string()),
             }
         }
     })?;

@@ -60,12 +60,14 @@ impl Outbox {
         self.put(&tuple([atom("event"), atom(name), details]));
     }
 
-    /// Waits until everything is written, as long as that may take.
-    pub(crate) fn drain(&self) {
+    /// Says why this process ends, and ends it.
+    pub(crate) fn last_words(&self, status: i32, name: &str, details: &str) -> ! {
+        self.event(name, details);
         let deadline = Instant::now() + LAST_WORDS;
         while self.waiting_bytes.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
+        std::process::exit(status)
     }
 }
 

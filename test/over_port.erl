@@ -29,7 +29,7 @@ pre_init_per_testcase(_Suite, Case, Config, true) ->
         false ->
             {Config, true};
         Reason ->
-            io:format(user, "skip ~s over the port program: ~s~n", [Case, Reason]),
+            io:format(user, "~nskip ~s over the port program: ~s~n", [Case, Reason]),
             {{skip, Reason}, true}
     end;
 pre_init_per_testcase(_Suite, _Case, Config, false) ->

@@ -1,5 +1,8 @@
 //! What may stand on the command line.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
 use accept_queue_core::outside::Scope;
 use clap::{Args, Parser, Subcommand};
 
@@ -16,6 +19,11 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// The listeners of the BEAMs of this machine, and who stands in front of them
     List(ListOptions),
+    /// The experiment of 2009: a server that never accepts, and too many clients
+    Lab(LabOptions),
+    /// The clients of `lab`, which starts them itself
+    #[command(hide = true)]
+    LabClients(LabClientsOptions),
     /// Answers the VM that started it: for `accept_queue_port` only
     #[command(hide = true)]
     Port(PortOptions),
@@ -69,4 +77,39 @@ pub(crate) struct ListOptions {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  accept-queue lab                              as on the mailing list in 2009
+  accept-queue lab --backlog 5 --clients 10     as with gen_tcp's default
+  sudo accept-queue lab --hosts                 between two network namespaces
+  sudo accept-queue lab --pcap lab.pcap         with the packets, for Wireshark")]
+pub(crate) struct LabOptions {
+    /// What the server asks `listen` for
+    #[arg(long, value_name = "N", default_value_t = 30, allow_negative_numbers = true)]
+    pub(crate) backlog: u16,
+    /// How many clients come
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    pub(crate) clients: u16,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Server and clients in two network namespaces that are made for it, and not both on loopback
+    #[arg(long)]
+    pub(crate) hosts: bool,
+    /// Write the packets of the server's port to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabClientsOptions {
+    /// The first of the addresses that they may come from
+    pub(crate) from: Ipv4Addr,
+    /// Where the server listens
+    pub(crate) server: SocketAddr,
+    /// How many
+    pub(crate) clients: u16,
 }

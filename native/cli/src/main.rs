@@ -2,6 +2,7 @@
 
 mod args;
 mod figures;
+mod lab;
 mod list;
 mod port;
 
@@ -14,6 +15,8 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
         Command::List(options) => list::run(&options),
+        Command::Lab(options) => lab::run(&options),
+        Command::LabClients(options) => lab::clients(&options),
         Command::Port(options) => port::run(&options),
     };
     match outcome {

@@ -18,6 +18,7 @@
 //! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
 //! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
 //! | the same of the sockets of another process, asked for one by one | a [`remote::Remote`] | a dump, and one look at `/proc` a socket |
+//! | in which states are the sockets at either end of a port | [`ends`] | one walk |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
@@ -43,6 +44,7 @@ pub mod advice;
 pub mod census;
 pub mod detector;
 pub mod diag;
+pub mod ends;
 mod error;
 pub mod held;
 pub mod history;

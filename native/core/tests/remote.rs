@@ -49,7 +49,7 @@ fn depth_and_counts_are_those_of_the_owner() {
         })
     };
     until(&own.counts().map(|counts| (3, 0, 3, 0, counts.limit)), || timeless(own.counts()));
-    assert_eq!(timeless(remote.look(&[socket.clone()]).map(|look| look.counts)), timeless(own.counts()));
+    assert_eq!(timeless(remote.look(std::slice::from_ref(&socket)).map(|look| look.counts)), timeless(own.counts()));
     assert!(remote.own().expect("its listeners").contains(&socket));
 }
 
@@ -60,7 +60,7 @@ fn a_unix_listener_is_read_as_well() {
     let mut remote = remote();
     let socket = remote.open(listener.as_raw_fd()).expect("the same");
     let own = Listener::open(listener.as_raw_fd()).expect("a listener");
-    assert_eq!(remote.depth(&[socket.clone()]), own.depth());
+    assert_eq!(remote.depth(std::slice::from_ref(&socket)), own.depth());
     assert_eq!(remote.held(&[socket]), Err(Error::Unsupported));
     std::fs::remove_file(path).expect("its path");
 }

@@ -6,11 +6,8 @@ use zerocopy::byteorder::{NativeEndian, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::netlink::{MALFORMED, attribute, cookie, word};
-use super::request::{
-    CLOSE_WAIT, CLOSING, ESTABLISHED, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, LAST_ACK, LISTEN, SYN_RECV, SocketId,
-};
+use super::request::{CLOSE_WAIT, ESTABLISHED, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, LISTEN, SYN_RECV, SocketId};
 use crate::address::ip_from_diag;
-use crate::sockopt::Connection;
 use crate::{Address, Cookie, Error, Inode, Interface};
 
 /// What a row of the kernel's table means to the owner of a listener.
@@ -82,25 +79,23 @@ pub enum QueuedState {
 /// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct InetDiagMessage {
-    family: u8,
-    state: u8,
+pub(super) struct InetDiagMessage {
+    pub(super) family: u8,
+    pub(super) state: u8,
     _timer: u8,
-    _retransmits: u8,
-    id: SocketId,
+    pub(super) retransmits: u8,
+    pub(super) id: SocketId,
     _expires: U32<NativeEndian>,
     receive_queue: U32<NativeEndian>,
     send_queue: U32<NativeEndian>,
     _uid: U32<NativeEndian>,
-    inode: U32<NativeEndian>,
+    pub(super) inode: U32<NativeEndian>,
 }
 
 /// `tcpi_last_data_sent` in `struct tcp_info`, in milliseconds.
-const LAST_DATA_SENT: usize = 44;
+pub(super) const LAST_DATA_SENT: usize = 44;
 /// `tcpi_last_ack_recv`: since the last segment with an ACK, and a FIN is one.
 const LAST_ACK_RECEIVED: usize = 56;
-/// `tcpi_data_segs_out`: segments with data, sent.
-const DATA_SEGMENTS_SENT: usize = 156;
 /// `SK_MEMINFO_DROPS` words of four bytes into INET_DIAG_SKMEMINFO.
 const DROPS: usize = libc::SK_MEMINFO_DROPS as usize * 4;
 
@@ -147,24 +142,6 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         }),
         _ => None,
     })
-}
-
-/// One message of a dump of connections: the socket, and what `getsockopt` would say of it.
-/// `None`: nobody holds it, as it is with what is left of a connection in TIME_WAIT, which comes under the name of FIN_WAIT2.
-pub(super) fn connection(payload: &[u8]) -> Result<Option<(Inode, Connection)>, Error> {
-    let (message, attributes) = InetDiagMessage::ref_from_prefix(payload).map_err(|_| MALFORMED)?;
-    let inode = Inode(message.inode.get());
-    if inode == Inode(0) {
-        return Ok(None);
-    }
-    let info = attribute(attributes, INET_DIAG_INFO)?.ok_or(Error::Unsupported)?;
-    let figure = |offset| word(info, offset).ok_or(Error::Unsupported);
-    let connection = Connection {
-        peer_closed: matches!(message.state, CLOSE_WAIT | LAST_ACK | CLOSING),
-        has_sent: figure(DATA_SEGMENTS_SENT)? > 0,
-        since_sent: Duration::from_millis(figure(LAST_DATA_SENT)?.into()),
-    };
-    Ok(Some((inode, connection)))
 }
 
 #[cfg(test)]

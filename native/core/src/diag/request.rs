@@ -8,8 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::netlink::{Envelope, Question};
 use super::reply::{self, Row};
-use crate::sockopt::Connection;
-use crate::{Error, Inode};
+use crate::Error;
 
 /// The address family of a *socket*: a dual-stack listener and all its children are [`Family::Inet6`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,10 +44,11 @@ pub(super) const ESTABLISHED: u8 = 1;
 pub(super) const SYN_RECV: u8 = 3;
 pub(super) const FIN_WAIT1: u8 = 4;
 pub(super) const FIN_WAIT2: u8 = 5;
+pub(super) const CLOSE: u8 = 7;
 pub(super) const CLOSE_WAIT: u8 = 8;
 pub(super) const LAST_ACK: u8 = 9;
-pub(super) const CLOSING: u8 = 11;
 pub(super) const LISTEN: u8 = 10;
+pub(super) const CLOSING: u8 = 11;
 
 impl States {
     /// The listeners alone. The kernel keeps them in a table of their own: this never touches the connections.
@@ -57,10 +57,13 @@ impl States {
     pub const LISTENERS_AND_CLOSE_WAIT: States = States(1 << LISTEN | 1 << CLOSE_WAIT);
     /// The listeners and all that can be a child of one. The kernel walks every bucket of the table of connections.
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
+    /// Every state in which a socket has a peer or listens; not TCP_CLOSE, and not what is no more than bound.
+    pub const ALL: States = States(((1 << (CLOSING + 1)) - 2) & !(1 << CLOSE));
 
-    /// Connections that somebody may hold, whatever their peers have done.
-    pub(super) const CONNECTIONS: States =
-        States(1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING);
+    /// Any of these.
+    pub(super) fn these(states: &[u8]) -> States {
+        States(states.iter().fold(0, |bits, state| bits | 1 << state))
+    }
 
     pub(super) fn bits(self) -> u32 {
         self.0
@@ -81,13 +84,43 @@ pub struct Request {
 /// `struct inet_diag_req_v2`, include/uapi/linux/inet_diag.h.
 #[derive(Debug, Clone, Copy, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct InetDiagRequest {
+pub(super) struct InetDiagRequest {
     family: u8,
     protocol: u8,
     extensions: u8,
     _pad: u8,
     states: U32<NativeEndian>,
     id: SocketId,
+}
+
+/// The ports of the connections asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) source: u16,
+    pub(super) destination: u16,
+}
+
+pub(super) const ANY_PORT: u16 = 0;
+
+impl InetDiagRequest {
+    pub(super) fn new(family: Family, states: States, extensions: u8, ports: Ports) -> InetDiagRequest {
+        let id = SocketId {
+            source_port: U16::new(ports.source),
+            destination_port: U16::new(ports.destination),
+            source: [0; 16],
+            destination: [0; 16],
+            interface: U32::new(0),
+            cookie: NO_COOKIE,
+        };
+        InetDiagRequest {
+            family: family.number(),
+            protocol: libc::IPPROTO_TCP as u8,
+            extensions,
+            _pad: 0,
+            states: U32::new(states.bits()),
+            id,
+        }
+    }
 }
 
 /// `struct inet_diag_sockid`: the only big-endian figures are the ports and addresses.
@@ -113,50 +146,12 @@ impl Question for Request {
 
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
         let extensions = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
-        Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, self.port, extensions))
+        let ports = Ports { source: self.port.unwrap_or(ANY_PORT), destination: ANY_PORT };
+        Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, extensions, ports))
     }
 
     fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         reply::row(payload)
-    }
-}
-
-/// A dump of all connections of a family, each by the inode that its holder knows it by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Connections {
-    pub(crate) family: Family,
-}
-
-impl Question for Connections {
-    type Row<'a> = (Inode, Connection);
-
-    fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
-        let extensions = 1 << (INET_DIAG_INFO - 1);
-        Envelope::dump(sequence, InetDiagRequest::new(self.family, States::CONNECTIONS, None, extensions))
-    }
-
-    fn row(payload: &[u8]) -> Result<Option<(Inode, Connection)>, Error> {
-        reply::connection(payload)
-    }
-}
-
-impl InetDiagRequest {
-    fn new(family: Family, states: States, port: Option<u16>, extensions: u8) -> InetDiagRequest {
-        InetDiagRequest {
-            family: family.number(),
-            protocol: libc::IPPROTO_TCP as u8,
-            extensions,
-            _pad: 0,
-            states: U32::new(states.bits()),
-            id: SocketId {
-                source_port: U16::new(port.unwrap_or(0)),
-                destination_port: U16::new(0),
-                source: [0; 16],
-                destination: [0; 16],
-                interface: U32::new(0),
-                cookie: NO_COOKIE,
-            },
-        }
     }
 }
 

@@ -20,6 +20,9 @@
 %% <tr><td>the same listener again and again</td><td>{@link open/1} once, then the handle</td><td></td></tr>
 %% </table>
 %%
+%% The readings are made by a library in the VM, or, with `{source, port}' in the environment, by a program beside it, which
+%% also reads where the library cannot be loaded. The costs above are the library's; `docs/port.md' has what is different there.
+%%
 %% Every call reads the kernel anew. Of what was read before, only who has been seen in accept is kept.
 %%
 %% == A session ==
@@ -209,8 +212,8 @@
     | {errno, atom()}.
 %% `unsupported': not Linux, or the kernel or its sandbox does not offer the call. `not_listening': a socket, but one
 %% that is connected, or UDP. `closed': it was a listener and has been closed. `truncated', `interrupted', `timeout':
-%% the kernel's answer was not whole, so there is no figure. `not_loaded': the native library is missing. `already_written':
-%% see {@link wait_ms/1}.
+%% the kernel's answer was not whole, so there is no figure. `timeout' is also what is said while the port program is away.
+%% `not_loaded': neither the native library nor the program is there. `already_written': see {@link wait_ms/1}.
 
 -type call() :: (Name :: atom()) | {Name :: atom(), Arguments :: [term()]}.
 %% A reading, as {@link cluster/2} takes it.
@@ -223,7 +226,8 @@
 %%
 %% The handle holds nothing open. When the owner closes the socket, the next reading is `{error, closed}', also when the
 %% descriptor number has been given to another socket by then: every reading ends with a look at the socket's cookie.
-%% A handle can be sent to other processes of this VM and is good for as long as the VM runs.
+%% A handle can be sent to other processes of this VM and is good for as long as the VM runs. It is read by whoever made it,
+%% the NIF or the port program.
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
 open(Listener) ->
     reading([Listener], fun() ->
@@ -238,8 +242,8 @@ open(Listener) ->
 %% @doc How deep the queue is. Three system calls on the owner's descriptor, below a microsecond with a handle; anything else
 %% is looked up first. Of a Unix socket the kernel tells it in a dump only, on a dirty I/O scheduler.
 %%
-%% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library it still works for gen_tcp
-%% sockets, through `inet:getopts/2'.
+%% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
+%% `inet:getopts/2'.
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Listener) ->
     case accept_queue_source:is_handle(Listener) of

@@ -24,7 +24,7 @@ start(Options) ->
     Started = peer:start_link(#{
         connection => standard_io,
         exec => {os:find_executable(Program), Arguments},
-        args => distribution(Options) ++ maps:get(args, Options, []) ++ ["-pa" | Paths]
+        args => distribution(Options) ++ over_port:vm_arguments() ++ maps:get(args, Options, []) ++ ["-pa" | Paths]
     }),
     ok = element(1, Started),
     Vm = element(2, Started),

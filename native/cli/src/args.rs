@@ -37,6 +37,16 @@ pub(crate) enum Command {
     Completions(CompletionsOptions),
     /// A manual page, on standard output, or all of them as files
     Man(ManOptions),
+    /// Answers the VM that started it: for `accept_queue_port` only
+    #[command(hide = true)]
+    Port(PortOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PortOptions {
+    /// The pid of the VM that has started this program
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) vm: i32,
 }
 
 /// Whose listeners. Every BEAM's, where nothing is said.

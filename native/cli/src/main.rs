@@ -11,6 +11,7 @@ mod lab;
 mod list;
 mod output;
 mod pace;
+mod port;
 mod scope;
 mod top;
 mod usage;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Export(options) => export::run(&options),
         Command::Completions(options) => assets::completions(options.shell),
         Command::Man(options) => assets::man(&options),
+        Command::Port(options) => port::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

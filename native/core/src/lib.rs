@@ -18,6 +18,7 @@
 //! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`history`] | nothing beside the readings |
 //! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
 //! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
+//! | the same of the sockets of another process, asked for one by one | a [`remote::Remote`] | a dump, and one look at `/proc` a socket |
 //! | in which states are the sockets at either end of a port | [`ends`] | one walk |
 //! | does any process of a BEAM wait in accept, from outside | [`vm::pollset`] | a look at each descriptor once, then a file an epoll set |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
@@ -55,6 +56,8 @@ mod listener;
 mod listeners;
 pub mod observer;
 pub mod outside;
+pub mod remote;
+pub mod remote_watch;
 pub mod sockopt;
 pub mod survey;
 mod unix_census;

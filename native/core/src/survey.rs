@@ -47,22 +47,49 @@ pub fn listening() -> Result<Vec<Listening>, Error> {
 /// The same, in the namespace of the netlink socket.
 pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>, Error> {
     let mut found = Vec::new();
-    each_family(|family| {
-        let request = Request { family, states: States::LISTENERS, port: None };
-        diag.dump(&request, |row| {
-            if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
-                let depth = Depth { queued, limit, drops };
-                found.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
-            }
-        })
-    })?;
-    unless_unsupported(diag.dump(&UnixRequest { states: States::LISTENERS }, |row| {
+    each_family(|family| tcp_listening(diag, family, None, &mut found))?;
+    unless_unsupported(unix_listening(diag, &mut found))?;
+    Ok(found)
+}
+
+/// Whoever listens at these endpoints, and maybe others, in the namespace of the netlink socket.
+pub(crate) fn listening_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Listening>, Error> {
+    if wanted.len() > FEW {
+        return listening_through(diag);
+    }
+    let mut found = Vec::new();
+    for endpoint in wanted {
+        if let Endpoint::Tcp(address) = endpoint {
+            tcp_listening(diag, Family::of(address.ip), Some(address.port), &mut found)?;
+        }
+    }
+    if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
+        unix_listening(diag, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn tcp_listening(
+    diag: &mut DiagSocket,
+    family: Family,
+    port: Option<u16>,
+    found: &mut Vec<Listening>,
+) -> Result<(), Error> {
+    diag.dump(&Request { family, states: States::LISTENERS, port }, |row| {
+        if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
+            let depth = Depth { queued, limit, drops };
+            found.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
+        }
+    })
+}
+
+fn unix_listening(diag: &mut DiagSocket, found: &mut Vec<Listening>) -> Result<(), Error> {
+    diag.dump(&UnixRequest { states: States::LISTENERS }, |row| {
         if let UnixRow::Listener { name, cookie, inode, queued, limit, .. } = row {
             let depth = Depth { queued, limit, drops: None };
             found.push(Listening { endpoint: Endpoint::Unix(name.to_vec()), cookie, inode, depth });
         }
-    }))?;
-    Ok(found)
+    })
 }
 
 /// Every accept queue of this thread's network namespace.

@@ -89,11 +89,11 @@ pub(super) struct InetDiagMessage {
     receive_queue: U32<NativeEndian>,
     send_queue: U32<NativeEndian>,
     _uid: U32<NativeEndian>,
-    inode: U32<NativeEndian>,
+    pub(super) inode: U32<NativeEndian>,
 }
 
 /// `tcpi_last_data_sent` in `struct tcp_info`, in milliseconds.
-const LAST_DATA_SENT: usize = 44;
+pub(super) const LAST_DATA_SENT: usize = 44;
 /// `tcpi_last_ack_recv`: since the last segment with an ACK, and a FIN is one.
 const LAST_ACK_RECEIVED: usize = 56;
 /// `SK_MEMINFO_DROPS` words of four bytes into INET_DIAG_SKMEMINFO.

@@ -42,8 +42,11 @@ pub struct States(u32);
 
 pub(super) const ESTABLISHED: u8 = 1;
 pub(super) const SYN_RECV: u8 = 3;
+pub(super) const FIN_WAIT1: u8 = 4;
+pub(super) const FIN_WAIT2: u8 = 5;
 pub(super) const CLOSE: u8 = 7;
 pub(super) const CLOSE_WAIT: u8 = 8;
+pub(super) const LAST_ACK: u8 = 9;
 pub(super) const LISTEN: u8 = 10;
 pub(super) const CLOSING: u8 = 11;
 
@@ -56,6 +59,11 @@ impl States {
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
     /// Every state in which a socket has a peer or listens; not TCP_CLOSE, and not what is no more than bound.
     pub const ALL: States = States(((1 << (CLOSING + 1)) - 2) & !(1 << CLOSE));
+
+    /// Any of these.
+    pub(super) fn these(states: &[u8]) -> States {
+        States(states.iter().fold(0, |bits, state| bits | 1 << state))
+    }
 
     pub(super) fn bits(self) -> u32 {
         self.0

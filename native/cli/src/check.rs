@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use accept_queue_core::check::{Limits, Severity, Trouble};
-use accept_queue_core::detector::Condition;
+use accept_queue_core::detector::{Condition, on_clock};
 use accept_queue_core::observer::{Looks, Observer, Reading};
 use accept_queue_core::outside::{self, Gap, Owned, Owner, Scope};
 use accept_queue_core::vm::namespace::Namespace;
@@ -61,8 +61,6 @@ struct Entry {
     listener: Listener,
 }
 
-/// The caller's clock begins here: ages reach back before the first sample.
-const BEGUN: Duration = Duration::from_secs(24 * 60 * 60);
 /// More listeners in trouble than this are counted and not named.
 const NAMED: usize = 3;
 
@@ -136,7 +134,7 @@ fn over_time(options: &CheckOptions, samples: u32) -> Result<Seen, String> {
     let begun = Instant::now();
     let mut look = |sample: u32| {
         thread::sleep((options.interval * sample).saturating_sub(begun.elapsed()));
-        observer.sample(BEGUN + begun.elapsed(), Looks::All).map_err(|error| options.scope.refused(error))
+        observer.sample(on_clock(begun.elapsed()), Looks::All).map_err(|error| options.scope.refused(error))
     };
     for sample in 0..samples - 1 {
         look(sample)?;

@@ -2,11 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::Time;
-
-/// What waits in a queue has come before the first reading; the time of its coming, on the clock of the readings, must not be
-/// before the clock's beginning.
-const BEGINNING: Time = Duration::from_secs(1 << 32);
+use accept_queue_core::detector::{Time, on_clock};
 
 pub(crate) struct Pace {
     begun: Instant,
@@ -22,7 +18,7 @@ impl Pace {
 
     /// By the clock of the readings.
     pub(crate) fn now(&self) -> Time {
-        BEGINNING + self.elapsed()
+        on_clock(self.elapsed())
     }
 
     /// Since the first reading.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accept_queue_core::advice::{Facts, advise};
-use accept_queue_core::detector::Settings;
+use accept_queue_core::detector::{Settings, Time, on_clock};
 use accept_queue_core::kernel;
 use accept_queue_core::remote::Remote;
 use accept_queue_core::remote_watch::Watches;
@@ -64,19 +64,19 @@ impl Desk {
             ("advise", [facts]) => ok(advise(&asked::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),
             ("watch", [id, sockets, settings, at]) => {
-                watches.begin(asked(id)?, asked(sockets)?, asked(settings)?, asked(at)?);
+                watches.begin(asked(id)?, asked(sockets)?, asked(settings)?, time(at)?);
                 atom("ok")
             }
             ("unwatch", [id]) => {
                 watches.end(asked(id)?);
                 atom("ok")
             }
-            ("tick", [ids, at, all]) => ok(ticks(watches, remote, &asked::<Vec<_>>(ids)?, asked(at)?, asked(all)?)),
+            ("tick", [ids, at, all]) => ok(ticks(watches, remote, &asked::<Vec<_>>(ids)?, time(at)?, asked(all)?)),
             ("look", [ids, at]) => {
-                let looks = watches.look(remote, &asked::<Vec<_>>(ids)?, asked(at)?);
+                let looks = watches.look(remote, &asked::<Vec<_>>(ids)?, time(at)?);
                 ok(looks.into_iter().map(answer).collect::<Vec<_>>())
             }
-            ("status", [id, at]) => watches.status(asked(id)?, asked(at)?).into(),
+            ("status", [id, at]) => watches.status(asked(id)?, time(at)?).into(),
             _ => return None,
         })
     }
@@ -112,6 +112,11 @@ fn asked<T: Asked>(term: &Term) -> Option<T> {
 
 fn ok(value: impl Into<Term>) -> Term {
     tuple([atom("ok"), value.into()])
+}
+
+/// By the clock of the VM, in milliseconds since it started.
+fn time(at: &Term) -> Option<Time> {
+    asked(at).map(on_clock)
 }
 
 /// What there is to say, with the place of the watch it is about, counted from 1. A tick that changed nothing and wants nothing

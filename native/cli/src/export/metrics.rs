@@ -5,8 +5,8 @@ use accept_queue_core::detector::Condition;
 use accept_queue_core::kernel::Kernel;
 use accept_queue_core::observer::{Reading, Sample};
 use accept_queue_core::vm::namespace::Namespace;
+use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, TextEncoder};
 
 use crate::condition;
 
@@ -31,37 +31,31 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     pub(super) fn text(&self, kernel: Option<&Kernel>) -> String {
-        let mut families = self.of_the_exporter();
+        let mut text = Text::default();
+        self.of_the_exporter(&mut text);
         if let Some(sample) = self.sample {
-            families.extend(self.of_the_queues(sample));
+            self.of_the_queues(sample, &mut text);
         }
-        families.extend(kernel.into_iter().flat_map(of_the_kernel));
-        // A family without a figure is no family.
-        families.retain(|family| !family.get_metric().is_empty());
-        let mut text = Vec::new();
-        match TextEncoder::new().encode(&families, &mut text) {
-            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
-            // Names without figures are the only thing it refuses, and there are none.
-            Err(error) => format!("# {error}\n"),
+        if let Some(kernel) = kernel {
+            of_the_kernel(kernel, &mut text);
         }
+        text.0
     }
 
-    fn of_the_exporter(&self) -> Vec<MetricFamily> {
+    fn of_the_exporter(&self, text: &mut Text) {
         let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
         let is_up = f64::from(u8::from(self.sample.is_some()));
-        vec![
-            gauges("build_info", "Which accept-queue this is.", [(version, 1.0)]),
-            gauges(
-                "up",
-                "Whether the sockets could be read in the last sample. Where they could not, no listener is told of.",
-                one(Some(is_up)),
-            ),
-            counters("samples", "Samples that were read.", one(Some(self.tally.samples as f64))),
-            counters("failed_samples", "Samples that could not be read.", one(Some(self.tally.failed as f64))),
-        ]
+        text.add(gauges("build_info", "Which accept-queue this is.", [(version, 1.0)]));
+        text.add(gauges(
+            "up",
+            "Whether the sockets could be read in the last sample. Where they could not, no listener is told of.",
+            one(Some(is_up)),
+        ));
+        text.add(counters("samples", "Samples that were read.", one(Some(self.tally.samples as f64))));
+        text.add(counters("failed_samples", "Samples that could not be read.", one(Some(self.tally.failed as f64))));
     }
 
-    fn of_the_queues(&self, sample: &Sample) -> Vec<MetricFamily> {
+    fn of_the_queues(&self, sample: &Sample, text: &mut Text) {
         let (told, others) = sample.readings.split_at(sample.readings.len().min(MOST_LISTENERS));
         let told: Vec<_> = told.iter().map(|reading| (self.labels(reading), reading)).collect();
         let each = |figures: fn(&Reading) -> Figures| -> Vec<Labelled> {
@@ -71,95 +65,90 @@ impl Page<'_> {
             told.iter().flat_map(labelled).collect()
         };
         let others_queued: u64 = others.iter().map(|reading| u64::from(reading.tick.depth.queued)).sum();
-        vec![
-            gauges(
-                "queued_connections",
-                "Connections that wait for accept; full is more than the limit. As of the last sample.",
-                each(|reading| just(Some(reading.tick.depth.queued))),
-            ),
-            gauges(
-                "limit",
-                "The backlog in force. As of the last sample.",
-                each(|reading| just(Some(reading.tick.depth.limit))),
-            ),
-            gauges(
-                "peak_connections",
-                "The most that waited for accept in a sample of the last minute.",
-                each(|reading| just(reading.status.window.map(|window| window.max))),
-            ),
-            counters(
-                "dropped_packets",
-                "Packets that the listener has dropped since it was opened, overflow first among the causes.",
-                each(|reading| just(reading.tick.drops.map(|drops| drops as f64))),
-            ),
-            gauges(
-                "condition",
-                "Whether the listener is behind, overflowing, stuck, abandoned or leaking. As of the last sample.",
-                each(|reading| {
-                    let holds = |condition| reading.status.conditions.iter().any(|held| held.0 == condition);
-                    by(
-                        "condition",
-                        Condition::ALL.map(|condition| (condition::name(condition), holds(condition).into())),
-                    )
-                }),
-            ),
-            gauges(
-                "connections",
-                "Connections that wait for accept, by what their clients have done meanwhile. Not older than a second.",
-                each(|reading| {
-                    counted(reading, |counts| {
-                        let Counts { queued_alive, queued_closed, .. } = *counts;
-                        let reset = counts.queued_reset();
-                        by("state", [("alive", queued_alive), ("closed", queued_closed), ("reset", reset)])
-                    })
-                }),
-            ),
-            gauges(
-                "oldest_wait_seconds",
-                "How long the longest-waiting connection has waited; absent where none waits. Not older than a second.",
-                each(|reading| counted(reading, |counts| just(counts.oldest_wait.map(|wait| wait.as_secs_f64())))),
-            ),
-            gauges(
-                "queued_bytes",
-                "Bytes of requests that those who wait have sent. Not older than a second.",
-                each(|reading| counted(reading, |counts| just(counts.queued_bytes.map(|bytes| bytes as f64)))),
-            ),
-            gauges(
-                "syn_recv",
-                "Handshakes that are not finished. Not older than a second.",
-                each(|reading| counted(reading, |counts| just(counts.syn_recv))),
-            ),
-            gauges(
-                "accepted_connections",
-                "Accepted connections that are open; close_wait: their clients have closed. Not older than a second.",
-                each(|reading| {
-                    counted(reading, |&Counts { established, close_wait, .. }| {
-                        by("state", [("established", established), ("close_wait", close_wait)])
-                    })
-                }),
-            ),
-            gauges(
-                "sockets",
-                "Sockets that share the address; its figures are their sum. Not older than a second.",
-                each(|reading| counted(reading, |counts| just(Some(counts.sockets)))),
-            ),
-            gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))),
-            gauges(
-                "omitted_listeners",
-                "Of these, those that are not told one by one.",
-                one(Some(others.len() as f64)),
-            ),
-            gauges(
-                "omitted_queued_connections",
-                "Connections that wait for accept at listeners that are not told one by one.",
-                one(Some(others_queued as f64)),
-            ),
-            gauges(
-                "unreadable_processes",
-                "Processes of which something could not be read, for want of rights most often.",
-                one(Some(sample.gaps.len() as f64)),
-            ),
-        ]
+        text.add(gauges(
+            "queued_connections",
+            "Connections that wait for accept; full is more than the limit. As of the last sample.",
+            each(|reading| just(Some(reading.tick.depth.queued))),
+        ));
+        text.add(gauges(
+            "limit",
+            "The backlog in force. As of the last sample.",
+            each(|reading| just(Some(reading.tick.depth.limit))),
+        ));
+        text.add(gauges(
+            "peak_connections",
+            "The most that waited for accept in a sample of the last minute.",
+            each(|reading| just(reading.status.window.map(|window| window.max))),
+        ));
+        text.add(counters(
+            "dropped_packets",
+            "Packets that the listener has dropped since it was opened, overflow first among the causes.",
+            each(|reading| just(reading.tick.drops.map(|drops| drops as f64))),
+        ));
+        text.add(gauges(
+            "condition",
+            "Whether the listener is behind, overflowing, stuck, abandoned or leaking. As of the last sample.",
+            each(|reading| {
+                let holds = |condition| reading.status.conditions.iter().any(|held| held.0 == condition);
+                by("condition", Condition::ALL.map(|condition| (condition::name(condition), holds(condition).into())))
+            }),
+        ));
+        text.add(gauges(
+            "connections",
+            "Connections that wait for accept, by what their clients have done meanwhile. Not older than a second.",
+            each(|reading| {
+                counted(reading, |counts| {
+                    let Counts { queued_alive, queued_closed, .. } = *counts;
+                    let reset = counts.queued_reset();
+                    by("state", [("alive", queued_alive), ("closed", queued_closed), ("reset", reset)])
+                })
+            }),
+        ));
+        text.add(gauges(
+            "oldest_wait_seconds",
+            "How long the longest-waiting connection has waited; absent where none waits. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(counts.oldest_wait.map(|wait| wait.as_secs_f64())))),
+        ));
+        text.add(gauges(
+            "queued_bytes",
+            "Bytes of requests that those who wait have sent. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(counts.queued_bytes.map(|bytes| bytes as f64)))),
+        ));
+        text.add(gauges(
+            "syn_recv",
+            "Handshakes that are not finished. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(counts.syn_recv))),
+        ));
+        text.add(gauges(
+            "accepted_connections",
+            "Accepted connections that are open; close_wait: their clients have closed. Not older than a second.",
+            each(|reading| {
+                counted(reading, |&Counts { established, close_wait, .. }| {
+                    by("state", [("established", established), ("close_wait", close_wait)])
+                })
+            }),
+        ));
+        text.add(gauges(
+            "sockets",
+            "Sockets that share the address; its figures are their sum. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(Some(counts.sockets)))),
+        ));
+        text.add(gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))));
+        text.add(gauges(
+            "omitted_listeners",
+            "Of these, those that are not told one by one.",
+            one(Some(others.len() as f64)),
+        ));
+        text.add(gauges(
+            "omitted_queued_connections",
+            "Connections that wait for accept at listeners that are not told one by one.",
+            one(Some(others_queued as f64)),
+        ));
+        text.add(gauges(
+            "unreadable_processes",
+            "Processes of which something could not be read, for want of rights most often.",
+            one(Some(sample.gaps.len() as f64)),
+        ));
     }
 
     /// An address is one listener in its namespace. Where several processes hold it, the one with the lowest number, which is
@@ -179,45 +168,67 @@ impl Page<'_> {
 }
 
 /// Those of the network namespace of the exporter.
-fn of_the_kernel(kernel: &Kernel) -> Vec<MetricFamily> {
+fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
     let figure = |value: Option<u64>| one(value.map(|value| value as f64));
-    vec![
-        gauges("kernel_somaxconn", "Clips every backlog (net.core.somaxconn).", figure(kernel.somaxconn)),
-        gauges("kernel_tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog.", figure(kernel.tcp_max_syn_backlog)),
-        gauges("kernel_tcp_abort_on_overflow", "net.ipv4.tcp_abort_on_overflow.", figure(kernel.tcp_abort_on_overflow)),
-        gauges("kernel_tcp_syncookies", "net.ipv4.tcp_syncookies.", figure(kernel.tcp_syncookies)),
-        counters(
-            "kernel_listen_overflows",
-            "SYNs and last ACKs that met a full accept queue (ListenOverflows).",
-            figure(kernel.listen_overflows),
-        ),
-        counters(
-            "kernel_listen_drops",
-            "SYNs that were dropped, for whatever reason (ListenDrops).",
-            figure(kernel.listen_drops),
-        ),
-        counters(
-            "kernel_tcp_req_q_full_drop",
-            "SYNs that were dropped because the SYN queue was full (TCPReqQFullDrop).",
-            figure(kernel.tcp_req_q_full_drop),
-        ),
-        counters(
-            "kernel_tcp_req_q_full_do_cookies",
-            "SYNs that were answered with a cookie because the SYN queue was full (TCPReqQFullDoCookies).",
-            figure(kernel.tcp_req_q_full_do_cookies),
-        ),
-        counters("kernel_syncookies_sent", "Cookies that were sent (SyncookiesSent).", figure(kernel.syncookies_sent)),
-        counters(
-            "kernel_syncookies_received",
-            "Valid cookies that came back (SyncookiesRecv).",
-            figure(kernel.syncookies_recv),
-        ),
-        counters(
-            "kernel_syncookies_failed",
-            "Cookies that came back invalid (SyncookiesFailed).",
-            figure(kernel.syncookies_failed),
-        ),
-    ]
+    text.add(gauges("kernel_somaxconn", "Clips every backlog (net.core.somaxconn).", figure(kernel.somaxconn)));
+    text.add(gauges("kernel_tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog.", figure(kernel.tcp_max_syn_backlog)));
+    text.add(gauges(
+        "kernel_tcp_abort_on_overflow",
+        "net.ipv4.tcp_abort_on_overflow.",
+        figure(kernel.tcp_abort_on_overflow),
+    ));
+    text.add(gauges("kernel_tcp_syncookies", "net.ipv4.tcp_syncookies.", figure(kernel.tcp_syncookies)));
+    text.add(counters(
+        "kernel_listen_overflows",
+        "SYNs and last ACKs that met a full accept queue (ListenOverflows).",
+        figure(kernel.listen_overflows),
+    ));
+    text.add(counters(
+        "kernel_listen_drops",
+        "SYNs that were dropped, for whatever reason (ListenDrops).",
+        figure(kernel.listen_drops),
+    ));
+    text.add(counters(
+        "kernel_tcp_req_q_full_drop",
+        "SYNs that were dropped because the SYN queue was full (TCPReqQFullDrop).",
+        figure(kernel.tcp_req_q_full_drop),
+    ));
+    text.add(counters(
+        "kernel_tcp_req_q_full_do_cookies",
+        "SYNs that were answered with a cookie because the SYN queue was full (TCPReqQFullDoCookies).",
+        figure(kernel.tcp_req_q_full_do_cookies),
+    ));
+    text.add(counters(
+        "kernel_syncookies_sent",
+        "Cookies that were sent (SyncookiesSent).",
+        figure(kernel.syncookies_sent),
+    ));
+    text.add(counters(
+        "kernel_syncookies_received",
+        "Valid cookies that came back (SyncookiesRecv).",
+        figure(kernel.syncookies_recv),
+    ));
+    text.add(counters(
+        "kernel_syncookies_failed",
+        "Cookies that came back invalid (SyncookiesFailed).",
+        figure(kernel.syncookies_failed),
+    ));
+}
+
+/// The page so far. A family becomes text at once: of a thousand listeners all of them together are large.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    /// A family without a figure is none.
+    fn add(&mut self, family: MetricFamily) {
+        if !family.get_metric().is_empty()
+            && let Err(error) = TextEncoder::new().encode_utf8(&[family], &mut self.0)
+        {
+            // Families without a name or a figure are all that it refuses.
+            self.0 += &format!("# {error}\n");
+        }
+    }
 }
 
 /// A figure, with all its labels.

@@ -1,4 +1,11 @@
 //! Processes seen from outside, through `/proc` alone.
 
+pub mod descriptors;
+mod file;
 pub mod find;
 pub mod namespace;
+pub mod pollset;
+pub mod process;
+pub mod stack;
+mod symbols;
+pub mod threads;

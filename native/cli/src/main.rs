@@ -1,6 +1,7 @@
 //! `accept-queue`: the accept queues of this machine's servers, seen from outside.
 
 mod args;
+mod diagnose;
 mod figures;
 mod list;
 
@@ -12,10 +13,11 @@ use clap::Parser;
 fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
-        Command::List(options) => list::run(&options),
+        Command::List(options) => list::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Diagnose(options) => diagnose::run(&options),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(message) => {
             eprintln!("accept-queue: {message}");
             ExitCode::FAILURE

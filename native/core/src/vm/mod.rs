@@ -1,6 +1,8 @@
 //! Processes seen from outside, through `/proc` alone.
 
-pub mod descriptors;
+pub mod calls;
+pub mod open_files;
+pub mod distribution;
 mod file;
 pub mod find;
 pub mod namespace;

@@ -1,9 +1,11 @@
 //! The network namespace of a process: its listeners are in no other's dump.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
 
 use rustix::fs::fstat;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Error;
 use crate::diag::DiagSocket;
@@ -28,6 +30,22 @@ impl Namespace {
 pub(crate) fn diag_beside(pid: i32) -> Result<DiagSocket, Error> {
     let theirs = open(&pid.to_string())?;
     if identify(&theirs)? == Namespace::own()? { DiagSocket::open() } else { DiagSocket::inside(&theirs) }
+}
+
+/// Does something in the network namespace of a process, on a thread of its own. In another than this thread's it needs
+/// CAP_SYS_ADMIN.
+pub(crate) fn inside<T: Send>(pid: i32, visit: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let theirs = open(&pid.to_string())?;
+    if identify(&theirs)? == Namespace::own()? {
+        return visit();
+    }
+    thread::scope(|scope| {
+        let visitor = thread::Builder::new().spawn_scoped(scope, || {
+            move_into_link_name_space(theirs.as_fd(), Some(LinkNameSpaceType::Network))?;
+            visit()
+        })?;
+        visitor.join().unwrap_or(Err(Error::Unsupported))
+    })
 }
 
 fn open(process: &str) -> Result<OwnedFd, Error> {

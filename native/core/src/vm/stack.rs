@@ -59,7 +59,9 @@ pub enum Owner {
 pub struct Frame {
     /// Whose code it is; never [`Owner::System`].
     pub owner: Owner,
-    /// The function, where the file names it.
+    /// Where in it.
+    pub address: u64,
+    /// The function, where [`name`] has found it.
     pub symbol: Option<String>,
 }
 
@@ -104,7 +106,8 @@ impl Code {
         let mut found: Vec<_> = self
             .regions
             .iter()
-            .filter_map(|region| matches!(region.owner(), Owner::Library(_)).then(|| region.file_name()))
+            .filter(|region| matches!(region.owner(), Owner::Library(_)))
+            .map(Region::file_name)
             .collect();
         found.sort_unstable();
         found.dedup();
@@ -178,10 +181,15 @@ pub fn frames(pid: i32, at: Stand, code: &Code) -> Result<Vec<Frame>, Error> {
         .into_iter()
         .map(|(address, region)| {
             // A call that never returns may end its function: the address behind it is already another's.
-            let symbol = region.symbol(pid, if address == at.pc { address } else { address - 1 });
-            Frame { owner: region.owner(), symbol }
+            let address = if address == at.pc { address } else { address - 1 };
+            Frame { owner: region.owner(), address, symbol: None }
         })
         .collect())
+}
+
+/// Names the function of a frame, where its file does.
+pub fn name(pid: i32, frame: &mut Frame, code: &Code) {
+    frame.symbol = code.region(frame.address).and_then(|region| region.symbol(pid, frame.address));
 }
 
 /// The addresses of calls, and the code they are in.

@@ -85,7 +85,7 @@ fn status(findings: &[Finding]) -> ExitCode {
 
 fn node(candidate: &Candidate) -> Option<&str> {
     // A BEAM without a node bears the name of its program.
-    None
+    candidate.is_named.then_some(candidate.name.as_str())
 }
 
 fn report(
@@ -104,8 +104,10 @@ fn report(
         findings: findings.iter().map(finding).collect(),
         listeners: evidence.listeners.iter().map(listener).collect(),
         threads: evidence.threads.iter().map(thread).collect(),
-        descriptors: evidence.descriptors.map(|descriptors| json!({"used": descriptors.used, "limit": descriptors.limit})),
-        distribution: candidate.node.as_ref().map(|node| distributed(node, evidence, distribution)),
+        descriptors: evidence
+            .descriptors
+            .map(|descriptors| json!({"used": descriptors.used, "limit": descriptors.limit})),
+        distribution: node(candidate).map(|node| distributed(node, evidence, distribution)),
         somaxconn: evidence.somaxconn,
         handles_usr1: evidence.handles_usr1,
         unreadable: evidence.lacks.iter().map(ToString::to_string).collect(),
@@ -249,7 +251,12 @@ fn listens(evidence: &Evidence, port: u16) -> bool {
 }
 
 /// For a person.
-fn page(candidate: &Candidate, evidence: &Evidence, findings: &[Finding], distribution: Option<&Distribution>) -> String {
+fn page(
+    candidate: &Candidate,
+    evidence: &Evidence,
+    findings: &[Finding],
+    distribution: Option<&Distribution>,
+) -> String {
     let mut page = format!(
         "{}, looked at {} times in {:.1} s\n\n",
         Process::from(candidate).shown(),
@@ -275,10 +282,16 @@ fn page(candidate: &Candidate, evidence: &Evidence, findings: &[Finding], distri
     page.push_str(&threads(evidence));
     let descriptors = evidence.descriptors.map_or_else(
         || "unknown".to_owned(),
-        |open| format!("{} of {}", open.used, open.limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())),
+        |open| {
+            format!(
+                "{} of {}",
+                open.used,
+                open.limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
+            )
+        },
     );
     let _ = writeln!(page, "descriptors: {descriptors}");
-    if let (Some(node), Some(known)) = (&candidate.node, distribution) {
+    if let (Some(node), Some(known)) = (node(candidate), distribution) {
         let said = match known.epmd {
             Epmd::Port(port) if listens(evidence, port) => format!("epmd knows its port, {port}, and it listens there"),
             Epmd::Port(port) => format!("epmd says port {port}, where this process does not listen"),
@@ -293,7 +306,8 @@ fn page(candidate: &Candidate, evidence: &Evidence, findings: &[Finding], distri
 /// Those that decide, and whoever of the others does not rest.
 fn threads(evidence: &Evidence) -> String {
     let is_told = |facts: &&ThreadFacts| {
-        matches!(facts.thread.role, Role::Scheduler(_) | Role::Poller(_)) || matches!(facts.doing, Doing::Held(_) | Doing::Spins)
+        matches!(facts.thread.role, Role::Scheduler(_) | Role::Poller(_))
+            || matches!(facts.doing, Doing::Held(_) | Doing::Spins)
     };
     let rows = evidence.threads.iter().filter(is_told).take(MOST_ROWS).map(|facts| {
         let place = system_call(facts).or_else(|| facts.thread.wait_channel.clone()).unwrap_or_else(|| "-".to_owned());

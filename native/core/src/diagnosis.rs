@@ -15,6 +15,7 @@ use crate::advice::{self, Facts};
 use crate::detector::{Condition, Settings};
 use crate::evidence::{Doing, Evidence, Held, Lack, ListenerFacts, Run, ThreadFacts};
 use crate::vm::calls;
+use crate::vm::open_files::Descriptors;
 use crate::vm::pollset::{Accepting, Set};
 use crate::vm::stack::Owner;
 use crate::vm::threads::Role;
@@ -260,7 +261,7 @@ impl Case<'_> {
     }
 
     fn descriptors(&self) -> Option<Finding> {
-        let descriptors = self.evidence.descriptors.filter(|descriptors| descriptors.are_exhausted())?;
+        let descriptors = self.evidence.descriptors.filter(Descriptors::are_exhausted)?;
         let limit = descriptors.limit?;
         let waits = self.evidence.listeners.iter().any(|listener| self.stands(listener).is_some());
         Some(Finding {
@@ -526,7 +527,7 @@ impl Case<'_> {
                      connections before some scheduler polls again. {waiting}"
                 ),
                 "Any activity may wake a scheduler: a message to the VM, a timer. If this repeats, report it to OTP with this \
-                 output; `+IOs false` keeps descriptors out of that set from the next start on (OTP 27 and later)."
+                 output; `+IOs false` keeps descriptors out of that set from the next start on."
                     .to_owned(),
             ),
             (Accepting::Armed(_), Some(_)) => (

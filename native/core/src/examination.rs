@@ -20,11 +20,11 @@ use crate::evidence::{Circumstances, Evidence, Lack, QueueSight, Rest, Sight, st
 use crate::kernel;
 use crate::survey::{listening_through, survey_through};
 use crate::vm::find::{self, Candidate};
-use crate::vm::namespace::{diag_beside, inside};
+use crate::vm::namespace::beside;
 use crate::vm::process::Process;
 use crate::vm::stack::{Code, Owner};
 use crate::vm::threads::{Call, Role};
-use crate::vm::{calls, open_files, pollset, process, stack, threads};
+use crate::vm::{self, calls, open_files, pollset, process, stack, threads};
 use crate::{Depth, Error, Inode};
 
 /// Looks at one process, and remembers what does not change between two looks.
@@ -82,9 +82,9 @@ impl Examiner {
         let candidate = find::by_pid(pid)?;
         let began = Process::read(pid)?.began;
         let mut lacks = Vec::new();
-        let sockets = known(find::sockets(pid), Lack::Sockets, &mut lacks)?.unwrap_or_default();
+        let sockets = known(sockets(pid), Lack::Sockets, &mut lacks)?.unwrap_or_default();
         let epolls = if candidate.is_beam { known(pollset::epolls(pid), Lack::Pollsets, &mut lacks)? } else { None };
-        let diag = known(diag_beside(pid), Lack::Namespace, &mut lacks)?;
+        let diag = known(beside(pid, DiagSocket::open), Lack::Namespace, &mut lacks)?;
         Ok(Examiner { pid, candidate, began, sockets, epolls: epolls.unwrap_or_default(), diag, lacks })
     }
 
@@ -173,7 +173,7 @@ impl Examiner {
             is_beam: self.candidate.is_beam,
             frozen: process::is_frozen(pid).unwrap_or(None),
             descriptors: open_files::read(pid).ok(),
-            somaxconn: inside(pid, kernel::read).ok().and_then(|kernel| kernel.somaxconn),
+            somaxconn: beside(pid, kernel::read).ok().and_then(|kernel| kernel.somaxconn),
             rests,
             lacks: self.lacks.clone(),
         }
@@ -184,6 +184,14 @@ impl Examiner {
             self.lacks.push(lack);
         }
     }
+}
+
+fn sockets(pid: i32) -> Result<HashMap<Inode, RawFd>, Error> {
+    let mut held = HashMap::new();
+    vm::descriptors::sockets(pid, |inode, fd| {
+        held.insert(inode, fd);
+    })?;
+    Ok(held)
 }
 
 /// A process that has ended is an error; what we may not read of one that lives is a lack.

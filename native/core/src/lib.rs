@@ -14,6 +14,7 @@
 //! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
 //! | what a person should be told of a reading | [`verdict`] | nothing |
+//! | how bad it is, for a monitoring system | [`check`] | nothing beside the readings |
 //! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`history`] | nothing beside the readings |
 //! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
 //! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
@@ -40,6 +41,7 @@ pub mod accepted;
 pub mod address;
 pub mod advice;
 pub mod census;
+pub mod check;
 pub mod detector;
 pub mod diag;
 pub mod diagnosis;

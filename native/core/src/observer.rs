@@ -174,6 +174,7 @@ impl Visited {
     ) -> Result<(), Error> {
         let mut before = std::mem::take(&mut self.followed);
         let mut ticks = Vec::new();
+        self.place.learn_names(&listening);
         for (endpoint, sockets) in by_endpoint(listening) {
             let inodes = sockets.iter().map(|socket| socket.inode);
             let Some(owners) = self.place.owners(&endpoint, inodes) else { continue };

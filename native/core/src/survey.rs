@@ -83,17 +83,19 @@ pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error>
     Ok(queues)
 }
 
-/// The queues of some endpoints, and maybe others, in the namespace of the netlink socket.
+/// The queues of some endpoints, and maybe others, each once, in the namespace of the netlink socket.
 pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
-    if wanted.len() > FEW {
-        return survey_through(diag);
-    }
+    let tcp = || {
+        wanted.iter().filter_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some((Family::of(address.ip), Some(address.port))),
+            Endpoint::Unix(_) => None,
+        })
+    };
+    let ports: HashSet<_> = tcp().collect();
+    let dumps = if ports.len() > FEW { tcp().map(|(family, _)| (family, None)).collect() } else { ports };
     let mut queues = Vec::new();
-    for endpoint in wanted {
-        if let Endpoint::Tcp(address) = endpoint {
-            let census = Census::take(diag, Family::of(address.ip), Some(address.port))?;
-            queues.extend(census.into_groups().into_iter().map(Queue::from));
-        }
+    for (family, port) in dumps {
+        queues.extend(Census::take(diag, family, port)?.into_groups().into_iter().map(Queue::from));
     }
     if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
         queues.extend(UnixCensus::take(diag, States::LISTENERS_AND_CHILDREN)?.into_queues());

@@ -37,7 +37,7 @@ fn is_open(handle: &Handle) -> bool {
 
 #[rustler::nif(schedule = "Normal")]
 fn verdict(standing: Terms<core::verdict::Standing>) -> Vec<Terms<core::verdict::Finding>> {
-    core::verdict::verdict(&standing.0).into_iter().map(Terms).collect()
+    core::verdict::verdict(&standing.0, &core::detector::Settings::default()).into_iter().map(Terms).collect()
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -31,7 +31,7 @@ check: ## what must hold before each commit; no sockets, fast
 	@$(quietly) "eunit" rebar3 eunit
 
 test: setup check ## everything, on real sockets
-	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
+	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
 	@$(quietly) "components" test/components
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27

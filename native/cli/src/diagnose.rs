@@ -9,20 +9,21 @@ use accept_queue_core::evidence::{Doing, Evidence, Held, ListenerFacts, Run, Thr
 use accept_queue_core::vm::calls;
 use accept_queue_core::vm::distribution::{self, Distribution, Epmd};
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::pollset::Accepting;
+use accept_queue_core::vm::open_files::Descriptors;
+use accept_queue_core::vm::pollset::{Accepting, Set};
 use accept_queue_core::vm::stack::Owner;
 use accept_queue_core::vm::threads::{Call, Role};
 use accept_queue_core::{Endpoint, Error, examination};
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::args::DiagnoseOptions;
 use crate::figures::{Figures, Process, SCHEMA};
 
 /// The document of `--json`.
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
     schema: u32,
     #[serde(flatten)]
     process: Process,
@@ -30,14 +31,62 @@ struct Report {
     state: &'static str,
     window_ms: u64,
     looks: usize,
-    findings: Vec<Value>,
+    findings: Vec<FindingReport<'a>>,
     listeners: Vec<Listener>,
-    threads: Vec<Value>,
-    descriptors: Option<Value>,
-    distribution: Option<Value>,
+    threads: Vec<ThreadReport<'a>>,
+    descriptors: Option<Open>,
+    node: Option<Node<'a>>,
     somaxconn: Option<u64>,
     handles_usr1: bool,
     unreadable: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct FindingReport<'a> {
+    id: &'static str,
+    gravity: &'static str,
+    confidence: &'static str,
+    listener: Option<String>,
+    text: &'a str,
+    advice: &'a str,
+    evidence: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct ThreadReport<'a> {
+    tid: i32,
+    name: &'a str,
+    role: String,
+    state: &'static str,
+    doing: &'static str,
+    cpu_ms: u64,
+    system_call: Option<String>,
+    wait_channel: Option<&'a str>,
+    held_ms: Option<u64>,
+    library: Option<&'a str>,
+    symbol: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Open {
+    used: u64,
+    limit: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    name: &'a str,
+    port: Option<u16>,
+    is_listening: Option<bool>,
+    epmd: Option<&'static str>,
+    epmd_port: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct Registered {
+    descriptor: i32,
+    set: &'static str,
+    events: String,
 }
 
 #[derive(Serialize)]
@@ -46,7 +95,7 @@ struct Listener {
     queued: u32,
     limit: u32,
     accepting: Option<&'static str>,
-    epoll: Vec<Value>,
+    epoll: Vec<Registered>,
     standing_ms: Option<u64>,
     has_accepted: bool,
     dropped: u32,
@@ -88,12 +137,12 @@ fn node(candidate: &Candidate) -> Option<&str> {
     candidate.is_named.then_some(candidate.name.as_str())
 }
 
-fn report(
-    candidate: &Candidate,
-    evidence: &Evidence,
-    findings: &[Finding],
+fn report<'a>(
+    candidate: &'a Candidate,
+    evidence: &'a Evidence,
+    findings: &'a [Finding],
     distribution: Option<&Distribution>,
-) -> Report {
+) -> Report<'a> {
     Report {
         schema: SCHEMA,
         process: Process::from(candidate),
@@ -104,10 +153,8 @@ fn report(
         findings: findings.iter().map(finding).collect(),
         listeners: evidence.listeners.iter().map(listener).collect(),
         threads: evidence.threads.iter().map(thread).collect(),
-        descriptors: evidence
-            .descriptors
-            .map(|descriptors| json!({"used": descriptors.used, "limit": descriptors.limit})),
-        distribution: node(candidate).map(|node| distributed(node, evidence, distribution)),
+        descriptors: evidence.descriptors.map(|Descriptors { used, limit }| Open { used, limit }),
+        node: node(candidate).map(|name| distributed(name, evidence, distribution)),
         somaxconn: evidence.somaxconn,
         handles_usr1: evidence.handles_usr1,
         unreadable: evidence.lacks.iter().map(ToString::to_string).collect(),
@@ -124,23 +171,22 @@ fn state(run: &Run) -> &'static str {
     }
 }
 
-fn finding(finding: &Finding) -> Value {
-    let figures: Map<_, _> = finding.figures.iter().map(|(name, figure)| ((*name).to_owned(), value(figure))).collect();
-    json!({
-        "id": finding.id.name(),
-        "gravity": finding.gravity.name(),
-        "confidence": finding.confidence.name(),
-        "listener": finding.listener.as_ref().map(Endpoint::to_string),
-        "text": finding.text,
-        "advice": finding.advice,
-        "evidence": figures,
-    })
+fn finding(finding: &Finding) -> FindingReport<'_> {
+    FindingReport {
+        id: finding.id.name(),
+        gravity: finding.gravity.name(),
+        confidence: finding.confidence.name(),
+        listener: finding.listener.as_ref().map(Endpoint::to_string),
+        text: &finding.text,
+        advice: &finding.advice,
+        evidence: finding.figures.iter().map(|(name, figure)| ((*name).to_owned(), value(figure))).collect(),
+    }
 }
 
 fn value(figure: &Figure) -> Value {
     match figure {
-        Figure::Number(number) => json!(number),
-        Figure::Text(text) => json!(text),
+        Figure::Number(number) => Value::from(*number),
+        Figure::Text(text) => Value::from(text.as_str()),
     }
 }
 
@@ -152,7 +198,14 @@ fn listener(facts: &ListenerFacts) -> Listener {
         limit: facts.depth.limit,
         accepting: facts.accepting.as_ref().map(|(accepting, _)| accepting_word(*accepting)),
         epoll: registrations
-            .map(|found| json!({"set": found.set.to_string(), "descriptor": found.epoll, "events": found.events.to_string()}))
+            .map(|found| Registered {
+                descriptor: found.epoll,
+                set: match found.set {
+                    Set::PollThread => "poll_thread",
+                    Set::Schedulers => "schedulers",
+                },
+                events: found.events.to_string(),
+            })
             .collect(),
         standing_ms: facts.standing.map(|standing| standing.as_millis() as u64),
         has_accepted: facts.has_accepted,
@@ -170,25 +223,28 @@ fn accepting_word(accepting: Accepting) -> &'static str {
     }
 }
 
-fn thread(facts: &ThreadFacts) -> Value {
+fn thread(facts: &ThreadFacts) -> ThreadReport<'_> {
     let held = match &facts.doing {
         Doing::Held(held) => Some(held),
         _ => None,
     };
     let frame = held.and_then(|held| held.library.as_ref().or(held.frame.as_ref()));
-    json!({
-        "tid": facts.thread.tid,
-        "name": facts.thread.name,
-        "role": role(facts.thread.role),
-        "state": facts.thread.state.name(),
-        "doing": doing(&facts.doing),
-        "cpu_ms": facts.used.as_millis() as u64,
-        "wait_channel": facts.thread.wait_channel,
-        "system_call": system_call(facts),
-        "held_ms": held.map(|held| held.since.as_millis() as u64),
-        "library": frame.and_then(|frame| match &frame.owner { Owner::Library(name) => Some(name), _ => None }),
-        "symbol": frame.and_then(|frame| frame.symbol.as_ref()),
-    })
+    ThreadReport {
+        tid: facts.thread.tid,
+        name: &facts.thread.name,
+        role: role(facts.thread.role),
+        state: facts.thread.state.name(),
+        doing: doing(&facts.doing),
+        cpu_ms: facts.used.as_millis() as u64,
+        system_call: system_call(facts),
+        wait_channel: facts.thread.wait_channel.as_deref(),
+        held_ms: held.map(|held| held.since.as_millis() as u64),
+        library: frame.and_then(|frame| match &frame.owner {
+            Owner::Library(name) => Some(name.as_str()),
+            Owner::Emulator | Owner::System => None,
+        }),
+        symbol: frame.and_then(|frame| frame.symbol.as_deref()),
+    }
 }
 
 fn role(role: Role) -> String {
@@ -213,6 +269,7 @@ fn doing(doing: &Doing) -> &'static str {
         Doing::Rests { .. } => "waits for work",
         Doing::Held(_) => "is held up",
         Doing::Spins => "computes throughout",
+        Doing::Stopped => "is stopped",
         Doing::Unknown => "unknown",
     }
 }
@@ -224,18 +281,18 @@ fn system_call(facts: &ThreadFacts) -> Option<String> {
     }
 }
 
-fn distributed(node: &str, evidence: &Evidence, distribution: Option<&Distribution>) -> Value {
+fn distributed<'a>(name: &'a str, evidence: &Evidence, distribution: Option<&Distribution>) -> Node<'a> {
     let port = distribution.and_then(|known| match known.epmd {
         Epmd::Port(port) => Some(port),
         Epmd::Unknown | Epmd::Silent(_) => None,
     });
-    json!({
-        "node": node,
-        "port": port,
-        "is_listening": port.map(|port| listens(evidence, port)),
-        "epmd": distribution.map(|known| epmd(known.epmd)),
-        "epmd_port": distribution.map(|known| known.epmd_port),
-    })
+    Node {
+        name,
+        port,
+        is_listening: port.map(|port| listens(evidence, port)),
+        epmd: distribution.map(|known| epmd(known.epmd)),
+        epmd_port: distribution.map(|known| known.epmd_port),
+    }
 }
 
 fn epmd(epmd: Epmd) -> &'static str {

@@ -203,6 +203,8 @@ pub fn diagnose(pid: i32, evidence: &Evidence) -> Vec<Finding> {
     found
 }
 
+type IsKind = fn(Role) -> bool;
+
 struct Case<'a> {
     pid: i32,
     evidence: &'a Evidence,
@@ -671,18 +673,18 @@ impl Case<'_> {
     }
 
     fn dirty(&self) -> Vec<Finding> {
-        let kinds: [(&str, fn(Role) -> bool); 2] =
-            [("I/O", |role| matches!(role, Role::DirtyIo(_))), ("CPU", |role| matches!(role, Role::DirtyCpu(_)))];
-        let all_held = |is_kind: fn(Role) -> bool| {
+        let is_io: IsKind = |role| matches!(role, Role::DirtyIo(_));
+        let is_cpu: IsKind = |role| matches!(role, Role::DirtyCpu(_));
+        let all_held = |is_kind: IsKind| {
             let threads: Vec<_> = self.evidence.threads.iter().filter(|facts| is_kind(facts.thread.role)).collect();
             let is_held = |facts: &&ThreadFacts| match &facts.doing {
                 Doing::Held(held) => held.since >= self.settings.hold_for,
                 Doing::Spins => true,
-                Doing::Moves | Doing::Rests { .. } | Doing::Unknown => false,
+                Doing::Moves | Doing::Rests { .. } | Doing::Stopped | Doing::Unknown => false,
             };
             (!threads.is_empty() && threads.iter().all(is_held)).then_some(threads)
         };
-        kinds
+        [("I/O", is_io), ("CPU", is_cpu)]
             .into_iter()
             .filter_map(|(kind, is_kind)| {
                 let threads = all_held(is_kind)?;

@@ -170,6 +170,8 @@ pub enum Doing {
     Held(Held),
     /// Has used all of a processor, and was never seen to wait.
     Spins,
+    /// Was not let go on: a signal, or a debugger, has stopped it.
+    Stopped,
     /// Nobody can tell.
     Unknown,
 }
@@ -319,8 +321,15 @@ fn doing(seen: &[Seen], used: Duration, window: Duration, rest: Option<&Rest>) -
     if seen.iter().all(|(_, thread)| thread.state == State::Running) && share(used, window) >= BUSY {
         return Doing::Spins;
     }
-    if !waits(last) {
-        return Doing::Moves;
+    match last.state {
+        State::Sleeping | State::Uninterruptible => {}
+        State::Stopped | State::Traced => return Doing::Stopped,
+        State::Running | State::Zombie | State::Other => return Doing::Moves,
+    }
+    let awaits_work = matches!(last.role, Role::Main | Role::Aux(_) | Role::Signals | Role::Messages | Role::Other);
+    if awaits_work {
+        // Each in a way of its own: select, read, poll. Nobody waits for them.
+        return Doing::Rests { is_sure: false };
     }
     let is_rest = match (last.call, &last.wait_channel) {
         (Ok(Call::Waiting { number, .. }), _) => calls::is_rest(number),

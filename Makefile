@@ -35,7 +35,7 @@ check: ## what must hold before each commit; no sockets, fast
 	@$(quietly) "eunit" rebar3 eunit
 
 test: setup check ## everything, on real sockets
-	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
+	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
 	@$(quietly) "components" test/components
 	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
 	@$(quietly) "common test" rebar3 ct

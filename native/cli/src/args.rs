@@ -20,6 +20,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// The listeners of the BEAMs of this machine, and who stands in front of them
     List(ListOptions),
+    /// Why a BEAM does not accept: findings, the strongest first, each with its evidence and what to do
+    Diagnose(DiagnoseOptions),
     /// One line and an exit status for a monitoring system: 0 ok, 1 warning, 2 critical, 3 unknown
     Check(CheckOptions),
     /// What changes: listeners that come and go, and what is wrong with them, as it begins and ends
@@ -281,4 +283,34 @@ fn interval(text: &str) -> Result<Duration, String> {
         time if (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&time) => Ok(time),
         _ => Err("what is read again and again is read every 10ms to 1h".to_owned()),
     }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The VM is only looked at, through /proc and the kernel's tables of sockets: it is never stopped, attached to or
+signalled. Run as root, or as its user; CAP_SYS_PTRACE shows where its threads stand.
+
+Exit status: 0 healthy; 1 the process could not be looked at; 2 for a wrong command line; 3 something is wrong; 4 nothing was
+found, but not all could be seen.
+
+Examples:
+  accept-queue diagnose --pid 4711
+  accept-queue diagnose --pid 4711 --for 10s --json"
+)]
+pub(crate) struct DiagnoseOptions {
+    /// The process
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: i32,
+    /// How long to look, 100ms to 10m; what hangs for less than a second is no hang
+    #[arg(long = "for", value_name = "DURATION", default_value = "2s", value_parser = diagnose_window)]
+    pub(crate) window: Duration,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn diagnose_window(text: &str) -> Result<Duration, String> {
+    let window = duration(text)?;
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(600);
+    allowed.contains(&window).then_some(window).ok_or_else(|| "the time to look is 100ms to 10m".to_owned())
 }

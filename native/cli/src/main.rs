@@ -4,6 +4,7 @@ mod args;
 mod assets;
 mod check;
 mod condition;
+mod diagnose;
 mod export;
 mod figures;
 mod interrupt;
@@ -28,22 +29,27 @@ fn main() -> ExitCode {
         Err(refusal) => return usage::refused(&refusal),
     };
     let outcome = match command {
-        Command::List(options) => list::run(&options),
         Command::Check(options) => return check::run(&options),
-        Command::Top(options) => top::run(&options),
-        Command::Lab(options) => lab::run(&options),
-        Command::LabClients(options) => lab::clients(&options),
-        Command::Watch(options) => watch::run(&options),
-        Command::Export(options) => export::run(&options),
-        Command::Completions(options) => assets::completions(options.shell),
-        Command::Man(options) => assets::man(&options),
-        Command::Port(options) => port::run(&options),
+        Command::Diagnose(options) => diagnose::run(&options),
+        Command::List(options) => done(list::run(&options)),
+        Command::Watch(options) => done(watch::run(&options)),
+        Command::Export(options) => done(export::run(&options)),
+        Command::Top(options) => done(top::run(&options)),
+        Command::Lab(options) => done(lab::run(&options)),
+        Command::LabClients(options) => done(lab::clients(&options)),
+        Command::Completions(options) => done(assets::completions(options.shell)),
+        Command::Man(options) => done(assets::man(&options)),
+        Command::Port(options) => done(port::run(&options)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(message) => {
             eprintln!("accept-queue: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn done(outcome: Result<(), String>) -> Result<ExitCode, String> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }

@@ -176,9 +176,9 @@ impl Remote {
             all.extend(found);
         }
         held::longest_first(&mut all);
-        let descriptors = self.held_sockets()?;
+        let own = descriptors::by_inode(self.pid)?;
         for held in &mut all {
-            held.fd = descriptors.get(&held.inode).copied();
+            held.fd = own.get(&held.inode).copied();
         }
         Ok(all)
     }
@@ -196,7 +196,7 @@ impl Remote {
 
     /// Every listener among its descriptors, as far as its own network namespace shows them.
     pub fn own(&mut self) -> Result<Vec<RemoteSocket>, Error> {
-        let held = self.held_sockets()?;
+        let held = descriptors::by_inode(self.pid)?;
         let own = self.listening()?.into_iter().filter_map(|Listening { endpoint, cookie, inode, .. }| {
             held.get(&inode).map(|&fd| RemoteSocket { fd, cookie, inode, endpoint })
         });
@@ -285,15 +285,6 @@ impl Remote {
             copy => copy?,
         };
         if Inode::of(copy.as_raw_fd()) == Ok(inode) { Ok(copy) } else { Err(Error::Closed) }
-    }
-
-    /// The number of a descriptor of each socket that it holds.
-    fn held_sockets(&self) -> Result<HashMap<Inode, RawFd>, Error> {
-        let mut held = HashMap::new();
-        descriptors::sockets(self.pid, |inode, fd| {
-            held.insert(inode, fd);
-        })?;
-        Ok(held)
     }
 
     /// A socket that failed may have the rest of an answer in it.

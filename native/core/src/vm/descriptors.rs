@@ -2,6 +2,7 @@
 //!
 //! A machine may have a hundred thousand descriptors, and each costs a system call: nothing is allocated for one.
 
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
@@ -24,6 +25,15 @@ pub fn sockets(pid: i32, mut each: impl FnMut(Inode, RawFd)) -> Result<(), Error
             each(inode, fd);
         }
     })
+}
+
+/// Each socket that a process holds, with the number of a descriptor of it. The same rights and errors.
+pub fn by_inode(pid: i32) -> Result<HashMap<Inode, RawFd>, Error> {
+    let mut held = HashMap::new();
+    sockets(pid, |inode, fd| {
+        held.insert(inode, fd);
+    })?;
+    Ok(held)
 }
 
 /// The epoll sets that a process has open, by number. The same rights and errors.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::{Errno, Error};
 
 /// epmd's own, wherever ERL_EPMD_PORT does not say otherwise.
-const PORT: u16 = 4369;
+pub const PORT: u16 = 4369;
 /// `NAMES_REQ`, with its length before it.
 const NAMES_REQUEST: [u8; 3] = [0, 1, b'n'];
 /// epmd answers from memory. A silent one is not waited for.
@@ -22,7 +22,12 @@ pub type Node = (String, u16);
 
 /// The nodes that have registered in the network namespace of this thread.
 pub fn nodes() -> Result<Vec<Node>, Error> {
-    ask((Ipv4Addr::LOCALHOST, PORT).into())
+    nodes_at(PORT)
+}
+
+/// The same of an epmd at another port.
+pub fn nodes_at(port: u16) -> Result<Vec<Node>, Error> {
+    ask((Ipv4Addr::LOCALHOST, port).into())
 }
 
 fn ask(epmd: SocketAddr) -> Result<Vec<Node>, Error> {

@@ -29,8 +29,9 @@ start(Way, Options) ->
 
 ready(Way, #{port := Port} = Vm) ->
     receive
-        {Port, {data, {eol, <<"listens on ", Number/binary>>}}} ->
-            Address = {{127, 0, 0, 1}, binary_to_integer(Number)},
+        {Port, {data, {eol, <<"{listens_on,", Rest/binary>>}}} ->
+            {Number, _} = string:to_integer(Rest),
+            Address = {{127, 0, 0, 1}, Number},
             ready(Way, Vm#{address => Address, peers => peers(Way, Address)});
         {Port, {data, {eol, <<"ready", _/binary>>}}} ->
             Vm;
@@ -57,10 +58,12 @@ stop(#{os_pid := OsPid, port := Port}) ->
 %% In the other VM.
 
 main([Way]) ->
-    _ = [{module, _} = code:ensure_loaded(Module) || Module <- [hanging_nif, gen_tcp, socket, inet, prim_file, lists]],
+    _ = [{module, _} = code:ensure_loaded(Module) || Module <- [hanging_nif, gen_tcp, socket, inet, prim_file, lists, timer, eventually]],
     Listener = listen(Way),
     {ok, {_, Number}} = sockname(Listener),
-    io:format("listens on ~b~n", [Number]),
+    Occupied = occupied(Way, Listener),
+    true = erlang:display({listens_on, Number}),
+    [receive Pid -> ok end || Pid <- Occupied],
     hang(Way, Listener),
     timer:sleep(infinity).
 
@@ -82,13 +85,15 @@ sockname(Listener) ->
 accept({'$socket', _} = Listener) -> socket:accept(Listener);
 accept(Listener) -> gen_tcp:accept(Listener).
 
-hang(never, _) ->
-    ready();
-hang(Way, Listener) when Way =:= busy; Way =:= busy_socket ->
-    each_accepts(Listener, fun() -> timer:sleep(infinity) end),
-    ready();
-hang(exited, Listener) ->
-    each_accepts(Listener, fun() -> ok end),
+%% A pool each of whom takes one client and no more: those who do, once they have.
+occupied(Way, Listener) when Way =:= busy; Way =:= busy_socket ->
+    each_accepts(Listener, fun() -> timer:sleep(infinity) end);
+occupied(exited, Listener) ->
+    each_accepts(Listener, fun() -> ok end);
+occupied(_, _) ->
+    [].
+
+hang(Way, _) when Way =:= never; Way =:= busy; Way =:= busy_socket; Way =:= exited ->
     ready();
 hang(linger, Listener) ->
     {ok, Accepted} = gen_tcp:accept(Listener),
@@ -131,12 +136,22 @@ hang(Way, Listener) ->
         _ -> ok
     end.
 
-%% The last word of one that is about to hang has to get out first; this writes it itself.
+%% The last word of one that is about to hang has to get out first: the VM writes this itself, a character at a time, so that
+%% nothing else may be written beside it.
 ready() ->
     true = erlang:display(ready).
 
+%% All of it stands in accept when this returns.
 pool(Listener) ->
-    [spawn(fun() -> serve(Listener) end) || _ <- lists:seq(1, 3)].
+    Pool = [spawn(fun() -> serve(Listener) end) || _ <- lists:seq(1, 3)],
+    eventually:is(length(Pool), fun() -> waiting(Listener) end),
+    Pool.
+
+waiting({'$socket', _} = Listener) ->
+    maps:get(num_acceptors, socket:info(Listener));
+waiting(Listener) ->
+    {monitors, Waiting} = erlang:port_info(Listener, monitors),
+    length(Waiting).
 
 serve(Listener) ->
     case accept(Listener) of
@@ -158,7 +173,8 @@ each_accepts(Listener, Then) ->
         end)
      || _ <- lists:seq(1, 3)
     ],
-    [receive Pid -> ok end || Pid <- Pids].
+    eventually:is(length(Pids), fun() -> waiting(Listener) end),
+    Pids.
 
 tick(N) ->
     timer:sleep(1 + N rem 100),

@@ -460,8 +460,12 @@ impl Case<'_> {
             (Accepting::NeverAccepted, Some(_)) => (
                 Id::NeverAccepted,
                 Gravity::Hang,
-                Confidence::Certain,
-                format!("No process has ever called accept on {endpoint}: it is in none of the VM's epoll sets. {waiting}"),
+                // An acceptor that finds a client at once leaves no trace in them.
+                Confidence::Likely,
+                format!(
+                    "No process has ever had to wait in accept on {endpoint}, as one does that is called before the client \
+                     comes: it is in none of the VM's epoll sets. {waiting}"
+                ),
                 "Start whatever should accept on it: the VM itself runs. Look in a remote shell for the process that owns the \
                  socket (`accept_queue:list/0`), and at what it waits for. A restart helps only if acceptors are started then."
                     .to_owned(),

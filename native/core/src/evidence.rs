@@ -168,7 +168,7 @@ pub enum Doing {
     },
     /// Waits for something that is not work.
     Held(Held),
-    /// Has used all of a processor, and was never seen to wait.
+    /// Has used all of a processor, as far as it was given one, and was never seen to wait.
     Spins,
     /// Was not let go on: a signal, or a debugger, has stopped it.
     Stopped,
@@ -285,8 +285,11 @@ fn facts_of_threads(sights: &[Sight], window: Duration, rests: &HashMap<i32, Res
     }
     let facts = |thread: &Thread| {
         let seen = &seen[&thread.tid];
-        let used = seen.first().map_or(Duration::ZERO, |(_, first)| thread.cpu.saturating_sub(first.cpu));
-        let doing = if seen.len() > 1 { doing(seen, used, window, rests.get(&thread.tid)) } else { Doing::Unknown };
+        let first = seen.first().map_or(thread, |&(_, first)| first);
+        let used = thread.cpu.saturating_sub(first.cpu);
+        // On a machine that has less processors than work it has waited for its turn, and wanted it none the less.
+        let wanted = used + thread.delayed.saturating_sub(first.delayed);
+        let doing = if seen.len() > 1 { doing(seen, wanted, window, rests.get(&thread.tid)) } else { Doing::Unknown };
         ThreadFacts { thread: thread.clone(), used, doing }
     };
     last.threads.list.iter().map(facts).collect()
@@ -316,9 +319,9 @@ fn share(used: Duration, of: Duration) -> f64 {
     used.as_secs_f64() / of.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
-fn doing(seen: &[Seen], used: Duration, window: Duration, rest: Option<&Rest>) -> Doing {
+fn doing(seen: &[Seen], wanted: Duration, window: Duration, rest: Option<&Rest>) -> Doing {
     let Some(&(at, last)) = seen.last() else { return Doing::Unknown };
-    if seen.iter().all(|(_, thread)| thread.state == State::Running) && share(used, window) >= BUSY {
+    if seen.iter().all(|(_, thread)| thread.state == State::Running) && share(wanted, window) >= BUSY {
         return Doing::Spins;
     }
     match last.state {

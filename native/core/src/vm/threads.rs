@@ -27,6 +27,8 @@ pub struct Thread {
     pub state: State,
     /// Processor time since it began.
     pub cpu: Duration,
+    /// Time that it could have run and had no processor, since it began; zero where the kernel does not count.
+    pub delayed: Duration,
     /// Where in the kernel it waits; `None`: it does not, or we may not know.
     pub wait_channel: Option<String>,
     /// Its system call; an error where we may not know.
@@ -245,10 +247,12 @@ impl Stat {
     }
 }
 
-/// Time on a processor, in ns: the first figure of `schedstat`. The file is empty where the kernel does not count.
-pub fn scheduled(schedstat: &[u8]) -> Option<Duration> {
-    let nanoseconds = str::from_utf8(schedstat).ok()?.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanoseconds))
+/// Time on a processor, and time spent waiting for one: the first two figures of `schedstat`, in ns. The file is empty where
+/// the kernel does not count.
+pub fn scheduled(schedstat: &[u8]) -> Option<(Duration, Duration)> {
+    let mut figures = str::from_utf8(schedstat).ok()?.split_ascii_whitespace();
+    let mut next = || figures.next()?.parse().ok().map(Duration::from_nanos);
+    Some((next()?, next()?))
 }
 
 /// The kernel writes `0` for a thread that does not wait, or where we may not know.
@@ -296,13 +300,15 @@ const PAGE: u64 = 16 * 1024;
 fn read_one(pid: i32, tid: i32) -> Result<Thread, Error> {
     let file = |name: &str| file::read(&format!("/proc/{pid}/task/{tid}/{name}"), PAGE);
     let Stat { name, state, cpu, .. } = Stat::parse(&file("stat")?).ok_or(MALFORMED)?;
+    let (cpu, delayed) = file("schedstat").ok().and_then(|text| scheduled(&text)).unwrap_or((cpu, Duration::ZERO));
     let call = file("syscall").and_then(|text| Call::parse(&text).ok_or(MALFORMED));
     Ok(Thread {
         tid,
         role: Role::of(&name),
         name,
         state,
-        cpu: file("schedstat").ok().and_then(|text| scheduled(&text)).unwrap_or(cpu),
+        cpu,
+        delayed,
         wait_channel: file("wchan").ok().and_then(|text| wait_channel(&text)),
         call: if call == Err(Error::NotFound) { Err(Error::Unsupported) } else { call },
     })
@@ -387,7 +393,10 @@ mod tests {
         assert_eq!(wait_channel(b"0"), None);
         assert_eq!(wait_channel(b""), None);
         assert_eq!(wait_channel(b"do_epoll_wait"), Some("do_epoll_wait".to_owned()));
-        assert_eq!(scheduled(b"18524550 659422 38\n"), Some(Duration::from_nanos(18_524_550)));
+        assert_eq!(
+            scheduled(b"18524550 659422 38\n"),
+            Some((Duration::from_nanos(18_524_550), Duration::from_nanos(659_422)))
+        );
         assert_eq!(scheduled(b""), None);
     }
 

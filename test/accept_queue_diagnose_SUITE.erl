@@ -1,0 +1,210 @@
+%% `accept-queue diagnose' beside VMs that hang, each in its own way, and beside VMs that are well.
+%%
+%% What it says first has to be what is wrong. Who is well is never told to hang.
+-module(accept_queue_diagnose_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+-include_lib("stdlib/include/assert.hrl").
+
+%% Long enough for a hang to be one: see the detector's `for_ms'.
+-define(WINDOW, "1500ms").
+-define(HANGS, [
+    "process_ended", "cgroup_frozen", "process_stopped", "scheduler_blocked", "scheduler_spinning", "event_not_handled",
+    "unattended_pollset", "nobody_polls", "never_accepted", "nobody_in_accept"
+]).
+-define(LOOKS_AT_THE_WELL, 50).
+
+all() ->
+    [
+        nobody_ever_accepted,
+        all_acceptors_are_busy,
+        all_acceptors_of_a_socket_are_busy,
+        all_acceptors_have_exited,
+        a_native_call_sleeps_on_a_scheduler,
+        a_native_call_waits_for_a_lock_on_a_scheduler,
+        a_native_call_spins_on_a_scheduler,
+        a_close_lingers_on_a_scheduler,
+        a_vm_is_stopped,
+        a_control_group_is_frozen,
+        no_descriptor_is_left,
+        all_dirty_io_schedulers_are_held_up_and_accept_goes_on,
+        a_vm_of_another_network_namespace_hangs,
+        a_vm_of_another_user_hangs,
+        the_well_are_never_told_to_hang,
+        a_process_that_only_calls_itself_a_beam_is_no_danger
+    ].
+
+nobody_ever_accepted(_) -> says_first("never_accepted", never).
+all_acceptors_are_busy(_) -> says_first("nobody_in_accept", busy).
+all_acceptors_of_a_socket_are_busy(_) -> says_first("nobody_in_accept", busy_socket).
+all_acceptors_have_exited(_) -> says_first("nobody_in_accept", exited).
+
+a_native_call_sleeps_on_a_scheduler(_) ->
+    %% The library is named where the memory may be read.
+    ?assertMatch({match, _}, re:run(says_first("scheduler_blocked", sleep), "libhanging_nif")).
+
+a_native_call_waits_for_a_lock_on_a_scheduler(_) ->
+    ?assertMatch({match, _}, re:run(says_first("scheduler_blocked", lock), "libhanging_nif")).
+
+a_native_call_spins_on_a_scheduler(_) -> says_first("scheduler_spinning", spin).
+a_close_lingers_on_a_scheduler(_) -> says_first("scheduler_blocked", linger).
+
+a_vm_is_stopped(_) ->
+    with(idle, #{}, fun(#{os_pid := OsPid} = Vm) ->
+        "" = os:cmd(io_lib:format("kill -STOP ~b", [OsPid])),
+        _ = clients(Vm),
+        ?assertMatch(["process_stopped" | _], findings(diagnose(OsPid))),
+        "" = os:cmd(io_lib:format("kill -CONT ~b", [OsPid])),
+        eventually:is(["healthy"], fun() -> findings(diagnose(OsPid)) end)
+    end).
+
+a_control_group_is_frozen(_) ->
+    case freezer() of
+        {ok, Group, {File, Freeze, Thaw}} ->
+            try
+                with(idle, #{}, fun(#{os_pid := OsPid}) ->
+                    ok = file:write_file(Group ++ "/cgroup.procs", integer_to_list(OsPid)),
+                    ok = file:write_file(Group ++ File, Freeze),
+                    try
+                        eventually:is("cgroup_frozen", fun() -> hd(findings(diagnose(OsPid, "100ms"))) end)
+                    after
+                        ok = file:write_file(Group ++ File, Thaw)
+                    end
+                end)
+            after
+                eventually:is(ok, fun() -> file:del_dir(Group) end)
+            end;
+        none ->
+            {skip, "no control group may be made here"}
+    end.
+
+%% A group of our own, in which somebody can be frozen: version 1 or 2.
+freezer() ->
+    freezer([
+        {"/sys/fs/cgroup/freezer", {"/freezer.state", "FROZEN", "THAWED"}},
+        {"/sys/fs/cgroup", {"/cgroup.freeze", "1", "0"}},
+        {"/sys/fs/cgroup/unified", {"/cgroup.freeze", "1", "0"}}
+    ]).
+
+freezer([]) ->
+    none;
+freezer([{Mount, {File, _, _} = How} | Others]) ->
+    Group = Mount ++ "/accept_queue_" ++ os:getpid(),
+    case file:make_dir(Group) of
+        ok ->
+            case filelib:is_file(Group ++ File) of
+                true ->
+                    {ok, Group, How};
+                false ->
+                    ok = file:del_dir(Group),
+                    freezer(Others)
+            end;
+        {error, _} ->
+            freezer(Others)
+    end.
+
+no_descriptor_is_left(_) ->
+    says_first("descriptors_exhausted", descriptors, #{under => ["prlimit", "--nofile=200:200"]}).
+
+all_dirty_io_schedulers_are_held_up_and_accept_goes_on(_) ->
+    with(dirty_io, #{}, fun(#{os_pid := OsPid}) ->
+        Said = findings(diagnose(OsPid)),
+        ?assert(lists:member("dirty_schedulers_exhausted", Said)),
+        ?assertEqual([], hangs(Said))
+    end).
+
+a_vm_of_another_network_namespace_hangs(_) ->
+    unless_root("a VM in another network namespace can only be looked at by root", fun() ->
+        with(never, #{under => other_vm:in_own_network()}, fun(#{os_pid := OsPid, address := {_, Number}}) ->
+            Connect = io_lib:format("exec 3<>/dev/tcp/127.0.0.1/~b && exec sleep 60", [Number]),
+            Inside = ["--net", "--target", integer_to_list(OsPid), "bash", "-c", lists:flatten(Connect)],
+            Client = open_port({spawn_executable, os:find_executable("nsenter")}, [{args, Inside}]),
+            {os_pid, ClientPid} = erlang:port_info(Client, os_pid),
+            try
+                eventually:is("never_accepted", fun() -> hd(findings(diagnose(OsPid))) end)
+            after
+                os:cmd(io_lib:format("kill -KILL ~b", [ClientPid]))
+            end
+        end)
+    end).
+
+a_vm_of_another_user_hangs(_) ->
+    unless_root("only root can start a VM as another user", fun() ->
+        says_first("never_accepted", never, #{under => ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]})
+    end).
+
+the_well_are_never_told_to_hang(_) ->
+    Ways = [idle, socket, load, crowd],
+    Told = [
+        with(Way, #{}, fun(#{os_pid := OsPid}) ->
+            [{Way, Finding} || _ <- lists:seq(1, ?LOOKS_AT_THE_WELL), Finding <- hangs(findings(diagnose(OsPid, "100ms")))]
+        end)
+     || Way <- Ways
+    ],
+    ?assertEqual([], lists:append(Told)).
+
+a_process_that_only_calls_itself_a_beam_is_no_danger(_) ->
+    Name = "beam.smp\e[2J\nroot) S 1",
+    Port = open_port({spawn_executable, os:find_executable("bash")}, [
+        {args, ["-c", "exec -a \"$0\" sleep 60", Name]}, exit_status
+    ]),
+    {os_pid, OsPid} = erlang:port_info(Port, os_pid),
+    try
+        eventually:is(true, fun() ->
+            {ok, CommandLine} = file:read_file(io_lib:format("/proc/~b/cmdline", [OsPid])),
+            binary:match(CommandLine, <<"beam.smp">>) =:= {0, 8}
+        end),
+        Text = os:cmd(io_lib:format("~ts diagnose --pid ~b --for 200ms", [program(), OsPid])),
+        ?assertEqual([], [Control || Control <- Text, Control < $\s, Control =/= $\n])
+    after
+        os:cmd(io_lib:format("kill -KILL ~b", [OsPid]))
+    end.
+
+%% Two clients wait, as they do when somebody notices.
+says_first(Finding, Way) ->
+    says_first(Finding, Way, #{}).
+
+says_first(Finding, Way, Options) ->
+    with(Way, Options, fun(#{os_pid := OsPid} = Vm) ->
+        _ = clients(Vm),
+        Json = diagnose(OsPid),
+        ?assertMatch({Finding, [Finding | _]}, {Finding, findings(Json)}, Json),
+        Json
+    end).
+
+with(Way, Options, Look) ->
+    Vm = hung_vm:start(Way, Options),
+    try
+        Look(Vm)
+    after
+        hung_vm:stop(Vm)
+    end.
+
+clients(#{address := Address}) ->
+    sockets:clients(2, Address).
+
+diagnose(OsPid) ->
+    diagnose(OsPid, ?WINDOW).
+
+diagnose(OsPid, Window) ->
+    os:cmd(io_lib:format("~ts diagnose --pid ~b --for ~s --json", [program(), OsPid, Window])).
+
+%% In order. There is no JSON in OTP 25.
+findings(Json) ->
+    case re:run(Json, "\"id\":\"([a-z_]+)\"", [global, {capture, [1], list}]) of
+        {match, Found} -> [Id || [Id] <- Found];
+        nomatch -> error({no_findings, Json})
+    end.
+
+hangs(Findings) ->
+    [Finding || Finding <- Findings, lists:member(Finding, ?HANGS)].
+
+program() ->
+    other_vm:target("release/accept-queue").
+
+unless_root(Reason, Test) ->
+    case os:cmd("id -u") of
+        "0\n" -> Test();
+        _ -> {skip, Reason}
+    end.

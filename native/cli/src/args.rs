@@ -287,10 +287,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The VM is only looked at, through /proc and the kernel's tables of sockets: it is never stopped, attached to or
-signalled. Run as root, or as its user; CAP_SYS_PTRACE shows where its threads stand.
+    after_help = "The VM is only looked at, through /proc and the kernel's tables of sockets: it is never stopped, attached to \
+or signalled. Run as root, or as its user; CAP_SYS_PTRACE shows where its threads stand.
 
-Exit status: 0 healthy; 1 the process could not be looked at; 2 for a wrong command line; 3 something is wrong; 4 nothing was
+Exit status: 0 healthy; 1 the process could not be looked at; 2 for a wrong command line; 3 something is wrong; 4 nothing was \
 found, but not all could be seen.
 
 Examples:

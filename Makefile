@@ -6,6 +6,10 @@ export CARGO_TERM_COLOR = never
 export LANG = C.UTF-8
 quietly = scripts/quietly
 libs = _build/rebar3/default/lib
+# Those in which a reading is the matter; the others hold as well, and test nothing new there.
+comma = ,
+space = $(subst ,, )
+over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo check test fuzz memcheck bench fmt clean
@@ -32,9 +36,11 @@ check: ## what must hold before each commit; no sockets, fast
 	@$(quietly) "eunit" rebar3 eunit
 
 test: setup check ## everything, on real sockets
-	@$(quietly) "panicking NIF" cargo build --quiet --release --locked --package panicking-nif
+	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
 	@$(quietly) "components" test/components
+	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
 	@$(quietly) "common test" rebar3 ct
+	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
 	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "exunit" mix test

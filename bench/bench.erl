@@ -27,8 +27,12 @@ main() ->
     Ports = bench_ports:measure(),
     progress("the monitor, while nothing happens", []),
     Monitor = bench_monitor:measure(),
+    progress("the program beside ss", []),
+    Outside = bench_outside:measure(),
     progress("the monitor, when something happens", []),
-    io:put_chars(bench_report:markdown(Rounds, Tails, Where, Ports, Monitor, bench_alarms:measure())).
+    io:put_chars(bench_report:markdown(Rounds, Tails, Where, Ports, Monitor, bench_alarms:measure(), Outside)),
+    progress("the program, while nothing happens", []),
+    io:put_chars(bench_watch:markdown()).
 
 %% Each call checks its answer: a figure is never made of errors.
 contestants(Socket, Port, Handle) ->

@@ -1,7 +1,7 @@
 %% Samples -> Markdown: figures side by side, each with its goal and whether it was met.
 -module(bench_report).
 
--export([markdown/6]).
+-export([markdown/7]).
 
 %% {ours, theirs, goal}: at most so many times their time, or so many times faster than they are.
 -define(COMPARISONS, [
@@ -11,6 +11,14 @@
     {counts, bare_dump, {at_most, 1.25}},
     {counts, proc, {faster, 8}}
 ]).
+%% The program, from the start of its process to the end.
+-define(OUTSIDE, [
+    {list, ss, {at_most, 1.0}},
+    {list_all, ss, {at_most, 1.2}},
+    {check, ss, {at_most, none}}
+]).
+%% The longest that a container's readiness probe should take.
+-define(PROBE_NS, 30_000_000).
 %% The depth does not grow with the sockets of others.
 -define(FLATNESS, 0.10).
 %% The longest that one in a thousand first-tier calls may take.
@@ -21,6 +29,10 @@
 -define(MET, <<"met">>).
 -define(MISSED, <<"**MISSED**">>).
 
+-define(COMPARED, [
+    "reading", "other sockets", "takes", "beside", "takes", "ratio", "quartiles", "of the best", "goal", ""
+]).
+
 -type sockets() :: non_neg_integer().
 
 -spec markdown(
@@ -29,13 +41,14 @@
     [{string(), atom(), #{atom() => non_neg_integer()}}],
     bench_ports:figures(),
     bench_monitor:figures(),
-    bench_alarms:figures()
+    bench_alarms:figures(),
+    bench_outside:figures()
 ) -> iodata().
-markdown(Rounds, Tails, Where, Ports, Monitor, Alarms) ->
+markdown(Rounds, Tails, Where, Ports, Monitor, Alarms, Outside) ->
     Sections = [
         section(
             "Time of a call",
-            ["reading", "other sockets", "takes", "beside", "takes", "ratio", "quartiles", "of the best", "goal", ""],
+            ?COMPARED,
             [comparison(Comparison, At) || Comparison <- ?COMPARISONS, At <- Rounds] ++ [flatness(Rounds)]
         ),
         section(
@@ -54,7 +67,13 @@ markdown(Rounds, Tails, Where, Ports, Monitor, Alarms) ->
             "How late an alarm is, after the time that it has to hold for",
             ["what begins", "each run", "the worst", "goal", ""],
             [alarm(Alarm) || Alarm <- Alarms]
-        )
+        ),
+        section(
+            "The program, from its start to its end",
+            ?COMPARED,
+            [comparison(Comparison, At) || Comparison <- ?OUTSIDE, At <- Outside]
+        ),
+        [probe(At) || At <- Outside]
     ],
     [machine(), Sections, summary(iolist_to_binary(Sections))].
 
@@ -92,6 +111,12 @@ comparison({Ours, Theirs, Goal}, {Sockets, Rounds}) ->
 flatness([{Few, Alone}, {Many, Crowded}]) ->
     Itself = io_lib:format("itself at ~b", [Few]),
     row(depth, Many, Itself, times(depth, Crowded), times(depth, Alone), {at_most, 1 + ?FLATNESS}).
+
+probe({Sockets, Rounds}) ->
+    Slowest = lists:max(times(check, Rounds)),
+    io_lib:format("~nThe slowest turn of a readiness probe beside ~b sockets: ~ts (goal: below ~ts).~n", [
+        Sockets, time(Slowest), time(?PROBE_NS)
+    ]).
 
 %% Times are divided round by round. The ratio of the best rounds is what is left when the machine does nothing else.
 row(Ours, Sockets, Beside, Times, OtherTimes, {Direction, _} = Goal) ->
@@ -178,7 +203,11 @@ name(bare_getsockopt) -> "the same system calls in C";
 name(getopts) -> "`inet:getopts`, two raw options";
 name(getopt_native) -> "`socket:getopt_native`, twice";
 name(bare_dump) -> "the same dump in C";
-name(proc) -> "`/proc/net/tcp` in Erlang".
+name(proc) -> "`/proc/net/tcp` in Erlang";
+name(list) -> "`accept-queue list`, one BEAM";
+name(list_all) -> "`accept-queue list --all`";
+name(check) -> "`accept-queue check --samples 1 --port`";
+name(ss) -> "`ss -ltnp`".
 
 time(Ns) when Ns < 1_000_000 -> io_lib:format("~.2f us", [Ns / 1000]);
 time(Ns) -> io_lib:format("~.2f ms", [Ns / 1_000_000]).

@@ -1,6 +1,6 @@
-/* crowd N: N established loopback connections, so 2 N sockets, that have nothing to do with the listener. Says
- * "ready", holds them until a byte comes or its standard input ends, also because whoever started it was killed, and
- * is gone only when they are. */
+/* crowd N [P]: N established loopback connections, so 2 N sockets, that have nothing to do with the listener, and beside
+ * those who hold them P processes that do nothing. Says "ready", holds them until a byte comes or its standard input
+ * ends, also because whoever started it was killed, and is gone only when they are. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -48,7 +48,7 @@ static int room(void)
     return connections < CONNECTIONS_EACH ? (int)connections : CONNECTIONS_EACH;
 }
 
-/* A process of the crowd lives as long as its parent keeps `lifeline` open. */
+/* A process of the crowd lives as long as its parent keeps `lifeline` open. It may hold no connection at all. */
 static void start(int connections, const int lifeline[2])
 {
     int ready[2];
@@ -59,7 +59,8 @@ static void start(int connections, const int lifeline[2])
     demand((child = fork()) >= 0, "fork");
     if (child == 0) {
         close(lifeline[1]);
-        connect_all(connections);
+        if (connections > 0)
+            connect_all(connections);
         demand(write(ready[1], &byte, 1) == 1, "write");
         demand(read(lifeline[0], &byte, 1) == 0, "lifeline");
         exit(0);
@@ -74,10 +75,12 @@ int main(int argc, char **argv)
     int lifeline[2], each = room();
     char byte;
 
-    demand(argc == 2, "the number of connections");
+    demand(argc == 2 || argc == 3, "the number of connections");
     demand(pipe(lifeline) == 0, "pipe");
     for (int left = atoi(argv[1]); left > 0; left -= each)
         start(left < each ? left : each, lifeline);
+    for (int idle = argc == 3 ? atoi(argv[2]) : 0; idle > 0; idle--)
+        start(0, lifeline);
     puts("ready");
     fflush(stdout);
     demand(read(STDIN_FILENO, &byte, 1) >= 0, "standard input");

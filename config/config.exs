@@ -2,6 +2,8 @@
 import Config
 
 # config :accept_queue,
+#   # who reads: the library in the VM, or a program beside it (docs/port.md)
+#   source: :nif,
 #   # :all, :none, or a list of what `t:AcceptQueue.listener/0` may be
 #   watch: :all,
 #   interval_ms: 100,

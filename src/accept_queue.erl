@@ -20,6 +20,9 @@
 %% <tr><td>the same listener again and again</td><td>{@link open/1} once, then the handle</td><td></td></tr>
 %% </table>
 %%
+%% The readings are made by a library in the VM, or, with `{source, port}' in the environment, by a program beside it, which
+%% also reads where the library cannot be loaded. The costs above are the library's; `docs/port.md' has what is different there.
+%%
 %% Every call reads the kernel anew. Of what was read before, only who has been seen in accept is kept.
 %%
 %% == A session ==
@@ -68,7 +71,7 @@
 
 -type connection() :: gen_tcp:socket() | socket:socket() | ssl:sslsocket().
 
--type handle() :: accept_queue_nif:handle().
+-type handle() :: accept_queue_source:handle().
 %% A listener looked up once. Holds nothing open.
 
 -type address() ::
@@ -209,8 +212,8 @@
     | {errno, atom()}.
 %% `unsupported': not Linux, or the kernel or its sandbox does not offer the call. `not_listening': a socket, but one
 %% that is connected, or UDP. `closed': it was a listener and has been closed. `truncated', `interrupted', `timeout':
-%% the kernel's answer was not whole, so there is no figure. `not_loaded': the native library is missing. `already_written':
-%% see {@link wait_ms/1}.
+%% the kernel's answer was not whole, so there is no figure. `timeout' is also what is said while the port program is away.
+%% `not_loaded': neither the native library nor the program is there. `already_written': see {@link wait_ms/1}.
 
 -type call() :: (Name :: atom()) | {Name :: atom(), Arguments :: [term()]}.
 %% A reading, as {@link cluster/2} takes it.
@@ -223,7 +226,8 @@
 %%
 %% The handle holds nothing open. When the owner closes the socket, the next reading is `{error, closed}', also when the
 %% descriptor number has been given to another socket by then: every reading ends with a look at the socket's cookie.
-%% A handle can be sent to other processes of this VM and is good for as long as the VM runs.
+%% A handle can be sent to other processes of this VM and is good for as long as the VM runs. It is read by whoever made it,
+%% the NIF or the port program.
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
 open(Listener) ->
     reading([Listener], fun() ->
@@ -238,20 +242,35 @@ open(Listener) ->
 %% @doc How deep the queue is. Three system calls on the owner's descriptor, below a microsecond with a handle; anything else
 %% is looked up first. Of a Unix socket the kernel tells it in a dump only, on a dirty I/O scheduler.
 %%
-%% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library it still works for gen_tcp
-%% sockets, through `inet:getopts/2'.
+%% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
+%% `inet:getopts/2'.
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
-depth(Handle) when is_reference(Handle) ->
-    try
-        read_depth(Handle)
+depth(Listener) ->
+    case accept_queue_source:is_handle(Listener) of
+        true -> depth_of_handle(Listener);
+        false when is_port(Listener) -> depth_of_port(Listener);
+        false -> reading([Listener], fun() -> maybe_handle(Listener, fun read_depth/1) end)
+    end.
+
+%% What is asked again and again: nothing is made for it that is not needed.
+depth_of_handle(Handle) ->
+    try read_depth(Handle) of
+        {error, badarg} -> erlang:error(badarg, [Handle]);
+        Answer -> Answer
     catch
         error:not_loaded -> not_loaded();
         error:badarg -> erlang:error(badarg, [Handle])
-    end;
-depth(Listener) ->
-    case reading([Listener], fun() -> maybe_handle(Listener, fun read_depth/1) end) of
-        {error, not_loaded} when is_port(Listener) -> accept_queue_inet:depth(Listener);
-        Answer -> Answer
+    end.
+
+depth_of_port(Port) ->
+    case accept_queue_source:source() of
+        fallback ->
+            reading([Port], fun() -> accept_queue_inet:depth(Port) end);
+        _ ->
+            case reading([Port], fun() -> maybe_handle(Port, fun read_depth/1) end) of
+                {error, not_loaded} -> accept_queue_inet:depth(Port);
+                Answer -> Answer
+            end
     end.
 
 %% @doc Who stands in front of the listener.
@@ -270,7 +289,7 @@ depth(Listener) ->
 %% figures.
 -spec counts(listener()) -> {ok, counts()} | {error, reason()}.
 counts(Listener) ->
-    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_nif:counts/1) end).
+    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_source:counts/1) end).
 
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows one that is not known, a look at the descriptors and sockets of the VM.
@@ -320,7 +339,7 @@ holders(Listener, Options) ->
 %% `ssl:transport_accept/1' and `ssl:handshake/1'. One system call. `unsupported' for a Unix socket.
 -spec wait_ms(connection()) -> {ok, non_neg_integer()} | {error, reason()}.
 wait_ms(Connection) ->
-    of_connection(Connection, fun accept_queue_nif:waited/1).
+    of_connection(Connection, fun accept_queue_source:waited/1).
 
 %% @doc Whether the client of an accepted connection has already closed or reset it, so that an acceptor can skip it. One
 %% system call.
@@ -329,7 +348,7 @@ wait_ms(Connection) ->
 %% same: skip such connections only where no client of yours does that.
 -spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
 peer_closed(Connection) ->
-    of_connection(Connection, fun accept_queue_nif:peer_closed/1).
+    of_connection(Connection, fun accept_queue_source:peer_closed/1).
 
 %% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
 %% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means
@@ -339,7 +358,7 @@ peer_closed(Connection) ->
 resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
     reading([Listener, Backlog], fun() ->
         maybe_handle(Listener, fun(Handle) ->
-            case accept_queue_nif:resize(Handle, Backlog) of
+            case accept_queue_source:resize(Handle, Backlog) of
                 {ok, Limit} -> {ok, #{requested => Backlog, limit => Limit}};
                 {error, _} = Error -> Error
             end
@@ -353,7 +372,7 @@ resize(Listener, Backlog) ->
 %% The counters are sums over all listeners of the namespace since it was made, and are not of one instant.
 -spec kernel() -> {ok, kernel()} | {error, reason()}.
 kernel() ->
-    reading([], fun accept_queue_nif:kernel/0).
+    reading([], fun accept_queue_source:kernel/0).
 
 %% @doc What is set wrongly, before anything breaks: of the kernel, and of every listener of this VM. An empty list where
 %% nothing is.
@@ -384,7 +403,8 @@ watch(Listener, Options) ->
     reading([Listener, Options], fun() ->
         case accept_queue_config:watch_options(Options) of
             {ok, Known} -> accept_queue_monitor:watch(Listener, Known);
-            {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options])
+            {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options]);
+            {unread, Reason} -> {error, Reason}
         end
     end).
 
@@ -455,15 +475,10 @@ cluster(Call, Timeout) ->
     erlang:error(badarg, [Call, Timeout]).
 
 read_depth(Handle) ->
-    case accept_queue_nif:depth(Handle) of
-        {ok, Depth} -> depth_map(Depth);
-        {error, second_tier} -> depth_map(accept_queue_nif:depth_from_dump(Handle));
+    case accept_queue_source:depth(Handle) of
+        {ok, {Queued, Limit, Drops}} -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
         {error, _} = Error -> Error
     end.
-
-depth_map({Queued, Limit, Drops}) -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
-depth_map({ok, Depth}) -> depth_map(Depth);
-depth_map({error, _} = Error) -> Error.
 
 of_connection(Connection, Ask) ->
     reading([Connection], fun() ->

@@ -7,14 +7,12 @@
 -define(BUSY_MAX, 1000).
 
 -spec of_listener(accept_queue:listener()) -> {ok, accept_queue:acceptors()} | {error, accept_queue:reason() | badarg}.
-of_listener(Handle) when is_reference(Handle) ->
-    %% A look-up could not tell a listener that was closed from one that never was this VM's.
-    case accept_queue:depth(Handle) of
-        {ok, _} -> of_sockets(accept_queue_listener:sockets(Handle));
-        {error, _} = Error -> Error
-    end;
 of_listener(Listener) ->
-    of_sockets(accept_queue_listener:sockets(Listener)).
+    %% A look-up could not tell a listener that was closed from one that never was this VM's.
+    case accept_queue_source:is_handle(Listener) andalso accept_queue:depth(Listener) of
+        {error, _} = Error -> Error;
+        _ -> of_sockets(accept_queue_listener:sockets(Listener))
+    end.
 
 of_sockets({ok, []}) ->
     %% A descriptor that listens, and that no Erlang socket stands for.

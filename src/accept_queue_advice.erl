@@ -15,7 +15,7 @@ of_handle(Handle) ->
     %% The list could not tell a listener that has been closed from one that is not on it.
     case {accept_queue:depth(Handle), accept_queue_listener:all()} of
         {{ok, _}, {ok, Listed}} ->
-            Cookies = accept_queue_nif:cookies(Handle),
+            Cookies = accept_queue_source:cookies(Handle),
             case [Row || #{cookie := Cookie} = Row <- Listed, lists:member(Cookie, Cookies)] of
                 [] -> {error, not_found};
                 Ours -> of_listed({ok, Ours})
@@ -27,7 +27,7 @@ of_handle(Handle) ->
     end.
 
 of_listed({ok, Listed}) ->
-    case accept_queue_nif:kernel() of
+    case accept_queue_source:kernel() of
         {ok, Kernel} -> advised(Listed, Kernel);
         {error, _} = Error -> Error
     end;
@@ -35,19 +35,24 @@ of_listed({error, _} = Error) ->
     Error.
 
 advised(Listed, #{somaxconn := Somaxconn} = Kernel) ->
-    OfKernel = advise(undefined, maps:with([tcp_abort_on_overflow, tcp_syncookies], Kernel)),
-    Read = [{Address, facts(Row)} || #{address := Address} = Row <- Listed],
-    case [Error || {_, {error, Reason} = Error} <- Read, Reason =/= closed, Reason =/= not_found] of
+    OfKernel = advise(undefined, {ok, maps:with([tcp_abort_on_overflow, tcp_syncookies], Kernel)}, #{}),
+    OfListeners = [advise(Address, facts(Row), #{somaxconn => Somaxconn}) || #{address := Address} = Row <- Listed],
+    Advised = [OfKernel | OfListeners],
+    case [Error || {error, Reason} = Error <- Advised, Reason =/= closed, Reason =/= not_found] of
         [] ->
-            OfListeners = [advise(Address, Facts#{somaxconn => Somaxconn}) || {Address, {ok, Facts}} <- Read],
             %% Sockets that share an address are often set alike.
-            {ok, OfKernel ++ lists:uniq(lists:append(OfListeners))};
+            {ok, lists:uniq(lists:append([Advice || {ok, Advice} <- Advised]))};
         [Error | _] ->
             Error
     end.
 
-advise(Listener, Facts) ->
-    [Advice#{listener => Listener} || Advice <- accept_queue_nif:advise(Facts)].
+advise(Listener, {ok, Facts}, Others) ->
+    case accept_queue_source:advise(maps:merge(Facts, Others)) of
+        {ok, Advised} -> {ok, [Advice#{listener => Listener} || Advice <- Advised]};
+        {error, _} = Error -> Error
+    end;
+advise(_Listener, {error, _} = Error, _Others) ->
+    Error.
 
 facts(#{socket := Socket} = Row) ->
     case oldest_wait_ms(Row) of

@@ -10,4 +10,4 @@ start(_Type, _Args) ->
 
 -spec stop(term()) -> ok.
 stop(_State) ->
-    ok.
+    accept_queue_source:reset().

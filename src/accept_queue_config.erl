@@ -6,38 +6,44 @@
 
 -export_type([environment/0]).
 
+%% What core says of its defaults could not be had from the port program.
+-type unread() :: {unread, accept_queue:reason()}.
 -type environment() :: #{watch := all | none | [accept_queue:listener()], options := accept_queue_nif:settings()}.
 
 -define(HOUR_MS, 3600000).
 
 %% The options of {@link accept_queue:watch/2}, as a map or a list of pairs. What is not given is as in the environment.
--spec watch_options(term()) -> {ok, map()} | {error, Sentence :: string()}.
+-spec watch_options(term()) -> {ok, map()} | {error, Sentence :: string()} | unread().
 watch_options(Options) when is_map(Options) ->
     watch_options(maps:to_list(Options));
 watch_options(Options) when is_list(Options) ->
     case environment() of
         {ok, #{options := Others}} -> valid(Options, Others);
-        {error, _} = Error -> Error
+        Other -> Other
     end;
 watch_options(Options) ->
     {error, sentence("the options are ~0tp; allowed is a map or a list of pairs", [Options])}.
 
 %% The environment of the application.
--spec environment() -> {ok, environment()} | {error, Sentence :: string()}.
+-spec environment() -> {ok, environment()} | {error, Sentence :: string()} | unread().
 environment() ->
-    environment(application:get_all_env(accept_queue)).
-
-environment(Pairs) ->
-    {Watch, Options} = lists:partition(fun({Key, _}) -> Key =:= watch end, Pairs),
-    Defaults = accept_queue_nif:default_settings(),
-    case {watched(proplists:get_value(watch, Watch, all)), valid(Options, Defaults)} of
-        {{ok, Wanted}, {ok, Given}} ->
-            {ok, #{watch => Wanted, options => maps:merge(Defaults, Given)}};
-        {{error, _} = Error, _} ->
-            Error;
-        {_, {error, _} = Error} ->
-            Error
+    case accept_queue_source:default_settings() of
+        {ok, Defaults} -> environment(application:get_all_env(accept_queue), Defaults);
+        {error, Reason} -> {unread, Reason}
     end.
+
+environment(Pairs, Defaults) ->
+    {Others, Options} = lists:partition(fun({Key, _}) -> Key =:= watch orelse Key =:= source end, Pairs),
+    Watched = watched(proplists:get_value(watch, Others, all)),
+    case [Watched, source(proplists:get_value(source, Others, nif)), valid(Options, Defaults)] of
+        [{ok, Wanted}, {ok, _}, {ok, Given}] ->
+            {ok, #{watch => Wanted, options => maps:merge(Defaults, Given)}};
+        Answers ->
+            {error, _} = lists:keyfind(error, 1, Answers)
+    end.
+
+source(Source) when Source =:= nif; Source =:= port -> {ok, Source};
+source(Source) -> {error, sentence("source is ~0tp; allowed is nif or port", [Source])}.
 
 watched(Wanted) when Wanted =:= all; Wanted =:= none ->
     {ok, Wanted};
@@ -63,21 +69,21 @@ is_listener(_) -> false.
 is_port_number(Port) -> is_integer(Port) andalso Port > 0 andalso Port =< 65535.
 
 valid(Options, Others) ->
-    case lists:filtermap(fun wrong/1, Options) of
+    case lists:filtermap(fun(Option) -> wrong(Option, Others) end, Options) of
         [] -> together(maps:from_list(Options), Others);
         [Sentence | _] -> {error, Sentence}
     end.
 
-wrong({Key, Value}) ->
+wrong({Key, Value}, Others) ->
     case allowed(Key) of
         {Low, High} when is_integer(Value), Value >= Low, Value =< High -> false;
         {Low, High} -> {true, sentence("~p is ~0tp; allowed is an integer from ~b to ~b", [Key, Value, Low, High])};
         ratio when is_number(Value), Value > 0, Value =< 1 -> false;
         ratio -> {true, sentence("~p is ~0tp; allowed is a number above 0 and at most 1", [Key, Value])};
         not_yet -> {true, sentence("~p is not supported by this release", [Key])};
-        unknown -> {true, sentence("~0tp is no option; there are ~ts", [Key, known()])}
+        unknown -> {true, sentence("~0tp is no option; there are ~ts", [Key, known(Others)])}
     end;
-wrong(Other) ->
+wrong(Other, _Others) ->
     {true, sentence("~0tp is no pair of an option and its value", [Other])}.
 
 allowed(interval_ms) -> {10, ?HOUR_MS};
@@ -89,12 +95,11 @@ allowed(abandoned_ratio) -> ratio;
 allowed(abandoned_min) -> {1, 16#ffff};
 allowed(close_wait_max) -> {1, 16#ffffffff};
 allowed(clear_ms) -> {1, ?HOUR_MS};
-allowed(source) -> not_yet;
 allowed(watchdog) -> not_yet;
 allowed(_) -> unknown.
 
-known() ->
-    lists:join(", ", [atom_to_list(Key) || Key <- lists:sort(maps:keys(accept_queue_nif:default_settings()))]).
+known(Settings) ->
+    lists:join(", ", [atom_to_list(Key) || Key <- lists:sort(maps:keys(Settings))]).
 
 %% What only makes sense with the others, given or not.
 together(Options, Others) ->

@@ -7,7 +7,7 @@
 %% The longest held first. The kernel tells the descriptors, the sockets of the VM are searched for them.
 -spec of_handle(accept_queue:handle(), pos_integer()) -> {ok, [accept_queue:holder()]} | {error, accept_queue:reason()}.
 of_handle(Handle, Limit) ->
-    case accept_queue_nif:held(Handle) of
+    case accept_queue_source:held(Handle) of
         {ok, Held} ->
             Wanted = lists:sublist(Held, Limit),
             Sockets = accept_queue_backend:find([Fd || #{fd := Fd} <- Wanted, Fd =/= undefined]),
@@ -26,7 +26,7 @@ holder(#{fd := Fd, inode := Inode} = Row, CloseWait, Sockets) ->
 same(undefined, _Inode) ->
     undefined;
 same(Socket, Inode) ->
-    case accept_queue_listener:with_descriptor(Socket, fun accept_queue_nif:inode/1) of
+    case accept_queue_listener:with_descriptor(Socket, fun accept_queue_source:inode/1) of
         {ok, Inode} -> Socket;
         _ -> undefined
     end.

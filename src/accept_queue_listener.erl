@@ -9,20 +9,21 @@
 
 %% A handle for all the sockets that the term means.
 -spec open(accept_queue:listener()) -> {ok, accept_queue:handle()} | {error, accept_queue:reason() | badarg}.
-open(Handle) when is_reference(Handle) ->
-    {ok, Handle};
 open(Listener) ->
-    case resolve(Listener) of
-        {sockets, Sockets} -> joined([with_descriptor(Socket, fun accept_queue_nif:open/1) || Socket <- Sockets]);
-        {entries, Entries} -> joined([{ok, Handle} || #{handle := Handle} <- Entries]);
-        {error, _} = Error -> Error
+    case accept_queue_source:is_handle(Listener) of
+        true -> {ok, Listener};
+        false -> opened(resolve(Listener))
     end.
+
+opened({sockets, Sockets}) -> joined([with_descriptor(Socket, fun accept_queue_source:open/1) || Socket <- Sockets]);
+opened({entries, Entries}) -> joined([{ok, Handle} || #{handle := Handle} <- Entries]);
+opened({error, _} = Error) -> Error.
 
 %% The sockets of this VM behind a listener. A handle does not know them: they are looked up by what it reads.
 -spec sockets(accept_queue:listener()) ->
     {ok, [accept_queue_backend:socket()]} | {error, accept_queue:reason() | badarg}.
 sockets(Listener) ->
-    case resolve(Listener) of
+    case resolved(Listener) of
         {sockets, Sockets} -> {ok, Sockets};
         {entries, Entries} -> {ok, [Socket || #{socket := Socket} <- Entries, Socket =/= undefined]};
         {error, _} = Error -> Error
@@ -32,7 +33,7 @@ sockets(Listener) ->
 -spec entries(accept_queue:listener()) ->
     {ok, [accept_queue_register:entry()]} | {error, accept_queue:reason() | badarg}.
 entries(Listener) ->
-    case resolve(Listener) of
+    case resolved(Listener) of
         {entries, Entries} ->
             {ok, Entries};
         {sockets, _} ->
@@ -74,6 +75,12 @@ with_descriptor(Socket, Ask) ->
             Error
     end.
 
+resolved(Listener) ->
+    case accept_queue_source:is_handle(Listener) of
+        true -> handle(Listener);
+        false -> resolve(Listener)
+    end.
+
 resolve({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
     bound(fun(Address) -> element(2, Address) =:= Port end);
 resolve({local, Name}) when is_binary(Name) ->
@@ -98,8 +105,6 @@ resolve({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535
     end);
 resolve({Ip, Port, Scope}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535, is_integer(Scope) ->
     address(Ip, fun(Address) -> Address =:= {Ip, Port, Scope} end);
-resolve(Handle) when is_reference(Handle) ->
-    handle(Handle);
 resolve(Term) ->
     Socket = accept_queue_ssl:transport(Term),
     case accept_queue_backend:is_socket(Socket) of
@@ -117,7 +122,7 @@ bound(Matches) ->
     select(fun(#{address := Address}) -> Matches(Address) end).
 
 handle(Handle) ->
-    Cookies = accept_queue_nif:cookies(Handle),
+    Cookies = accept_queue_source:cookies(Handle),
     select(fun(#{cookie := Cookie}) -> lists:member(Cookie, Cookies) end).
 
 select(Matches) ->
@@ -134,7 +139,7 @@ select(Matches) ->
 joined(Opened) ->
     case [Handle || {ok, Handle} <- Opened] of
         [Handle] when length(Opened) =:= 1 -> {ok, Handle};
-        Handles when length(Handles) =:= length(Opened) -> {ok, accept_queue_nif:join(Handles)};
+        Handles when length(Handles) =:= length(Opened) -> {ok, accept_queue_source:join(Handles)};
         _ -> hd([Error || {error, _} = Error <- Opened])
     end.
 

@@ -30,7 +30,7 @@
 -record(row, {
     address :: accept_queue:address(),
     cookies :: [accept_queue:cookie()],
-    watch :: accept_queue_nif:watch(),
+    watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
     interval_ms :: pos_integer()
 }).
@@ -43,7 +43,7 @@
     %% Who listened when it was last asked, and how often that has been the answer in a row.
     listening = {[], 0} :: {[accept_queue:cookie()], non_neg_integer()},
     %% The addresses and watches of each interval, in the same order.
-    rounds = #{} :: #{pos_integer() => {tuple(), [accept_queue_nif:watch()]}}
+    rounds = #{} :: #{pos_integer() => {tuple(), [accept_queue_source:watch()]}}
 }).
 
 -define(TABLE, ?MODULE).
@@ -67,11 +67,19 @@ new() ->
     ok.
 
 %% An environment that is wrong stops the start, with the sentence that says what is.
--spec start_link() -> {ok, pid()} | {error, term()}.
+%% That nobody can be asked for the defaults stops nothing but the watching.
+-spec start_link() -> {ok, pid()} | {error, term()} | ignore.
 start_link() ->
     case accept_queue_config:environment() of
-        {ok, Environment} -> gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []);
-        {error, Sentence} -> {error, Sentence}
+        {ok, Environment} ->
+            gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []);
+        {error, Sentence} ->
+            {error, Sentence};
+        {unread, Reason} ->
+            ok = logger:log(error, "accept_queue: no listener is watched: the port program does not answer (~0tp)", [Reason], #{
+                domain => [accept_queue]
+            }),
+            ignore
     end.
 
 -spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
@@ -92,7 +100,7 @@ status(Listener) ->
     case addresses(Listener) of
         {ok, Addresses} ->
             case [Row || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)] of
-                [Row | _] -> {ok, status_of(Row)};
+                [Row | _] -> status_of(Row);
                 [] -> {error, not_found}
             end;
         {error, _} = Error ->
@@ -132,9 +140,10 @@ init(#{watch := Wanted, options := Options}) ->
 handle_call({watch, Listener, Options}, _From, State) ->
     case entries(Listener) of
         {ok, Entries} ->
-            _ = [add(Group, Options, State) || Group <- groups(Entries)],
+            Added = [add(Group, Options, State) || Group <- groups(Entries)],
             Excluded = maps:without([Address || #{address := Address} <- Entries], State#state.excluded),
-            {reply, ok, rounds(State#state{excluded = Excluded})};
+            Answer = hd([Error || {error, _} = Error <- Added] ++ [ok]),
+            {reply, Answer, rounds(State#state{excluded = Excluded})};
         {error, _} = Error ->
             {reply, Error, State}
     end;
@@ -186,10 +195,10 @@ tick({Addresses, Watches}, NowMs) ->
     Samples = accept_queue_event:wants_samples(),
     Told = [told(element(Index, Addresses), Tick, Samples) || {Index, Tick} <- read(Watches, NowMs, Samples)],
     ok = look([Address || {look, Address} <- Told], NowMs),
-    lists:keymember(closed, 1, Told).
+    lists:keymember(closed, 1, Told) orelse lists:keymember(anew, 1, Told).
 
 read(Watches, NowMs, All) when length(Watches) =< ?ROUND_ON_NORMAL ->
-    case accept_queue_nif:tick(Watches, NowMs, All) of
+    case accept_queue_source:tick(Watches, NowMs, All) of
         {ok, Ticks} -> Ticks;
         {error, second_tier} -> read_on_dirty(Watches, NowMs, All)
     end;
@@ -197,7 +206,7 @@ read(Watches, NowMs, All) ->
     read_on_dirty(Watches, NowMs, All).
 
 read_on_dirty(Watches, NowMs, All) ->
-    {ok, Ticks} = accept_queue_nif:tick_on_dirty(Watches, NowMs, All),
+    {ok, Ticks} = accept_queue_source:tick_on_dirty(Watches, NowMs, All),
     Ticks.
 
 told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
@@ -209,6 +218,9 @@ told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
 told(Address, {error, closed}, _Samples) ->
     _ = [remove(Row) || Row <- row(Address)],
     {closed, Address};
+told(Address, {error, lost}, _Samples) ->
+    _ = [again(Row) || Row <- row(Address)],
+    {anew, Address};
 told(Address, {error, Reason}, _Samples) ->
     _ = [failed(Row, Reason) || Row <- row(Address)],
     {failed, Address}.
@@ -217,13 +229,13 @@ look([], _NowMs) ->
     ok;
 look(Addresses, NowMs) ->
     Rows = lists:append([row(Address) || Address <- Addresses]),
-    Looks = accept_queue_nif:look([Watch || #row{watch = Watch} <- Rows], NowMs),
+    Looks = accept_queue_source:look([Watch || #row{watch = Watch} <- Rows], NowMs),
     lists:foreach(fun looked/1, lists:zip(Rows, Looks)).
 
 looked({#row{address = Address}, {ok, {Counts, Changes}}}) ->
     _ = [accept_queue_event:sample(Counts, #{address => Address}) || accept_queue_event:wants_samples()],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
-looked({_Row, {error, closed}}) ->
+looked({_Row, {error, Reason}}) when Reason =:= closed; Reason =:= lost ->
     %% The next tick will say so.
     ok;
 looked({Row, {error, Reason}}) ->
@@ -271,7 +283,7 @@ schedule(Interval, DueMs, NowMs) ->
 %% Who is to be watched.
 
 discover(#state{listening = {Before, Times}} = State) ->
-    case accept_queue_nif:listening_cookies() of
+    case accept_queue_source:listening_cookies() of
         {ok, Before} when Times rem ?SEARCH_EVERY =/= 0 -> State#state{listening = {Before, Times + 1}};
         {ok, Before} -> search(State#state{listening = {Before, 1}});
         {ok, Now} -> search(State#state{listening = {Now, 0}});
@@ -286,7 +298,7 @@ search(#state{wanted = Wanted} = State) ->
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
             _ = [remove(Row) || Row <- rows(), has_gone(Row, Here)],
             Named = named(Wanted),
-            _ = [
+            Added = [
                 add(Group, #{}, State)
              || {Address, _} = Group <- Groups,
                 Named =:= all orelse lists:member(Address, Named),
@@ -294,7 +306,10 @@ search(#state{wanted = Wanted} = State) ->
                 row(Address) =:= []
             ],
             Excluded = maps:with(maps:keys(Here), State#state.excluded),
-            rounds(State#state{excluded = Excluded});
+            %% One that could not be added is searched for again.
+            Again = lists:keymember(error, 1, [One || One <- Added, is_tuple(One)]),
+            Listening = if Again -> {[], 0}; true -> State#state.listening end,
+            rounds(State#state{excluded = Excluded, listening = Listening});
         {error, _} ->
             State#state{listening = {[], 0}}
     end.
@@ -321,39 +336,69 @@ groups(Entries) ->
 cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
 
 add({Address, Entries}, Options, #state{options = Defaults}) ->
-    _ = [remove(Row) || Row <- row(Address)],
-    Handle = accept_queue_nif:join([Handle || #{handle := Handle} <- Entries]),
+    Handle = accept_queue_source:join([Handle || #{handle := Handle} <- Entries]),
     Settings = maps:merge(Defaults, Options),
-    Row = #row{
-        address = Address,
-        cookies = cookies(Entries),
-        watch = accept_queue_nif:watch(Handle, Settings, now_ms()),
-        server = server(hd(Entries)),
-        interval_ms = maps:get(interval_ms, Settings)
-    },
+    case accept_queue_source:watch(Handle, Settings, now_ms()) of
+        {ok, Watch} ->
+            _ = [remove(Row) || Row <- row(Address)],
+            Row = #row{
+                address = Address,
+                cookies = cookies(Entries),
+                watch = Watch,
+                server = server(hd(Entries)),
+                interval_ms = maps:get(interval_ms, Settings)
+            },
+            begin_with(Row),
+            accept_queue_event:listener(added, #{address => Address, server => Row#row.server});
+        {error, _} = Error ->
+            Error
+    end.
+
+begin_with(#row{address = Address, watch = Watch} = Row) ->
     %% What has happened before this was not watched.
-    _ = accept_queue_nif:tick([Row#row.watch], now_ms(), false),
-    true = ets:insert(?TABLE, {Address, Row}),
-    accept_queue_event:listener(added, #{address => Address, server => Row#row.server}).
+    _ = accept_queue_source:tick([Watch], now_ms(), false),
+    true = ets:insert(?TABLE, {Address, Row}).
+
+%% The detectors have ended with the port program. What stood is no longer known to hold: it is cleared, and raised anew where
+%% it does.
+again(#row{watch = Lost} = Row) ->
+    ok = clear(Row),
+    case accept_queue_source:again(Lost, now_ms()) of
+        {ok, Watch} -> begin_with(Row#row{watch = Watch});
+        %% The next tick asks again.
+        {error, _} -> false
+    end.
 
 server(#{framework := undefined, socket := undefined}) -> undefined;
 server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
 server(#{framework := Framework}) -> Framework.
 
 %% What stands is cleared: it is no longer known to hold.
-remove(#row{address = Address, server = Server}) ->
-    NowMs = now_ms(),
-    _ = [
-        tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
-     || {Condition, SinceMs} <- standing(Address)
-    ],
+remove(#row{address = Address, server = Server, watch = Watch} = Row) ->
+    ok = clear(Row),
+    ok = accept_queue_source:unwatch(Watch),
     true = ets:delete(?TABLE, {failed, Address}),
     true = ets:delete(?TABLE, Address),
     accept_queue_event:listener(removed, #{address => Address, server => Server}).
 
+clear(#row{address = Address}) ->
+    NowMs = now_ms(),
+    lists:foreach(
+        fun({Condition, SinceMs}) ->
+            tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
+        end,
+        standing(Address)
+    ).
+
 %% What the detector has raised or cleared and the process before this one had no time to tell.
 reconcile(#row{address = Address, watch = Watch}) ->
-    #{conditions := Held, depth := Read} = accept_queue_nif:status(Watch, now_ms()),
+    case accept_queue_source:status(Watch, now_ms()) of
+        {ok, #{conditions := Held, depth := Read}} -> reconcile(Address, Held, Read);
+        %% The first tick will say why.
+        {error, _} -> ok
+    end.
+
+reconcile(Address, Held, Read) ->
     Told = standing(Address),
     Depth = depth_map(Read),
     Nothing = #{dropped => 0, dropped_otherwise => 0},
@@ -412,8 +457,15 @@ is_ticking() ->
     end.
 
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
+    case accept_queue_source:status(Watch, now_ms()) of
+        {ok, Known} -> {ok, status_of(Known, IntervalMs)};
+        %% Its detector has ended, and it begins anew with the next tick: that nothing is known yet is soon known again.
+        {error, lost} -> {error, timeout};
+        {error, _} = Error -> Error
+    end.
+
+status_of(Known, IntervalMs) ->
     SystemMs = erlang:system_time(millisecond),
-    Known = accept_queue_nif:status(Watch, now_ms()),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
     #{watched_ms := WatchedMs, read_ago_ms := AgoMs} = Known,
     #{

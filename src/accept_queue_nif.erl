@@ -10,9 +10,9 @@
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
     default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
 ]).
--export([load_error/0]).
+-export([load_error/0, priv_dir/0]).
 
--export_type([watch/0, settings/0, change/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0, finding/0]).
+-export_type([watch/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0]).
 
 -on_load(load/0).
 -nifs([
@@ -259,6 +259,8 @@ load() ->
 library() ->
     filename:join(priv_dir(), ?LIBRARY).
 
+%% Where the library and the program are.
+-spec priv_dir() -> file:filename().
 priv_dir() ->
     case code:priv_dir(accept_queue) of
         {error, bad_name} ->

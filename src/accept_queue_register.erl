@@ -38,14 +38,13 @@ new() ->
 %% Every listener of this VM, with what the kernel showed of its queue; `undefined' in another network namespace.
 -spec listeners() -> {ok, [{entry(), accept_queue_nif:listening() | undefined}]} | {error, accept_queue:reason()}.
 listeners() ->
-    case accept_queue_nif:listening() of
+    case accept_queue_source:listening() of
         {ok, Listening} ->
             Shown = maps:from_list([{Cookie, Row} || #{cookie := Cookie} = Row <- Listening]),
             case entries(Shown) of
                 {ok, Entries} ->
-                    Listeners = [{Entry, maps:get(Cookie, Shown, undefined)} || #{cookie := Cookie} = Entry <- Entries],
                     %% One that has just been closed may still have been shown.
-                    {ok, [Listener || {#{handle := Handle}, _} = Listener <- Listeners, accept_queue_nif:is_open(Handle)]};
+                    still(fun({Entry, true}) -> {true, shown(Entry, Shown)}; ({_, false}) -> false end, Entries);
                 {error, _} = Error ->
                     Error
             end;
@@ -53,23 +52,42 @@ listeners() ->
             Error
     end.
 
+shown(#{cookie := Cookie} = Entry, Shown) ->
+    {Entry, maps:get(Cookie, Shown, undefined)}.
+
 entries(Shown) ->
     case remembered() of
         {ok, Known, Entries} ->
             IsKnown = fun(Cookie) -> is_map_key(Cookie, Known) end,
-            %% Shown no more: closed, or in another network namespace.
-            IsStill = fun(#{cookie := Cookie} = Entry) -> not is_map_key(Cookie, Shown) orelse is_still(Entry) end,
-            case lists:all(IsKnown, maps:keys(Shown)) andalso lists:all(IsStill, Entries) of
+            case lists:all(IsKnown, maps:keys(Shown)) andalso are_still([E || E <- Entries, is_shown(E, Shown)]) of
                 true -> {ok, Entries};
-                false -> scan(Shown)
+                false -> scan(Shown);
+                {error, _} = Error -> Error
             end;
         unknown ->
             scan(Shown)
     end.
 
+%% Shown no more: closed, or in another network namespace.
+is_shown(#{cookie := Cookie}, Shown) ->
+    is_map_key(Cookie, Shown).
+
 %% A listener may go on without the descriptor or the Erlang socket that stood for it.
-is_still(#{socket := undefined, handle := Handle}) -> accept_queue_nif:is_open(Handle);
-is_still(#{socket := Socket, fd := Fd, handle := Handle}) -> stands_for(Socket, Fd, Handle).
+are_still(Entries) ->
+    case still(fun({Entry, IsOpen}) -> {true, IsOpen andalso is_the_sockets(Entry)} end, Entries) of
+        {ok, Still} -> lists:all(fun(IsStill) -> IsStill end, Still);
+        {error, _} = Error -> Error
+    end.
+
+%% Of each entry, with whether it is still open.
+still(Of, Entries) ->
+    case accept_queue_source:are_open([Handle || #{handle := Handle} <- Entries]) of
+        {ok, Open} -> {ok, lists:filtermap(Of, lists:zip(Entries, Open))};
+        {error, _} = Error -> Error
+    end.
+
+is_the_sockets(#{socket := undefined}) -> true;
+is_the_sockets(#{socket := Socket, fd := Fd}) -> accept_queue_backend:descriptor(Socket) =:= {ok, Fd}.
 
 %% The last scan, if there was one and it is good: the cookies it knows, and the entries that are ours.
 remembered() ->
@@ -115,21 +133,27 @@ bare(Entries) ->
 
 %% The kernel was asked before the VM: what has begun to listen in between is not yet known, and will be the next time.
 scan(Shown) ->
-    case accept_queue_nif:own() of
+    case accept_queue_source:own() of
         {ok, Own} ->
             Sockets = accept_queue_backend:find([Fd || #{fd := Fd} <- Own]),
-            Entries = distinct([entry(Listener, Sockets) || Listener <- Own]),
-            Cookies = maps:keys(Shown) ++ [Cookie || #{cookie := Cookie} <- Entries],
-            ok = remember(maps:from_keys(Cookies, true), Entries),
-            {ok, Entries};
+            case still(fun({Listener, IsOpen}) -> {true, entry(Listener, IsOpen, Sockets)} end, Own) of
+                {ok, Found} ->
+                    Entries = distinct(Found),
+                    Cookies = maps:keys(Shown) ++ [Cookie || #{cookie := Cookie} <- Entries],
+                    ok = remember(maps:from_keys(Cookies, true), Entries),
+                    {ok, Entries};
+                {error, _} = Error ->
+                    Error
+            end;
         {error, _} = Error ->
             Error
     end.
 
-entry(#{fd := Fd, handle := Handle} = Listener, Sockets) ->
+%% The descriptor may have been closed and its number given away since the handle was made.
+entry(#{fd := Fd} = Listener, IsOpen, Sockets) ->
     Known = maps:get(Fd, Sockets, undefined),
     Socket =
-        case Known =/= undefined andalso stands_for(Known, Fd, Handle) of
+        case IsOpen andalso is_the_sockets(#{socket => Known, fd => Fd}) of
             true -> Known;
             false -> undefined
         end,
@@ -142,7 +166,3 @@ framework(Socket) -> accept_queue_ranch:owning(accept_queue_backend:owner(Socket
 distinct(Entries) ->
     {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, Entries),
     maps:values(maps:from_list([{Cookie, Entry} || #{cookie := Cookie} = Entry <- Bare ++ Owned])).
-
-%% The descriptor may have been closed and its number given away since the handle was made.
-stands_for(Socket, Fd, Handle) ->
-    accept_queue_nif:is_open(Handle) andalso accept_queue_backend:descriptor(Socket) =:= {ok, Fd}.

@@ -63,4 +63,4 @@ forget_if_closed({Key, Handle, _Pids}) ->
     end.
 
 key(Handle) ->
-    accept_queue_nif:cookies(Handle).
+    accept_queue_source:cookies(Handle).

@@ -15,15 +15,15 @@ init([]) ->
     ok = accept_queue_seen:new(),
     ok = accept_queue_event:new(),
     ok = accept_queue_monitor:new(),
+    ok = accept_queue_port:new(),
     %% Whatever a handler of somebody's does to the one, the other goes on.
-    {ok, {#{strategy => one_for_one, intensity => 100, period => 10}, [child(accept_queue_event, []) | monitor()]}}.
+    Children = [child(Module, []) || Module <- [accept_queue_event | readers(accept_queue_source:choose())]],
+    {ok, {#{strategy => one_for_one, intensity => 100, period => 10}, Children}}.
 
-%% Without the native library there is nothing to watch with.
-monitor() ->
-    case accept_queue_nif:load_error() of
-        undefined -> [child(accept_queue_monitor, [])];
-        _ -> []
-    end.
+%% Without library and program there is nothing to watch with.
+readers(nif) -> [accept_queue_monitor];
+readers(none) -> [];
+readers(_) -> [accept_queue_port, accept_queue_monitor].
 
 child(Module, Arguments) ->
     #{id => Module, start => {Module, start_link, Arguments}, shutdown => 5000}.

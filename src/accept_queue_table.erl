@@ -45,9 +45,10 @@ figure(undefined) -> "-";
 figure(Figure) -> integer_to_list(Figure).
 
 verdict(#{queued := Queued} = Listener, {ok, Counts}) ->
-    case accept_queue_nif:verdict(standing(Listener, Counts)) of
-        [] -> "ok";
-        Findings -> lists:join(", ", [finding(Finding, Queued) || Finding <- Findings])
+    case accept_queue_source:verdict(standing(Listener, Counts)) of
+        {error, _} = Error -> verdict(Listener, Error);
+        {ok, []} -> "ok";
+        {ok, Findings} -> lists:join(", ", [finding(Finding, Queued) || Finding <- Findings])
     end;
 verdict(_, {error, eperm}) ->
     "unreadable: no right to enter its network namespace (CAP_SYS_ADMIN)";

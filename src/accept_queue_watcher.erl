@@ -25,7 +25,7 @@
 start_link(Listeners, Options) ->
     case accept_queue_config:watch_options(Options) of
         {ok, _} -> gen_server:start_link(?MODULE, {Listeners, Options}, []);
-        {error, Sentence} -> {error, Sentence}
+        {_, Why} -> {error, Why}
     end.
 
 %% @private

@@ -14,7 +14,7 @@ what_is_wrong_is_said_in_a_sentence_test_() ->
                 "intervall_ms is no option; there are abandoned_min, abandoned_ratio, census_ms, clear_ms, "
                 "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
             },
-            {#{source => port}, "source is not supported by this release"},
+            {#{watchdog => #{}}, "watchdog is not supported by this release"},
             {[interval_ms], "interval_ms is no pair of an option and its value"},
             {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: one look sees nothing stand"},
             {often, "the options are often; allowed is a map or a list of pairs"},
@@ -34,7 +34,7 @@ the_environment_is_completed_by_the_defaults_of_core_test_() ->
     Defaults = accept_queue_nif:default_settings(),
     Wrong = "watch is sometimes; allowed is all, none or a list of listeners",
     {foreach, fun() -> application:load(accept_queue) end,
-        fun(_) -> [application:unset_env(accept_queue, Key) || Key <- [watch, stuck_ms, interval_ms]] end, [
+        fun(_) -> [application:unset_env(accept_queue, Key) || Key <- [watch, source, stuck_ms, interval_ms]] end, [
             ?_assertEqual({ok, #{watch => all, options => Defaults}}, accept_queue_config:environment()),
             ?_test(begin
                 application:set_env(accept_queue, watch, [{port, 8080}]),
@@ -48,6 +48,15 @@ the_environment_is_completed_by_the_defaults_of_core_test_() ->
                 application:set_env(accept_queue, watch, [{port, 8080}, {port, 0}]),
                 Sentence = "watch names {port,0}; allowed is {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
                 ?assertEqual({error, Sentence}, accept_queue_config:environment())
+            end),
+            ?_test(begin
+                application:set_env(accept_queue, source, ftp),
+                Sentence = "source is ftp; allowed is nif or port",
+                ?assertEqual({error, Sentence}, accept_queue_config:environment())
+            end),
+            ?_test(begin
+                application:set_env(accept_queue, source, port),
+                ?assertEqual({ok, #{watch => all, options => Defaults}}, accept_queue_config:environment())
             end),
             ?_test(begin
                 application:set_env(accept_queue, interval_ms, 20),

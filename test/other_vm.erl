@@ -26,7 +26,7 @@ start(Options) ->
         connection => standard_io,
         exec => {os:find_executable(Program), Arguments},
         wait_boot => maps:get(boot_ms, Options, 15000),
-        args => distribution(Options) ++ maps:get(args, Options, []) ++ ["-pa" | Paths]
+        args => distribution(Options) ++ over_port:vm_arguments() ++ maps:get(args, Options, []) ++ ["-pa" | Paths]
     }),
     ok = element(1, Started),
     Vm = element(2, Started),

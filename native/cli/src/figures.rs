@@ -1,8 +1,9 @@
 //! A queue in the words of the contract, as every `--json` tells it. Absent is null.
 
-use accept_queue_core::Counts;
-use accept_queue_core::outside::{Gap, Owner};
+use accept_queue_core::outside::{Gap, Glimpsed, Owned, Owner};
 use accept_queue_core::vm::find::Candidate;
+use accept_queue_core::vm::tcp_table::Glimpse;
+use accept_queue_core::{Address, Counts};
 use serde::Serialize;
 
 /// The version of every document.
@@ -12,8 +13,9 @@ pub(crate) const SCHEMA: u32 = 1;
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     pub(crate) queued: u32,
-    pub(crate) limit: u32,
-    pub(crate) drops: Option<u32>,
+    pub(crate) limit: Option<u32>,
+    pub(crate) full: Option<bool>,
+    pub(crate) drops: Option<u64>,
     pub(crate) syn_recv: Option<u32>,
     pub(crate) queued_alive: u32,
     pub(crate) queued_closed: u32,
@@ -29,8 +31,9 @@ impl From<&Counts> for Figures {
     fn from(counts: &Counts) -> Figures {
         Figures {
             queued: counts.queued,
-            limit: counts.limit,
-            drops: counts.drops,
+            limit: Some(counts.limit),
+            full: Some(counts.is_full()),
+            drops: counts.drops.map(u64::from),
             syn_recv: counts.syn_recv,
             queued_alive: counts.queued_alive,
             queued_closed: counts.queued_closed,
@@ -40,6 +43,60 @@ impl From<&Counts> for Figures {
             established: counts.established,
             close_wait: counts.close_wait,
             sockets: counts.sockets,
+        }
+    }
+}
+
+/// Of a queue in a namespace that could not be entered.
+impl From<&Glimpse> for Figures {
+    fn from(glimpse: &Glimpse) -> Figures {
+        Figures {
+            queued: glimpse.queued,
+            limit: None,
+            full: None,
+            drops: None,
+            syn_recv: glimpse.syn_recv,
+            queued_alive: glimpse.queued_alive,
+            queued_closed: glimpse.queued_closed,
+            queued_reset: glimpse.queued_reset,
+            queued_bytes: glimpse.queued_bytes,
+            oldest_wait_ms: None,
+            established: glimpse.established,
+            close_wait: glimpse.close_wait,
+            sockets: glimpse.sockets.len() as u32,
+        }
+    }
+}
+
+/// A queue, where it is and whose.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listener {
+    pub(crate) address: String,
+    /// The number of the network namespace in which the address means what it says.
+    pub(crate) namespace: u64,
+    pub(crate) owners: Vec<Process>,
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+}
+
+impl From<&Owned> for Listener {
+    fn from(owned: &Owned) -> Listener {
+        Listener {
+            address: owned.queue.endpoint.to_string(),
+            namespace: owned.namespace.0,
+            owners: owners(&owned.owners),
+            figures: Figures::from(&owned.queue.look.counts),
+        }
+    }
+}
+
+impl From<&Glimpsed> for Listener {
+    fn from(glimpsed: &Glimpsed) -> Listener {
+        Listener {
+            address: Address::to_string(&glimpsed.glimpse.address),
+            namespace: glimpsed.namespace.0,
+            owners: owners(&glimpsed.owners),
+            figures: Figures::from(&glimpsed.glimpse),
         }
     }
 }

@@ -1,14 +1,13 @@
 //! `accept-queue list`: one reading of every listener of the processes that were asked for.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
-use accept_queue_core::Error;
-use accept_queue_core::outside::{self, Owned};
-use comfy_table::{Table, presets};
+use accept_queue_core::outside;
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::args::ListOptions;
-use crate::figures::{self, Figures, Process, SCHEMA, Unreadable};
+use crate::figures::{Listener, Process, SCHEMA, Unreadable};
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -18,37 +17,42 @@ struct Report {
     unreadable: Vec<Unreadable>,
 }
 
-#[derive(Serialize)]
-struct Listener {
-    address: String,
-    owners: Vec<Process>,
-    #[serde(flatten)]
-    figures: Figures,
-}
-
 pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
-    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| match (error, options.scope.pid) {
-        (Error::NotFound, Some(pid)) => format!("there is no process {pid}"),
-        (error, _) => format!("the kernel's sockets could not be read: {error}"),
-    })?;
+    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     let report = Report {
         schema: SCHEMA,
-        listeners: snapshot.queues.iter().map(listener).collect(),
+        listeners: snapshot
+            .queues
+            .iter()
+            .map(Listener::from)
+            .chain(snapshot.glimpses.iter().map(Listener::from))
+            .collect(),
         unreadable: snapshot.gaps.iter().map(Unreadable::from).collect(),
     };
-    let text = if options.json { json(&report)? } else { table(&report) };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // The reader of a pipe has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| format!("standard output: {error}")),
+    if options.scope.port.is_some() && report.listeners.is_empty() {
+        return Err(options.scope.nobody());
     }
+    if options.json {
+        tell(&mut io::stdout(), &json(&report)?)?;
+    } else {
+        if !report.listeners.is_empty() {
+            tell(&mut io::stdout(), &table(&report.listeners))?;
+        } else if report.unreadable.is_empty() {
+            tell(&mut io::stdout(), &format!("{}\n", capital(&options.scope.nobody())))?;
+        }
+        tell(&mut io::stderr(), &missing(&report.unreadable))?;
+    }
+    if report.listeners.is_empty() && !report.unreadable.is_empty() {
+        return Err("nothing could be read".to_owned());
+    }
+    Ok(())
 }
 
-fn listener(owned: &Owned) -> Listener {
-    Listener {
-        address: owned.queue.endpoint.to_string(),
-        owners: figures::owners(&owned.owners),
-        figures: Figures::from(&owned.queue.look.counts),
+fn tell(to: &mut impl Write, text: &str) -> Result<(), String> {
+    match to.write_all(text.as_bytes()) {
+        // The reader of a pipe has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| format!("the output could not be written: {error}")),
     }
 }
 
@@ -56,54 +60,79 @@ fn json(report: &Report) -> Result<String, String> {
     serde_json::to_string(report).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
 }
 
-fn table(report: &Report) -> String {
-    let mut text = String::new();
-    if report.listeners.is_empty() {
-        text.push_str("No listener found.\n");
-    } else {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header([
-            "ADDRESS",
-            "QUEUED",
-            "LIMIT",
-            "ALIVE",
-            "CLOSED",
-            "RESET",
-            "OLDEST ms",
-            "DROPS",
-            "SYN_RECV",
-            "ESTABLISHED",
-            "CLOSE_WAIT",
-            "OWNER",
-        ]);
-        table.add_rows(report.listeners.iter().map(cells));
-        text.push_str(&table.trim_fmt());
-        text.push('\n');
+const HEADING: [&str; 13] = [
+    "ADDRESS",
+    "QUEUED",
+    "LIMIT",
+    "",
+    "ALIVE",
+    "CLOSED",
+    "RESET",
+    "OLDEST ms",
+    "DROPS",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "CLOSE_WAIT",
+    "OWNER",
+];
+
+fn table(listeners: &[Listener]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(HEADING).add_rows(listeners.iter().map(cells));
+    for (column, heading) in table.column_iter_mut().zip(HEADING) {
+        if !["ADDRESS", "", "OWNER"].contains(&heading) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
-    for Unreadable { process, reason } in &report.unreadable {
-        text.push_str(&format!("not seen: {}: {reason}\n", process.shown()));
-    }
-    text
+    table.trim_fmt() + "\n"
 }
 
-fn join(words: impl Iterator<Item = String>) -> String {
-    words.collect::<Vec<_>>().join(", ")
-}
-
-fn cells(Listener { address, owners, figures }: &Listener) -> Vec<String> {
+fn cells(Listener { address, owners, figures, .. }: &Listener) -> [String; HEADING.len()] {
     let or_dash = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string());
-    vec![
+    [
         address.clone(),
         figures.queued.to_string(),
-        figures.limit.to_string(),
+        or_dash(figures.limit.map(u64::from)),
+        if figures.full == Some(true) { "full" } else { "" }.to_owned(),
         figures.queued_alive.to_string(),
         figures.queued_closed.to_string(),
         figures.queued_reset.to_string(),
         or_dash(figures.oldest_wait_ms),
-        or_dash(figures.drops.map(u64::from)),
+        or_dash(figures.drops),
         or_dash(figures.syn_recv.map(u64::from)),
         figures.established.to_string(),
         figures.close_wait.to_string(),
-        join(owners.iter().map(Process::shown)),
+        if owners.is_empty() { "-".to_owned() } else { join(owners.iter()) },
     ]
+}
+
+/// More processes than this are counted and not named: all of them stand in the JSON.
+const NAMED: usize = 8;
+
+/// A line for each reason.
+fn missing(unreadable: &[Unreadable]) -> String {
+    let mut by_reason: Vec<(&str, Vec<&Process>)> = Vec::new();
+    for Unreadable { process, reason } in unreadable {
+        match by_reason.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, processes)) => processes.push(process),
+            None => by_reason.push((reason, vec![process])),
+        }
+    }
+    let line = |(reason, processes): (&str, Vec<&Process>)| {
+        let named = join(processes.iter().copied().take(NAMED));
+        match processes.len().saturating_sub(NAMED) {
+            0 => format!("accept-queue: {named}: {reason}\n"),
+            more => format!("accept-queue: {named} and {more} more: {reason}\n"),
+        }
+    };
+    by_reason.into_iter().map(line).collect()
+}
+
+fn join<'a>(processes: impl Iterator<Item = &'a Process>) -> String {
+    processes.map(Process::shown).collect::<Vec<_>>().join(", ")
+}
+
+fn capital(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

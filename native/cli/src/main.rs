@@ -1,8 +1,22 @@
 //! `accept-queue`: the accept queues of this machine's servers, seen from outside.
 
 mod args;
+mod assets;
+mod check;
+mod condition;
+mod diagnose;
+mod export;
 mod figures;
+mod interrupt;
+mod lab;
 mod list;
+mod output;
+mod pace;
+mod port;
+mod scope;
+mod top;
+mod usage;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -10,15 +24,32 @@ use args::{Arguments, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let command = match Arguments::try_parse() {
+        Ok(Arguments { command }) => command,
+        Err(refusal) => return usage::refused(&refusal),
+    };
     let outcome = match command {
-        Command::List(options) => list::run(&options),
+        Command::Check(options) => return check::run(&options),
+        Command::Diagnose(options) => diagnose::run(&options),
+        Command::List(options) => done(list::run(&options)),
+        Command::Watch(options) => done(watch::run(&options)),
+        Command::Export(options) => done(export::run(&options)),
+        Command::Top(options) => done(top::run(&options)),
+        Command::Lab(options) => done(lab::run(&options)),
+        Command::LabClients(options) => done(lab::clients(&options)),
+        Command::Completions(options) => done(assets::completions(options.shell)),
+        Command::Man(options) => done(assets::man(&options)),
+        Command::Port(options) => done(port::run(&options)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(message) => {
             eprintln!("accept-queue: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn done(outcome: Result<(), String>) -> Result<ExitCode, String> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }

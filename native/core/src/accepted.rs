@@ -11,11 +11,12 @@ use crate::{Errno, Error};
 /// How long it stood in the queue: the time since its handshake ended, while nothing has been written to it. One system
 /// call. Unix sockets have no such clock.
 pub fn waited(fd: RawFd) -> Result<Duration, Error> {
-    match connection(fd)? {
-        Some(Connection { has_sent: true, .. }) => Err(Error::AlreadyWritten),
-        Some(Connection { since_sent, .. }) => Ok(since_sent),
-        None => Err(Error::Unsupported),
-    }
+    connection(fd)?.ok_or(Error::Unsupported).and_then(|connection| waited_of(&connection))
+}
+
+/// The same, of what is known of it.
+pub(crate) fn waited_of(connection: &Connection) -> Result<Duration, Error> {
+    if connection.has_sent { Err(Error::AlreadyWritten) } else { Ok(connection.since_sent) }
 }
 
 /// Whether the peer has closed or reset. One that closed only its sending side, and still reads, looks the same.

@@ -50,6 +50,11 @@ impl Counts {
         sockets: 0,
     };
 
+    /// The next client will be turned away. The queue holds one more than its limit.
+    pub fn is_full(&self) -> bool {
+        self.queued > self.limit
+    }
+
     /// Of the queued: the client has reset. No row is left of it, only its place in the queue.
     pub fn queued_reset(&self) -> u32 {
         self.queued.saturating_sub(self.queued_alive + self.queued_closed)
@@ -130,10 +135,14 @@ pub struct Census {
 impl Census {
     /// A settled count of one port, or of all, in the namespace of the netlink socket.
     pub fn take(diag: &mut DiagSocket, family: Family, port: Option<u16>) -> Result<Census, Error> {
-        let mut dump = |states| {
+        Census::settled(|states| {
             let mut census = Census::default();
             diag.dump(&Request { family, states, port }, |row| census.add(&row)).map(|()| census)
-        };
+        })
+    }
+
+    /// The same from whatever tells the rows in these states.
+    pub(crate) fn settled(mut dump: impl FnMut(States) -> Result<Census, Error>) -> Result<Census, Error> {
         let mut settled = || -> Result<Census, Error> {
             let mut census = dump(States::LISTENERS_AND_CHILDREN)?;
             if census.has_resets() {

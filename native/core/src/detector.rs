@@ -16,8 +16,15 @@ use std::time::Duration;
 use crate::census::Look;
 use crate::{Counts, Depth};
 
-/// A point on the caller's clock, from any beginning.
+/// A point on the caller's clock: see [`on_clock`].
 pub type Time = Duration;
+
+/// The time at which so much has passed since whatever the caller counts from. Who waits in a queue may have come before that,
+/// so the clock has begun long before it.
+pub fn on_clock(passed: Duration) -> Time {
+    const BEFORE: Duration = Duration::from_secs(1 << 32);
+    BEFORE + passed
+}
 
 /// When a condition holds. The defaults stand here and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::address::{Address, Endpoint};
 use crate::census::Census;
-use crate::diag::{Family, Request, Row, States};
-use crate::{Error, Inode, Listener, Listeners, survey};
+use crate::diag::{DiagSocket, Family, Request, Row, States};
+use crate::{Cookie, Error, Inode, Listener, Listeners, survey};
 
 /// One socket in CLOSE_WAIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +30,7 @@ pub fn by(listeners: &Listeners) -> Result<Vec<Held>, Error> {
     for listener in listeners.sockets() {
         held.append(&mut listener.vouched(read(listener))?);
     }
-    // Sockets that share an address see the same connections.
-    held.sort_by_key(|held| (std::cmp::Reverse(held.silent), held.inode));
-    held.dedup_by_key(|held| held.inode);
+    longest_first(&mut held);
     let inodes: Vec<_> = held.iter().map(|held| held.inode).collect();
     let descriptors = survey::own_by_inode(&inodes)?;
     for held in &mut held {
@@ -41,20 +39,31 @@ pub fn by(listeners: &Listeners) -> Result<Vec<Held>, Error> {
     Ok(held)
 }
 
+/// Sockets that share an address see the same connections.
+pub(crate) fn longest_first(held: &mut Vec<Held>) {
+    held.sort_by_key(|held| (std::cmp::Reverse(held.silent), held.inode));
+    held.dedup_by_key(|held| held.inode);
+}
+
 fn read(listener: &Listener) -> Result<Vec<Held>, Error> {
+    before(&mut listener.diag()?, listener.endpoint(), listener.cookie())
+}
+
+/// Whoever holds them: the connections of one listener, in the namespace of the netlink socket.
+pub(crate) fn before(diag: &mut DiagSocket, endpoint: &Endpoint, cookie: Cookie) -> Result<Vec<Held>, Error> {
     // A Unix socket whose peer has closed stays connected, and no state of the kernel's says so.
-    let Endpoint::Tcp(address) = listener.endpoint() else { return Err(Error::Unsupported) };
+    let Endpoint::Tcp(address) = endpoint else { return Err(Error::Unsupported) };
     let request =
         Request { family: Family::of(address.ip), states: States::LISTENERS_AND_CLOSE_WAIT, port: Some(address.port) };
     let mut census = Census::default();
     let mut held = Vec::new();
-    listener.diag()?.dump(&request, |row| {
+    diag.dump(&request, |row| {
         census.add(&row);
         if let Row::CloseWait { local, peer, inode, bytes, silent } = row {
             held.push((local, Held { fd: None, inode, peer, unread: bytes, silent }));
         }
     })?;
-    let own = census.group_of(listener.cookie()).ok_or(Error::NotFound)?.address;
+    let own = census.group_of(cookie).ok_or(Error::NotFound)?.address;
     held.retain(|(local, _)| census.address_for(local) == Some(own));
     Ok(held.into_iter().map(|(_, held)| held).collect())
 }

@@ -14,9 +14,13 @@
 //! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
 //! | what a person should be told of a reading | [`verdict`] | nothing |
+//! | how bad it is, for a monitoring system | [`check`] | nothing beside the readings |
 //! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`history`] | nothing beside the readings |
 //! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
 //! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
+//! | the same of the sockets of another process, asked for one by one | a [`remote::Remote`] | a dump, and one look at `/proc` a socket |
+//! | in which states are the sockets at either end of a port | [`ends`] | one walk |
+//! | does any process of a BEAM wait in accept, from outside | [`vm::pollset`] | a look at each descriptor once, then a file an epoll set |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
@@ -40,9 +44,14 @@ pub mod accepted;
 pub mod address;
 pub mod advice;
 pub mod census;
+pub mod check;
 pub mod detector;
 pub mod diag;
+pub mod diagnosis;
+pub mod ends;
 mod error;
+pub mod evidence;
+pub mod examination;
 pub mod held;
 pub mod history;
 pub mod kernel;
@@ -50,6 +59,8 @@ mod listener;
 mod listeners;
 pub mod observer;
 pub mod outside;
+pub mod remote;
+pub mod remote_watch;
 pub mod sockopt;
 pub mod survey;
 mod unix_census;

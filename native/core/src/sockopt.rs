@@ -1,7 +1,7 @@
 //! The first tier: `getsockopt` on a descriptor that somebody else owns.
 //!
 //! This is the only file of the project with unsafe code. It is here because neither socket2 nor rustix reads
-//! `TCP_INFO` of a listener, `SO_MEMINFO` or the namespace of a socket, and because the descriptor of an Erlang port is a
+//! `TCP_INFO` of a listener, `SO_MEMINFO`, the namespace of a socket or what a packet socket knows, and because the descriptor of an Erlang port is a
 //! number that its owner may close at any moment: every function takes the bare number and lets the kernel say what it
 //! stands for.
 
@@ -80,6 +80,9 @@ const SO_NETNS_COOKIE: c_int = 71;
 /// include/uapi/linux/sockios.h: a descriptor of the network namespace of a socket.
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
+/// include/uapi/asm-generic/sockios.h: the time at which the last packet read was received.
+const SIOCGSTAMPNS: libc::Ioctl = 0x8907;
+
 const DROPS_WORD: usize = libc::SK_MEMINFO_DROPS as usize;
 
 /// How deep the accept queue is: `tcp_get_info` puts `sk_ack_backlog` and `sk_max_ack_backlog` of a listener into
@@ -146,6 +149,36 @@ pub fn open_namespace(fd: RawFd) -> Result<OwnedFd, Error> {
     }
     // SAFETY: the kernel has just made this descriptor for us; nobody else has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
+}
+
+/// Takes this thread, and what it starts, into a network namespace of its own, which is gone with the last that uses it.
+/// Needs CAP_SYS_ADMIN.
+pub fn into_new_namespace() -> Result<(), Error> {
+    // SAFETY: what makes `unshare` unsafe is a table of descriptors or a memory no longer shared with other threads; a
+    // network namespace is neither.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }?)
+}
+
+/// When the packet that was read last from this socket came, since 1970. The first call asks the kernel to note that:
+/// `None` until something has been read. (`sock_gettstamp`)
+pub fn received_at(fd: RawFd) -> Result<Option<Duration>, Error> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: SIOCGSTAMPNS writes one `timespec`, to which we hold the only reference.
+    let status = unsafe { libc::ioctl(fd, SIOCGSTAMPNS, std::ptr::from_mut(&mut time)) };
+    if status == 0 {
+        return Ok(Some(Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32)));
+    }
+    match Error::from(std::io::Error::last_os_error()) {
+        Error::Errno(Errno(libc::ENOENT)) => Ok(None),
+        error => Err(error),
+    }
+}
+
+/// Packets for which a packet socket (man 7 packet) had no room, since this was last asked.
+pub fn packets_lost(fd: RawFd) -> Result<u32, Error> {
+    let mut packets_and_drops = [0u32; 2];
+    read(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut packets_and_drops)?;
+    Ok(packets_and_drops[1])
 }
 
 /// Which socket the number stands for now.

@@ -47,22 +47,49 @@ pub fn listening() -> Result<Vec<Listening>, Error> {
 /// The same, in the namespace of the netlink socket.
 pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>, Error> {
     let mut found = Vec::new();
-    each_family(|family| {
-        let request = Request { family, states: States::LISTENERS, port: None };
-        diag.dump(&request, |row| {
-            if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
-                let depth = Depth { queued, limit, drops };
-                found.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
-            }
-        })
-    })?;
-    unless_unsupported(diag.dump(&UnixRequest { states: States::LISTENERS }, |row| {
+    each_family(|family| tcp_listening(diag, family, None, &mut found))?;
+    unless_unsupported(unix_listening(diag, &mut found))?;
+    Ok(found)
+}
+
+/// Whoever listens at these endpoints, and maybe others, in the namespace of the netlink socket.
+pub(crate) fn listening_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Listening>, Error> {
+    if wanted.len() > FEW {
+        return listening_through(diag);
+    }
+    let mut found = Vec::new();
+    for endpoint in wanted {
+        if let Endpoint::Tcp(address) = endpoint {
+            tcp_listening(diag, Family::of(address.ip), Some(address.port), &mut found)?;
+        }
+    }
+    if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
+        unix_listening(diag, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn tcp_listening(
+    diag: &mut DiagSocket,
+    family: Family,
+    port: Option<u16>,
+    found: &mut Vec<Listening>,
+) -> Result<(), Error> {
+    diag.dump(&Request { family, states: States::LISTENERS, port }, |row| {
+        if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
+            let depth = Depth { queued, limit, drops };
+            found.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
+        }
+    })
+}
+
+fn unix_listening(diag: &mut DiagSocket, found: &mut Vec<Listening>) -> Result<(), Error> {
+    diag.dump(&UnixRequest { states: States::LISTENERS }, |row| {
         if let UnixRow::Listener { name, cookie, inode, queued, limit, .. } = row {
             let depth = Depth { queued, limit, drops: None };
             found.push(Listening { endpoint: Endpoint::Unix(name.to_vec()), cookie, inode, depth });
         }
-    }))?;
-    Ok(found)
+    })
 }
 
 /// Every accept queue of this thread's network namespace.
@@ -83,17 +110,19 @@ pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error>
     Ok(queues)
 }
 
-/// The queues of some endpoints, and maybe others, in the namespace of the netlink socket.
+/// The queues of some endpoints, and maybe others, each once, in the namespace of the netlink socket.
 pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
-    if wanted.len() > FEW {
-        return survey_through(diag);
-    }
+    let tcp = || {
+        wanted.iter().filter_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some((Family::of(address.ip), Some(address.port))),
+            Endpoint::Unix(_) => None,
+        })
+    };
+    let ports: HashSet<_> = tcp().collect();
+    let dumps = if ports.len() > FEW { tcp().map(|(family, _)| (family, None)).collect() } else { ports };
     let mut queues = Vec::new();
-    for endpoint in wanted {
-        if let Endpoint::Tcp(address) = endpoint {
-            let census = Census::take(diag, Family::of(address.ip), Some(address.port))?;
-            queues.extend(census.into_groups().into_iter().map(Queue::from));
-        }
+    for (family, port) in dumps {
+        queues.extend(Census::take(diag, family, port)?.into_groups().into_iter().map(Queue::from));
     }
     if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
         queues.extend(UnixCensus::take(diag, States::LISTENERS_AND_CHILDREN)?.into_queues());

@@ -38,11 +38,9 @@ pub enum Finding {
     Leaking(u32),
 }
 
-/// What is wrong, the gravest first; nothing where all is well.
-pub fn verdict(standing: &Standing) -> Vec<Finding> {
-    // A pool that keeps up may be busy when a client comes, and a few clients that have left are the weather: the limits are
-    // those of the conditions.
-    let settings = Settings::default();
+/// What is wrong, the gravest first; nothing where all is well. A pool that keeps up may be busy when a client comes, and a
+/// few clients that have left are the weather: the limits are those of the conditions.
+pub fn verdict(standing: &Standing, settings: &Settings) -> Vec<Finding> {
     let Standing { queued, limit, left, oldest_wait, close_wait, waiting_acceptors } = *standing;
     // Without an age there is no telling a fresh queue from one that stands.
     let stands = queued > 0 && oldest_wait.is_none_or(|wait| wait > settings.max_wait);
@@ -113,7 +111,7 @@ mod tests {
             ("a thousand in CLOSE_WAIT are many but pass", Standing { close_wait: 1000, ..queue(0, 0) }, vec![]),
             ("more are a leak", Standing { close_wait: 1001, ..queue(0, 0) }, vec![Leaking(1001)]),
         ] {
-            assert_eq!(verdict(&standing), findings, "{sentence}");
+            assert_eq!(verdict(&standing, &Settings::default()), findings, "{sentence}");
         }
     }
 }

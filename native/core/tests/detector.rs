@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use accept_queue_core::census::Look;
-use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time};
+use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time, on_clock};
 use accept_queue_core::{Counts, Depth};
 use proptest::prelude::*;
 
@@ -585,6 +585,21 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..20_000).prop_map(Step::Sleep),
         1 => Just(Step::Fail),
     ]
+}
+
+#[test]
+fn who_came_before_the_caller_s_clock_began_has_waited_all_the_same() {
+    let begun = on_clock(Duration::ZERO);
+    let mut queue = Simulation::new(50);
+    queue.now = begun - ms(5000);
+    queue.arrive(1);
+    queue.now = begun;
+    queue.idle(ms(1100));
+    let behind = queue.changes.iter().find_map(|(at, change)| match change {
+        Change::Raised { condition: Condition::Behind, .. } => Some(*at - begun),
+        _ => None,
+    });
+    assert!(behind.is_some_and(|after| after <= Settings::default().hold_for + TICK), "{behind:?}");
 }
 
 proptest! {

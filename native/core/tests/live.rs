@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use accept_queue_core::detector::{Change, Condition, Settings};
@@ -311,8 +312,8 @@ fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
     let socket = listen("127.0.0.1:0", 10);
     let at = address_of(&socket);
     let _client = connect(at);
-    let Snapshot { queues, gaps } = outside::snapshot(&from_outside()).expect("a snapshot");
-    assert_eq!(gaps, []);
+    let Snapshot { queues, glimpses, gaps } = outside::snapshot(&from_outside()).expect("a snapshot");
+    assert_eq!((glimpses, gaps), (vec![], vec![]));
     let endpoint = Endpoint::Tcp(at.into());
     let owned = queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("the listener");
     assert_eq!(owned.owners.iter().map(|owner| owner.fd).collect::<Vec<_>>(), [socket.as_raw_fd()]);
@@ -362,6 +363,48 @@ fn an_observer_meets_a_listener_judges_it_and_misses_it_when_it_is_gone() {
     assert!(reading.is_none());
     let gone = gone.iter().find(|gone| gone.endpoint == endpoint).expect("gone");
     assert_eq!(gone.conditions.iter().map(|held| held.0).collect::<Vec<_>>(), [Condition::Overflowing]);
+}
+
+/// A process that looks like the BEAM of this node and holds the listener, which is nobody else's from here on. It has stopped
+/// itself: whoever ends it must kill it.
+fn stand_in_for_a_beam(node: &str, listener: Socket) -> Child {
+    let arguments = ["-c", "kill -STOP $$", "sh", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", node];
+    Command::new("sh").args(arguments).stdin(OwnedFd::from(listener)).spawn().expect("a shell")
+}
+
+fn end(mut child: Child) {
+    child.kill().expect("ours to kill");
+    child.wait().expect("ours to wait for");
+}
+
+#[test]
+fn the_listeners_of_a_vm_that_has_ended_are_gone_though_nobody_is_left_in_the_scope() {
+    let node = format!("observed{}", std::process::id());
+    let socket = listen("127.0.0.1:0", 1);
+    let endpoint = Endpoint::Tcp(address_of(&socket).into());
+    let mut observer = Observer::new(Scope::Node(node.clone()), Settings::default());
+    let vm = stand_in_for_a_beam(&node, socket);
+    let met = observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a sample");
+    assert_eq!(met.readings.iter().map(|reading| &reading.endpoint).collect::<Vec<_>>(), [&endpoint]);
+    end(vm);
+    // Late enough for a search, which finds nobody.
+    let sample = observer.sample(Duration::from_secs(110), Looks::Wanted).expect("a sample");
+    assert_eq!(sample.gone.iter().map(|gone| &gone.endpoint).collect::<Vec<_>>(), [&endpoint]);
+    assert!(observer.let_go(Duration::from_secs(111)).is_empty(), "told once");
+}
+
+#[test]
+fn what_was_followed_of_a_process_that_has_ended_can_be_let_go() {
+    let socket = listen("127.0.0.1:0", 1);
+    let endpoint = Endpoint::Tcp(address_of(&socket).into());
+    let process = stand_in_for_a_beam("nobody", socket);
+    let mut observer = Observer::new(Scope::Process(process.id() as i32), Settings::default());
+    observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a sample");
+    end(process);
+    let late = observer.sample(Duration::from_secs(110), Looks::Wanted);
+    assert_eq!(late.map(|sample| sample.readings.len()), Err(Error::NotFound));
+    let gone = observer.let_go(Duration::from_secs(111));
+    assert_eq!(gone.iter().map(|gone| &gone.endpoint).collect::<Vec<_>>(), [&endpoint]);
 }
 
 #[test]

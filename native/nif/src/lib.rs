@@ -7,7 +7,7 @@ use accept_queue_core as core;
 use rustler::ResourceArc;
 use std::time::Duration;
 
-use handle::{Handle, Ticks, Watched, ticks};
+use handle::{Handle, Ticks, Watched, ticks, time};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -37,7 +37,7 @@ fn is_open(handle: &Handle) -> bool {
 
 #[rustler::nif(schedule = "Normal")]
 fn verdict(standing: Terms<core::verdict::Standing>) -> Vec<Terms<core::verdict::Finding>> {
-    core::verdict::verdict(&standing.0).into_iter().map(Terms).collect()
+    core::verdict::verdict(&standing.0, &core::detector::Settings::default()).into_iter().map(Terms).collect()
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -109,7 +109,7 @@ fn default_settings() -> Terms<core::detector::Settings> {
 
 #[rustler::nif(schedule = "Normal")]
 fn watch(handle: &Handle, settings: Terms<core::detector::Settings>, at_ms: u64) -> ResourceArc<Watched> {
-    ResourceArc::new(Watched(core::watch::Watch::new(handle.0.clone(), settings.0, Duration::from_millis(at_ms))))
+    ResourceArc::new(Watched(core::watch::Watch::new(handle.0.clone(), settings.0, time(at_ms))))
 }
 
 #[rustler::nif(schedule = "Normal")]
@@ -126,13 +126,13 @@ fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64, all: bool) -> R
 #[rustler::nif(schedule = "DirtyIo")]
 fn look(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::history::Looked>, Reason>> {
     let watches: Vec<_> = watches.iter().map(|watched| &watched.0).collect();
-    let looks = core::watch::look(&watches, Duration::from_millis(at_ms));
+    let looks = core::watch::look(&watches, time(at_ms));
     looks.into_iter().map(|look| Ok(Terms(look?))).collect()
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn status(watched: &Watched, at_ms: u64) -> Terms<core::history::Status> {
-    Terms(watched.0.status(Duration::from_millis(at_ms)))
+    Terms(watched.0.status(time(at_ms)))
 }
 
 rustler::init!("accept_queue_nif");

@@ -79,21 +79,21 @@ pub enum QueuedState {
 /// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct InetDiagMessage {
-    family: u8,
-    state: u8,
+pub(super) struct InetDiagMessage {
+    pub(super) family: u8,
+    pub(super) state: u8,
     _timer: u8,
-    _retransmits: u8,
-    id: SocketId,
+    pub(super) retransmits: u8,
+    pub(super) id: SocketId,
     _expires: U32<NativeEndian>,
     receive_queue: U32<NativeEndian>,
     send_queue: U32<NativeEndian>,
     _uid: U32<NativeEndian>,
-    inode: U32<NativeEndian>,
+    pub(super) inode: U32<NativeEndian>,
 }
 
 /// `tcpi_last_data_sent` in `struct tcp_info`, in milliseconds.
-const LAST_DATA_SENT: usize = 44;
+pub(super) const LAST_DATA_SENT: usize = 44;
 /// `tcpi_last_ack_recv`: since the last segment with an ACK, and a FIN is one.
 const LAST_ACK_RECEIVED: usize = 56;
 /// `SK_MEMINFO_DROPS` words of four bytes into INET_DIAG_SKMEMINFO.

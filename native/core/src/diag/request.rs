@@ -42,8 +42,13 @@ pub struct States(u32);
 
 pub(super) const ESTABLISHED: u8 = 1;
 pub(super) const SYN_RECV: u8 = 3;
+pub(super) const FIN_WAIT1: u8 = 4;
+pub(super) const FIN_WAIT2: u8 = 5;
+pub(super) const CLOSE: u8 = 7;
 pub(super) const CLOSE_WAIT: u8 = 8;
+pub(super) const LAST_ACK: u8 = 9;
 pub(super) const LISTEN: u8 = 10;
+pub(super) const CLOSING: u8 = 11;
 
 impl States {
     /// The listeners alone. The kernel keeps them in a table of their own: this never touches the connections.
@@ -52,6 +57,13 @@ impl States {
     pub const LISTENERS_AND_CLOSE_WAIT: States = States(1 << LISTEN | 1 << CLOSE_WAIT);
     /// The listeners and all that can be a child of one. The kernel walks every bucket of the table of connections.
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);
+    /// Every state in which a socket has a peer or listens; not TCP_CLOSE, and not what is no more than bound.
+    pub const ALL: States = States(((1 << (CLOSING + 1)) - 2) & !(1 << CLOSE));
+
+    /// Any of these.
+    pub(super) fn these(states: &[u8]) -> States {
+        States(states.iter().fold(0, |bits, state| bits | 1 << state))
+    }
 
     pub(super) fn bits(self) -> u32 {
         self.0
@@ -72,13 +84,43 @@ pub struct Request {
 /// `struct inet_diag_req_v2`, include/uapi/linux/inet_diag.h.
 #[derive(Debug, Clone, Copy, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct InetDiagRequest {
+pub(super) struct InetDiagRequest {
     family: u8,
     protocol: u8,
     extensions: u8,
     _pad: u8,
     states: U32<NativeEndian>,
     id: SocketId,
+}
+
+/// The ports of the connections asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) source: u16,
+    pub(super) destination: u16,
+}
+
+pub(super) const ANY_PORT: u16 = 0;
+
+impl InetDiagRequest {
+    pub(super) fn new(family: Family, states: States, extensions: u8, ports: Ports) -> InetDiagRequest {
+        let id = SocketId {
+            source_port: U16::new(ports.source),
+            destination_port: U16::new(ports.destination),
+            source: [0; 16],
+            destination: [0; 16],
+            interface: U32::new(0),
+            cookie: NO_COOKIE,
+        };
+        InetDiagRequest {
+            family: family.number(),
+            protocol: libc::IPPROTO_TCP as u8,
+            extensions,
+            _pad: 0,
+            states: U32::new(states.bits()),
+            id,
+        }
+    }
 }
 
 /// `struct inet_diag_sockid`: the only big-endian figures are the ports and addresses.
@@ -103,23 +145,9 @@ impl Question for Request {
     type Row<'a> = Row;
 
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
-        let id = SocketId {
-            source_port: U16::new(self.port.unwrap_or(0)),
-            destination_port: U16::new(0),
-            source: [0; 16],
-            destination: [0; 16],
-            interface: U32::new(0),
-            cookie: NO_COOKIE,
-        };
-        let body = InetDiagRequest {
-            family: self.family.number(),
-            protocol: libc::IPPROTO_TCP as u8,
-            extensions: 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1),
-            _pad: 0,
-            states: U32::new(self.states.bits()),
-            id,
-        };
-        Envelope::dump(sequence, body)
+        let extensions = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
+        let ports = Ports { source: self.port.unwrap_or(ANY_PORT), destination: ANY_PORT };
+        Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, extensions, ports))
     }
 
     fn row(payload: &[u8]) -> Result<Option<Row>, Error> {

@@ -1,17 +1,16 @@
 //! The asking: one netlink socket, one dump at a time.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::thread;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use zerocopy::IntoBytes;
 
 use super::netlink::{Message, Question, messages};
+use crate::vm::namespace::within;
 use crate::{Error, sockopt};
 
 /// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
@@ -44,16 +43,9 @@ impl DiagSocket {
         }
     }
 
-    /// Opens it in another network namespace. A thread of its own goes there, so that nobody else does; the socket stays
-    /// where it was made, whoever reads it.
+    /// Opens it in another network namespace.
     pub fn inside(namespace: &OwnedFd) -> Result<DiagSocket, Error> {
-        thread::scope(|scope| {
-            let visitor = thread::Builder::new().spawn_scoped(scope, || {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                DiagSocket::open()
-            })?;
-            visitor.join().unwrap_or(Err(Error::Unsupported))
-        })
+        within(namespace, DiagSocket::open)
     }
 
     /// The same with room for datagrams of another size; too little of it makes every larger dump an error.

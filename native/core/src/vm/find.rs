@@ -1,127 +1,178 @@
-//! Which processes run a BEAM, and which sockets a process holds.
+//! Which processes there are, and which of them run a BEAM.
 
-use std::collections::HashMap;
-use std::os::fd::RawFd;
+use std::fs;
+use std::io;
 use std::path::Path;
 
-use procfs::ProcError;
-use procfs::process::{FDTarget, Process};
+use procfs::process::{Process, StatFlags};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::{Errno, Error, Inode};
+use super::ended;
+use crate::Error;
 
 /// A process that may own listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its number.
     pub pid: i32,
-    /// The node's name where it runs a BEAM that has one, else the program's.
+    /// The node's name where it runs a BEAM that is known to have one, else the program's. Whoever started it chose this:
+    /// any character may stand in it.
     pub name: String,
     /// Whether it runs a BEAM.
     pub is_beam: bool,
+    /// Whether the name is a node's.
+    pub is_named: bool,
 }
 
-/// Every process whose command line can be read. One that ends meanwhile is left out.
-pub fn candidates() -> Result<Vec<Candidate>, Error> {
-    let processes = procfs::process::all_processes().map_err(reason)?;
-    Ok(processes.filter_map(|process| candidate(&process.ok()?).ok()).collect())
+/// Erlang's own limit of a node's name; nobody needs more of a program's.
+const NAME: usize = 255;
+/// Most command lines fit.
+const PAGE: usize = 4096;
+
+/// The numbers of all processes that this one may know of.
+pub fn pids() -> Result<impl Iterator<Item = i32>, Error> {
+    let numbered = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    Ok(fs::read_dir("/proc")?.filter_map(numbered))
 }
 
-/// One process. [`Error::NotFound`] where there is none.
+/// What a process is. [`Error::NotFound`] where there is none.
 pub fn by_pid(pid: i32) -> Result<Candidate, Error> {
-    candidate(&Process::new(pid).map_err(reason)?)
+    let line = command_line(pid)?;
+    Ok(match beam_of(pid, &line) {
+        Some(beam) => beam,
+        None => {
+            Candidate { pid, name: program_of(&line).map_or_else(|| comm(pid), Ok)?, is_beam: false, is_named: false }
+        }
+    })
+}
+
+/// The BEAM that it runs, if it runs one.
+pub fn beam(pid: i32) -> Result<Option<Candidate>, Error> {
+    Ok(beam_of(pid, &command_line(pid)?))
 }
 
 impl Candidate {
+    /// One of which nothing but its number is known.
+    pub(crate) fn unknown(pid: i32) -> Candidate {
+        Candidate { pid, name: "?".to_owned(), is_beam: false, is_named: false }
+    }
+
+    /// The same under the name of its node.
+    pub(crate) fn named(&self, node: &str) -> Candidate {
+        Candidate { name: node.to_owned(), is_named: true, ..*self }
+    }
+
     /// Whether its node has this name; without a host it is a node's on any host.
     pub fn is_node(&self, name: &str) -> bool {
-        self.name == name || self.name.split_once('@').is_some_and(|(node, _)| node == name)
+        self.is_named && (self.name == name || self.name.split_once('@').is_some_and(|(node, _)| node == name))
     }
 }
 
-/// The sockets that a process holds, each with the number of a descriptor of it. Needs the same user, or CAP_SYS_PTRACE.
-pub fn sockets(pid: i32) -> Result<HashMap<Inode, RawFd>, Error> {
-    let descriptors = Process::new(pid).and_then(|process| process.fd()).map_err(reason)?;
-    let mut held = HashMap::new();
-    for descriptor in descriptors {
-        match descriptor {
-            Ok(descriptor) => {
-                if let FDTarget::Socket(inode) = descriptor.target {
-                    held.insert(Inode(inode as u32), descriptor.fd);
-                }
-            }
-            // Closed between the listing of the folder and the look at it.
-            Err(ProcError::NotFound(_)) => {}
-            Err(error) => return Err(reason(error)),
-        }
-    }
-    Ok(held)
+/// Whether it can hold no socket: it is a thread of the kernel, or has ended and only its parent has not noticed.
+pub(crate) fn holds_nothing(pid: i32) -> bool {
+    let stat = Process::new(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| {
+        stat.state == 'Z' || StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD)
+    })
 }
 
-fn candidate(process: &Process) -> Result<Candidate, Error> {
-    let arguments = process.cmdline().map_err(reason)?;
-    let program = arguments.first().and_then(|path| Path::new(path).file_name()).map(|name| name.to_string_lossy());
-    let is_beam = program.as_deref() == Some("beam.smp") || is_beam(&arguments);
-    let node = is_beam.then(|| node_name(&arguments)).flatten();
-    let name = match (node, program) {
-        (Some(node), _) => node.to_owned(),
-        (None, Some(program)) => program.into_owned(),
-        (None, None) => process.stat().map_err(reason)?.comm,
+/// The arguments, each with a NUL behind it.
+fn command_line(pid: i32) -> Result<Vec<u8>, Error> {
+    read(pid, "cmdline")
+}
+
+/// What the kernel calls it, where it has no command line.
+fn comm(pid: i32) -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(read(pid, "comm")?.trim_ascii_end()).into_owned())
+}
+
+/// The whole of a file. `std::fs::read` asks for its size first, and `/proc` does not know it.
+fn read(pid: i32, file: &str) -> Result<Vec<u8>, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(CWD, format!("/proc/{pid}/{file}"), flags, Mode::empty()).map_err(ended)?;
+    let mut text = Vec::with_capacity(PAGE);
+    while rustix::io::read(&file, spare_capacity(&mut text)).map_err(ended)? > 0 {
+        text.reserve(PAGE);
+    }
+    Ok(text)
+}
+
+fn arguments(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    line.split(|&byte| byte == 0)
+}
+
+fn beam_of(pid: i32, line: &[u8]) -> Option<Candidate> {
+    let program = program_of(line)?;
+    // `erlexec` hands these to every emulator, whatever a release calls the program (erts/etc/common/erlexec.c).
+    let started_by_erlexec = || {
+        [&b"-root"[..], b"-bindir", b"-progname"].iter().all(|flag| arguments(line).any(|argument| argument == *flag))
     };
-    Ok(Candidate { pid: process.pid, name, is_beam })
+    (program == "beam.smp" || started_by_erlexec()).then(|| {
+        let node = node_of(line);
+        Candidate { pid, is_beam: true, is_named: node.is_some(), name: node.unwrap_or(program) }
+    })
 }
 
-/// `erlexec` hands these to every emulator, whatever a release calls the program (erts/etc/common/erlexec.c).
-fn is_beam(arguments: &[String]) -> bool {
-    ["-root", "-bindir", "-progname"].iter().all(|flag| arguments.iter().any(|argument| argument == flag))
+fn program_of(line: &[u8]) -> Option<String> {
+    let first = String::from_utf8_lossy(arguments(line).next()?);
+    Some(bounded(Path::new(&*first).file_name()?.to_str()?))
 }
 
-fn node_name(arguments: &[String]) -> Option<&str> {
-    let flag = arguments.iter().position(|argument| argument == "-sname" || argument == "-name")?;
-    arguments.get(flag + 1).map(String::as_str)
+fn node_of(line: &[u8]) -> Option<String> {
+    let mut arguments = arguments(line);
+    arguments.find(|argument| [&b"-sname"[..], b"-name"].contains(argument))?;
+    Some(bounded(&String::from_utf8_lossy(arguments.next()?)))
 }
 
-fn reason(error: ProcError) -> Error {
-    match error {
-        ProcError::NotFound(_) => Error::NotFound,
-        ProcError::PermissionDenied(_) => Error::Errno(Errno(libc::EACCES)),
-        ProcError::Io(error, _) => error.into(),
-        ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_) => {
-            Error::Errno(Errno::BAD_MESSAGE)
-        }
-    }
+fn bounded(name: &str) -> String {
+    name.chars().take(NAME).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn arguments(line: &str) -> Vec<String> {
-        line.split(' ').map(str::to_owned).collect()
+    fn beam(line: &str) -> Option<Candidate> {
+        beam_of(1, line.replace(' ', "\0").as_bytes())
     }
 
     #[test]
     fn a_release_that_renames_the_emulator_is_still_a_beam() {
-        let renamed = arguments(
-            "/srv/shop/bin/shop -- -root /srv/shop -bindir /srv/shop/erts/bin -progname shop -- -name shop@host",
-        );
-        assert!(is_beam(&renamed));
-        assert_eq!(node_name(&renamed), Some("shop@host"));
-        assert!(!is_beam(&arguments("find / -root")));
+        let renamed = "/srv/shop/bin/shop -- -root /srv/shop -bindir /srv/shop/erts/bin -progname shop --";
+        let named = |node: &str| beam(&format!("{renamed} {node}")).expect("a beam");
+        assert_eq!((named("-name shop@host").name, named("-name shop@host").is_named), ("shop@host".to_owned(), true));
+        assert_eq!((named("-noshell").name, named("-noshell").is_named), ("shop".to_owned(), false));
+        assert_eq!(beam("find / -root"), None);
+        assert_eq!(beam(""), None);
     }
 
     #[test]
-    fn this_process_holds_the_socket_it_opened() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let inode = rustix::fs::fstat(&socket).expect("its inode").st_ino as u32;
+    fn a_node_is_called_by_its_name_with_or_without_the_host() {
+        let node = beam("/usr/lib/erlang/erts/bin/beam.smp -- -sname shop@host").expect("a beam");
+        assert!(node.is_node("shop@host") && node.is_node("shop") && !node.is_node("host"));
+        let unnamed = beam("/usr/lib/erlang/erts/bin/beam.smp --").expect("a beam");
+        assert!(!unnamed.is_node("beam.smp"), "the name of a program is no node's");
+        assert!(unnamed.named("shop").is_node("shop"));
+    }
+
+    #[test]
+    fn a_name_may_hold_anything_but_is_never_without_an_end() {
+        let longest = beam(&format!("beam.smp -sname {}", "x".repeat(100_000))).expect("a beam");
+        assert_eq!(longest.name.len(), NAME);
+        assert_eq!(program_of(b"\xff\xfe\n\0").as_deref(), Some("\u{fffd}\u{fffd}\n"));
+    }
+
+    #[test]
+    fn this_process_is_among_all_and_no_beam() {
         let own = std::process::id() as i32;
-        assert!(sockets(own).expect("own descriptors").contains_key(&Inode(inode)));
         assert!(!by_pid(own).expect("itself").is_beam);
-        assert!(candidates().expect("a list").iter().any(|candidate| candidate.pid == own));
+        assert!(pids().expect("a list").any(|pid| pid == own));
+        assert!(!holds_nothing(own));
     }
 
     #[test]
     fn a_process_that_is_not_there_is_not_found() {
         assert_eq!(by_pid(i32::MAX), Err(Error::NotFound));
-        assert_eq!(sockets(i32::MAX), Err(Error::NotFound));
     }
 }

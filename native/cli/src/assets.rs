@@ -1,0 +1,39 @@
+//! Manual pages and shell completions, made by `build.rs` and carried in the program: whoever has it has them.
+
+use clap::ValueEnum;
+
+use crate::args::{ManOptions, Shell};
+use crate::output;
+
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+pub(crate) fn completions(shell: Shell) -> Result<(), String> {
+    let value = shell.to_possible_value();
+    let name = value.as_ref().map_or("", |value| value.get_name());
+    print(COMPLETIONS, name).ok_or_else(|| format!("there are no completions for {name}"))?
+}
+
+pub(crate) fn man(options: &ManOptions) -> Result<(), String> {
+    match &options.into {
+        Some(folder) => PAGES.iter().try_for_each(|(page, text)| {
+            let path = folder.join(format!("{page}.1"));
+            std::fs::write(&path, text)
+                .map_err(|error| format!("{}: {error}", path.display().to_string().escape_debug()))
+        }),
+        None => page(options.command.as_deref()),
+    }
+}
+
+/// Of a command, or of the whole.
+fn page(command: Option<&str>) -> Result<(), String> {
+    let page = command.map_or_else(|| "accept-queue".to_owned(), |command| format!("accept-queue-{command}"));
+    print(PAGES, &page).ok_or_else(|| {
+        let commands: Vec<_> = PAGES.iter().filter_map(|(page, _)| page.strip_prefix("accept-queue-")).collect();
+        let unknown = command.unwrap_or_default().escape_debug();
+        format!("there is no command `{unknown}`; there are {}", commands.join(", "))
+    })?
+}
+
+fn print(table: &[(&str, &str)], name: &str) -> Option<Result<(), String>> {
+    table.iter().find(|(of, _)| *of == name).map(|(_, text)| output::print(text.as_bytes()))
+}

@@ -1,0 +1,156 @@
+//! `accept-queue export`: the figures for a Prometheus that comes for them.
+//!
+//! Between two scrapes the queues are read on a grid, as `watch` does, so that what happens there is not lost; who stands in
+//! them is looked at for a scrape, at most once a second.
+
+mod metrics;
+mod server;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use accept_queue_core::Error;
+use accept_queue_core::detector::{Settings, Time};
+use accept_queue_core::observer::{Looks, Observer, Sample};
+use accept_queue_core::vm::namespace::Namespace;
+use tokio::sync::oneshot;
+
+use crate::args::ExportOptions;
+use crate::interrupt::on_interrupt;
+use crate::pace::Pace;
+use metrics::{MOST_LISTENERS, Page, Tally};
+
+/// What the thread that reads is told by the others.
+enum Message {
+    Scrape(oneshot::Sender<Arc<str>>),
+    Interrupted,
+}
+
+/// A look that a scrape is answered with is not older.
+const FRESH: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
+    let listener = listen(&options.listen)?;
+    let at = listener.local_addr().map_err(|error| format!("{}: {error}", options.listen))?;
+    let (messages, inbox) = channel();
+    let interrupt = messages.clone();
+    on_interrupt(move || {
+        // Nobody listens where the exporter is ending already.
+        let _ = interrupt.send(Message::Interrupted);
+    })?;
+    let mut exporter = Exporter::new(options)?;
+    // Whether it can be read at all is said before anybody comes.
+    exporter.sample(Looks::All);
+    match (&exporter.last, options.scope.pid) {
+        (Ok(_), _) => {}
+        (Err(Error::NotFound), Some(pid)) => return Err(format!("there is no process {pid}")),
+        (Err(error), _) => return Err(format!("the kernel's sockets could not be read: {error}")),
+    }
+    thread::Builder::new()
+        .name("http".to_owned())
+        .spawn(move || server::serve(listener, messages))
+        .map_err(|error| format!("a thread for the server: {error}"))?;
+    eprintln!("accept-queue: metrics at http://{at}/metrics");
+    exporter.follow(&inbox)
+}
+
+fn listen(address: &str) -> Result<TcpListener, String> {
+    let shown = address.escape_debug();
+    let at: SocketAddr = address.parse().map_err(|_| {
+        format!("--listen wants an address and a port, as 127.0.0.1:9700 or [::1]:9700, and not `{shown}`")
+    })?;
+    TcpListener::bind(at).map_err(|error| format!("cannot listen on {at}: {error}"))
+}
+
+struct Exporter {
+    observer: Observer,
+    pace: Pace,
+    own: Namespace,
+    last: Result<Sample, Error>,
+    looked_at: Option<Time>,
+    tally: Tally,
+    /// Of the last sample, once somebody has asked for it.
+    page: Option<Arc<str>>,
+    has_warned: bool,
+}
+
+impl Exporter {
+    fn new(options: &ExportOptions) -> Result<Exporter, String> {
+        let settings = Settings { interval: options.interval, ..Settings::default() };
+        Ok(Exporter {
+            observer: Observer::new(options.scope.scope(), settings),
+            pace: Pace::new(options.interval),
+            own: Namespace::own().map_err(|error| format!("this process's network namespace: {error}"))?,
+            last: Ok(Sample::default()),
+            looked_at: None,
+            tally: Tally::default(),
+            page: None,
+            has_warned: false,
+        })
+    }
+
+    /// Until it is interrupted.
+    fn follow(&mut self, inbox: &Receiver<Message>) -> Result<(), String> {
+        loop {
+            match inbox.recv_timeout(self.pace.remaining()) {
+                Ok(Message::Scrape(answer)) => {
+                    // Whoever asked may have left.
+                    if !answer.is_closed() {
+                        let _ = answer.send(self.page());
+                    }
+                }
+                Ok(Message::Interrupted) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err("the server has ended".to_owned()),
+            }
+            // Also where scrapes come so thick that the inbox is never empty.
+            if self.pace.remaining().is_zero() {
+                self.sample(Looks::Wanted);
+                self.pace.advance();
+            }
+        }
+    }
+
+    fn sample(&mut self, looks: Looks) {
+        let at = self.pace.now();
+        self.last = self.observer.sample(at, looks);
+        self.page = None;
+        self.looked_at = if looks == Looks::All && self.last.is_ok() { Some(at) } else { self.looked_at };
+        match &self.last {
+            Ok(sample) => {
+                self.tally.samples += 1;
+                if sample.readings.len() > MOST_LISTENERS && !self.has_warned {
+                    self.has_warned = true;
+                    let all = sample.readings.len();
+                    eprintln!(
+                        "accept-queue: {all} listeners; the first {MOST_LISTENERS} are told one by one, the others as a sum."
+                    );
+                }
+            }
+            Err(error) => {
+                self.tally.failed += 1;
+                if *error == Error::NotFound {
+                    // The process has ended, and its listeners with it. Nobody here is told of each.
+                    self.observer.let_go(at);
+                }
+            }
+        }
+    }
+
+    fn page(&mut self) -> Arc<str> {
+        let now = self.pace.now();
+        if self.looked_at.is_none_or(|then| now.saturating_sub(then) >= FRESH) {
+            self.sample(Looks::All);
+        }
+        if let Some(page) = &self.page {
+            return Arc::clone(page);
+        }
+        let page = Page { sample: self.last.as_ref().ok(), own: self.own, tally: self.tally };
+        let text: Arc<str> = page.text(accept_queue_core::kernel::read().ok().as_ref()).into();
+        self.page = Some(Arc::clone(&text));
+        text
+    }
+}

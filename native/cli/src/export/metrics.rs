@@ -1,0 +1,373 @@
+//! A sample -> the text that Prometheus reads. Pure. What is absent has no line, for 0 would be a figure.
+
+use accept_queue_core::Counts;
+use accept_queue_core::detector::Condition;
+use accept_queue_core::kernel::Kernel;
+use accept_queue_core::observer::{Reading, Sample};
+use accept_queue_core::vm::namespace::Namespace;
+use prometheus::TextEncoder;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::condition;
+
+/// So many listeners are told one by one, the first by namespace and address; the others as a sum.
+pub(super) const MOST_LISTENERS: usize = 1000;
+
+/// What the exporter has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) samples: u64,
+    pub(super) failed: u64,
+}
+
+/// What there is to tell.
+pub(super) struct Page<'a> {
+    /// `None`: it failed.
+    pub(super) sample: Option<&'a Sample>,
+    /// In which addresses need no namespace beside them.
+    pub(super) own: Namespace,
+    pub(super) tally: Tally,
+}
+
+impl Page<'_> {
+    pub(super) fn text(&self, kernel: Option<&Kernel>) -> String {
+        let mut text = Text::default();
+        self.of_the_exporter(&mut text);
+        if let Some(sample) = self.sample {
+            self.of_the_queues(sample, &mut text);
+        }
+        if let Some(kernel) = kernel {
+            of_the_kernel(kernel, &mut text);
+        }
+        text.0
+    }
+
+    fn of_the_exporter(&self, text: &mut Text) {
+        let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
+        let is_up = f64::from(u8::from(self.sample.is_some()));
+        text.add(gauges("build_info", "Which accept-queue this is.", [(version, 1.0)]));
+        text.add(gauges(
+            "up",
+            "Whether the sockets could be read in the last sample. Where they could not, no listener is told of.",
+            one(Some(is_up)),
+        ));
+        text.add(counters("samples", "Samples that were read.", one(Some(self.tally.samples as f64))));
+        text.add(counters("failed_samples", "Samples that could not be read.", one(Some(self.tally.failed as f64))));
+    }
+
+    fn of_the_queues(&self, sample: &Sample, text: &mut Text) {
+        let (told, others) = sample.readings.split_at(sample.readings.len().min(MOST_LISTENERS));
+        let told: Vec<_> = told.iter().map(|reading| (self.labels(reading), reading)).collect();
+        let each = |figures: fn(&Reading) -> Figures| -> Vec<Labelled> {
+            let labelled = |(labels, reading): &(Vec<LabelPair>, &Reading)| -> Vec<Labelled> {
+                figures(reading).into_iter().map(|(more, figure)| (extended(labels, more), figure)).collect()
+            };
+            told.iter().flat_map(labelled).collect()
+        };
+        let others_queued: u64 = others.iter().map(|reading| u64::from(reading.tick.depth.queued)).sum();
+        text.add(gauges(
+            "queued_connections",
+            "Connections that wait for accept; full is more than the limit. As of the last sample.",
+            each(|reading| just(Some(reading.tick.depth.queued))),
+        ));
+        text.add(gauges(
+            "limit",
+            "The backlog in force. As of the last sample.",
+            each(|reading| just(Some(reading.tick.depth.limit))),
+        ));
+        text.add(gauges(
+            "peak_connections",
+            "The most that waited for accept in a sample of the last minute.",
+            each(|reading| just(reading.status.window.map(|window| window.max))),
+        ));
+        text.add(counters(
+            "dropped_packets",
+            "Packets that the listener has dropped since it was opened, overflow first among the causes.",
+            each(|reading| just(reading.tick.drops.map(|drops| drops as f64))),
+        ));
+        text.add(gauges(
+            "condition",
+            "Whether the listener is behind, overflowing, stuck, abandoned or leaking. As of the last sample.",
+            each(|reading| {
+                let holds = |condition| reading.status.conditions.iter().any(|held| held.0 == condition);
+                by("condition", Condition::ALL.map(|condition| (condition::name(condition), holds(condition).into())))
+            }),
+        ));
+        text.add(gauges(
+            "connections",
+            "Connections that wait for accept, by what their clients have done meanwhile. Not older than a second.",
+            each(|reading| {
+                counted(reading, |counts| {
+                    let Counts { queued_alive, queued_closed, .. } = *counts;
+                    let reset = counts.queued_reset();
+                    by("state", [("alive", queued_alive), ("closed", queued_closed), ("reset", reset)])
+                })
+            }),
+        ));
+        text.add(gauges(
+            "oldest_wait_seconds",
+            "How long the longest-waiting connection has waited; absent where none waits. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(counts.oldest_wait.map(|wait| wait.as_secs_f64())))),
+        ));
+        text.add(gauges(
+            "queued_bytes",
+            "Bytes of requests that those who wait have sent. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(counts.queued_bytes.map(|bytes| bytes as f64)))),
+        ));
+        text.add(gauges(
+            "syn_recv",
+            "Handshakes that are not finished. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(counts.syn_recv))),
+        ));
+        text.add(gauges(
+            "accepted_connections",
+            "Accepted connections that are open; close_wait: their clients have closed. Not older than a second.",
+            each(|reading| {
+                counted(reading, |&Counts { established, close_wait, .. }| {
+                    by("state", [("established", established), ("close_wait", close_wait)])
+                })
+            }),
+        ));
+        text.add(gauges(
+            "sockets",
+            "Sockets that share the address; its figures are their sum. Not older than a second.",
+            each(|reading| counted(reading, |counts| just(Some(counts.sockets)))),
+        ));
+        text.add(gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))));
+        text.add(gauges(
+            "omitted_listeners",
+            "Of these, those that are not told one by one.",
+            one(Some(others.len() as f64)),
+        ));
+        text.add(gauges(
+            "omitted_queued_connections",
+            "Connections that wait for accept at listeners that are not told one by one.",
+            one(Some(others_queued as f64)),
+        ));
+        text.add(gauges(
+            "unreadable_processes",
+            "Processes of which something could not be read, for want of rights most often.",
+            one(Some(sample.gaps.len() as f64)),
+        ));
+    }
+
+    /// An address is one listener in its namespace. Where several processes hold it, the one with the lowest number, which is
+    /// the eldest most often, stands for all.
+    fn labels(&self, Reading { namespace, endpoint, owners, .. }: &Reading) -> Vec<LabelPair> {
+        let mut labels = vec![label("listener", &endpoint.to_string())];
+        if *namespace != self.own {
+            labels.push(label("netns", &namespace.0.to_string()));
+        }
+        if let Some(owner) = owners.first() {
+            labels.push(label("pid", &owner.process.pid.to_string()));
+            // It may be read on a terminal, and a process chooses its own name.
+            labels.push(label("process", &owner.process.name.escape_debug().to_string()));
+        }
+        labels
+    }
+}
+
+/// Those of the network namespace of the exporter.
+fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
+    let figure = |value: Option<u64>| one(value.map(|value| value as f64));
+    text.add(gauges("kernel_somaxconn", "Clips every backlog (net.core.somaxconn).", figure(kernel.somaxconn)));
+    text.add(gauges("kernel_tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog.", figure(kernel.tcp_max_syn_backlog)));
+    text.add(gauges(
+        "kernel_tcp_abort_on_overflow",
+        "net.ipv4.tcp_abort_on_overflow.",
+        figure(kernel.tcp_abort_on_overflow),
+    ));
+    text.add(gauges("kernel_tcp_syncookies", "net.ipv4.tcp_syncookies.", figure(kernel.tcp_syncookies)));
+    text.add(counters(
+        "kernel_listen_overflows",
+        "SYNs and last ACKs that met a full accept queue (ListenOverflows).",
+        figure(kernel.listen_overflows),
+    ));
+    text.add(counters(
+        "kernel_listen_drops",
+        "SYNs that were dropped, for whatever reason (ListenDrops).",
+        figure(kernel.listen_drops),
+    ));
+    text.add(counters(
+        "kernel_tcp_req_q_full_drop",
+        "SYNs that were dropped because the SYN queue was full (TCPReqQFullDrop).",
+        figure(kernel.tcp_req_q_full_drop),
+    ));
+    text.add(counters(
+        "kernel_tcp_req_q_full_do_cookies",
+        "SYNs that were answered with a cookie because the SYN queue was full (TCPReqQFullDoCookies).",
+        figure(kernel.tcp_req_q_full_do_cookies),
+    ));
+    text.add(counters(
+        "kernel_syncookies_sent",
+        "Cookies that were sent (SyncookiesSent).",
+        figure(kernel.syncookies_sent),
+    ));
+    text.add(counters(
+        "kernel_syncookies_received",
+        "Valid cookies that came back (SyncookiesRecv).",
+        figure(kernel.syncookies_recv),
+    ));
+    text.add(counters(
+        "kernel_syncookies_failed",
+        "Cookies that came back invalid (SyncookiesFailed).",
+        figure(kernel.syncookies_failed),
+    ));
+}
+
+/// The page so far. A family becomes text at once: of a thousand listeners all of them together are large.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    /// A family without a figure is none.
+    fn add(&mut self, family: MetricFamily) {
+        if !family.get_metric().is_empty()
+            && let Err(error) = TextEncoder::new().encode_utf8(&[family], &mut self.0)
+        {
+            // Families without a name or a figure are all that it refuses.
+            self.0 += &format!("# {error}\n");
+        }
+    }
+}
+
+/// A figure, with all its labels.
+type Labelled = (Vec<LabelPair>, f64);
+
+/// The figures of a listener, each with a label that the listener does not have.
+type Figures = Vec<(Option<(&'static str, &'static str)>, f64)>;
+
+fn just(figure: Option<impl Into<f64>>) -> Figures {
+    figure.into_iter().map(|figure| (None, figure.into())).collect()
+}
+
+fn by<const N: usize>(name: &'static str, figures: [(&'static str, u32); N]) -> Figures {
+    figures.map(|(value, figure)| (Some((name, value)), figure.into())).into()
+}
+
+/// Of those who were looked at.
+fn counted(reading: &Reading, figures: impl Fn(&Counts) -> Figures) -> Figures {
+    reading.status.counts.iter().flat_map(|(counts, _)| figures(counts)).collect()
+}
+
+fn extended(labels: &[LabelPair], more: Option<(&str, &str)>) -> Vec<LabelPair> {
+    labels.iter().cloned().chain(more.map(|(name, value)| label(name, value))).collect()
+}
+
+fn one(figure: Option<f64>) -> Option<Labelled> {
+    figure.map(|figure| (Vec::new(), figure))
+}
+
+fn gauges(name: &str, help: &str, figures: impl IntoIterator<Item = Labelled>) -> MetricFamily {
+    family(name.to_owned(), help, MetricType::GAUGE, figures, |metric, value| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    })
+}
+
+/// By the convention, `_total` ends the name.
+fn counters(name: &str, help: &str, figures: impl IntoIterator<Item = Labelled>) -> MetricFamily {
+    family(format!("{name}_total"), help, MetricType::COUNTER, figures, |metric, value| {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    })
+}
+
+fn family(
+    name: String,
+    help: &str,
+    kind: MetricType,
+    figures: impl IntoIterator<Item = Labelled>,
+    set: impl Fn(&mut Metric, f64),
+) -> MetricFamily {
+    let metrics = figures.into_iter().map(|(labels, value)| {
+        let mut metric = Metric::from_label(labels);
+        set(&mut metric, value);
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(format!("accept_queue_{name}"));
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics.collect());
+    family
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut label = LabelPair::default();
+    label.set_name(name.to_owned());
+    label.set_value(value.to_owned());
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use accept_queue_core::detector::Settings;
+    use accept_queue_core::history::History;
+    use accept_queue_core::{Depth, Endpoint};
+
+    use super::*;
+
+    const OWN: Namespace = Namespace(1);
+
+    fn reading(namespace: Namespace, name: &str, queued: u32) -> Reading {
+        let mut history = History::new(Settings::default(), Duration::ZERO);
+        let tick = history.depth_read(Duration::ZERO, Depth { queued, limit: 5, drops: None });
+        let status = history.status(Duration::ZERO);
+        let endpoint = Endpoint::Unix(name.as_bytes().to_vec());
+        Reading {
+            namespace,
+            endpoint,
+            owners: Vec::new(),
+            sockets: Vec::new(),
+            is_new: true,
+            tick,
+            looked: None,
+            status,
+        }
+    }
+
+    fn text(readings: Vec<Reading>) -> String {
+        let sample = Sample { readings, ..Sample::default() };
+        Page { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(None)
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_line() {
+        let text = text(vec![reading(OWN, "/run/a", 2)]);
+        assert!(text.contains("accept_queue_queued_connections{listener=\"unix:/run/a\"} 2\n"), "{text}");
+        for absent in ["dropped_packets", "accept_queue_connections", "oldest_wait", "syn_recv", "kernel"] {
+            assert!(!text.contains(absent), "{absent}: {text}");
+        }
+        let failed = Page { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1 } }.text(None);
+        assert!(failed.contains("accept_queue_up 0\n") && failed.contains("failed_samples_total 1\n"), "{failed}");
+        assert!(!failed.contains("listener="), "{failed}");
+    }
+
+    #[test]
+    fn a_namespace_is_named_where_it_is_another() {
+        let text = text(vec![reading(OWN, "/run/a", 0), reading(Namespace(7), "/run/a", 0)]);
+        assert!(text.contains("limit{listener=\"unix:/run/a\"} 5\n"), "{text}");
+        assert!(text.contains("limit{listener=\"unix:/run/a\",netns=\"7\"} 5\n"), "{text}");
+    }
+
+    #[test]
+    fn the_thousand_and_first_listener_is_told_in_a_sum() {
+        let text = text((0..1003).map(|n| reading(OWN, &format!("/run/{n:04}"), 2)).collect());
+        let told = text.lines().filter(|line| line.starts_with("accept_queue_limit{")).count();
+        assert_eq!(told, 1000);
+        for line in ["listeners 1003", "omitted_listeners 3", "omitted_queued_connections 6"] {
+            assert!(text.contains(&format!("\naccept_queue_{line}\n")), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_name_breaks_out_of_its_label() {
+        let text = text(vec![reading(OWN, "/run/\"} 1\n\\", 0)]);
+        assert!(text.contains(r#"listener="unix:/run/\\\"} 1\\n\\\\"} 5"#), "{text}");
+    }
+}

@@ -1,0 +1,97 @@
+//! HTTP for a scraper, and no harm from anybody else: a request a connection, ten seconds for it, eight kilobytes of headers,
+//! and of 64 connections the oldest makes room for the next. Whoever says nothing keeps nobody out.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::Message;
+
+const MOST_CONNECTIONS: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(10);
+const MOST_HEADER_BYTES: usize = 8 * 1024;
+/// Where no connection can be taken, for want of descriptors say.
+const PAUSE: Duration = Duration::from_millis(100);
+
+const INDEX: &str = "accept-queue: the metrics are at /metrics\n";
+
+/// Returns when it cannot begin.
+pub(super) fn serve(listener: TcpListener, messages: Sender<Message>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut connections: VecDeque<AbortHandle> = VecDeque::with_capacity(MOST_CONNECTIONS);
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            connections.retain(|connection| !connection.is_finished());
+            if connections.len() >= MOST_CONNECTIONS
+                && let Some(oldest) = connections.pop_front()
+            {
+                oldest.abort();
+            }
+            connections.push_back(tokio::spawn(attend(stream, messages.clone())).abort_handle());
+        }
+    })
+}
+
+/// One connection. How it ends is the client's own affair.
+async fn attend(stream: TcpStream, messages: Sender<Message>) {
+    let answer = service_fn(move |request| {
+        let messages = messages.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &messages).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).max_buf_size(MOST_HEADER_BYTES);
+    let _ = timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), answer)).await;
+}
+
+async fn answer(request: &Request<Incoming>, messages: &Sender<Message>) -> Response<Full<Bytes>> {
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    match request.uri().path() {
+        "/" | "/metrics" if !is_read => {
+            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refusal
+        }
+        "/" => plain(StatusCode::OK, INDEX),
+        "/metrics" => match metrics(messages).await {
+            Some(page) => plain(StatusCode::OK, page.as_bytes().to_vec()),
+            None => plain(StatusCode::SERVICE_UNAVAILABLE, "the exporter is ending\n"),
+        },
+        _ => plain(StatusCode::NOT_FOUND, INDEX),
+    }
+}
+
+async fn metrics(messages: &Sender<Message>) -> Option<Arc<str>> {
+    let (answer, page) = oneshot::channel();
+    messages.send(Message::Scrape(answer)).ok()?;
+    page.await.ok()
+}
+
+fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

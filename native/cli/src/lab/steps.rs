@@ -1,0 +1,170 @@
+//! What happens in the experiment: the steps, when each has settled, and what it shows. Pure.
+
+use accept_queue_core::diag::State;
+use serde::Serialize;
+
+use super::client::Order;
+use super::scene::{Accepted, Look};
+
+/// In this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Step {
+    Listening,
+    Connected,
+    Retried,
+    Closed,
+    Reset,
+    Accepted,
+}
+
+/// What was asked for, and what the kernel made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) backlog: u16,
+    /// The backlog in force.
+    pub(crate) limit: u32,
+    pub(crate) clients: u16,
+}
+
+impl Plan {
+    /// The queue is full when it is longer than its limit.
+    pub(crate) fn places(&self) -> u32 {
+        self.limit.saturating_add(1)
+    }
+
+    /// The clients that fit.
+    pub(crate) fn inside(&self) -> u32 {
+        self.places().min(self.clients.into())
+    }
+}
+
+impl Step {
+    pub(crate) const ALL: [Step; 6] =
+        [Step::Listening, Step::Connected, Step::Retried, Step::Closed, Step::Reset, Step::Accepted];
+
+    /// What the clients are told as it begins.
+    pub(crate) fn order(self) -> Option<Order> {
+        match self {
+            Step::Closed => Some(Order::Leave),
+            Step::Reset => Some(Order::Reset),
+            Step::Listening | Step::Connected | Step::Retried | Step::Accepted => None,
+        }
+    }
+
+    /// Whether everything has happened that this step is about, the clients having done what they were told.
+    pub(crate) fn has_settled(self, plan: &Plan, look: &Look) -> bool {
+        let Look { counts, server, clients, .. } = look;
+        let knocking = clients.standing(State::SynSent);
+        // One end has closed, and the other has seen it, or has seen the reset that came after.
+        let left = clients.count([State::FinWait2]);
+        let is_seen = server.count([State::CloseWait]) == left && counts.queued_closed == left;
+        match self {
+            Step::Listening => server.count([State::Listen]) == 1,
+            Step::Connected => counts.queued == plan.inside() && clients.count([State::Established]) >= plan.inside(),
+            Step::Retried => knocking.retrying == knocking.sockets,
+            Step::Closed => {
+                is_seen && left == plan.inside() && clients.count([State::SynSent, State::Established]) == 0
+            }
+            Step::Reset => is_seen,
+            Step::Accepted => {
+                counts.queued == 0
+                    && server.count([State::Established, State::CloseWait, State::LastAck]) == 0
+                    && left == 0
+            }
+        }
+    }
+
+    /// Whether the server has seen every SYN that the clients sent: each that met the full queue is a drop. Of a great
+    /// burst some are lost on their way, in the queue of a network device, so this cannot be waited for without end.
+    pub(crate) fn is_accounted_for(self, look: &Look) -> bool {
+        let knocking = look.clients.standing(State::SynSent);
+        look.counts.drops.is_none_or(|drops| drops >= knocking.sockets + knocking.retransmits)
+    }
+
+    pub(crate) fn title(self, plan: &Plan) -> String {
+        match self {
+            Step::Listening => format!("A server listens with backlog {}, and does not accept", plan.backlog),
+            Step::Connected => format!("{} connect", number_of_clients(plan.clients.into())),
+            Step::Retried => "Those outside knock again".to_owned(),
+            Step::Closed => "The clients give up".to_owned(),
+            Step::Reset => "Every other one of them resets its connection".to_owned(),
+            Step::Accepted => "The server accepts at last".to_owned(),
+        }
+    }
+
+    /// One line.
+    pub(crate) fn explanation(self, plan: &Plan, look: &Look) -> String {
+        let Look { counts, clients, .. } = look;
+        let (inside, outside) = (plan.inside(), clients.count([State::SynSent]));
+        match self {
+            Step::Listening if plan.limit < u32::from(plan.backlog) => format!(
+                "somaxconn clips the backlog to {}, in silence: {} will fit.",
+                plan.limit,
+                number_of_clients(plan.places())
+            ),
+            Step::Listening => {
+                format!("Full is longer than the backlog: {} will fit.", number_of_clients(plan.places()))
+            }
+            Step::Connected => {
+                // A handshake whose last ACK met the full queue: the client takes it for done.
+                let mistaken = clients.count([State::Established]).saturating_sub(inside);
+                let mistaken = if mistaken == 0 { String::new() } else { format!(" half-way: {mistaken};") };
+                format!("Handshakes without the server: {inside};{mistaken} dropped in silence: {outside}.")
+            }
+            Step::Retried if outside == 0 => "Nobody is outside.".to_owned(),
+            Step::Retried => "Their SYNs are dropped like the first ones: such a client just hangs.".to_owned(),
+            Step::Closed => {
+                format!("Who leaves keeps its place in the queue: {} CLOSE_WAIT, as in 2009.", counts.queued_closed)
+            }
+            Step::Reset => {
+                let reset = counts.queued_reset();
+                format!("Of a reset connection no socket is left, only the place in the queue: {reset}.")
+            }
+            Step::Accepted => {
+                let Accepted { connections, dead } = look.accepted.unwrap_or_default();
+                format!("Accepted: {connections}. Dead, for their clients had left long before: {dead}.")
+            }
+        }
+    }
+}
+
+fn number_of_clients(number: u32) -> String {
+    if number == 1 { "1 client".to_owned() } else { format!("{number} clients") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(backlog: u16, limit: u32, clients: u16) -> Plan {
+        Plan { backlog, limit, clients }
+    }
+
+    #[test]
+    fn one_more_fits_than_the_limit_says() {
+        assert_eq!((plan(30, 30, 100).places(), plan(30, 30, 100).inside()), (31, 31));
+        assert_eq!(plan(0, 0, 100).inside(), 1);
+        assert_eq!(plan(30, 30, 7).inside(), 7);
+    }
+
+    #[test]
+    fn a_clipped_backlog_is_told_as_one() {
+        let nobody = Look::default();
+        assert_eq!(
+            Step::Listening.explanation(&plan(65_535, 4096, 1), &nobody),
+            "somaxconn clips the backlog to 4096, in silence: 4097 clients will fit."
+        );
+        assert_eq!(
+            Step::Listening.explanation(&plan(0, 0, 1), &nobody),
+            "Full is longer than the backlog: 1 client will fit."
+        );
+    }
+
+    #[test]
+    fn nothing_has_settled_before_the_server_listens() {
+        for step in Step::ALL.into_iter().take(2) {
+            assert!(!step.has_settled(&plan(30, 30, 100), &Look::default()), "{step:?}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Whose listeners are meant: what stands on the command line, in the words of core.
+
+use accept_queue_core::Error;
+use accept_queue_core::outside::Scope;
+
+use crate::args::ScopeOptions;
+
+impl ScopeOptions {
+    pub(crate) fn scope(&self) -> Scope {
+        match self {
+            ScopeOptions { pid: Some(pid), .. } => Scope::Process(*pid),
+            ScopeOptions { node: Some(node), .. } => Scope::Node(node.clone()),
+            ScopeOptions { port: Some(port), .. } => Scope::Port(*port),
+            ScopeOptions { all: true, .. } => Scope::Everybody,
+            ScopeOptions { .. } => Scope::Beams,
+        }
+    }
+
+    /// Why nothing was read.
+    pub(crate) fn refused(&self, error: Error) -> String {
+        match (error, self.scope()) {
+            (Error::NotFound, Scope::Process(pid)) => format!("there is no process {pid}"),
+            (Error::NotFound, Scope::Node(node)) => format!("no BEAM runs a node {}", node.escape_debug()),
+            (error, _) => format!("the kernel's sockets could not be read: {error}"),
+        }
+    }
+
+    /// What it means that there is no listener.
+    pub(crate) fn nobody(&self) -> String {
+        match self.scope() {
+            Scope::Process(pid) => format!("process {pid} has no listener"),
+            Scope::Node(node) => format!("no listener of a node {}", node.escape_debug()),
+            Scope::Port(port) => format!("nobody listens on port {port}"),
+            Scope::Beams => "no BEAM has a listener".to_owned(),
+            Scope::Everybody => "nobody listens".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The columns of the table: what stands in them, how they are sorted, and which of them there is room for. Pure.
+
+use std::cmp::Ordering;
+
+use accept_queue_core::Counts;
+
+use super::line::Line;
+use super::words;
+use crate::condition;
+
+/// One column, in the order of the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Address,
+    Queued,
+    Fill,
+    History,
+    Oldest,
+    Drops,
+    Accepts,
+    Alive,
+    Closed,
+    Reset,
+    CloseWait,
+    Conditions,
+    Owner,
+}
+
+impl Column {
+    /// From left to right.
+    pub(crate) const ALL: [Column; 13] = [
+        Column::Address,
+        Column::Queued,
+        Column::Fill,
+        Column::History,
+        Column::Oldest,
+        Column::Drops,
+        Column::Accepts,
+        Column::Alive,
+        Column::Closed,
+        Column::Reset,
+        Column::CloseWait,
+        Column::Conditions,
+        Column::Owner,
+    ];
+
+    /// What a narrow screen has room for; the first are the last to go.
+    const FIRST: [Column; 8] = [
+        Column::Address,
+        Column::Queued,
+        Column::Conditions,
+        Column::Oldest,
+        Column::Drops,
+        Column::Accepts,
+        Column::History,
+        Column::Fill,
+    ];
+
+    /// What a wider one has room for, too, when every condition has been spelled out.
+    const THEN: [Column; 5] = [Column::Closed, Column::Reset, Column::Alive, Column::CloseWait, Column::Owner];
+
+    /// By these the rows may be sorted, one after the other.
+    pub(crate) const SORTED: [Column; 11] = [
+        Column::Conditions,
+        Column::Queued,
+        Column::Oldest,
+        Column::Drops,
+        Column::Accepts,
+        Column::Alive,
+        Column::Closed,
+        Column::Reset,
+        Column::CloseWait,
+        Column::Address,
+        Column::Owner,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Column::Address => "ADDRESS",
+            Column::Queued => "QUEUED",
+            Column::Fill => "FILL",
+            Column::History => "HISTORY",
+            Column::Oldest => "OLDEST",
+            Column::Drops => "DROPS/s",
+            Column::Accepts => "ACCEPTS",
+            Column::Alive => "ALIVE",
+            Column::Closed => "CLOSED",
+            Column::Reset => "RESET",
+            Column::CloseWait => "CL_WAIT",
+            Column::Conditions => "CONDITION",
+            Column::Owner => "OWNER",
+        }
+    }
+
+    pub(crate) fn explanation(self) -> &'static str {
+        match self {
+            Column::Address => "where it listens",
+            Column::Queued => "connections that wait for accept / the limit; limit + 1 fit",
+            Column::Fill => "the same as a bar",
+            Column::History => "the same over time, one sign a reading; the top is full",
+            Column::Oldest => "how long the first of them has waited",
+            Column::Drops => "packets this listener has dropped, a second",
+            Column::Accepts => "armed: one waits in accept; woken: the VM was told; nobody; never",
+            Column::Alive => "of the queued: the client is still there",
+            Column::Closed => "of the queued: the client has closed",
+            Column::Reset => "of the queued: the client has reset",
+            Column::CloseWait => "accepted, closed by the client, still held by the application",
+            Column::Conditions => "what is wrong, for long enough to be told",
+            Column::Owner => "who holds it",
+        }
+    }
+
+    /// Figures stand at the right of their column.
+    pub(crate) fn is_figure(self) -> bool {
+        !matches!(
+            self,
+            Column::Address | Column::Fill | Column::History | Column::Accepts | Column::Conditions | Column::Owner
+        )
+    }
+
+    /// What stands there; the bars are drawn and not written.
+    pub(crate) fn text(self, line: &Line) -> String {
+        let counted = |figure: fn(&Counts) -> u32| {
+            line.counts().map_or_else(|| "-".to_owned(), |counts| figure(&counts).to_string())
+        };
+        match self {
+            Column::Address => line.address.clone(),
+            Column::Queued => format!("{}/{}", line.depth.queued, line.depth.limit),
+            Column::Fill | Column::History => String::new(),
+            Column::Oldest => line.oldest_wait().map_or_else(|| "-".to_owned(), words::span),
+            Column::Drops => line.drops_per_second().map_or_else(|| "-".to_owned(), words::rate),
+            Column::Accepts => accepts(line),
+            Column::Alive => counted(|counts| counts.queued_alive),
+            Column::Closed => counted(|counts| counts.queued_closed),
+            Column::Reset => counted(Counts::queued_reset),
+            Column::CloseWait => counted(|counts| counts.close_wait),
+            Column::Conditions => line.conditions().into_iter().map(condition::name).collect::<Vec<_>>().join(" "),
+            Column::Owner => line.owners.join(", "),
+        }
+    }
+
+    /// What comes first of two: the most worrying figure, the first name.
+    pub(crate) fn compare(self, one: &Line, other: &Line) -> Ordering {
+        let by = |key: fn(&Line) -> u64| key(other).cmp(&key(one));
+        match self {
+            Column::Address | Column::Fill | Column::History => one.place.cmp(&other.place),
+            Column::Owner => one.owners.cmp(&other.owners),
+            Column::Queued => other.fill().total_cmp(&one.fill()).then(by(|line| line.depth.queued.into())),
+            Column::Oldest => other.oldest_wait().cmp(&one.oldest_wait()),
+            Column::Drops => {
+                let rate = |line: &Line| line.drops_per_second().unwrap_or(-1.0);
+                rate(other).total_cmp(&rate(one))
+            }
+            Column::Accepts => by(|line| words::accepting_rank(line.accepting()).into()),
+            Column::Alive => by(|line| line.counts().map_or(0, |counts| counts.queued_alive.into())),
+            Column::Closed => by(|line| line.counts().map_or(0, |counts| counts.queued_closed.into())),
+            Column::Reset => by(|line| line.counts().map_or(0, |counts| counts.queued_reset().into())),
+            Column::CloseWait => by(|line| line.counts().map_or(0, |counts| counts.close_wait.into())),
+            Column::Conditions => other
+                .severity()
+                .cmp(&one.severity())
+                .then(by(|line| line.status.conditions.len() as u64))
+                .then(other.fill().total_cmp(&one.fill())),
+        }
+    }
+
+    /// The least with which it says anything.
+    fn least(self) -> usize {
+        match self {
+            Column::Address => 10,
+            Column::Queued | Column::Conditions => 6,
+            Column::Fill => 5,
+            Column::History => 8,
+            Column::Owner => 10,
+            _ => self.title().len(),
+        }
+    }
+
+    /// With which it says what it has to say, as far as that is sensible.
+    fn enough(self, lines: &[&Line], room: usize) -> usize {
+        let widest = || widest(self, lines);
+        match self {
+            Column::Fill | Column::History => 8,
+            Column::Conditions => "overflowing".len(),
+            Column::Address => widest().min(room * 2 / 5),
+            Column::Owner => widest().min(room / 3),
+            _ => widest(),
+        }
+        .max(self.title().len())
+        .max(self.least())
+    }
+}
+
+/// The worst of its sockets; of how many, where they differ.
+fn accepts(line: &Line) -> String {
+    let Some(accepting) = line.accepting() else { return "-".to_owned() };
+    let word = words::accepting(accepting);
+    let same = line.stands.iter().filter(|stand| stand.accepting.map(words::accepting) == Some(word)).count();
+    let all = line.stands.len();
+    if same == all { word.to_owned() } else { format!("{word} {same}/{all}") }
+}
+
+/// Between two columns.
+pub(crate) const GAP: usize = 1;
+/// More of the past than this needs no room that the rest of the screen could have.
+const LONGEST_HISTORY: usize = 60;
+
+/// The columns for which there is room, from left to right, each with its width.
+pub(crate) fn fitting(room: usize, lines: &[&Line]) -> Vec<(Column, usize)> {
+    let mut left = room + GAP;
+    let mut widths = [0; Column::ALL.len()];
+    let mut widen = |column: Column, enough: usize| {
+        let width = &mut widths[column as usize];
+        let gap = if *width == 0 { GAP } else { 0 };
+        let wider = enough.min(*width + left.saturating_sub(gap));
+        if wider >= column.least().max(*width) {
+            left -= wider - *width + gap;
+            *width = wider;
+        }
+    };
+    for column in Column::FIRST {
+        widen(column, column.enough(lines, room));
+    }
+    widen(Column::Conditions, widest(Column::Conditions, lines));
+    for column in Column::THEN {
+        widen(column, column.enough(lines, room));
+    }
+    widen(Column::History, LONGEST_HISTORY);
+    Column::ALL.into_iter().map(|column| (column, widths[column as usize])).filter(|&(_, width)| width > 0).collect()
+}
+
+fn widest(column: Column, lines: &[&Line]) -> usize {
+    lines.iter().map(|line| column.text(line).chars().count()).max().unwrap_or(0)
+}

@@ -1,0 +1,45 @@
+//! The pages that cover the table: help, and what could not be looked at. Pure.
+
+use super::app::View;
+use super::column::Column;
+use super::words;
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Page {
+    Help,
+    Gaps,
+}
+
+/// What each key does.
+const KEYS: [(&str, &str); 10] = [
+    ("arrows j k", "the listener above, below; also PgUp PgDn Home End g G"),
+    ("Enter d", "everything that is known of it"),
+    ("s S", "sort by the next column, by the one before"),
+    ("r", "turn the order round"),
+    ("/", "only listeners with this in their address, owner or condition"),
+    ("p space", "stop the screen; what comes meanwhile is not lost"),
+    ("u", "what could not be looked at, and what would help"),
+    ("? h F1", "this page"),
+    ("Esc", "close what was opened last; where nothing is open, quit"),
+    ("q Ctrl-C", "quit"),
+];
+
+/// Its lines.
+pub(crate) fn text(page: Page, view: &View) -> Vec<String> {
+    match page {
+        Page::Help => help(view),
+        Page::Gaps if view.gaps.is_empty() => vec!["Everything in the scope could be looked at.".to_owned()],
+        Page::Gaps => view.gaps.clone(),
+    }
+}
+
+fn help(view: &View) -> Vec<String> {
+    let row = |(name, meaning): (&str, &str)| format!("{name:<11}{meaning}");
+    let mut text: Vec<_> = KEYS.into_iter().map(row).collect();
+    text.push(String::new());
+    text.extend(Column::ALL.into_iter().map(|column| row((column.title(), column.explanation()))));
+    text.push(String::new());
+    text.push(format!("The last reading took {}.", words::span(view.took)));
+    text
+}

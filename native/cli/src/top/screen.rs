@@ -1,0 +1,536 @@
+//! Draws the state.
+
+use accept_queue_core::check::Severity;
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line as Text, Span};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, RenderDirection, Row, Sparkline, Table, TableState, Wrap};
+
+use super::app::App;
+use super::column::{Column, GAP, fitting};
+use super::line::{Line, Moment};
+use super::{detail, page};
+
+/// What stays from one drawing to the next: how far the table is scrolled.
+pub(crate) struct Screen {
+    palette: Palette,
+    table: TableState,
+}
+
+/// Whether there are colours. Without them, what is wrong is bold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Palette {
+    pub(crate) has_colours: bool,
+}
+
+impl Palette {
+    /// <https://no-color.org>
+    pub(crate) fn of_environment() -> Palette {
+        Palette { has_colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+    }
+
+    fn coloured(self, colour: Color) -> Style {
+        if self.has_colours { Style::new().fg(colour) } else { Style::new() }
+    }
+
+    fn severity(self, severity: Severity) -> Style {
+        match severity {
+            Severity::Ok => Style::new(),
+            Severity::Warning => self.coloured(Color::Yellow).add_modifier(Modifier::BOLD),
+            Severity::Critical => self.coloured(Color::Red).add_modifier(Modifier::BOLD),
+        }
+    }
+
+    fn bar(self, severity: Severity) -> Style {
+        if severity == Severity::Ok { self.coloured(Color::Cyan) } else { self.severity(severity) }
+    }
+}
+
+const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+const DIM: Style = Style::new().add_modifier(Modifier::DIM);
+const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
+const UNDERLINED: Style = BOLD.add_modifier(Modifier::UNDERLINED);
+
+/// With its graph, all that a listener has to tell in 80 columns.
+const DETAIL_HEIGHT: u16 = 14;
+/// Less of a table is no table.
+const LEAST_TABLE: u16 = 5;
+const GRAPH_HEIGHT: u16 = 3;
+
+impl Screen {
+    pub(crate) fn new(palette: Palette) -> Screen {
+        Screen { palette, table: TableState::new() }
+    }
+
+    pub(crate) fn draw(&mut self, frame: &mut Frame, app: &App) {
+        let notice = self.notice(app);
+        let heights = [1, notice.is_some().into(), 1].map(Constraint::Length);
+        let [title, body, below, footer] =
+            Layout::vertical([heights[0], Constraint::Min(0), heights[1], heights[2]]).areas(frame.area());
+        let rows = app.rows();
+        self.title(frame, title, app, &rows);
+        match app.page {
+            Some(page) => {
+                let text: Vec<_> = page::text(page, app.view()).into_iter().map(Text::from).collect();
+                let page = Paragraph::new(text).wrap(Wrap { trim: false }).scroll((app.scrolled as u16, 0));
+                frame.render_widget(page, body);
+            }
+            None => self.listeners(frame, body, app, &rows),
+        }
+        if let Some(notice) = notice {
+            frame.render_widget(notice, below);
+        }
+        frame.render_widget(keys(app), footer);
+    }
+
+    fn title(&self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
+        let troubled = rows.iter().filter(|line| line.severity() > Severity::Ok).count();
+        let count = match rows.len() {
+            1 => "1 listener".to_owned(),
+            count => format!("{count} listeners"),
+        };
+        let arrow = if app.sort.is_reversed { '▲' } else { '▼' };
+        let mut left = vec![Span::styled(format!("{}: {count}", app.subject()), BOLD)];
+        if troubled > 0 {
+            let worst = rows.iter().map(|line| line.severity()).max().unwrap_or(Severity::Ok);
+            left.push(", ".into());
+            left.push(Span::styled(format!("{troubled} in trouble"), self.palette.severity(worst)));
+        }
+        left.push(format!(", by {} {arrow}", app.sort.by.title()).into());
+        let right = if app.is_paused() {
+            Span::styled(" PAUSED ", REVERSED)
+        } else {
+            Span::styled(humantime::format_duration(app.interval).to_string(), DIM)
+        };
+        let areas = Layout::horizontal([Constraint::Min(0), Constraint::Length(right.width() as u16 + 1)]);
+        let [beside, at_right] = areas.areas(area);
+        frame.render_widget(Text::from(left), beside);
+        frame.render_widget(Text::from(right).alignment(Alignment::Right), at_right);
+    }
+
+    /// What could not be read.
+    fn notice(&self, app: &App) -> Option<Text<'static>> {
+        if let Some(failure) = &app.failure {
+            return Some(Text::styled(failure.clone(), self.palette.severity(Severity::Critical)));
+        }
+        let gaps = &app.view().gaps;
+        let first = gaps.first()?;
+        let more = if gaps.len() > 1 { format!(", and {} more (u)", gaps.len() - 1) } else { " (u)".to_owned() };
+        Some(Text::styled(format!("not seen{more}: {first}"), self.palette.severity(Severity::Warning)))
+    }
+
+    fn listeners(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
+        let selected = app.selected(rows);
+        let shown = selected.filter(|_| app.has_detail).map(|index| rows[index]);
+        let Some(line) = shown else { return self.table(frame, area, app, rows) };
+        if area.height < DETAIL_HEIGHT + LEAST_TABLE {
+            return self.detail(frame, area, app, line);
+        }
+        let [above, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(DETAIL_HEIGHT)]).areas(area);
+        self.table(frame, above, app, rows);
+        self.detail(frame, below, app, line);
+    }
+
+    fn table(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
+        if rows.is_empty() {
+            return frame.render_widget(Paragraph::new(app.nobody()).wrap(Wrap { trim: true }), area);
+        }
+        let columns = fitting(area.width.into(), rows);
+        let header = columns.iter().map(|&(column, _)| {
+            let style = if column == app.sort.by { UNDERLINED } else { BOLD };
+            Cell::new(aligned(column, Text::styled(column.title(), style)))
+        });
+        let body =
+            rows.iter().map(|line| Row::new(columns.iter().map(|&(column, width)| self.cell(line, column, width))));
+        let widths = columns.iter().map(|&(_, width)| Constraint::Length(width as u16));
+        let table =
+            Table::new(body, widths).header(Row::new(header)).column_spacing(GAP as u16).row_highlight_style(REVERSED);
+        self.table.select(app.selected(rows));
+        frame.render_stateful_widget(table, area, &mut self.table);
+    }
+
+    fn cell(&self, line: &Line, column: Column, width: usize) -> Cell<'static> {
+        let text = match column {
+            Column::Fill => bar(line.fill(), width, self.palette.bar(line.severity())),
+            Column::History => Text::styled(history(line, width), self.palette.bar(line.severity())),
+            Column::Conditions => {
+                Text::styled(beginning(column.text(line), width), self.palette.severity(line.severity()))
+            }
+            Column::Address => end(column.text(line), width).into(),
+            _ => beginning(column.text(line), width).into(),
+        };
+        Cell::new(aligned(column, text))
+    }
+
+    fn detail(&self, frame: &mut Frame, area: Rect, app: &App, line: &Line) {
+        let block = Block::new().borders(Borders::TOP).title(Span::styled(format!(" {} ", line.address), BOLD));
+        let inside = block.inner(area);
+        frame.render_widget(block, area);
+        let graph = if inside.height >= DETAIL_HEIGHT - 1 { GRAPH_HEIGHT } else { 0 };
+        let [above, below] = Layout::vertical([Constraint::Length(graph), Constraint::Min(0)]).areas(inside);
+        frame.render_widget(self.graph(line, above), above);
+        let text: Vec<_> = detail::text(line, app.view()).into_iter().map(Text::from).collect();
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), below);
+    }
+
+    /// The newest at the right; the top is full.
+    fn graph(&self, line: &Line, area: Rect) -> Sparkline<'static> {
+        let newest_first = line.history.iter().rev().take(area.width.into());
+        let steps = u64::from(area.height) * 8;
+        Sparkline::default()
+            .data(newest_first.map(|moment| level(moment, steps)).collect::<Vec<_>>())
+            .max(steps)
+            .direction(RenderDirection::RightToLeft)
+            .style(self.palette.bar(line.severity()))
+    }
+}
+
+/// Of so many steps. One that waits is seen, and full is what is full.
+fn level(moment: &Moment, steps: u64) -> u64 {
+    if moment.queued > moment.limit {
+        return steps;
+    }
+    let share = (moment.fill() * steps as f64) as u64;
+    share.max((moment.queued > 0).into()).min(steps.saturating_sub(1))
+}
+
+fn history(line: &Line, width: usize) -> String {
+    const LEVELS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let newest = line.history.iter().skip(line.history.len().saturating_sub(width));
+    let signs: String = newest.map(|moment| LEVELS[level(moment, 8) as usize]).collect();
+    format!("{signs:>width$}")
+}
+
+fn bar(fill: f64, width: usize, style: Style) -> Text<'static> {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (fill * width as f64 * 8.0) as usize;
+    let filled = "█".repeat(eighths / 8) + EIGHTHS[eighths % 8];
+    let rest = "·".repeat(width - filled.chars().count());
+    Text::from(vec![Span::styled(filled, style), Span::styled(rest, DIM)])
+}
+
+fn aligned(column: Column, text: Text<'_>) -> Text<'_> {
+    text.alignment(if column.is_figure() { Alignment::Right } else { Alignment::Left })
+}
+
+/// Cut off at the right.
+fn beginning(text: String, width: usize) -> String {
+    if text.chars().count() <= width { text } else { text.chars().take(width - 1).chain(['…']).collect() }
+}
+
+/// Cut off at the left: what tells one address from the other, or one path, is its end.
+fn end(text: String, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width { text } else { ['…'].into_iter().chain(text.chars().skip(count + 1 - width)).collect() }
+}
+
+fn keys(app: &App) -> Text<'static> {
+    let keys = match app.page {
+        Some(_) => "Esc closes this page  arrows scroll it  q quit",
+        None => "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail",
+    };
+    if app.is_typing {
+        let typed = Span::styled(format!("filter: {}", app.filter), BOLD);
+        Text::from(vec![typed, Span::styled(" ", REVERSED), Span::styled("  Enter keeps it, Esc clears it", DIM)])
+    } else if app.filter.is_empty() {
+        Text::styled(keys, DIM)
+    } else {
+        let kept = Span::styled(format!("filter: {}  ", app.filter), BOLD);
+        Text::from(vec![kept, Span::styled(keys, DIM)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use accept_queue_core::detector::Condition;
+    use accept_queue_core::kernel::Kernel;
+    use accept_queue_core::vm::namespace::Namespace;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::buffer::Buffer;
+
+    use super::super::app::tests::{app, press};
+    use super::super::line::tests::{Made, gap, observation};
+    use super::*;
+
+    /// As on the mailing list: nobody accepts, 31 of 100 clients stand in the queue. Beside it one that leaks, and one that
+    /// is well.
+    fn of_2009() -> App {
+        let mut app = app();
+        for second in 0..40 {
+            let queued = (second as u32).min(31);
+            let stuck = Made::new(9999, queued, 30)
+                .waiting(Duration::from_millis(12_345), 9.min(queued))
+                .dropped(second as u32 * 3)
+                .raising(Condition::Stuck)
+                .raising(Condition::Overflowing)
+                .polled(Some(0x4000_0018));
+            let leaks = Made::new(8080, 1, 1024).holding(1500).raising(Condition::Leaking).owned_by("leaky@host");
+            let well = Made::new(443, 0, 4096).owned_by("well@host");
+            app.observed(observation(Duration::from_secs(second), &[well, leaks, stuck]));
+        }
+        app
+    }
+
+    fn draw(app: &App, width: u16, height: u16, has_colours: bool) -> Buffer {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
+        let mut screen = Screen::new(Palette { has_colours });
+        terminal.draw(|frame| screen.draw(frame, app)).expect("a drawing");
+        terminal.backend().buffer().clone()
+    }
+
+    fn lines_of(buffer: &Buffer) -> Vec<String> {
+        let line =
+            |y| (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        (0..buffer.area.height).map(line).collect()
+    }
+
+    fn shown(app: &App, width: u16, height: u16) -> Vec<String> {
+        lines_of(&draw(app, width, height, true))
+    }
+
+    fn shown_after(keys: &str, width: u16, height: u16) -> Vec<String> {
+        let mut app = of_2009();
+        press(&mut app, keys);
+        shown(&app, width, height)
+    }
+
+    #[test]
+    fn a_usual_terminal_shows_what_is_wrong_and_who_accepts() {
+        let lines = shown(&of_2009(), 80, 24);
+        let (top, rest) = lines.split_at(5);
+        assert_eq!(
+            top,
+            [
+                "every BEAM: 3 listeners, 2 in trouble, by CONDITION ▼                      500ms",
+                "ADDRESS        QUEUED FILL     HISTORY  OLDEST DROPS/s ACCEPTS CONDITION",
+                "127.0.0.1:9999  31/30 ████████ ████████  12.3s     3.0 nobody  stuck overflowing",
+                "127.0.0.1:8080 1/1024 ········ ▁▁▁▁▁▁▁▁      -       0 armed   leaking",
+                "127.0.0.1:443  0/4096 ········ ········      -       0 armed",
+            ]
+        );
+        let (last, empty) = rest.split_last().expect("a footer");
+        assert!(empty.iter().all(String::is_empty));
+        assert_eq!(last, "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail");
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_every_column() {
+        let lines = shown(&of_2009(), 160, 40);
+        for column in Column::ALL {
+            assert!(lines[1].contains(column.title()), "{column:?}");
+        }
+        let words: Vec<_> = lines[2].split_whitespace().collect();
+        let (figures, [history, rest @ ..]) = words.split_at(3) else { panic!("{words:?}") };
+        assert_eq!(figures, ["127.0.0.1:9999", "31/30", "████████"]);
+        assert!(
+            "·▁▁▁▁▁▁▁▂▂▂▂▃▃▃▃▄▄▄▄▅▅▅▅▆▆▆▆▇▇▇█████████".ends_with(history) && history.chars().count() > 20,
+            "{history}"
+        );
+        assert_eq!(
+            rest,
+            ["12.3s", "3.0", "nobody", "22", "9", "0", "0", "stuck", "overflowing", "shop@host", "(4711)"]
+        );
+        assert_eq!(lines.len(), 40);
+    }
+
+    #[test]
+    fn a_taller_terminal_has_figures_of_the_queued_too() {
+        let lines = shown(&of_2009(), 120, 40);
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>(),
+            [
+                "ADDRESS",
+                "QUEUED",
+                "FILL",
+                "HISTORY",
+                "OLDEST",
+                "DROPS/s",
+                "ACCEPTS",
+                "ALIVE",
+                "CLOSED",
+                "RESET",
+                "CL_WAIT",
+                "CONDITION",
+                "OWNER"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_what_matters_most() {
+        assert_eq!(
+            shown(&of_2009(), 40, 10),
+            [
+                "every BEAM: 3 listeners, 2 in trou 500ms",
+                "ADDRESS        QUEUED OLDEST CONDITION",
+                "127.0.0.1:9999  31/30  12.3s stuck over…",
+                "127.0.0.1:8080 1/1024      - leaking",
+                "127.0.0.1:443  0/4096      -",
+                "",
+                "",
+                "",
+                "",
+                "q quit  ? help  / filter  s sort  r reve",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_detail_stands_below_the_table_where_there_is_room() {
+        let lines = shown_after("\n", 80, 24);
+        assert!(lines[2].starts_with("127.0.0.1:9999"));
+        assert!(lines[9].starts_with(" 127.0.0.1:9999 ───"));
+        let (graph, text) = lines[10..23].split_at(3);
+        assert!(graph.iter().all(|line| line.ends_with("█████████")), "{graph:?}");
+        assert_eq!(
+            text,
+            [
+                "condition  stuck for 12.0s, overflowing for 12.0s",
+                "accepts    no process is in accept now (40000018 in the poll thread's set,",
+                "descriptor 4 of 4711)",
+                "queue      31 with limit 30: alive 22, closed 9, reset 0; oldest 12.3s, 0 bytes",
+                "listener   drops 117, syn_recv 0, established 7, close_wait 0, sockets 1",
+                "minute     min 0, mean 15.5, max 31 (2.5s ago); watched for 90.0s",
+                "owners     shop@host (4711)",
+                "kernel     its counters are in another network namespace, or could not be read",
+                "",
+                "",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_detail_takes_the_place_of_the_table_where_there_is_none() {
+        let lines = shown_after("j\n", 40, 10);
+        assert_eq!(lines[1], " 127.0.0.1:8080 ────────────────────────");
+        assert_eq!(lines[2], "condition  leaking for 12.0s");
+    }
+
+    #[test]
+    fn the_counters_of_the_kernel_are_told_with_what_was_added() {
+        let mut app = app();
+        for listen_drops in [10, 13] {
+            let mut observed = observation(Duration::ZERO, &[Made::new(8080, 0, 5)]);
+            let kernel = Kernel { listen_drops: Some(listen_drops), somaxconn: Some(4096), ..Kernel::default() };
+            observed.kernel = Some((Namespace(1), kernel));
+            app.observed(observed);
+        }
+        press(&mut app, "\n");
+        let lines = shown(&app, 80, 24);
+        assert!(lines.iter().any(|line| line == "kernel     ListenDrops 13 (+3)"), "{lines:#?}");
+        assert!(lines.iter().any(|line| line == "           somaxconn 4096"), "{lines:#?}");
+    }
+
+    #[test]
+    fn help_tells_every_key_and_column_and_can_be_scrolled() {
+        let lines = shown_after("?", 80, 30);
+        for column in Column::ALL {
+            assert!(lines.iter().any(|line| line.starts_with(column.title())), "{column:?}");
+        }
+        assert!(lines.iter().all(|line| line.chars().count() <= 80));
+        assert!(lines[1].starts_with("arrows j k"));
+        assert!(shown_after("?jj", 80, 24)[1].starts_with("s S"));
+        let far: String = "j".repeat(500);
+        assert!(shown_after(&format!("?{far}"), 80, 24)[1].starts_with("The last reading"), "not beyond the end");
+    }
+
+    #[test]
+    fn a_filter_is_seen_while_it_is_typed_and_while_it_holds() {
+        let lines = shown_after("/808", 80, 24);
+        assert!(lines[23].starts_with("filter: 808   Enter keeps it"), "{}", lines[23]);
+        assert!(lines[2].starts_with("127.0.0.1:8080") && lines[3].is_empty());
+        let lines = shown_after("/808\n", 80, 24);
+        assert!(lines[23].starts_with("filter: 808  q quit"));
+        assert_eq!(shown_after("/nothing", 80, 24)[1], "No listener matches the filter.");
+    }
+
+    #[test]
+    fn a_stopped_screen_says_so_at_any_width() {
+        for width in [20, 40, 80] {
+            assert!(shown_after("p", width, 10)[0].ends_with(" PAUSED"), "{width}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_named_without_control_characters() {
+        let mut app = app();
+        let mut observed = observation(Duration::ZERO, &[Made::new(8080, 0, 5).owned_by("a\x1b[2Jb")]);
+        observed.sample.gaps = vec![gap("x\ny"), gap("z")];
+        app.observed(observed);
+        let lines = shown(&app, 160, 10);
+        assert!(lines[2].ends_with("a\\u{1b}[2Jb (4711)"), "{}", lines[2]);
+        assert!(lines[8].starts_with("not seen, and 1 more (u): x\\ny (4711): its descriptors"), "{}", lines[8]);
+        press(&mut app, "u");
+        assert!(shown(&app, 160, 10)[2].starts_with("z (4711): "));
+    }
+
+    #[test]
+    fn what_failed_is_said_instead_of_old_figures() {
+        let mut app = of_2009();
+        app.failed(accept_queue_core::Error::Errno(accept_queue_core::Errno(13)));
+        let lines = shown(&app, 80, 24);
+        assert!(!lines.iter().any(|line| line.starts_with("127.")));
+        assert!(lines[22].starts_with("the kernel's sockets could not be read: "), "{}", lines[22]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_red_or_yellow_and_without_colours_bold() {
+        let at = |buffer: &Buffer, y: u16| {
+            let x = lines_of(buffer)[y as usize].chars().count() as u16 - 1;
+            buffer[(x, y)].style()
+        };
+        let coloured = draw(&of_2009(), 80, 24, true);
+        assert_eq!(at(&coloured, 2).fg, Some(Color::Red));
+        assert_eq!(at(&coloured, 3).fg, Some(Color::Yellow));
+        let plain = draw(&of_2009(), 80, 24, false);
+        assert!(plain.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+        assert!(at(&plain, 3).add_modifier.contains(Modifier::BOLD));
+    }
+
+    #[test]
+    fn the_selected_row_is_on_the_screen_however_many_there_are() {
+        let mut app = app();
+        let many: Vec<_> = (8000..8500).map(|port| Made::new(port, 0, 5)).collect();
+        app.observed(observation(Duration::ZERO, &many));
+        press(&mut app, "G");
+        let buffer = draw(&app, 80, 24, true);
+        assert!(lines_of(&buffer)[22].starts_with("127.0.0.1:8499"));
+        assert!(buffer[(0, 22)].modifier.contains(Modifier::REVERSED));
+    }
+
+    #[test]
+    fn no_size_is_too_small_to_draw_on() {
+        for keys in ["", "\n", "?", "/8", "p"] {
+            let mut app = of_2009();
+            press(&mut app, keys);
+            for (width, height) in
+                (1..30).map(|width| (width, 30 - width)).chain([(1, 1), (200, 1), (1, 60), (300, 100)])
+            {
+                assert_eq!(shown(&app, width, height).len(), usize::from(height), "{keys:?} on {width}x{height}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_queue_alone_reaches_the_top() {
+        let moment = |queued, limit| {
+            let mut app = app();
+            app.observed(observation(Duration::ZERO, &[Made::new(1, queued, limit)]));
+            history(app.rows()[0], 1)
+        };
+        for (what, queued, limit, sign) in [
+            ("nobody waits", 0, 1024, "·"),
+            ("one of many can be seen", 1, 1024, "▁"),
+            ("one more would fit", 1024, 1024, "▇"),
+            ("no other would fit", 1025, 1024, "█"),
+            ("a queue without a limit but one is empty", 0, 0, "·"),
+            ("and full with one", 1, 0, "█"),
+        ] {
+            assert_eq!(moment(queued, limit), sign, "{what}");
+        }
+    }
+}

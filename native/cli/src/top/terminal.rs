@@ -1,0 +1,155 @@
+//! The screen, the keys and the signals: waits for whatever comes first, and draws.
+
+use std::io;
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::thread;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor;
+use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::execute;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::app::App;
+use super::sampler::{Observation, Sampler};
+use super::screen::{Palette, Screen};
+
+/// What may come.
+enum Message {
+    Observed(Box<Result<Observation, accept_queue_core::Error>>),
+    Terminal(io::Result<Event>),
+    Ended,
+}
+
+/// More than a person types before the next drawing.
+const PENDING: usize = 64;
+
+/// Ends on a key, or a signal that asks for it.
+pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
+    let (sender, messages) = mpsc::sync_channel(PENDING);
+    listen_to_signals(sender.clone()).map_err(told)?;
+    let mut terminal = Restored::enter().map_err(told)?;
+    listen_to_keys(sender.clone());
+    thread::spawn(move || {
+        // Where the terminal does not take what is drawn, a sample less is drawn; the detector still sees all of them.
+        sampler.run(|observed| {
+            let sent = sender.try_send(Message::Observed(Box::new(observed)));
+            !matches!(sent, Err(TrySendError::Disconnected(_)))
+        });
+    });
+    let mut screen = Screen::new(Palette::of_environment());
+    while !app.has_quit {
+        terminal.0.draw(|frame| screen.draw(frame, &app)).map_err(told)?;
+        let Ok(message) = messages.recv() else { break };
+        for message in std::iter::once(message).chain(messages.try_iter()) {
+            match message {
+                Message::Observed(observed) => match *observed {
+                    Ok(observation) => app.observed(observation),
+                    Err(error) => app.failed(error),
+                },
+                Message::Terminal(Ok(Event::Key(key))) => app.key(key),
+                Message::Terminal(Ok(_)) => {}
+                Message::Terminal(Err(error)) => return Err(told(error)),
+                Message::Ended => app.has_quit = true,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn told(error: io::Error) -> String {
+    format!("the terminal: {error}")
+}
+
+fn listen_to_keys(sender: SyncSender<Message>) {
+    thread::spawn(move || {
+        loop {
+            let read = event::read();
+            let is_last = read.is_err();
+            if sender.send(Message::Terminal(read)).is_err() || is_last {
+                return;
+            }
+        }
+    });
+}
+
+fn listen_to_signals(sender: SyncSender<Message>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            if sender.send(Message::Ended).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A terminal that is as it was when this is dropped, and when a thread panics.
+struct Restored(DefaultTerminal);
+
+impl Restored {
+    fn enter() -> io::Result<Restored> {
+        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        let restore_and_tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let _ = execute!(io::stdout(), cursor::Show);
+            restore_and_tell(panic);
+            // Without the thread that panicked the screen would say what is no longer so.
+            std::process::exit(101);
+        }));
+        Ok(Restored(terminal))
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        // Where the terminal is gone, nobody is left to be told.
+        let _ = self.0.show_cursor();
+        let _ = ratatui::try_restore();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+
+    use super::*;
+
+    const NAME: &str = "top::terminal::tests::a_panic_leaves_the_terminal_as_it_was_and_is_seen";
+    const ON_THE_SCREEN: &str = "ACCEPT_QUEUE_TEST_PANICS_ON_THE_SCREEN";
+
+    /// This test starts itself on a pseudo-terminal, and panics there with the screen on.
+    #[test]
+    fn a_panic_leaves_the_terminal_as_it_was_and_is_seen() {
+        if std::env::var_os(ON_THE_SCREEN).is_some() {
+            let mut terminal = Restored::enter().expect("a screen");
+            terminal.0.draw(|frame| frame.render_widget("drawn", frame.area())).expect("a drawing");
+            let other_thread = thread::spawn(|| panic!("on the screen"));
+            let _ = other_thread.join();
+            unreachable!("the program ends with the thread that panicked");
+        }
+        let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
+        let mut command = CommandBuilder::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", NAME, "--nocapture"]);
+        command.env(ON_THE_SCREEN, "yes");
+        command.env("RUST_BACKTRACE", "0");
+        let mut child = pair.slave.spawn_command(command).expect("itself");
+        drop(pair.slave);
+        let mut written = Vec::new();
+        // It ends with an error: the last one has closed the terminal.
+        let _ = pair.master.try_clone_reader().expect("its output").read_to_end(&mut written);
+        let mut terminal = vt100::Parser::default();
+        terminal.process(&written);
+        assert!(String::from_utf8_lossy(&written).contains("drawn"));
+        assert_eq!(child.wait().expect("its end").exit_code(), 101);
+        assert!(terminal.screen().contents().contains("on the screen"), "{}", terminal.screen().contents());
+        assert!(!terminal.screen().alternate_screen() && !terminal.screen().hide_cursor());
+        let modes = format!("{:?}", pair.master.get_termios().expect("settings").local_flags);
+        assert!(modes.contains("ICANON") && modes.contains("ECHO"), "{modes}");
+    }
+}

@@ -1,0 +1,48 @@
+//! What is said of a command line that cannot be understood: one line, where whoever started the program looks for it.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+use crate::check;
+
+/// The status of a program that was called wrongly. `check` has its own, for 2 would mean critical there.
+const WRONGLY_CALLED: u8 = 2;
+
+/// Help and version come this way too, and are no refusal.
+pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
+    if !refusal.use_stderr() || refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody reads: then there is nobody to tell of it either.
+        let _ = refusal.print();
+        return ExitCode::from(if refusal.use_stderr() { WRONGLY_CALLED } else { 0 });
+    }
+    let sentence = sentence(&refusal.to_string());
+    if std::env::args_os().nth(1).is_some_and(|command| command == "check") {
+        return check::unknown(&sentence);
+    }
+    eprintln!("accept-queue: {sentence}; --help tells more");
+    ExitCode::from(WRONGLY_CALLED)
+}
+
+/// The first paragraph. What stood on the command line may have any character in it.
+fn sentence(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    let words: Vec<_> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
+    words
+        .join(" ")
+        .chars()
+        .flat_map(|char| if char.is_control() { char.escape_debug().collect() } else { vec![char] })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_without_control_characters() {
+        let text =
+            "error: invalid value '\u{1b}[2Jx\ny' for '--pid <PID>': no\n\nFor more information, try '--help'.\n";
+        assert_eq!(sentence(text), "invalid value '\\u{1b}[2Jx y' for '--pid <PID>': no");
+    }
+}

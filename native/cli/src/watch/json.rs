@@ -1,0 +1,156 @@
+//! An event -> one JSON object on a line of its own.
+
+use std::time::Duration;
+
+use accept_queue_core::observer::Reading;
+use accept_queue_core::{Counts, Depth};
+use serde::Serialize;
+
+use super::event::{Event, Listener};
+use crate::condition;
+use crate::figures::{self, Figures, Process, SCHEMA};
+
+#[derive(Serialize)]
+struct Line {
+    schema: u32,
+    /// Milliseconds since the epoch.
+    at: u64,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum What {
+    Added {
+        #[serde(flatten)]
+        place: Place,
+        #[serde(flatten)]
+        read: Read,
+    },
+    Sample {
+        #[serde(flatten)]
+        place: Place,
+        #[serde(flatten)]
+        read: Read,
+        conditions: Vec<&'static str>,
+    },
+    Raised {
+        #[serde(flatten)]
+        place: Place,
+        condition: &'static str,
+        held_ms: u64,
+        dropped: u32,
+        dropped_otherwise: u32,
+        #[serde(flatten)]
+        read: Read,
+    },
+    Cleared {
+        #[serde(flatten)]
+        place: Place,
+        condition: &'static str,
+        duration_ms: u64,
+        #[serde(flatten)]
+        read: Option<Read>,
+    },
+    Removed {
+        #[serde(flatten)]
+        place: Place,
+    },
+    Unreadable {
+        #[serde(flatten)]
+        process: Option<Process>,
+        reason: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Place {
+    address: String,
+    namespace: u64,
+    owners: Vec<Process>,
+}
+
+/// What has been read: how deep the queue is, and who stands in it as of the last look, if there was one.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Read {
+    Looked {
+        #[serde(flatten)]
+        figures: Figures,
+        looked_ms_ago: u64,
+    },
+    Depth {
+        queued: u32,
+        limit: u32,
+        drops: Option<u64>,
+    },
+}
+
+pub(super) fn line(at: u64, event: &Event) -> Result<String, String> {
+    let line = Line { schema: SCHEMA, at, what: What::from(event) };
+    serde_json::to_string(&line).map(|text| text + "\n").map_err(|error| format!("an event is no JSON: {error}"))
+}
+
+impl From<&Event<'_>> for What {
+    fn from(event: &Event) -> What {
+        match event {
+            Event::Added(reading) => What::Added { place: Place::from(*reading), read: Read::depth(reading) },
+            Event::Sample(reading) => What::Sample {
+                place: Place::from(*reading),
+                // Who stands there is told when it was looked at, and not again.
+                read: if reading.looked.is_some() { Read::all(reading) } else { Read::depth(reading) },
+                conditions: reading.status.conditions.iter().map(|held| condition::name(held.0)).collect(),
+            },
+            Event::Raised { reading, condition, evidence } => What::Raised {
+                place: Place::from(*reading),
+                condition: condition::name(*condition),
+                held_ms: millis(evidence.held_for),
+                dropped: evidence.dropped,
+                dropped_otherwise: evidence.dropped_otherwise,
+                read: Read::all(reading),
+            },
+            Event::Cleared { reading, condition, lasted } => What::Cleared {
+                place: Place::from(*reading),
+                condition: condition::name(*condition),
+                duration_ms: millis(*lasted),
+                read: Some(Read::all(reading)),
+            },
+            Event::Ended { gone, condition, lasted } => What::Cleared {
+                place: Place::from(*gone),
+                condition: condition::name(*condition),
+                duration_ms: millis(*lasted),
+                read: None,
+            },
+            Event::Removed(gone) => What::Removed { place: Place::from(*gone) },
+            Event::Unreadable { process, reason } => {
+                What::Unreadable { process: process.map(Process::from), reason: reason.clone() }
+            }
+        }
+    }
+}
+
+impl<'a, T: Into<Listener<'a>>> From<T> for Place {
+    fn from(listener: T) -> Place {
+        let Listener { namespace, endpoint, owners } = listener.into();
+        Place { address: endpoint.to_string(), namespace: namespace.0, owners: figures::owners(owners) }
+    }
+}
+
+impl Read {
+    fn depth(Reading { tick, .. }: &Reading) -> Read {
+        Read::Depth { queued: tick.depth.queued, limit: tick.depth.limit, drops: tick.drops }
+    }
+
+    fn all(reading: &Reading) -> Read {
+        let Some((counts, ago)) = &reading.status.counts else { return Read::depth(reading) };
+        let Depth { queued, limit, .. } = reading.tick.depth;
+        let now = Counts { queued, limit, ..*counts };
+        let figures = Figures { drops: reading.tick.drops, ..Figures::from(&now) };
+        Read::Looked { figures, looked_ms_ago: millis(*ago) }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}

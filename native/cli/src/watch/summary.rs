@@ -1,0 +1,79 @@
+//! What a watch comes to. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use accept_queue_core::Endpoint;
+use accept_queue_core::observer::{Reading, Sample};
+use accept_queue_core::vm::namespace::Namespace;
+
+use super::event::Event;
+use crate::condition::{many, seconds};
+
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    pub(super) samples: u64,
+    failed: u64,
+    raised: u64,
+    listeners: BTreeSet<(Namespace, Endpoint)>,
+    worst: Option<Worst>,
+}
+
+/// The queue that was nearest to being full, or the furthest beyond it.
+#[derive(Debug)]
+struct Worst {
+    queued: u32,
+    limit: u32,
+    endpoint: Endpoint,
+}
+
+impl Worst {
+    fn fill(&self) -> f64 {
+        f64::from(self.queued) / (f64::from(self.limit) + 1.0)
+    }
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, sample: &Sample) {
+        self.samples += 1;
+        for reading in &sample.readings {
+            if reading.is_new {
+                self.listeners.insert((reading.namespace, reading.endpoint.clone()));
+            }
+            self.compare(reading);
+        }
+    }
+
+    pub(super) fn failed(&mut self) {
+        self.failed += 1;
+    }
+
+    pub(super) fn told(&mut self, events: &[Event]) {
+        self.raised += events.iter().filter(|event| matches!(event, Event::Raised { .. })).count() as u64;
+    }
+
+    fn compare(&mut self, Reading { tick, endpoint, .. }: &Reading) {
+        let (queued, limit) = (tick.depth.queued, tick.depth.limit);
+        if queued > 0 {
+            let now = Worst { queued, limit, endpoint: endpoint.clone() };
+            if self.worst.as_ref().is_none_or(|worst| worst.fill() < now.fill()) {
+                self.worst = Some(now);
+            }
+        }
+    }
+
+    /// In one line.
+    pub(super) fn sentence(&self, lasted: Duration) -> String {
+        let told = [
+            Some(format!("{} in {}", many(self.samples, "sample"), seconds(lasted))),
+            (self.failed > 0).then(|| format!("{} failed", self.failed)),
+            Some(many(self.listeners.len() as u64, "listener")),
+            Some(format!("{} raised", many(self.raised, "condition"))),
+            Some(match &self.worst {
+                Some(Worst { queued, limit, endpoint }) => format!("the worst queue {queued} of {limit} at {endpoint}"),
+                None => "nobody waited".to_owned(),
+            }),
+        ];
+        told.into_iter().flatten().collect::<Vec<_>>().join(", ") + "."
+    }
+}

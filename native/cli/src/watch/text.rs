@@ -1,0 +1,55 @@
+//! An event -> a line for a person.
+
+use std::time::SystemTime;
+
+use accept_queue_core::observer::Reading;
+use anstyle::{AnsiColor, Style};
+
+use super::event::{Event, Listener};
+use crate::condition;
+use crate::figures::Process;
+
+pub(super) fn line(at: SystemTime, event: &Event) -> String {
+    let (style, sentence) = match event {
+        Event::Added(reading) => {
+            let depth = reading.tick.depth;
+            let read = format!("is watched: {} of {} queued.", depth.queued, depth.limit);
+            (Style::new(), sentence((*reading).into(), &read))
+        }
+        Event::Sample(reading) => (Style::new().dimmed(), sentence((*reading).into(), &sample(reading))),
+        Event::Raised { reading, condition, evidence } => {
+            (AnsiColor::Red.on_default(), sentence((*reading).into(), &condition::raised(*condition, evidence)))
+        }
+        Event::Cleared { reading, condition, lasted } => {
+            (AnsiColor::Green.on_default(), sentence((*reading).into(), &condition::cleared(*condition, *lasted)))
+        }
+        Event::Ended { gone, condition, lasted } => {
+            (AnsiColor::Green.on_default(), sentence((*gone).into(), &condition::cleared(*condition, *lasted)))
+        }
+        Event::Removed(gone) => (Style::new(), sentence((*gone).into(), "is watched no longer: it has been closed.")),
+        Event::Unreadable { process: Some(process), reason } => {
+            (AnsiColor::Yellow.on_default(), format!("{}: {reason}", Process::from(*process).shown()))
+        }
+        Event::Unreadable { process: None, reason } => (AnsiColor::Yellow.on_default(), format!("{reason}.")),
+    };
+    let time = humantime::format_rfc3339_millis(at);
+    format!("{time} {style}{sentence}{style:#}\n")
+}
+
+fn sentence(listener: Listener, what: &str) -> String {
+    let owners: Vec<_> = listener.owners.iter().map(|owner| Process::from(&*owner.process).shown()).collect();
+    let owners = if owners.is_empty() { String::new() } else { format!(" of {}", owners.join(", ")) };
+    format!("{}{owners} {what}", listener.endpoint)
+}
+
+fn sample(reading: &Reading) -> String {
+    let depth = reading.tick.depth;
+    let counts = reading.looked.as_ref().map(|looked| looked.counts);
+    let told = [
+        Some(format!("{} of {} queued", depth.queued, depth.limit)),
+        counts.map(|c| format!("{} alive, {} closed, {} reset", c.queued_alive, c.queued_closed, c.queued_reset())),
+        counts.and_then(|c| c.oldest_wait).map(|wait| format!("the oldest for {} ms", wait.as_millis())),
+        reading.tick.drops.map(|drops| format!("{drops} dropped")),
+    ];
+    told.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,53 @@
+//! What the program says of itself.
+
+mod running;
+
+use running::program;
+
+fn says(arguments: &[&str]) -> String {
+    let output = program().args(arguments).output().expect("the program");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// As the manual page names them.
+fn commands() -> Vec<String> {
+    let main = says(&["man"]);
+    let names = main.lines().filter_map(|line| line.strip_prefix("accept\\-queue\\-")?.strip_suffix("(1)"));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_has_examples_a_manual_page_and_completions() {
+    let commands = commands();
+    assert!(["list", "watch", "export"].iter().all(|known| commands.iter().any(|command| command == known)));
+    let completions = ["bash", "fish", "zsh"].map(|shell| says(&["completions", shell]));
+    for command in &commands {
+        let help = says(&[command, "--help"]);
+        assert!(help.contains("Examples:") && help.contains(&format!("accept-queue {command}")), "{help}");
+        let page = says(&["man", command]);
+        assert!(page.contains(".SH OPTIONS") && page.contains("Examples:"), "{page}");
+        assert!(completions.iter().all(|text| text.contains(command.as_str())), "{command}");
+    }
+}
+
+#[test]
+fn every_page_is_written_into_a_folder_and_a_folder_that_is_not_there_is_an_error() {
+    let folder = std::env::temp_dir().join(format!("accept-queue-man-{}", running::own_pid()));
+    std::fs::create_dir(&folder).expect("a folder");
+    says(&["man", "--into", folder.to_str().expect("a path")]);
+    let pages = std::fs::read_dir(&folder).expect("the folder").count();
+    std::fs::remove_dir_all(&folder).expect("the folder");
+    assert_eq!(pages, 1 + commands().len());
+    let output = program().args(["man", "--into"]).arg(&folder).output().expect("the program");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains(".1: No such file or directory"), "{said}");
+}
+
+#[test]
+fn there_is_no_colour_where_there_is_no_terminal() {
+    for arguments in [&["--help"][..], &["watch", "--help"], &["watch", "--all", "--count", "1", "--samples"]] {
+        assert!(!says(arguments).contains('\x1b'), "{arguments:?}");
+    }
+}

@@ -1,0 +1,289 @@
+%% @private
+%% The port program: a process of the operating system that reads the sockets of this VM from outside.
+%%
+%% A call is answered, or is `{error, timeout}' after five seconds; at once where the program is known to be away. It is
+%% started again when it ends, once a second at most. Only a few requests are under way at once, the others wait here: a
+%% program that is stopped holds up nobody but those who have asked it, and what it answers too late is dropped.
+%%
+%% What it sends is decoded with `safe': {@link words/0} makes sure that this VM knows every atom it may use.
+-module(accept_queue_port).
+-behaviour(gen_server).
+
+-export([new/0, start_link/0, program/0, call/2, cast/2, os_pid/0, words/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-record(state, {
+    port :: port() | undefined,
+    %% What is said meanwhile.
+    away = timeout :: timeout | not_loaded,
+    %% Whether the program has said its first frame, and whether it was logged that it is away.
+    ready = false :: boolean(),
+    told = false :: boolean(),
+    next = 1 :: pos_integer(),
+    calls = #{} :: #{pos_integer() => {gen_server:from() | nobody, reference()}},
+    %% Requests under way, also those that nobody waits for any more; and those that are not yet.
+    sent = #{} :: #{pos_integer() => true},
+    waiting = queue:new() :: queue:queue({pos_integer(), binary()})
+}).
+
+-define(TABLE, ?MODULE).
+-define(HELLO, {accept_queue, 1}).
+-define(CALL_MS, 5000).
+-define(RESTART_MS, 1000).
+%% More gain nothing: the program answers one after the other.
+-define(UNDER_WAY, 16).
+%% As native/cli/src/port/inbox.rs has it.
+-define(FRAME_BYTES, 1048576).
+
+%% To be called by the process that is to own the table.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public]),
+    ok.
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% Where the program is; `undefined' where it was not built.
+-spec program() -> file:filename() | undefined.
+program() ->
+    Path = filename:join(accept_queue_nif:priv_dir(), "accept-queue"),
+    case filelib:is_regular(Path) of
+        true -> Path;
+        false -> undefined
+    end.
+
+%% What the program says; see native/cli/src/port/commands.rs for what it can be asked.
+-spec call(atom(), [term()]) -> term() | {error, timeout | not_loaded | badarg | accept_queue:reason()}.
+call(Command, Arguments) ->
+    try
+        %% The server keeps the time, so that no answer comes after it.
+        gen_server:call(?MODULE, {Command, Arguments}, infinity)
+    catch
+        exit:_ -> {error, timeout}
+    end.
+
+%% Nobody waits for what it says.
+-spec cast(atom(), [term()]) -> ok.
+cast(Command, Arguments) ->
+    gen_server:cast(?MODULE, {Command, Arguments}).
+
+-spec os_pid() -> pos_integer() | undefined.
+os_pid() ->
+    gen_server:call(?MODULE, os_pid).
+
+%% Every atom that the program may use: `rustler::atoms!' and core's words, as native/cli/src/port/words.rs has them.
+-spec words() -> [atom()].
+words() ->
+    [
+        accept_queue, event, malformed, panicked, ok, error, true, false, undefined, badarg, lost,
+        already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout,
+        errno, eafnosupport, eagain, ebadf, ebadmsg, ebusy, econnrefused, efault, eintr, einval, eio, eisdir, eloop, emfile,
+        enametoolong, enfile, enobufs, enodev, enoent, enomem, enoprotoopt, enosys, enotconn, enotdir, enotsock, eopnotsupp,
+        eoverflow, eprotonosupport, esocktnosupport, esrch, etimedout, eunknown,
+        address, local, cookie, inode, fd, queued, limit, drops,
+        syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait, sockets,
+        full, nobody_accepts, behind, left, leaking,
+        peer, recv_bytes, age_ms,
+        somaxconn, tcp_max_syn_backlog, tcp_abort_on_overflow, tcp_syncookies, tcp_synack_retries, listen_overflows,
+        listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv, syncookies_failed,
+        interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms,
+        overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth, counts, conditions, window,
+        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
+        backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
+        no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,
+        warning
+    ].
+
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    _ = process_flag(trap_exit, true),
+    {ok, start(#state{})}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}} | {reply, term(), #state{}}.
+handle_call(os_pid, _From, #state{port = Port} = State) ->
+    Pid =
+        case Port =/= undefined andalso erlang:port_info(Port, os_pid) of
+            {os_pid, OsPid} -> OsPid;
+            _ -> undefined
+        end,
+    {reply, Pid, State};
+handle_call(_Request, _From, #state{port = undefined, away = Reason} = State) ->
+    {reply, {error, Reason}, State};
+handle_call(Request, From, State) ->
+    {noreply, requested(Request, From, State)}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, #state{port = undefined} = State) ->
+    {noreply, State};
+handle_cast(Request, State) ->
+    {noreply, requested(Request, nobody, State)}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->
+    case decoded(Frame) of
+        {ok, Term} -> {noreply, send(heard(Term, State))};
+        error -> {noreply, ended("it has sent what is no term of the protocol", State)}
+    end;
+handle_info({Port, {exit_status, Status}}, #state{port = Port} = State) ->
+    {noreply, ended(io_lib:format("exit status ~b", [Status]), State)};
+handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
+    {noreply, ended(io_lib:format("~0tp", [Reason]), State)};
+handle_info({timeout, _Timer, Ref}, #state{calls = Calls} = State) ->
+    case maps:take(Ref, Calls) of
+        {{From, _}, Others} ->
+            ok = reply(From, {error, timeout}),
+            {noreply, forget(State#state{calls = Others})};
+        error ->
+            {noreply, State}
+    end;
+handle_info(start, #state{port = undefined} = State) ->
+    {noreply, start(State)};
+handle_info(_, State) ->
+    {noreply, State}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{} = State) ->
+    _ = stop(State),
+    ok.
+
+%% Starting and ending.
+
+%% The table remembers when it was last started: neither is a server that is killed a reason to start it more often.
+start(State) ->
+    NowMs = erlang:monotonic_time(millisecond),
+    case ets:lookup(?TABLE, started) of
+        [{started, LastMs}] when NowMs - LastMs < ?RESTART_MS ->
+            _ = erlang:send_after(LastMs + ?RESTART_MS - NowMs, self(), start),
+            State;
+        _ ->
+            true = ets:insert(?TABLE, {started, NowMs}),
+            open(State)
+    end.
+
+open(State) ->
+    try
+        Port = open_port({spawn_executable, program()}, [
+            {args, ["port", "--vm", os:getpid()]}, {packet, 4}, binary, exit_status, hide
+        ]),
+        true = port_command(Port, term_to_binary(?HELLO), [nosuspend]),
+        State#state{port = Port, ready = false}
+    catch
+        error:Reason -> ended(io_lib:format("it cannot be started: ~0tp", [Reason]), State#state{away = not_loaded})
+    end.
+
+%% Whoever waits is told so now.
+ended(Why, #state{calls = Calls} = State) ->
+    _ = stop(State),
+    _ = [unanswered(Call) || Call <- maps:values(Calls)],
+    ok = tell(Why, State),
+    Away = if State#state.port =:= undefined -> State#state.away; true -> timeout end,
+    start(State#state{
+        port = undefined, away = Away, ready = false, told = true, calls = #{}, sent = #{}, waiting = queue:new()
+    }).
+
+stop(#state{port = undefined}) ->
+    true;
+stop(#state{port = Port}) ->
+    try
+        port_close(Port)
+    catch
+        error:badarg -> true
+    end.
+
+unanswered({From, Timer}) ->
+    _ = erlang:cancel_timer(Timer),
+    reply(From, {error, timeout}).
+
+%% Once, until it works again.
+tell(_Why, #state{told = true}) ->
+    ok;
+tell(Why, #state{told = false}) ->
+    logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why], #{
+        domain => [accept_queue]
+    }).
+
+%% Sending.
+
+requested({Command, Arguments}, From, #state{next = Ref, calls = Calls, waiting = Waiting} = State) ->
+    case term_to_binary({Ref, Command, Arguments}) of
+        Frame when byte_size(Frame) =< ?FRAME_BYTES ->
+            Timer = erlang:start_timer(?CALL_MS, self(), Ref),
+            send(State#state{
+                next = Ref + 1,
+                calls = Calls#{Ref => {From, Timer}},
+                waiting = queue:in({Ref, Frame}, Waiting)
+            });
+        _ ->
+            ok = reply(From, {error, {errno, enobufs}}),
+            State
+    end.
+
+reply(nobody, _Result) -> ok;
+reply(From, Result) -> gen_server:reply(From, Result).
+
+send(#state{ready = true, port = Port, sent = Sent, waiting = Waiting, calls = Calls} = State) when
+    map_size(Sent) < ?UNDER_WAY
+->
+    case queue:peek(Waiting) of
+        {value, {Ref, Frame}} when is_map_key(Ref, Calls) ->
+            %% A port that is busy has requests under way: the answer to one of them comes back here.
+            case submit(Port, Frame) of
+                true -> send(State#state{sent = Sent#{Ref => true}, waiting = queue:drop(Waiting)});
+                false -> State
+            end;
+        {value, _} ->
+            send(State#state{waiting = queue:drop(Waiting)});
+        empty ->
+            State
+    end;
+send(State) ->
+    State.
+
+submit(Port, Frame) ->
+    try
+        port_command(Port, Frame, [nosuspend])
+    catch
+        %% It has ended, and the message that says so is under way.
+        error:badarg -> false
+    end.
+
+%% Nobody waits for those at the head any more: time-outs come in the order of the requests.
+forget(#state{waiting = Waiting, calls = Calls} = State) ->
+    case queue:peek(Waiting) of
+        {value, {Ref, _}} when not is_map_key(Ref, Calls) -> forget(State#state{waiting = queue:drop(Waiting)});
+        _ -> State
+    end.
+
+%% Hearing.
+
+decoded(Frame) ->
+    try
+        {ok, binary_to_term(Frame, [safe])}
+    catch
+        error:badarg -> error
+    end.
+
+heard(?HELLO, State) ->
+    State#state{ready = true, told = false, away = timeout};
+heard({event, Name, Details}, State) ->
+    ok = logger:log(error, "accept_queue: the port program says ~ts: ~ts", [Name, printable(Details)], #{
+        domain => [accept_queue]
+    }),
+    State;
+heard({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
+    Answered = State#state{sent = maps:remove(Ref, Sent)},
+    case maps:take(Ref, Calls) of
+        {{From, Timer}, Others} ->
+            _ = erlang:cancel_timer(Timer),
+            ok = reply(From, Result),
+            Answered#state{calls = Others};
+        error ->
+            Answered
+    end;
+heard(_, State) ->
+    ended("it speaks another version of the protocol", State).
+
+printable(Details) when is_binary(Details) -> [if C < 32 -> $\s; true -> C end || <<C/utf8>> <= Details];
+printable(Details) -> io_lib:format("~0tp", [Details]).

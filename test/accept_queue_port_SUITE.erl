@@ -1,0 +1,376 @@
+%% The port program as a process: what becomes of calls when it ends, is stopped or is told nonsense, and of it when the VM ends.
+-module(accept_queue_port_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-define(HELLO, {accept_queue, 1}).
+-define(FRAME_MS, 10000).
+
+all() ->
+    [
+        a_program_that_is_killed_is_started_again_once_a_second_at_most,
+        a_server_that_is_killed_does_not_start_the_program_more_often,
+        what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind,
+        what_the_program_watched_begins_anew_with_the_next_one,
+        the_program_ends_with_a_vm_that_is_killed,
+        a_stopped_program_ends_with_its_vm,
+        a_frame_that_lies_is_told_and_the_next_one_answered,
+        a_frame_that_is_too_large_ends_the_program,
+        another_version_ends_the_program,
+        a_vm_that_has_not_started_it_is_refused,
+        a_vm_that_does_not_read_holds_up_nobody,
+        ten_thousand_calls_leave_nothing_behind,
+        without_the_native_library_the_program_reads,
+        every_word_of_the_program_is_known_to_the_vm,
+        a_source_that_is_none_is_refused_in_a_sentence
+    ].
+
+init_per_testcase(_, Config) ->
+    _ = application:stop(accept_queue),
+    _ = application:load(accept_queue),
+    ok = application:set_env(accept_queue, source, port),
+    ok = application:start(accept_queue),
+    %% It has answered.
+    {ok, _} = accept_queue:kernel(),
+    Config.
+
+end_per_testcase(_, _Config) ->
+    _ = application:stop(accept_queue),
+    case over_port:vm_arguments() of
+        [] -> application:unset_env(accept_queue, source);
+        _ -> ok
+    end.
+
+a_program_that_is_killed_is_started_again_once_a_second_at_most(_) ->
+    L = sockets:listen(5),
+    {ok, Handle} = accept_queue:open(L),
+    Starts = [
+        begin
+            Pid = program(),
+            signal("KILL", Pid),
+            eventually:is({error, timeout}, fun() -> accept_queue:depth(Handle) end),
+            %% Meanwhile they say so at once.
+            {Us, Answers} = timer:tc(fun() -> [Read(Handle) || Read <- readings()] end),
+            ?assertEqual([{error, timeout}], lists:usort(Answers)),
+            ?assert(Us < 1000000, Us),
+            eventually:is(true, fun() -> not lists:member(program(), [Pid, undefined]) end),
+            Started = started(program()),
+            eventually:is({ok, #{queued => 0, limit => 5, drops => 0}}, fun() -> accept_queue:depth(Handle) end),
+            Started
+        end
+     || _ <- lists:seq(1, 3)
+    ],
+    %% As the kernel has noted it, in hundredths of a second.
+    [?assert(Later - Sooner >= 99, Starts) || {Sooner, Later} <- lists:zip(lists:droplast(Starts), tl(Starts))].
+
+a_server_that_is_killed_does_not_start_the_program_more_often(_) ->
+    Starts = [
+        begin
+            Pid = program(),
+            exit(whereis(accept_queue_port), kill),
+            ends(Pid),
+            eventually:is(true, fun() -> whereis(accept_queue_port) =/= undefined andalso program() =/= undefined end),
+            started(program())
+        end
+     || _ <- lists:seq(1, 3)
+    ],
+    [?assert(Later - Sooner >= 99, Starts) || {Sooner, Later} <- lists:zip(lists:droplast(Starts), tl(Starts))].
+
+what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind(_) ->
+    L = sockets:listen(5),
+    {ok, Handle} = accept_queue:open(L),
+    %% Nobody else is to ask meanwhile.
+    ok = supervisor:terminate_child(accept_queue_sup, accept_queue_monitor),
+    Pid = program(),
+    signal("STOP", Pid),
+    %% More than are let out at once, and more than the pipe takes.
+    Self = self(),
+    Callers = [
+        spawn_link(fun() ->
+            Answer = accept_queue:depth(Handle),
+            {messages, Messages} = process_info(self(), messages),
+            Self ! {self(), Answer, Messages},
+            receive stay -> ok end
+        end)
+     || _ <- lists:seq(1, 2000)
+    ],
+    ?assertEqual([{{error, timeout}, []}], lists:usort([receive {Caller, Answer, Left} -> {Answer, Left} end || Caller <- Callers])),
+    signal("CONT", Pid),
+    eventually:is({ok, #{queued => 0, limit => 5, drops => 0}}, fun() -> accept_queue:depth(Handle) end),
+    ?assertEqual(Pid, program()),
+    %% What was answered too late has reached nobody, and is remembered by nobody.
+    ?assertEqual([0], lists:usort([Length || Caller <- Callers, {_, Length} <- [process_info(Caller, message_queue_len)]])),
+    [Waiting, Sent, Calls | _] = lists:reverse(tuple_to_list(sys:get_state(accept_queue_port))),
+    ?assertEqual({#{}, #{}, true}, {Calls, Sent, queue:is_empty(Waiting)}),
+    [begin unlink(Caller), exit(Caller, kill) end || Caller <- Callers].
+
+what_the_program_watched_begins_anew_with_the_next_one(_) ->
+    L = sockets:listen(5),
+    ok = accept_queue:subscribe(),
+    ok = accept_queue:watch(L, #{interval_ms => 20, max_wait_ms => 1, for_ms => 100, census_ms => 100}),
+    _ = sockets:client(sockets:address(L)),
+    told(raised, L),
+    signal("KILL", program()),
+    told(cleared, L),
+    %% With the same settings: by the defaults it would take a second.
+    told(raised, L),
+    {ok, #{conditions := Conditions}} = accept_queue:status(L),
+    ?assert(lists:member(behind, Conditions)),
+    accept_queue:unsubscribe().
+
+told(What, L) ->
+    Address = sockets:address(L),
+    receive
+        {accept_queue, What, behind, #{address := Address}} -> ok
+    after ?FRAME_MS -> erlang:error({not_told, What})
+    end.
+
+the_program_ends_with_a_vm_that_is_killed(_) ->
+    {Vm, Program} = vm_with_program(),
+    signal("KILL", Vm),
+    ends(Program).
+
+a_stopped_program_ends_with_its_vm(_) ->
+    {Vm, Program} = vm_with_program(),
+    signal("STOP", Program),
+    signal("KILL", Vm),
+    ends(Program).
+
+vm_with_program() ->
+    Vm = other_vm:start(#{args => ["-accept_queue", "source", "port"]}),
+    {ok, _} = other_vm:call(Vm, application, ensure_all_started, [accept_queue]),
+    {ok, _} = other_vm:call(Vm, accept_queue, kernel, []),
+    Pids = {other_vm:call(Vm, os, getpid, []), other_vm:call(Vm, accept_queue_port, os_pid, [])},
+    %% It does not take this test with it.
+    unlink(Vm),
+    Pids.
+
+%% By hand.
+
+a_frame_that_lies_is_told_and_the_next_one_answered(_) ->
+    Port = by_hand(),
+    Long = binary:copy(<<108, 1:32>>, 100000),
+    [
+        begin
+            true = port_command(Port, Frame),
+            {event, malformed, Why} = frame(Port),
+            ?assert(is_binary(Why)),
+            true = port_command(Port, term_to_binary({Frame, default_settings, []})),
+            {Frame, {ok, #{interval_ms := 100}}} = frame(Port)
+        end
+     || Frame <- [
+            <<>>, <<131>>, <<130, 106>>, <<131, 106, 106>>, <<131, 105, 255, 255, 255, 255>>, <<131, 109, 255, 255, 255, 255>>,
+            <<131, Long/binary>>, <<131, 80, 1000:32, 1, 2, 3>>, <<131, 68, 0>>, <<131, 82, 0>>, <<0:800000>>,
+            term_to_binary(self()), term_to_binary(fun() -> ok end), term_to_binary(1 bsl 2000), term_to_binary([a | b]),
+            term_to_binary({}), term_to_binary({1, depth}), term_to_binary({1, "depth", []}),
+            term_to_binary(lists:duplicate(10000, 0), [compressed]),
+            term_to_binary(lists:foldl(fun(_, Term) -> [Term] end, [], lists:seq(1, 10000)))
+        ]
+    ],
+    %% A frame that is none, told by name.
+    [
+        begin
+            true = port_command(Port, term_to_binary({7, Command, Arguments})),
+            ?assertEqual({7, Answer}, frame(Port), {Command, Arguments})
+        end
+     || {Command, Arguments, Answer} <- [
+            {no_such_command, [], {error, unsupported}},
+            {depth, [], {error, badarg}},
+            {depth, [junk], {error, badarg}},
+            {depth, [[]], {error, closed}},
+            {depth, [[{-1, 1, 1, {{127, 0, 0, 1}, 80}}]], {error, closed}},
+            {depth, [[{1 bsl 40, 1, 1, {{127, 0, 0, 1}, 80}}]], {error, badarg}},
+            {depth, [[{5, 1, 1, {{127, 0, 0, 256}, 80}}]], {error, badarg}},
+            {open, [-1], {error, closed}},
+            {inode, [0.5], {error, badarg}},
+            {tick, [[1, 2], 5, false], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
+            {look, [[1], 5], {ok, [{error, lost}]}},
+            {status, [1, 5], {error, lost}},
+            {watch, [1, [], #{}, 0], {error, badarg}},
+            {unwatch, [1], ok},
+            {verdict, [#{}], {error, badarg}},
+            {advise, [#{limit => five}], {error, badarg}}
+        ]
+    ],
+    ends(Port).
+
+a_frame_that_is_too_large_ends_the_program(_) ->
+    %% Only its head: the program does not wait for the rest.
+    Port = open_port({spawn_executable, accept_queue_port:program()}, [{args, ["port", "--vm", os:getpid()]}, stream, binary, exit_status]),
+    true = port_command(Port, <<(1024 * 1024 + 1):32>>),
+    ?assertNotEqual(nomatch, string:find(until_exit(Port, 1), <<"a frame of 1048577 bytes was announced">>)).
+
+until_exit(Port, Status) ->
+    receive
+        {Port, {data, Bytes}} -> <<Bytes/binary, (until_exit(Port, Status))/binary>>;
+        {Port, {exit_status, Status}} -> <<>>
+    end.
+
+another_version_ends_the_program(_) ->
+    Port = start_by_hand(os:getpid()),
+    true = port_command(Port, term_to_binary({accept_queue, 2})),
+    ?HELLO = frame(Port),
+    {event, malformed, <<"the first frame is not {accept_queue, 1}">>} = frame(Port),
+    receive
+        {Port, {exit_status, 1}} -> ok
+    end.
+
+a_vm_that_has_not_started_it_is_refused(_) ->
+    [
+        ?assertEqual(
+            "accept-queue: --vm is " ++ Pid ++ "; allowed is the pid of the VM that has started this program\n",
+            os:cmd(accept_queue_port:program() ++ " port --vm " ++ Pid ++ " < /dev/null")
+        )
+     || Pid <- ["2147483647", integer_to_list(program())]
+    ].
+
+%% Its standard output is a pipe that somebody holds open and never reads.
+a_vm_that_does_not_read_holds_up_nobody(Config) ->
+    Fifo = filename:join(proplists:get_value(priv_dir, Config), "fifo"),
+    "" = os:cmd("mkfifo " ++ Fifo),
+    Silent = open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", "exec sleep 1000 < " ++ Fifo]}, exit_status]),
+    {os_pid, SilentPid} = erlang:port_info(Silent, os_pid),
+    Command = "exec " ++ accept_queue_port:program() ++ " port --vm " ++ os:getpid() ++ " > " ++ Fifo,
+    Port = open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", Command]}, {packet, 4}, binary, exit_status]),
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    eventually:is(true, fun() -> lists:suffix("accept-queue", executable(Pid)) end),
+    true = port_command(Port, term_to_binary(?HELLO)),
+    %% Far more than pipe and queue take.
+    Request = term_to_binary({1, kernel, []}),
+    [true = port_command(Port, Request) || _ <- lists:seq(1, 60000)],
+    %% The port lets the last one through when the program has read what was before it.
+    ?assert(resident_bytes(Pid) < 100 * 1024 * 1024),
+    true = port_close(Port),
+    ends(Pid),
+    signal("KILL", SilentPid).
+
+ten_thousand_calls_leave_nothing_behind(_) ->
+    L = sockets:listen(5),
+    {ok, Handle} = accept_queue:open(L),
+    %% Walks over the kernel's tables are rare: on a busy machine each takes milliseconds.
+    Round = fun(Count) ->
+        _ = [{ok, #{queued := 0}} = accept_queue:depth(Handle) || _ <- lists:seq(1, Count)],
+        _ = [{ok, _} = accept_queue:open(L) || _ <- lists:seq(1, Count div 10)],
+        _ = [{ok, #{queued := 0}} = accept_queue:counts(L) || _ <- lists:seq(1, Count div 100)],
+        [{ok, []} = accept_queue:holders(Handle) || _ <- lists:seq(1, Count div 100)]
+    end,
+    Usage = fun() -> {resident_bytes(program()), length(descriptors(program())), vm_usage:allocated_bytes()} end,
+    _ = Round(1000),
+    {Resident, Descriptors, Allocated} = Usage(),
+    _ = Round(9000),
+    {ResidentAfter, DescriptorsAfter, AllocatedAfter} = Usage(),
+    ?assertEqual(Descriptors, DescriptorsAfter),
+    ?assert(ResidentAfter - Resident < 1024 * 1024, {Resident, ResidentAfter}),
+    ?assert(AllocatedAfter - Allocated < 1024 * 1024, {Allocated, AllocatedAfter}).
+
+without_the_native_library_the_program_reads(Config) ->
+    Ebin = accept_queue_faults_SUITE:copy_of_the_application(Config, "program_alone"),
+    Program = filename:join([filename:dirname(Ebin), "priv", "accept-queue"]),
+    ok = filelib:ensure_dir(Program),
+    {ok, _} = file:copy(accept_queue_port:program(), Program),
+    ok = file:change_mode(Program, 8#755),
+    Vm = other_vm:start(#{paths => [Ebin, filename:dirname(code:which(?MODULE))]}),
+    Answers = other_vm:call(Vm, accept_queue_faults_SUITE, everything, []),
+    ?assertMatch(
+        #{
+            load_error := {load_failed, _},
+            depth := {ok, #{queued := 2, limit := 5, drops := 0}},
+            depth_of_client := {error, not_listening},
+            depth_of_closed := {error, closed},
+            depth_of_term := badarg,
+            open := {ok, _},
+            counts := {ok, #{queued := 2, queued_alive := 2}},
+            list := {ok, [#{queued := 2, limit := 5}]},
+            kernel := {ok, #{somaxconn := _}}
+        },
+        Answers
+    ),
+    ?assertMatch({ok, _}, other_vm:call(Vm, accept_queue, advice, [])),
+    eventually:is(1, fun() -> length(other_vm:call(Vm, accept_queue, watched, [])) end),
+    other_vm:stop(Vm).
+
+%% What is not known would not be decoded, and whoever asked would wait.
+every_word_of_the_program_is_known_to_the_vm(_) ->
+    Words =
+        words("native/cli/src/port/words.rs", "(?:atom\\(|\\(|=> )\"([a-z_]+)\"") ++
+        words("native/cli/src/port/commands.rs", "atom\\(\"([a-z_]+)\"") ++
+        words("native/core/src/error.rs", "=> \"([a-z_]+)\"") ++
+        words("native/core/src/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
+    ?assert(length(Words) > 100),
+    Known = [atom_to_list(Word) || Word <- accept_queue_port:words()],
+    ?assertEqual([], lists:usort(Words) -- Known).
+
+words(File, Pattern) ->
+    {ok, Source} = file:read_file(filename:join(other_vm:repository(), File)),
+    [Told | _] = binary:split(Source, [<<"pub(crate) trait Asked">>, <<"#[cfg(test)]">>]),
+    {match, Words} = re:run(Told, Pattern, [global, {capture, all_but_first, list}]),
+    [Word || [Word] <- Words].
+
+a_source_that_is_none_is_refused_in_a_sentence(_) ->
+    ok = application:stop(accept_queue),
+    ok = application:set_env(accept_queue, source, ftp),
+    {error, Reason} = application:start(accept_queue),
+    ?assertNotEqual(nomatch, string:find(lists:flatten(io_lib:format("~p", [Reason])), "source is ftp; allowed is nif or port")).
+
+%% Helpers.
+
+readings() ->
+    [fun accept_queue:depth/1, fun accept_queue:counts/1, fun accept_queue:holders/1, fun(_) -> accept_queue:list() end].
+
+program() ->
+    accept_queue_port:os_pid().
+
+by_hand() ->
+    Port = start_by_hand(os:getpid()),
+    true = port_command(Port, term_to_binary(?HELLO)),
+    ?HELLO = frame(Port),
+    Port.
+
+start_by_hand(Vm) ->
+    open_port({spawn_executable, accept_queue_port:program()}, [{args, ["port", "--vm", Vm]}, {packet, 4}, binary, exit_status]).
+
+frame(Port) ->
+    receive
+        {Port, {data, Frame}} -> binary_to_term(Frame);
+        {Port, Other} -> erlang:error(Other)
+    after ?FRAME_MS -> erlang:error(no_frame)
+    end.
+
+signal(Name, Pid) ->
+    "" = os:cmd(lists:flatten(io_lib:format("kill -~s ~s", [Name, text(Pid)]))).
+
+ends(Port) when is_port(Port) ->
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    true = port_close(Port),
+    ends(Pid);
+ends(Pid) ->
+    eventually:is({error, enoent}, fun() -> file:read_link(proc(Pid, "exe")) end).
+
+%% Since the machine started.
+started(Pid) ->
+    {ok, Stat} = file:read_file(proc(Pid, "stat")),
+    [_, Fields] = binary:split(Stat, <<") ">>),
+    binary_to_integer(lists:nth(20, binary:split(Fields, <<" ">>, [global]))).
+
+executable(Pid) ->
+    case file:read_link(proc(Pid, "exe")) of
+        {ok, Path} -> Path;
+        {error, _} -> ""
+    end.
+
+resident_bytes(Pid) ->
+    {ok, Status} = file:read_file(proc(Pid, "status")),
+    {match, [KiB]} = re:run(Status, "^VmRSS:\\s+(\\d+) kB$", [multiline, {capture, all_but_first, binary}]),
+    binary_to_integer(KiB) * 1024.
+
+descriptors(Pid) ->
+    {ok, Fds} = file:list_dir(proc(Pid, "fd")),
+    Fds.
+
+proc(Pid, File) ->
+    filename:join(["/proc", text(Pid), File]).
+
+text(Pid) when is_integer(Pid) -> integer_to_list(Pid);
+text(Pid) -> Pid.

@@ -19,7 +19,11 @@ macro_rules! targets {
 mod datagram;
 
 targets! {
+    epoll_fdinfo
     kernel_files
+    maps
+    port_term
     tcp_reply
+    thread_files
     unix_reply
 }

@@ -12,7 +12,8 @@ space = $(subst ,, )
 over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test bench fmt clean
+.PHONY: help setup build demo check test fuzz memcheck bench fmt clean
+SECONDS ?= 300
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -44,6 +45,12 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "exunit" mix test
 	@$(quietly) "packaging" test/packaging
+
+fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
+	@native/fuzz/run $(SECONDS)
+
+memcheck: setup build ## the NIFs under valgrind, and a million of all that they make; several minutes
+	@test/memcheck
 
 bench: setup build ## what it costs, as ratios within one run
 	@bench/run

@@ -15,7 +15,8 @@ start() ->
     start(#{}).
 
 %% `under': a command that starts the VM, given as its last arguments; `paths': where it finds its code; `node': the name by
-%% which others like it can reach it over distribution, on loopback, and `args': what else it is to be told.
+%% which others like it can reach it over distribution, on loopback, `args': what else it is to be told, and `boot_ms': how
+%% long it may take to start.
 start(Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
     [Program | Arguments] = maps:get(under, Options, []) ++ [Erl],
@@ -24,6 +25,7 @@ start(Options) ->
     Started = peer:start_link(#{
         connection => standard_io,
         exec => {os:find_executable(Program), Arguments},
+        wait_boot => maps:get(boot_ms, Options, 15000),
         args => distribution(Options) ++ over_port:vm_arguments() ++ maps:get(args, Options, []) ++ ["-pa" | Paths]
     }),
     ok = element(1, Started),

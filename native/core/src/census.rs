@@ -63,17 +63,17 @@ impl Counts {
     /// The two as one. A figure that one of them does not have, the sum does not have; of the ages the greater counts.
     pub fn plus(self, other: Counts) -> Counts {
         Counts {
-            queued: self.queued + other.queued,
+            queued: self.queued.saturating_add(other.queued),
             limit: self.limit.saturating_add(other.limit),
             drops: both(self.drops, other.drops, u32::wrapping_add),
             syn_recv: both(self.syn_recv, other.syn_recv, u32::saturating_add),
-            queued_alive: self.queued_alive + other.queued_alive,
-            queued_closed: self.queued_closed + other.queued_closed,
+            queued_alive: self.queued_alive.saturating_add(other.queued_alive),
+            queued_closed: self.queued_closed.saturating_add(other.queued_closed),
             queued_bytes: both(self.queued_bytes, other.queued_bytes, u64::saturating_add),
             oldest_wait: self.oldest_wait.max(other.oldest_wait),
-            established: self.established + other.established,
-            close_wait: self.close_wait + other.close_wait,
-            sockets: self.sockets + other.sockets,
+            established: self.established.saturating_add(other.established),
+            close_wait: self.close_wait.saturating_add(other.close_wait),
+            sockets: self.sockets.saturating_add(other.sockets),
         }
     }
 }

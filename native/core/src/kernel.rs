@@ -36,10 +36,19 @@ pub struct Kernel {
 
 /// Reads them all. They are not of one instant.
 pub fn read() -> Result<Kernel, Error> {
+    from_files(read_file)
+}
+
+/// The same from files that somebody else reads, by their paths; of a file that is not there `read` says `None`. Pure.
+pub fn from_files(read: impl Fn(&str) -> Result<Option<String>, Error>) -> Result<Kernel, Error> {
     // `thread-self`: a thread may stand in another namespace than its process.
-    let netstat = read_file("/proc/thread-self/net/netstat")?.unwrap_or_default();
+    let netstat = read("/proc/thread-self/net/netstat")?.unwrap_or_default();
     let counters = Counters::parse(&netstat)?;
     let counter = |name| counters.get("TcpExt", name);
+    let sysctl = |name| match read(&format!("/proc/sys/net/{name}"))? {
+        Some(text) => text.trim().parse().map(Some).map_err(|_| MALFORMED),
+        None => Ok(None),
+    };
     Ok(Kernel {
         somaxconn: sysctl("core/somaxconn")?,
         tcp_max_syn_backlog: sysctl("ipv4/tcp_max_syn_backlog")?,
@@ -54,11 +63,6 @@ pub fn read() -> Result<Kernel, Error> {
         syncookies_recv: counter("SyncookiesRecv"),
         syncookies_failed: counter("SyncookiesFailed"),
     })
-}
-
-fn sysctl(name: &str) -> Result<Option<u64>, Error> {
-    let Some(text) = read_file(&format!("/proc/sys/net/{name}"))? else { return Ok(None) };
-    text.trim().parse().map(Some).map_err(|_| MALFORMED)
 }
 
 /// `None`: there is no such file.

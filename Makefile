@@ -12,7 +12,7 @@ space = $(subst ,, )
 over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test bench fmt clean
+.PHONY: help setup build demo check test servers bench fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -44,6 +44,9 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "exunit" mix test
 	@$(quietly) "packaging" test/packaging
+
+servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
+	@test/servers
 
 bench: setup build ## what it costs, as ratios within one run
 	@bench/run

@@ -9,11 +9,12 @@
 -export_type([server/0, seen/0]).
 
 %% `run': the command, which stays in the foreground; `port': where it listens on 127.0.0.1; `limit': the backlog it is known
-%% for, here.
+%% for, here; `called': what an outsider calls it, where that is not `node'.
 -type server() :: #{
     run := [string()],
     environment => [{string(), string()}],
     node := string(),
+    called => string(),
     port := inet:port_number(),
     limit := pos_integer()
 }.
@@ -31,9 +32,9 @@
 %% Enough to wait for, few enough for a backlog of 5 to have room for.
 -define(FEW, 2).
 
-main([Repository, Name]) ->
+main([Repository, Name, Package]) ->
     try
-        run(Repository, Name),
+        run(Repository, Name, Package),
         halt(0)
     catch
         Class:Reason:Stack ->
@@ -41,20 +42,20 @@ main([Repository, Name]) ->
             halt(1)
     end.
 
-run(Repository, Name) ->
+run(Repository, Name, Package) ->
     Module = list_to_atom("served_" ++ Name),
     Folder = filename:join([Repository, "_build/servers/run", Name]),
-    Packages = filename:join([Repository, "_build/servers/packages", Name]),
+    Packages = filename:join([Repository, "_build/servers/packages", Package]),
     #{port := Port, run := Run} = Server = Module:server(Packages, Folder),
     ok = showed:in(Folder),
     Epmd = processes:start(["epmd"], [], filename:join(Folder, "epmd.log")),
-    true = processes:until(5000, fun() -> from_ss:listens(4369) end),
+    true = within:true(5000, fun() -> from_ss:listens(4369) end),
     Started = processes:start(Run, maps:get(environment, Server, []), filename:join(Folder, "log")),
     try
-        {Ms, true} = timed(fun() -> processes:until(?START_MS, fun() -> from_ss:listens(Port) end) end),
+        {Ms, true} = timed(fun() -> within:true(?START_MS, fun() -> from_ss:listens(Port) end) end),
         #{pid := Pid} = from_ss:listener(Port),
         showed:that("listens ~b ms after its start, as process ~b", [Ms, Pid]),
-        ok = processes:passes(10000, fun() -> Module:serves(Port) end),
+        ok = within:passes(10000, fun() -> Module:serves(Port) end),
         Seen = #{repository => Repository, folder => Folder, packages => Packages, pid => Pid, server => Server},
         well(Seen),
         stalled(Seen, Module),
@@ -67,8 +68,9 @@ run(Repository, Name) ->
 
 %% While it serves.
 
-well(#{repository := Repository, pid := Pid, server := #{node := Node, port := Port, limit := Limit}}) ->
+well(#{repository := Repository, pid := Pid, server := #{node := Node, port := Port, limit := Limit} = Server}) ->
     Address = address(Port),
+    Called = list_to_binary(maps:get(called, Server, Node)),
     [
         begin
             {0, #{<<"unreadable">> := [], <<"listeners">> := Listeners}} = program:json(Repository, ["list" | Scope]),
@@ -76,7 +78,7 @@ well(#{repository := Repository, pid := Pid, server := #{node := Node, port := P
             agrees(Listener, from_ss:listener(Port)),
             #{<<"owners">> := Owners} = Listener,
             ?assertMatch(#{<<"queued">> := 0, <<"limit">> := Limit, <<"full">> := false}, Listener),
-            ?assertEqual(owners(Scope, Node, Pid), [{Owner, Name} || #{<<"pid">> := Owner, <<"name">> := Name} <- Owners]),
+            ?assertEqual(owners(Scope, Called, Pid), [{Owner, Name} || #{<<"pid">> := Owner, <<"name">> := Name} <- Owners]),
             showed:that("list ~ts: ~ts, limit ~b, owners: ~ts; ss says the same", [
                 lists:join(" ", Scope), Address, Limit, lists:join(" ", [Name || #{<<"name">> := Name} <- Owners])
             ])
@@ -92,9 +94,9 @@ scopes(Node, Pid, Port) ->
     [Short | _] = string:split(Node, "@"),
     [["--node", Node], ["--node", Short], ["--pid", integer_to_list(Pid)], ["--port", integer_to_list(Port)], []].
 
-%% However it is asked for, it is found under its node's name; whoever asks for a port is not told whose it is.
+%% However it is asked for, it is found under its name; whoever asks for a port is not told whose it is.
 owners(["--port", _], _, _) -> [];
-owners(_, Node, Pid) -> [{Pid, list_to_binary(Node)}].
+owners(_, Called, Pid) -> [{Pid, Called}].
 
 watched(Repository, Address, Limit, Pid) ->
     {0, Lines} = program:run(Repository, ["watch", "--json", "--count", "5", "--pid", integer_to_list(Pid)]),
@@ -119,9 +121,9 @@ stalled(#{repository := Repository, pid := Pid, server := #{node := Node, port :
     #{<<"event">> := <<"added">>} = program:next(Watch, <<"added">>),
     ok = processes:signal(stop, Pid),
     Few = sockets:clients(?FEW, To),
-    ?assertMatch(#{queued := ?FEW}, from_ss:listener(Port)),
+    true = within:true(5000, fun() -> queued(Port) =:= ?FEW end),
     %% Nobody has waited for long, and after a while somebody has.
-    true = processes:until(5000, fun() -> oldest(Repository, Port) > 100 end),
+    true = within:true(5000, fun() -> oldest(Repository, Port) > 100 end),
     {1, _} = checked(Repository, ["--node", Node, "--samples", "1"], "WARNING"),
     {2, Stuck} = checked(Repository, ["--node", Node], "CRITICAL"),
     ?assertMatch({_, _}, binary:match(Stuck, <<"behind, stuck, 2 queued">>)),
@@ -129,7 +131,7 @@ stalled(#{repository := Repository, pid := Pid, server := #{node := Node, port :
     Fitting = sockets:clients(Limit + 1 - ?FEW, To),
     Full = Limit + 1,
     TurnedAway = [sockets:dial(To) || _ <- [1, 2, 3]],
-    true = processes:until(5000, fun() ->
+    true = within:true(5000, fun() ->
         #{queued := Queued, drops := Drops} = from_ss:listener(Port),
         Queued =:= Full andalso Drops >= length(TurnedAway)
     end),
@@ -140,19 +142,20 @@ stalled(#{repository := Repository, pid := Pid, server := #{node := Node, port :
     agrees(Listener, maps:with([queued, limit], from_ss:listener(Port))),
     {2, Overflowing} = checked(Repository, ["--node", Node], "CRITICAL"),
     ?assertMatch({_, _}, binary:match(Overflowing, <<"overflowing">>)),
-    #{<<"held_ms">> := Held, <<"queued">> := Full} = program:next(Watch, <<"raised">>, <<"stuck">>),
-    showed:that("watch: stuck is raised after ~b ms, with ~b of ~b queued", [Held, Full, Limit]),
+    #{<<"held_ms">> := Held, <<"queued">> := Then} = program:next(Watch, <<"raised">>, <<"stuck">>),
+    ?assert(Held >= 5000 andalso Then >= ?FEW, {Held, Then}),
+    showed:that("watch: stuck is raised after ~b ms, with ~b of ~b queued", [Held, Then, Limit]),
     {3, [#{<<"id">> := <<"process_stopped">>} | _]} = diagnosed(Repository, Pid),
     %% It goes on, and works off what has gathered.
     ok = processes:signal(cont, Pid),
-    {Ms, true} = timed(fun() -> processes:until(20000, fun() -> queued(Port) =:= 0 end) end),
+    {Ms, true} = timed(fun() -> within:true(20000, fun() -> queued(Port) =:= 0 end) end),
     showed:that("after SIGCONT the ~b who stood in the queue were taken within ~b ms", [Full, Ms]),
-    ok = processes:passes(10000, fun() -> {0, _} = checked(Repository, ["--node", Node], "OK"), ok end),
+    ok = within:passes(10000, fun() -> {0, _} = checked(Repository, ["--node", Node], "OK"), ok end),
     #{<<"duration_ms">> := Duration} = program:next(Watch, <<"cleared">>, <<"stuck">>),
     showed:that("watch: stuck is cleared, after ~b ms", [Duration]),
     0 = program:ended(Watch),
     [sockets:close(Client) || Client <- Few ++ Fitting ++ TurnedAway],
-    ok = processes:passes(10000, fun() -> Module:serves(Port) end).
+    ok = within:passes(10000, fun() -> Module:serves(Port) end).
 
 queued(Port) ->
     #{queued := Queued} = from_ss:listener(Port),
@@ -161,6 +164,7 @@ queued(Port) ->
 oldest(Repository, Port) ->
     {0, #{<<"listeners">> := [#{<<"oldest_wait_ms">> := Ms}]}} =
         program:json(Repository, ["list", "--port", integer_to_list(Port)]),
+    true = is_integer(Ms),
     Ms.
 
 %% A check, which must say this word.
@@ -189,7 +193,8 @@ address(Port) ->
 
 ended(Pid) ->
     ok = processes:signal(term, Pid),
-    processes:until(?END_MS, fun() -> not processes:is_alive(Pid) end) orelse error({does_not_end, Pid}).
+    true = within:true(?END_MS, fun() -> not processes:is_alive(Pid) end),
+    ok.
 
 timed(Fun) ->
     {Us, Value} = timer:tc(Fun),

@@ -16,15 +16,26 @@ server(Packages, Folder) ->
         run => ["erl", "-sname", "ejabberd@localhost", "-noinput", "-kernel", "inet_dist_use_interface", "{127,0,0,1}"] ++
             ["-mnesia", "dir", "\"" ++ filename:join(Folder, "mnesia") ++ "\"", "-s", "ejabberd"],
         environment => [
-            {"ERL_LIBS", Packages ++ "/usr/lib/x86_64-linux-gnu:" ++ Packages ++ "/usr/lib/erlang/lib"},
+            {"ERL_LIBS", lists:flatten(lists:join(":", [Packages ++ "/usr/lib/erlang/lib" | own(Packages)]))},
             {"EJABBERD_CONFIG_PATH", Configuration},
             {"EJABBERD_LOG_PATH", filename:join(Folder, "ejabberd.log")}
         ],
         node => "ejabberd@localhost",
         port => 5222,
-        %% gen_tcp's own default: 23.10 and later ask for 128.
-        limit => 5
+        limit => limit(Packages)
     }.
+
+own(Packages) ->
+    filelib:wildcard(Packages ++ "/usr/lib/*-linux-gnu*").
+
+%% Before 23.10 it is gen_tcp's own default; then ejabberd asks for 128.
+limit(Packages) ->
+    [Folder | _] = lists:append([filelib:wildcard(Own ++ "/ejabberd-*") || Own <- own(Packages)]),
+    [_, Version | _] = string:lexemes(filename:basename(Folder), "-"),
+    case [list_to_integer(Part) || Part <- lists:sublist(string:lexemes(Version, "."), 2)] of
+        Before when Before < [23, 10] -> 5;
+        _ -> 128
+    end.
 
 %% The greeting of a stream.
 serves(Port) ->

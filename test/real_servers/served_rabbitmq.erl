@@ -8,6 +8,8 @@
 
 -define(NODE, 'rabbit@localhost').
 -define(PORT, 5672).
+%% Those who say nothing, which the protocol allows for 10 s.
+-define(SILENT, 20).
 %% Those who wait once every acceptor holds a connection.
 -define(WAITING, 15).
 
@@ -18,6 +20,8 @@ server(Packages, Folder) ->
         run => [script(Packages, "rabbitmq-server")],
         environment => [{"RABBITMQ_ENABLED_PLUGINS_FILE", Plugins} | environment(Packages, Folder)],
         node => atom_to_list(?NODE),
+        %% It becomes a node after its start, and epmd, which knows of it, tells no host.
+        called => "rabbit",
         port => ?PORT,
         limit => 128
     }.
@@ -55,8 +59,9 @@ more(#{repository := Repository, pid := Pid} = Seen) ->
     Ref = reference(),
     #{limit := 128} = there(accept_queue, depth, [{ranch, Ref}]),
     subscribed(),
-    processes:passes(5000, fun() -> {ok, #{conditions := []}} = erpc:call(?NODE, accept_queue, status, [{port, ?PORT}]), ok end),
+    within:passes(5000, fun() -> {ok, #{conditions := []}} = erpc:call(?NODE, accept_queue, status, [{port, ?PORT}]), ok end),
     table(Seen, "ok"),
+    silent(Ref),
     Supervisors = [Supervisor || {_, Supervisor} <- erpc:call(?NODE, ranch_server, get_connections_sups, [Ref])],
     [ok = erpc:call(?NODE, sys, suspend, [Supervisor]) || Supervisor <- Supervisors],
     #{pool := Pool} = there(accept_queue, acceptors, [{ranch, Ref}]),
@@ -83,10 +88,22 @@ more(#{repository := Repository, pid := Pid} = Seen) ->
     #{duration_ms := Duration} = event(cleared, stuck),
     showed:that("inside: stuck is cleared after ~b ms", [Duration]),
     [sockets:close(Client) || Client <- Clients],
-    processes:passes(20000, fun() -> ok = erpc:call(?NODE, accept_queue, health, []) end),
+    within:passes(20000, fun() -> ok = erpc:call(?NODE, accept_queue, health, []) end),
     table(Seen, "ok"),
     ok = erpc:call(?NODE, application, stop, [accept_queue]),
-    showed:that("inside: the application is stopped; the broker serves", []).
+    ok = serves(?PORT),
+    showed:that("inside: the application is stopped, and the broker serves", []).
+
+%% Clients that say nothing are accepted, and hold nobody up.
+silent(Ref) ->
+    Clients = sockets:clients(?SILENT, {{127, 0, 0, 1}, ?PORT}),
+    within:passes(5000, fun() ->
+        #{queued := 0, established := ?SILENT} = there(accept_queue, counts, [{ranch, Ref}]),
+        ok
+    end),
+    {ok, #{conditions := []}} = erpc:call(?NODE, accept_queue, status, [{port, ?PORT}]),
+    showed:that("inside: ~b clients that say nothing are accepted; 0 queued, no condition", [?SILENT]),
+    [sockets:close(Client) || Client <- Clients].
 
 %% The same stall, seen from outside.
 outside(Repository, Pid) ->
@@ -99,7 +116,7 @@ outside(Repository, Pid) ->
         showed:that("meanwhile outside, diagnose: ~ts, ~ts: ~ts", [Id, Confidence, Said])
      || #{<<"id">> := Id, <<"confidence">> := Confidence, <<"text">> := Said} <- Findings
     ],
-    [#{<<"id">> := <<"pool_stuck">>} | _] = Findings,
+    [#{<<"id">> := <<"nobody_in_accept">>} | _] = Findings,
     ok.
 
 reference() ->

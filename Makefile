@@ -12,7 +12,7 @@ space = $(subst ,, )
 over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test fuzz memcheck bench fmt clean
+.PHONY: help setup build demo check test servers fuzz memcheck bench fmt clean
 SECONDS ?= 300
 
 help: ## this list
@@ -45,6 +45,9 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "exunit" mix test
 	@$(quietly) "packaging" test/packaging
+
+servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
+	@test/servers
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 	@native/fuzz/run $(SECONDS)

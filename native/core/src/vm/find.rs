@@ -63,9 +63,14 @@ impl Candidate {
         Candidate { name: node.to_owned(), is_named: true, ..*self }
     }
 
-    /// Whether its node has this name; without a host it is a node's on any host.
+    /// Whether its node has this name. Where either says no host, as epmd and `-sname shop` do not, any host will do.
     pub fn is_node(&self, name: &str) -> bool {
-        self.is_named && (self.name == name || self.name.split_once('@').is_some_and(|(node, _)| node == name))
+        let same = match (self.name.split_once('@'), name.split_once('@')) {
+            (Some((node, _)), None) => node == name,
+            (None, Some((node, _))) => self.name == node,
+            _ => self.name == name,
+        };
+        self.is_named && same
     }
 }
 
@@ -145,6 +150,14 @@ mod tests {
         assert_eq!((named("-noshell").name, named("-noshell").is_named), ("shop".to_owned(), false));
         assert_eq!(beam("find / -root"), None);
         assert_eq!(beam(""), None);
+    }
+
+    #[test]
+    fn a_node_whose_host_is_not_known_is_called_by_its_name_with_any_host() {
+        // `-sname shop`, and whatever epmd knows.
+        let node = beam("/usr/lib/erlang/erts/bin/beam.smp -- -sname shop").expect("a beam");
+        assert!(node.is_node("shop@host") && node.is_node("shop"));
+        assert!(!node.is_node("shopping@host") && !node.is_node("host") && !node.is_node("@host"));
     }
 
     #[test]

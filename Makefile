@@ -12,7 +12,7 @@ space = $(subst ,, )
 over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test servers fuzz memcheck bench fmt clean
+.PHONY: help setup build demo check test matrix servers fuzz memcheck bench fmt clean
 SECONDS ?= 300
 
 help: ## this list
@@ -41,10 +41,14 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
-	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27
-	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "exunit" mix test
 	@$(quietly) "packaging" test/packaging
+
+# Both at once: each waits more than it works.
+matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 5 min
+	@cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
+	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27 & other=$$!; \
+	$(quietly) "OTP 29 (forky)" test/roots forky 29; status=$$?; wait $$other && exit $$status
 
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers

@@ -16,6 +16,7 @@ use accept_queue_core::{Counts, Endpoint};
 use serde::Serialize;
 
 use crate::args::CheckOptions;
+use crate::condition;
 use crate::figures::{Figures, Listener, SCHEMA, Unreadable, owners};
 
 /// What the exit status says, in the convention's order.
@@ -260,11 +261,7 @@ impl From<&Judged> for Entry {
 
 fn word(trouble: Trouble) -> &'static str {
     match trouble {
-        Trouble::Condition(Condition::Behind) => "behind",
-        Trouble::Condition(Condition::Overflowing) => "overflowing",
-        Trouble::Condition(Condition::Stuck) => "stuck",
-        Trouble::Condition(Condition::Abandoned) => "abandoned",
-        Trouble::Condition(Condition::Leaking) => "leaking",
+        Trouble::Condition(condition) => condition::name(condition),
         Trouble::Filled => "filled",
     }
 }

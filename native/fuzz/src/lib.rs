@@ -19,6 +19,7 @@ macro_rules! targets {
 mod datagram;
 
 targets! {
+    elf_symbols
     epoll_fdinfo
     kernel_files
     maps

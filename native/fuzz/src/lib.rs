@@ -19,6 +19,7 @@ macro_rules! targets {
 mod datagram;
 
 targets! {
+    end_reply
     epoll_fdinfo
     kernel_files
     maps

@@ -20,6 +20,7 @@ mod datagram;
 
 targets! {
     elf_symbols
+    end_reply
     epoll_fdinfo
     kernel_files
     maps

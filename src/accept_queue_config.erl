@@ -16,7 +16,7 @@
 -spec watch_options(term()) -> {ok, map()} | {error, Sentence :: string()} | unread().
 watch_options(Options) when is_map(Options) ->
     watch_options(maps:to_list(Options));
-watch_options(Options) when is_list(Options) ->
+watch_options(Options) when length(Options) >= 0 ->
     case environment() of
         {ok, #{options := Others}} -> valid(Options, Others);
         Other -> Other
@@ -47,7 +47,7 @@ source(Source) -> {error, sentence("source is ~0tp; allowed is nif or port", [So
 
 watched(Wanted) when Wanted =:= all; Wanted =:= none ->
     {ok, Wanted};
-watched(Wanted) when is_list(Wanted) ->
+watched(Wanted) when length(Wanted) >= 0 ->
     case [Other || Other <- Wanted, not is_listener(Other)] of
         [] ->
             {ok, Wanted};
@@ -61,7 +61,7 @@ watched(Wanted) ->
 %% What a configuration can name: sockets and handles are made later.
 is_listener({port, Port}) -> is_port_number(Port);
 is_listener({ranch, _Ref}) -> true;
-is_listener({local, Path}) -> is_binary(Path) orelse is_list(Path);
+is_listener({local, Path}) -> is_binary(Path) orelse io_lib:char_list(Path);
 is_listener({Ip, Port}) -> inet:is_ip_address(Ip) andalso is_port_number(Port);
 is_listener({Ip, Port, Scope}) -> inet:is_ipv6_address(Ip) andalso is_port_number(Port) andalso is_integer(Scope);
 is_listener(_) -> false.

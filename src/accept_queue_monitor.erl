@@ -486,8 +486,13 @@ with_drops(Depth, Drops) -> Depth#{drops := Drops}.
 window(undefined, _SystemMs) -> undefined;
 window(#{peak_ago_ms := AgoMs} = Window, SystemMs) -> (maps:remove(peak_ago_ms, Window))#{peak_at => SystemMs - AgoMs}.
 
+%% A term that is no listener is its sender's fault, and must not take the monitor with it.
 entries(Listener) ->
-    accept_queue_listener:entries(Listener).
+    try
+        accept_queue_listener:entries(Listener)
+    catch
+        error:badarg -> {error, badarg}
+    end.
 
 addresses(Listener) ->
     case entries(Listener) of

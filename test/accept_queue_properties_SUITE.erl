@@ -21,8 +21,11 @@ suite() ->
 all() ->
     [
         any_listener_term_is_answered_or_badarg,
+        no_listener_term_takes_the_monitor_with_it,
         any_watch_options_are_taken_or_refused_in_a_sentence,
         any_environment_is_taken_or_refused_in_a_sentence,
+        an_improper_list_is_refused_in_a_sentence,
+        what_the_environment_may_name_can_be_looked_up,
         any_arguments_of_a_stub_are_answered_or_badarg,
         any_settings_and_times_make_a_watch_that_works
     ].

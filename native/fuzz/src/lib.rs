@@ -19,6 +19,8 @@ macro_rules! targets {
 mod datagram;
 
 targets! {
+    elf_symbols
+    end_reply
     epoll_fdinfo
     kernel_files
     maps

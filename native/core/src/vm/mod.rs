@@ -11,7 +11,8 @@ pub mod open_files;
 pub mod pollset;
 pub mod process;
 pub mod stack;
-mod symbols;
+#[doc(hidden)] // for the fuzzer
+pub mod symbols;
 pub mod tcp_table;
 pub mod threads;
 

@@ -16,7 +16,7 @@ const MOST_BYTES: u64 = 64 << 20;
 const MOST_NAME: usize = 200;
 
 /// The function that holds a byte of an ELF file, by its offset in the file. `None`: none that the file names, or no such file.
-pub(super) fn at(file: File, offset: u64) -> Option<String> {
+pub fn at(file: File, offset: u64) -> Option<String> {
     let cache = ReadCache::new(file);
     let data = Bounded { cache: &cache, left: &Cell::new(MOST_BYTES) };
     let header = elf::FileHeader64::<Endianness>::parse(data).ok()?;

@@ -110,8 +110,10 @@ calls_while_listeners_come_and_go_leak_nothing_and_say_nothing_wrong(_) ->
     ?assertEqual([], Met -- maps:keys(Answers), "each call has met listeners that were open and such as were not"),
     %% The smallest thing that a call could leave behind in Erlang is a word; nearly every one opens a handle, which is
     %% more than 64 bytes of native memory.
+    %% A short run, or one on a busy machine, has made fewer calls than drown what the VM itself allocates now and then.
+    Weight = max(Calls, 50_000),
     [
-        ?assert(maps:get(Kind, After) - maps:get(Kind, Before) < Bytes * Calls, Kind)
+        ?assert(maps:get(Kind, After) - maps:get(Kind, Before) < Bytes * Weight, Kind)
      || {Kind, Bytes} <- [{allocated, 8}, {resident, 64}]
     ],
     other_vm:stop(Vm).

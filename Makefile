@@ -42,6 +42,7 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
 	@$(quietly) "exunit" mix test
+	@$(quietly) "what the documents show" test/docs
 	@$(quietly) "packaging" test/packaging
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min

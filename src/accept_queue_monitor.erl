@@ -70,20 +70,24 @@ new() ->
     ok.
 
 %% An environment that is wrong stops the start, with the sentence that says what is.
-%% That nobody can be asked for the defaults stops nothing but the watching.
+%% That nobody can be asked for the defaults, or no thread can be had, stops nothing but the watching.
 -spec start_link() -> {ok, pid()} | {error, term()} | ignore.
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
-            gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []);
+            case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
+                {error, {no_patrol, Reason}} -> nobody_watches("no thread can be had", Reason);
+                Started -> Started
+            end;
         {error, Sentence} ->
             {error, Sentence};
         {unread, Reason} ->
-            ok = logger:log(error, "accept_queue: no listener is watched: the port program does not answer (~0tp)", [Reason], #{
-                domain => [accept_queue]
-            }),
-            ignore
+            nobody_watches("the port program does not answer", Reason)
     end.
+
+nobody_watches(Why, Reason) ->
+    ok = logger:log(error, "accept_queue: no listener is watched: ~ts (~0tp)", [Why, Reason]),
+    ignore.
 
 -spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
 watch(Listener, Options) ->

@@ -138,9 +138,9 @@ impl Listener {
         self.depth().map(|depth| depth.limit)
     }
 
-    /// A netlink socket in the namespace of this listener.
-    pub(crate) fn diag(&self) -> Result<DiagSocket, Error> {
-        DiagSocket::beside(self.fd)
+    /// Reads through a netlink socket in the namespace of this listener.
+    pub(crate) fn dump<T>(&self, read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
+        DiagSocket::beside(self.fd, read)
     }
 
     /// The reading, if the descriptor is still this listener's after it. A socket that has left a descriptor does not come
@@ -162,13 +162,14 @@ impl Listener {
     }
 
     fn tcp_look(&self, address: &Address) -> Result<(Look, Vec<Cookie>), Error> {
-        let census = Census::take(&mut self.diag()?, Family::of(address.ip), Some(address.port))?;
+        let census = self.dump(|diag| Census::take(diag, Family::of(address.ip), Some(address.port)))?;
         let group = census.group_of(self.cookie).ok_or_else(|| self.no_row())?;
         Ok((group.look(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
     fn unix_counts(&self, states: States) -> Result<Counts, Error> {
-        UnixCensus::take(&mut self.diag()?, states)?.counts_of(self.cookie).ok_or_else(|| self.no_row())
+        let census = self.dump(|diag| UnixCensus::take(diag, states))?;
+        census.counts_of(self.cookie).ok_or_else(|| self.no_row())
     }
 
     /// Why the kernel's table has no listener of this cookie.

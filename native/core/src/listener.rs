@@ -2,6 +2,7 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{SockAddr, SockRef, Type};
@@ -117,7 +118,7 @@ impl Listener {
             Endpoint::Tcp(address) => self.tcp_look(address),
             Endpoint::Unix(_) => {
                 let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
-                counts.map(|counts| (Look { counts, waits: None }, vec![self.cookie]))
+                counts.map(|counts| (Look { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
             }
         })
     }

@@ -12,8 +12,9 @@ space = $(subst ,, )
 over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test matrix servers fuzz memcheck bench fmt clean
+.PHONY: help setup build demo check test matrix servers load fuzz memcheck bench fmt clean
 SECONDS ?= 300
+MINUTES ?= 10
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -52,6 +53,10 @@ matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian rel
 
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers
+
+load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10; the figures in _build/load
+	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE
+	@cat _build/load/stalls.md
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 	@native/fuzz/run $(SECONDS)

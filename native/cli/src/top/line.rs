@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) address: String,
     /// Each printable.
     pub(crate) owners: Vec<String>,
+    /// The first of the owners that runs a BEAM, or of all; `None`: nobody looked whose it is.
+    pub(crate) process: Option<i32>,
     pub(crate) depth: Depth,
     pub(crate) status: Status,
     pub(crate) stands: Vec<Stand>,
@@ -67,6 +69,10 @@ impl Line {
         Line {
             address: reading.endpoint.to_string(),
             owners: figures::owners(&reading.owners).iter().map(figures::Process::shown).collect(),
+            process: {
+                let owners = || reading.owners.iter().map(|owner| &owner.process);
+                owners().find(|process| process.is_beam).or_else(|| owners().next()).map(|process| process.pid)
+            },
             place: (reading.namespace, reading.endpoint),
             depth: reading.tick.depth,
             status: reading.status,

@@ -7,10 +7,10 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Text, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, RenderDirection, Row, Sparkline, Table, TableState, Wrap};
 
-use super::app::App;
+use super::app::{App, Pane};
 use super::column::{Column, GAP, fitting};
 use super::line::{Line, Moment};
-use super::{detail, page};
+use super::{detail, examined, page};
 
 /// What stays from one drawing to the next: how far the table is scrolled.
 pub(crate) struct Screen {
@@ -121,15 +121,21 @@ impl Screen {
     }
 
     fn listeners(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
-        let selected = app.selected(rows);
-        let shown = selected.filter(|_| app.has_detail).map(|index| rows[index]);
-        let Some(line) = shown else { return self.table(frame, area, app, rows) };
-        if area.height < DETAIL_HEIGHT + LEAST_TABLE {
-            return self.detail(frame, area, app, line);
-        }
-        let [above, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(DETAIL_HEIGHT)]).areas(area);
+        let selected = app.selected(rows).map(|index| rows[index]);
+        let pane = app.pane.filter(|&pane| pane == Pane::Threads || selected.is_some());
+        let Some(pane) = pane else { return self.table(frame, area, app, rows) };
+        let wanted = match pane {
+            Pane::Detail => DETAIL_HEIGHT,
+            // All of them, if it can be.
+            Pane::Threads => area.height.saturating_sub(LEAST_TABLE.min(rows.len() as u16 + 1)),
+        };
+        let below = if area.height < DETAIL_HEIGHT + LEAST_TABLE { area.height } else { wanted };
+        let [above, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(below)]).areas(area);
         self.table(frame, above, app, rows);
-        self.detail(frame, below, app, line);
+        match (pane, selected) {
+            (Pane::Detail, Some(line)) => self.detail(frame, below, app, line),
+            _ => self.threads(frame, below, app),
+        }
     }
 
     fn table(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
@@ -164,14 +170,19 @@ impl Screen {
     }
 
     fn detail(&self, frame: &mut Frame, area: Rect, app: &App, line: &Line) {
-        let block = Block::new().borders(Borders::TOP).title(Span::styled(format!(" {} ", line.address), BOLD));
-        let inside = block.inner(area);
-        frame.render_widget(block, area);
+        let inside = titled(frame, area, &line.address);
         let graph = if inside.height >= DETAIL_HEIGHT - 1 { GRAPH_HEIGHT } else { 0 };
         let [above, below] = Layout::vertical([Constraint::Length(graph), Constraint::Min(0)]).areas(inside);
         frame.render_widget(self.graph(line, above), above);
         let text: Vec<_> = detail::text(line, app.view()).into_iter().map(Text::from).collect();
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), below);
+    }
+
+    fn threads(&self, frame: &mut Frame, area: Rect, app: &App) {
+        let inside = titled(frame, area, &examined::title(app));
+        let styled = |(severity, text)| Text::styled(text, self.palette.severity(severity));
+        let text: Vec<_> = examined::text(app).into_iter().skip(app.scrolled).map(styled).collect();
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), inside);
     }
 
     /// The newest at the right; the top is full.
@@ -184,6 +195,14 @@ impl Screen {
             .direction(RenderDirection::RightToLeft)
             .style(self.palette.bar(line.severity()))
     }
+}
+
+/// A line with a title, and the room under it.
+fn titled(frame: &mut Frame, area: Rect, title: &str) -> Rect {
+    let block = Block::new().borders(Borders::TOP).title(Span::styled(format!(" {title} "), BOLD));
+    let inside = block.inner(area);
+    frame.render_widget(block, area);
+    inside
 }
 
 /// Of so many steps. One that waits is seen, and full is what is full.
@@ -226,9 +245,10 @@ fn end(text: String, width: usize) -> String {
 }
 
 fn keys(app: &App) -> Text<'static> {
-    let keys = match app.page {
-        Some(_) => "Esc closes this page  arrows scroll it  q quit",
-        None => "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail",
+    let keys = match (app.page, app.pane) {
+        (Some(_), _) => "Esc closes this page  arrows scroll it  q quit",
+        (None, Some(Pane::Threads)) => "q quit  ? help  t closes  arrows another listener  PgUp PgDn scroll  p pause",
+        (None, _) => "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail  t threads",
     };
     if app.is_typing {
         let typed = Span::styled(format!("filter: {}", app.filter), BOLD);

@@ -172,6 +172,7 @@ pub(crate) mod tests {
         is_new: bool,
         mask: Option<u32>,
         is_emptied: bool,
+        has_owner: bool,
     }
 
     impl Made {
@@ -189,6 +190,7 @@ pub(crate) mod tests {
                 is_new: false,
                 mask: Some(0x4000_0019),
                 is_emptied: false,
+                has_owner: true,
             }
         }
 
@@ -199,6 +201,11 @@ pub(crate) mod tests {
 
         pub(crate) fn owned_by(self, owner: &str) -> Made {
             Made { owner: owner.to_owned(), ..self }
+        }
+
+        /// As with `--port`.
+        pub(crate) fn owned_by_nobody_known(self) -> Made {
+            Made { has_owner: false, ..self }
         }
 
         pub(crate) fn dropped(self, drops: u32) -> Made {
@@ -228,7 +235,8 @@ pub(crate) mod tests {
         }
 
         fn owners(&self) -> Vec<Owner> {
-            vec![Owner { process: Arc::new(beam(&self.owner)), fd: 18 }]
+            let owner = || Owner { process: Arc::new(beam(&self.owner)), fd: 18 };
+            self.has_owner.then(owner).into_iter().collect()
         }
 
         fn stand(&self) -> Stand {

@@ -99,3 +99,58 @@ fn used() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn start() -> (Lookout, Receiver<Examined>) {
+        let (sender, told) = mpsc::channel();
+        (Lookout::start(move |examined| sender.send(examined).is_ok()), told)
+    }
+
+    fn own() -> i32 {
+        i32::try_from(std::process::id()).expect("a pid")
+    }
+
+    #[test]
+    fn who_is_wanted_is_looked_at_again_and_again_and_who_is_not_is_left_alone() {
+        let (lookout, told) = start();
+        assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "nobody is wanted");
+        lookout.look_at(Some(own()));
+        for _ in 0..2 {
+            let examined = told.recv_timeout(PATIENCE).expect("an examination");
+            assert_eq!(examined.pid, own());
+            let diagnosis = examined.outcome.expect("of this process");
+            assert!(diagnosis.threads().contains("TID"));
+        }
+        lookout.look_at(None);
+        drop(lookout);
+        assert_eq!(told.recv_timeout(PATIENCE).err(), Some(RecvTimeoutError::Disconnected), "its thread has ended");
+    }
+
+    #[test]
+    fn another_that_is_wanted_is_not_waited_for() {
+        let mut other = Command::new("sleep").arg("60").spawn().expect("a process");
+        let pid = i32::try_from(other.id()).expect("a pid");
+        let (lookout, told) = start();
+        lookout.look_at(Some(own()));
+        lookout.look_at(Some(pid));
+        assert_eq!(told.recv_timeout(PATIENCE).expect("an examination").pid, pid);
+        other.kill().and_then(|()| other.wait()).expect("its end");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let examined = told.recv_timeout(PATIENCE).expect("an examination");
+            if examined.outcome.is_err() {
+                assert_eq!(examined.outcome.err(), Some(format!("Process {pid} has ended.")));
+                break;
+            }
+            assert!(Instant::now() < deadline, "its end is told");
+        }
+    }
+}

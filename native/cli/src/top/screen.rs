@@ -273,6 +273,7 @@ mod tests {
     use ratatui::buffer::Buffer;
 
     use super::super::app::tests::{app, press};
+    use super::super::examined::tests::blocked;
     use super::super::line::tests::{Made, gap, observation};
     use super::*;
 
@@ -334,7 +335,7 @@ mod tests {
         );
         let (last, empty) = rest.split_last().expect("a footer");
         assert!(empty.iter().all(String::is_empty));
-        assert_eq!(last, "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail");
+        assert_eq!(last, "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail  t threads");
     }
 
     #[test]
@@ -431,6 +432,35 @@ mod tests {
     }
 
     #[test]
+    fn the_threads_have_all_the_room_that_the_table_does_not_need() {
+        let mut app = of_2009();
+        press(&mut app, "t");
+        app.examined(blocked(4711, "shop@host", vec![]));
+        let lines = shown(&app, 80, 24);
+        assert!(lines[2].starts_with("127.0.0.1:9999") && lines[4].starts_with("127.0.0.1:443"), "{lines:#?}");
+        assert_eq!(lines[5], " shop@host (4711), looked at 11 times in 2.0 s, 0ms ago ────────────────────────");
+        assert_eq!(lines[6], "scheduler_blocked (hang, certain)");
+        assert!(lines[7].starts_with("  Scheduler 1 has been in "), "{lines:#?}");
+        assert!(lines[23].starts_with("q quit  ? help  t closes"), "{lines:#?}");
+        let wide = shown(&app, 200, 40);
+        assert!(wide.iter().any(|line| line.contains("1_scheduler  is held up")), "{wide:#?}");
+        let narrow = shown(&app, 40, 10);
+        assert!(narrow[1].starts_with(" shop@host (4711), looked at"), "{narrow:#?}");
+        assert_eq!(narrow[2], "scheduler_blocked (hang, certain)");
+    }
+
+    #[test]
+    fn a_hang_is_red_and_without_colours_bold() {
+        let mut app = of_2009();
+        press(&mut app, "t");
+        app.examined(blocked(4711, "shop@host", vec![]));
+        assert_eq!(draw(&app, 80, 24, true)[(0, 6)].fg, Color::Red);
+        let plain = draw(&app, 80, 24, false);
+        assert_eq!(plain[(0, 6)].fg, Color::Reset);
+        assert!(plain[(0, 6)].modifier.contains(Modifier::BOLD));
+    }
+
+    #[test]
     fn the_counters_of_the_kernel_are_told_with_what_was_added() {
         let mut app = app();
         for listen_drops in [10, 13] {
@@ -453,7 +483,7 @@ mod tests {
         }
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
         assert!(lines[1].starts_with("arrows j k"));
-        assert!(shown_after("?jj", 80, 24)[1].starts_with("s S"));
+        assert!(shown_after("?jjj", 80, 24)[1].starts_with("s S"));
         let far: String = "j".repeat(500);
         assert!(shown_after(&format!("?{far}"), 80, 24)[1].starts_with("The last reading"), "not beyond the end");
     }
@@ -524,9 +554,10 @@ mod tests {
 
     #[test]
     fn no_size_is_too_small_to_draw_on() {
-        for keys in ["", "\n", "?", "/8", "p"] {
+        for keys in ["", "\n", "?", "/8", "p", "t"] {
             let mut app = of_2009();
             press(&mut app, keys);
+            app.examined(blocked(4711, "shop", vec![]));
             for (width, height) in
                 (1..30).map(|width| (width, 30 - width)).chain([(1, 1), (200, 1), (1, 60), (300, 100)])
             {

@@ -7,6 +7,7 @@ mod condition;
 mod diagnose;
 mod export;
 mod figures;
+mod findings;
 mod interrupt;
 mod lab;
 mod list;

@@ -272,8 +272,8 @@ fn size(text: &str) -> Result<u64, String> {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The page needs nothing but itself: no network, no other file. A long recording is drawn in 600 steps, each with the \
-least and the greatest that was read in it.
+    after_help = "The page needs nothing but itself: no network, no other file. A long recording is drawn in 1200 steps at most, each with the least \
+and the greatest that was read in it.
 
 Examples:
   accept-queue report week.aq -o week.html

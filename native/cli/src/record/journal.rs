@@ -203,3 +203,126 @@ fn owners(reading: &Reading) -> Vec<Process> {
 fn short(text: &str) -> String {
     text[..text.floor_char_boundary(LONGEST)].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use accept_queue_core::history::{Looked, Status, Tick};
+    use accept_queue_core::outside::Owner;
+    use accept_queue_core::vm::find::Candidate;
+    use accept_queue_core::{Counts, Depth};
+
+    use super::*;
+
+    const BEGAN: u64 = 1_764_000_000_000;
+
+    fn reading(queued: u32, counts: Option<Counts>) -> Reading {
+        let depth = Depth { queued, limit: 5, drops: Some(7) };
+        let process = Candidate { pid: 4711, name: "shop".to_owned(), is_beam: true, is_named: true };
+        Reading {
+            namespace: Namespace(1),
+            endpoint: Endpoint::Unix(b"/run/shop".to_vec()),
+            owners: vec![Owner { process: Arc::new(process), fd: 3 }],
+            sockets: Vec::new(),
+            is_new: false,
+            tick: Tick { depth, drops: Some(7), changes: Vec::new(), wants_look: false, works_again: false },
+            looked: counts.map(|counts| Looked { counts, changes: Vec::new() }),
+            status: Status {
+                conditions: Vec::new(),
+                depth: Some(depth),
+                drops: Some(7),
+                counts: None,
+                window: None,
+                watched_for: Duration::ZERO,
+                read_ago: None,
+            },
+        }
+    }
+
+    impl Journal {
+        fn sampled(&mut self, at_ms: u64, reading: &Reading) -> Vec<Entry> {
+            let told =
+                Told { at: Duration::from_millis(at_ms), outcome: Outcome::Read, events: &[Event::Sample(reading)] };
+            self.told(at_ms, BEGAN, &told)
+        }
+
+        fn failed(&mut self, at_ms: u64) -> Vec<Entry> {
+            let told = Told { at: Duration::from_millis(at_ms), outcome: Outcome::Failed, events: &[] };
+            self.told(at_ms, BEGAN, &told)
+        }
+    }
+
+    fn entry(at_ms: u64, quiet: u64, items: Vec<Item>) -> Entry {
+        Entry::Sample(Sample { at_ms, quiet, items })
+    }
+
+    fn figures(changed: Vec<(usize, Option<u64>)>) -> Item {
+        Item::Figures { number: 0, changed }
+    }
+
+    #[test]
+    fn nothing_is_written_while_nothing_changes_but_a_sign_of_life() {
+        let mut journal = Journal::new(100);
+        let first = journal.sampled(0, &reading(0, None));
+        let owners = vec![Process { pid: 4711, name: "shop".to_owned() }];
+        let listener = Item::Listener { number: 0, namespace: 1, address: "unix:/run/shop".to_owned(), owners };
+        let depth = figures(vec![(0, Some(0)), (1, Some(5)), (2, Some(7))]);
+        assert_eq!(first, [entry(0, 0, vec![listener, depth])]);
+        let silence: Vec<_> = (1..100).flat_map(|tick| journal.sampled(tick * 100, &reading(0, None))).collect();
+        assert_eq!(silence, []);
+        assert_eq!(journal.sampled(10_000, &reading(0, None)), [entry(10_000, 99, vec![])]);
+        assert_eq!(journal.sampled(10_100, &reading(3, None)), [entry(10_100, 0, vec![figures(vec![(0, Some(3))])])]);
+    }
+
+    #[test]
+    fn when_the_recorder_was_not_at_work_can_be_seen() {
+        let mut journal = Journal::new(100);
+        journal.sampled(0, &reading(0, None));
+        journal.sampled(100, &reading(0, None));
+        journal.sampled(200, &reading(0, None));
+        let late = journal.sampled(60_000, &reading(0, None));
+        assert_eq!(late, [entry(200, 1, vec![]), entry(60_000, 0, vec![])]);
+        journal.sampled(60_100, &reading(0, None));
+        let end = Entry::Ended { at_ms: 60_150, why: "so".to_owned() };
+        assert_eq!(journal.finish(60_150, "so"), [entry(60_100, 0, vec![]), end]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_what_it_was() {
+        let mut journal = Journal::new(100);
+        journal.sampled(0, &reading(2, None));
+        assert_eq!(journal.failed(100), [entry(100, 0, vec![Item::Unread { number: 0 }])]);
+        assert_eq!(journal.failed(200), []);
+        assert_eq!(journal.sampled(300, &reading(2, None)), [entry(300, 1, vec![figures(vec![])])]);
+    }
+
+    #[test]
+    fn who_stands_in_an_empty_queue_is_known_without_a_look() {
+        let mut journal = Journal::new(100);
+        let counts = Counts {
+            queued: 2,
+            limit: 5,
+            syn_recv: Some(1),
+            queued_closed: 2,
+            oldest_wait: Some(Duration::from_millis(40)),
+            sockets: 1,
+            ..Counts::default()
+        };
+        journal.sampled(0, &reading(2, Some(counts)));
+        let emptied = figures(vec![(0, Some(0)), (5, Some(0)), (8, None)]);
+        assert_eq!(journal.sampled(100, &reading(0, None)), [entry(100, 0, vec![emptied])]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_once() {
+        let mut journal = Journal::new(100);
+        journal.sampled(0, &reading(0, None));
+        let quiet = Told { at: Duration::from_millis(100), outcome: Outcome::Ended, events: &[] };
+        assert_eq!(journal.told(100, BEGAN + 499, &quiet), []);
+        let clock = Item::Clock { epoch_ms: BEGAN + 501 };
+        assert_eq!(journal.told(200, BEGAN + 501, &quiet), [entry(200, 1, vec![clock])]);
+        assert_eq!(journal.told(300, BEGAN + 501, &quiet), []);
+    }
+}

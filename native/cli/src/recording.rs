@@ -429,7 +429,7 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -469,7 +469,7 @@ mod tests {
         ]
     }
 
-    fn entries() -> impl Strategy<Value = Entry> {
+    pub(crate) fn entries() -> impl Strategy<Value = Entry> {
         prop_oneof![
             (any::<u64>(), any::<u64>(), texts(), texts(), texts()).prop_map(
                 |(epoch_ms, interval_ms, version, host, scope)| Entry::Begun {

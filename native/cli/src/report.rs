@@ -61,10 +61,9 @@ fn read(path: &Path) -> Result<Timeline, String> {
         [b'{', ..] => {
             let mut text = Vec::new();
             from.take(evidence::LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
-            evidence::entries(&text)
-                .map_err(|reason| format!("{shown}: {reason}"))?
-                .into_iter()
-                .for_each(|entry| timeline.add(entry));
+            let evidence = evidence::read(&text).map_err(|reason| format!("{shown}: {reason}"))?;
+            evidence.entries.into_iter().for_each(|entry| timeline.add(entry));
+            timeline.found(evidence.found);
             return Ok(timeline.finish(0));
         }
         _ => return Err(format!("{shown}: is neither a recording nor an evidence file")),

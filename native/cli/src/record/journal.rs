@@ -1,11 +1,14 @@
 //! What there is to tell of a sample -> what of it is not known from the samples before. Pure.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use accept_queue_core::Endpoint;
+use accept_queue_core::detector::Condition;
 use accept_queue_core::observer::Reading;
 use accept_queue_core::vm::namespace::Namespace;
 
+use super::millis;
 use crate::figures::{self, Figures as Counted};
 use crate::follow::event::{Event, Listener};
 use crate::follow::{Outcome, Told};
@@ -88,34 +91,31 @@ impl Journal {
     }
 
     fn event(&mut self, at_ms: u64, event: &Event, items: &mut Vec<Item>) {
-        match event {
+        let item = match event {
             // Its sample follows.
-            Event::Added(_) => {}
-            Event::Sample(reading) => self.sample(at_ms, reading, items),
-            Event::Raised { reading, condition, evidence } => items.extend(self.number(*reading).map(|number| {
-                Item::Raised { number, condition: *condition, held_ms: evidence.held_for.as_millis() as u64 }
-            })),
-            Event::Cleared { reading, condition, lasted } => {
-                items.extend(self.number(*reading).map(|number| Item::Cleared {
-                    number,
-                    condition: *condition,
-                    lasted_ms: lasted.as_millis() as u64,
-                }))
-            }
-            Event::Ended { gone, condition, lasted } => items.extend(self.number(*gone).map(|number| Item::Cleared {
+            Event::Added(_) => None,
+            Event::Sample(reading) => return self.sample(at_ms, reading, items),
+            Event::Raised { reading, condition, evidence } => self.number(*reading).map(|number| Item::Raised {
                 number,
                 condition: *condition,
-                lasted_ms: lasted.as_millis() as u64,
-            })),
+                held_ms: millis(evidence.held_for),
+            }),
+            Event::Cleared { reading, condition, lasted } => self.cleared(*reading, *condition, *lasted),
+            Event::Ended { gone, condition, lasted } => self.cleared(*gone, *condition, *lasted),
             Event::Removed(gone) => {
                 let known = self.known.remove(&(gone.namespace, gone.endpoint.clone()));
-                items.extend(known.map(|known| Item::Gone { number: known.number }));
+                known.map(|known| Item::Gone { number: known.number })
             }
-            Event::Unreadable { process: Some(process), reason } => {
-                items.push(Item::Unreadable(short(&format!("{}: {reason}", figures::Process::from(*process).shown()))));
+            Event::Unreadable { process, reason } => {
+                let who = process.map_or(String::new(), |process| figures::Process::from(process).shown() + ": ");
+                Some(Item::Unreadable(short(&(who + reason))))
             }
-            Event::Unreadable { process: None, reason } => items.push(Item::Unreadable(short(reason))),
-        }
+        };
+        items.extend(item);
+    }
+
+    fn cleared<'a>(&self, listener: impl Into<Listener<'a>>, condition: Condition, lasted: Duration) -> Option<Item> {
+        self.number(listener).map(|number| Item::Cleared { number, condition, lasted_ms: millis(lasted) })
     }
 
     fn sample(&mut self, at_ms: u64, reading: &Reading, items: &mut Vec<Item>) {
@@ -207,7 +207,6 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use accept_queue_core::history::{Looked, Status, Tick};
     use accept_queue_core::outside::Owner;

@@ -14,6 +14,9 @@ const MOST_LISTENERS: usize = 500;
 /// The same for conditions of one listener, runs, holes and sentences.
 const MOST_SPANS: usize = 500;
 
+/// The end of the year 9999: no date has more than four digits.
+pub(super) const LATEST_MS: u64 = 253_402_300_799_999;
+
 /// Everything the page shows; its words are those of the contract.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Timeline {
@@ -36,6 +39,8 @@ pub(crate) struct Timeline {
     /// When nobody recorded.
     holes: Spans<Hole>,
     unreadable: Spans<Note>,
+    /// What a watchdog has found, for a person.
+    found: Vec<String>,
     listeners: Vec<Track>,
     /// There were others, which are not kept.
     has_more_listeners: bool,
@@ -162,7 +167,8 @@ impl Timeline {
                     self.holes.push(Hole { from: before, to: self.state.now });
                 } else {
                     self.state.has_begun = true;
-                    (self.from, self.to, self.state.now) = (epoch_ms, epoch_ms, epoch_ms);
+                    let now = self.epoch_now();
+                    (self.from, self.to, self.state.now) = (now, now, now);
                 }
                 self.runs.push(Run { from: self.state.now, ended: None });
             }
@@ -178,6 +184,11 @@ impl Timeline {
                 self.end_run();
             }
         }
+    }
+
+    pub(crate) fn found(&mut self, found: Vec<String>) {
+        self.found = found;
+        self.found.truncate(MOST_SPANS);
     }
 
     /// There is no more. What was worst comes first.
@@ -276,7 +287,7 @@ impl Timeline {
     }
 
     fn epoch_now(&self) -> u64 {
-        self.state.epoch_ms.saturating_add(self.state.at_ms)
+        self.state.epoch_ms.saturating_add(self.state.at_ms).min(LATEST_MS)
     }
 
     /// It is now as late as the last entry says. A clock that was set back does not make anything happen before what has been.
@@ -422,9 +433,22 @@ impl Worst {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::recording::tests::entries;
+
+    proptest! {
+        #[test]
+        fn whatever_is_recorded_can_be_drawn(entries in vec(entries(), 0..30)) {
+            let timeline = drawn(entries);
+            let (from, to, step) = (&timeline["from"], &timeline["to"], &timeline["step_ms"]);
+            let steps = (to.as_u64().expect("a time") - from.as_u64().expect("a time")) / step.as_u64().expect("a time");
+            prop_assert!(steps < MOST_BINS && to.as_u64() <= Some(LATEST_MS));
+        }
+    }
 
     const EPOCH: u64 = 1_764_000_000_000;
 

@@ -135,4 +135,10 @@ fn status(watched: &Watched, at_ms: u64) -> Terms<core::history::Status> {
     Terms(watched.0.status(time(at_ms)))
 }
 
+#[rustler::nif(schedule = "Normal")]
+fn let_read(pid: i32) -> Result<Atom, Reason> {
+    core::remote::let_read(pid)?;
+    Ok(rustler::types::atom::ok())
+}
+
 rustler::init!("accept_queue_nif");

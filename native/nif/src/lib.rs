@@ -136,9 +136,9 @@ fn status(watched: &Watched, at_ms: u64) -> Terms<core::history::Status> {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn let_read(pid: i32) -> Result<Atom, Reason> {
+fn let_read(pid: i32) -> Result<i32, Reason> {
     core::remote::let_read(pid)?;
-    Ok(rustler::types::atom::ok())
+    Ok(pid)
 }
 
 rustler::init!("accept_queue_nif");

@@ -53,6 +53,25 @@ pub(crate) struct PortOptions {
     /// The pid of the VM that has started this program
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) vm: i32,
+    #[command(flatten)]
+    pub(crate) watchdog: Option<WatchdogOptions>,
+}
+
+/// What `accept_queue_config` has found right.
+#[derive(Debug, Args)]
+pub(crate) struct WatchdogOptions {
+    /// Write down why the VM hangs, in this folder
+    #[arg(long = "evidence", value_name = "FOLDER", required = false)]
+    pub(crate) directory: PathBuf,
+    /// The evidence of so many hangs is kept
+    #[arg(long, value_name = "N", required = false)]
+    pub(crate) keep: usize,
+    /// A heartbeat comes this often
+    #[arg(long, value_name = "MS", required = false)]
+    pub(crate) heartbeat_ms: u64,
+    /// It hangs when none has come for so long
+    #[arg(long, value_name = "MS", required = false)]
+    pub(crate) hang_after_ms: u64,
 }
 
 /// Whose listeners. Every BEAM's, where nothing is said.

@@ -10,7 +10,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -define(POOL, 4).
--define(BACKLOG, 32).
+-define(BACKLOG, 64).
 %% Accepted sockets inherit it: thousands of them would slow down the dumps of whatever is tested in the next minute.
 -define(LEAVE_NO_TIME_WAIT, {linger, {true, 0}}).
 %% What is held in CLOSE_WAIT would take a thousand descriptors of each listener otherwise.
@@ -115,7 +115,7 @@ stall_each(Plan, Until, World) ->
     stall_each(Plan(), Until, World).
 
 stall(N, Kind, #{server := Server, clients := Clients, addresses := Addresses, settings := Settings, late_ms := LateMs}) ->
-    #{clear_ms := ClearMs, stuck_ms := StuckMs} = Settings,
+    #{clear_ms := ClearMs, stuck_ms := StuckMs, census_ms := CensusMs} = Settings,
     {Mode, Coming, DurationMs} = kind(Kind, Settings, LateMs),
     ok = other_vm:call(Server, ?MODULE, begins, [N, Kind, Mode, StuckMs div 5]),
     Client = lists:nth(1 + N rem length(Clients), Clients),
@@ -126,7 +126,8 @@ stall(N, Kind, #{server := Server, clients := Clients, addresses := Addresses, s
     [Come(Count, Then) || {Count, Then} <- Coming],
     timer:sleep(DurationMs),
     ok = other_vm:call(Server, ?MODULE, ends, [N]),
-    timer:sleep(ClearMs + LateMs).
+    %% That nobody holds them any more is seen at the next look, and nothing else asks for one.
+    timer:sleep(ClearMs + LateMs + case Kind of leaking -> CensusMs; _ -> 0 end).
 
 kinds() ->
     [stuck, overflowing, abandoned, behind, leaking, brief].
@@ -134,8 +135,8 @@ kinds() ->
 %% What the pool does, who comes, and for how long it lasts.
 kind(stuck, #{stuck_ms := Ms}, LateMs) -> {blocked, [{3, stay}], Ms + LateMs};
 kind(overflowing, #{stuck_ms := Ms}, LateMs) -> {blocked, [{?BACKLOG + 8, stay}], Ms + LateMs};
-kind(abandoned, #{stuck_ms := Ms}, LateMs) -> {blocked, [{20, leave}], Ms + LateMs};
-kind(behind, #{for_ms := Ms, max_wait_ms := MaxMs}, LateMs) -> {slow, [{?BACKLOG - 6, stay}], Ms + MaxMs + LateMs};
+kind(abandoned, #{stuck_ms := Ms}, LateMs) -> {blocked, [{24, leave}], Ms + LateMs};
+kind(behind, #{for_ms := Ms, max_wait_ms := MaxMs}, LateMs) -> {slow, [{?POOL * 6, stay}], Ms + MaxMs + LateMs};
 kind(leaking, #{census_ms := Ms}, LateMs) -> {holding, [{?CLOSE_WAIT_MAX + 10, leave}], ?LEAVES_AFTER_MS + Ms + LateMs};
 %% Shorter than anybody is to be told of.
 kind(brief, #{for_ms := Ms}, _) -> {blocked, [{3, stay}], Ms div 3}.

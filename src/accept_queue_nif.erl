@@ -7,7 +7,7 @@
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
     default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
 ]).
 -export([load_error/0, priv_dir/0]).
@@ -17,7 +17,7 @@
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
     default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
 ]).
 
@@ -181,6 +181,12 @@ own() ->
 
 -spec kernel() -> {ok, accept_queue:kernel()} | {error, accept_queue:reason()}.
 kernel() ->
+    erlang:nif_error(not_loaded).
+
+%% Lets this process of the operating system read the memory of the VM where Yama would not. `{errno, einval}' where the kernel
+%% has no Yama.
+-spec let_read(OsPid :: pos_integer()) -> {ok, OsPid :: pos_integer()} | {error, accept_queue:reason()}.
+let_read(_OsPid) ->
     erlang:nif_error(not_loaded).
 
 %% What the monitor asks.

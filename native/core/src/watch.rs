@@ -1,7 +1,7 @@
 //! One watched listener of this process: its sockets and its history. What the monitor keeps of each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::detector::{Settings, Time};
 use crate::history::{History, Looked, Status, Tick};
@@ -54,11 +54,12 @@ impl Watch {
 
 /// Looks at who stands in each of these queues. Where they are many, one dump for each family serves them all.
 pub fn look(watches: &[&Watch], at: Time) -> Vec<Result<Looked, Error>> {
+    let begun = Instant::now();
     // Where this fails, each look fails for itself.
     let everybody = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
     let look_at = |watch: &&Watch| {
         let look = watch.listeners.look_among(&everybody).map_or_else(|| watch.listeners.look(), Ok)?;
-        Ok(watch.history().look_taken(at, &look))
+        Ok(watch.history().look_taken(at, &look.taken_in(begun.elapsed())))
     };
     watches.iter().map(look_at).collect()
 }

@@ -136,4 +136,10 @@ fn patrol_is_at_work(patrol: &Patrolling) -> bool {
     patrol.0.is_at_work()
 }
 
+#[rustler::nif(schedule = "Normal")]
+fn let_read(pid: i32) -> Result<i32, Reason> {
+    core::remote::let_read(pid)?;
+    Ok(pid)
+}
+
 rustler::init!("accept_queue_nif");

@@ -137,7 +137,23 @@ labels(Address, Servers) ->
             #{Address := Server} when Server =/= undefined -> [{server, text(accept_queue_text:server(Server))}];
             #{} -> []
         end,
-    [{listener, text(accept_queue_text:address(Address))} | Of].
+    [{listener, text(listener(Address))} | Of].
+
+%% As the exporter spells it.
+listener({local, <<0, Name/binary>>}) -> ["unix:@", escaped(Name)];
+listener({local, Path}) -> ["unix:", escaped(Path)];
+listener(Address) -> accept_queue_text:address(Address).
+
+%% Rust's escape_ascii.
+escaped(Bytes) ->
+    [escaped_byte(Byte) || <<Byte>> <= Bytes].
+
+escaped_byte($\t) -> "\\t";
+escaped_byte($\r) -> "\\r";
+escaped_byte($\n) -> "\\n";
+escaped_byte(Byte) when Byte =:= $'; Byte =:= $"; Byte =:= $\\ -> [$\\, Byte];
+escaped_byte(Byte) when Byte >= $\s, Byte =< $~ -> Byte;
+escaped_byte(Byte) -> io_lib:format("\\x~2.16.0b", [Byte]).
 
 text(Chars) ->
     unicode:characters_to_binary(Chars).

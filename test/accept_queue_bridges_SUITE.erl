@@ -207,7 +207,7 @@ a_page_on_a_terminal_shows_the_listeners(_) ->
     shows(Terminal, "Health: "),
     shows(Terminal, "Address *\\|Queued\\(Q\\) *\\|Limit\\(L\\)"),
     %% Queued, limit, and what of it.
-    shows(Terminal, "0\\.0\\.0\\.0:" ++ Port ++ " *\\|2 *\\|7 *\\|[0-9]+ *\\|0 *\\|0 *\\|<[0-9.]+> *\\|till *\\|nobody accepts"),
+    shows(Terminal, "0\\.0\\.0\\.0:" ++ Port ++ " *\\| 2 *\\| 7 *\\| [0-9]+ *\\| 0 *\\| 0 *\\| <[0-9.]+> *\\| till *\\| nobody accepts"),
     %% The owner's page, by the line's number.
     ok = says(Terminal, "1\n"),
     shows(Terminal, "registered_name|Process Info"),

@@ -8,7 +8,10 @@ defmodule Shop.Acceptor do
     {:ok, socket} = :gen_tcp.accept(listener)
     # Nobody needs to be told how long it waited but those who want to know.
     {:ok, waited_ms} = AcceptQueue.wait_ms(socket)
-    {:ok, server} = Task.Supervisor.start_child(Shop.Customers, fn -> receive do: (:yours -> serve(socket, listener, waited_ms)) end)
+
+    {:ok, server} =
+      Task.Supervisor.start_child(Shop.Customers, fn -> receive do: (:yours -> serve(socket, listener, waited_ms)) end)
+
     :ok = :gen_tcp.controlling_process(socket, server)
     send(server, :yours)
     accept(listener)
@@ -31,8 +34,11 @@ defmodule Shop.Acceptor do
 
   defp status(listener) do
     case AcceptQueue.depth(listener) do
-      {:ok, %AcceptQueue.Depth{queued: queued, limit: limit}} -> "#{queued} of #{limit} wait; health: #{inspect(AcceptQueue.health())}"
-      {:error, reason} -> "not read: #{inspect(reason)}"
+      {:ok, %AcceptQueue.Depth{queued: queued, limit: limit}} ->
+        "#{queued} of #{limit} wait; health: #{inspect(AcceptQueue.health())}"
+
+      {:error, reason} ->
+        "not read: #{inspect(reason)}"
     end
   end
 end

@@ -5,7 +5,10 @@ defmodule Shop.Application do
   @impl true
   def start(_type, _arguments) do
     port = String.to_integer(System.get_env("SHOP_PORT", "8080"))
-    {:ok, socket} = :gen_tcp.listen(port, [:binary, packet: :line, active: false, ip: {127, 0, 0, 1}, reuseaddr: true, backlog: 64])
+
+    {:ok, socket} =
+      :gen_tcp.listen(port, [:binary, packet: :line, active: false, ip: {127, 0, 0, 1}, reuseaddr: true, backlog: 64])
+
     {:ok, port} = :inet.port(socket)
     acceptors = for n <- 1..2, do: Supervisor.child_spec({Shop.Acceptor, socket}, id: {Shop.Acceptor, n})
 

@@ -56,9 +56,18 @@ needs(Applications, Config) ->
             Skip
     end.
 
-init_per_testcase(_, Config) ->
-    {ok, _} = application:ensure_all_started(accept_queue),
-    Config.
+init_per_testcase(Case, Config) ->
+    case commands:needs(programs(Case)) of
+        ok ->
+            {ok, _} = application:ensure_all_started(accept_queue),
+            Config;
+        {skip, _} = Skip ->
+            Skip
+    end.
+
+programs(promtool_accepts_a_scrape) -> ["promtool"];
+programs(a_page_on_a_terminal_shows_the_listeners) -> ["script"];
+programs(_) -> [].
 
 end_per_testcase(_, _) ->
     [ranch:stop_listener(Ref) || Ref <- accept_queue_ranch:refs()],

@@ -14,6 +14,7 @@ all() ->
         the_rules_name_what_is_told,
         the_dashboard_names_what_is_told,
         each_query_of_the_dashboard_is_promql,
+        a_prometheus_answers_each_query_and_raises_the_alert,
         the_unit_is_right_and_hardened,
         with_the_rights_of_the_files_all_is_read,
         the_manifests_are_what_kubernetes_takes,
@@ -21,9 +22,10 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    case components:load([jsx]) of
-        ok -> Config;
-        {skip, _} = Skip -> Skip
+    case {commands:needs(["promtool", "prometheus", "systemd-analyze", "setpriv", "/usr/bin/python3"]), components:load([jsx])} of
+        {ok, ok} -> Config;
+        {{skip, _} = Skip, _} -> Skip;
+        {ok, {skip, _} = Skip} -> Skip
     end.
 
 end_per_suite(_) ->
@@ -45,20 +47,10 @@ the_dashboard_names_what_is_told(_) ->
     ?assertEqual([], named(read("grafana/accept_queue.json")) -- told()).
 
 each_query_of_the_dashboard_is_promql(Config) ->
-    Dashboard = decoded(read("grafana/accept_queue.json")),
-    #{<<"panels">> := Panels, <<"templating">> := #{<<"list">> := Variables}} = Dashboard,
-    Queries = [Query || #{<<"targets">> := Targets} <- Panels, #{<<"expr">> := Query} <- Targets],
+    #{<<"panels">> := Panels} = dashboard(),
+    Queries = queries("1m"),
     ?assert(length(Queries) >= length(Panels)),
-    %% As Grafana puts the variables in; one that it does not know would be left, and is no PromQL.
-    Known = ["$__rate_interval", "$__range" | ["$" ++ binary_to_list(Name) || #{<<"name">> := Name} <- Variables]],
-    Put = fun
-        ("$__" ++ _ = Variable, Query) -> string:replace(Query, Variable, "1m", all);
-        (Variable, Query) -> string:replace(Query, Variable, ".*", all)
-    end,
-    Rules = [
-        ["  - record: query\n    expr: ", json_string(lists:flatten(lists:foldl(Put, unicode:characters_to_list(Query), Known))), "\n"]
-     || Query <- Queries
-    ],
+    Rules = [["  - record: query\n    expr: ", yaml_string(Query), "\n"] || Query <- Queries],
     File = filename:join(?config(priv_dir, Config), "queries.yml"),
     ok = file:write_file(File, ["groups:\n- name: dashboard\n  rules:\n", unique(Rules)]),
     {0, Checked} = commands:run("promtool", ["check", "rules", File]),
@@ -72,11 +64,81 @@ each_query_of_the_dashboard_is_promql(Config) ->
     ],
     ?assertEqual(lists:usort(Cells), lists:sort(Cells)).
 
+dashboard() ->
+    decoded(read("grafana/accept_queue.json")).
+
+%% As Grafana puts the variables in; one that it does not know would be left, and is no PromQL.
+queries(Range) ->
+    #{<<"panels">> := Panels, <<"templating">> := #{<<"list">> := Variables}} = dashboard(),
+    Known = ["$__rate_interval", "$__range" | ["$" ++ binary_to_list(Name) || #{<<"name">> := Name} <- Variables]],
+    Put = fun
+        ("$__" ++ _ = Variable, Query) -> string:replace(Query, Variable, Range, all);
+        (Variable, Query) -> string:replace(Query, Variable, ".*", all)
+    end,
+    [
+        unicode:characters_to_list(lists:foldl(Put, unicode:characters_to_list(Query), Known))
+     || #{<<"targets">> := Targets} <- Panels, #{<<"expr">> := Query} <- Targets
+    ].
+
+%% From a queue that is full to the alert, with all that stands in between: nothing of it is made up.
+a_prometheus_answers_each_query_and_raises_the_alert(Config) ->
+    L = sockets:listen(1),
+    Address = sockets:address(L),
+    _ = [sockets:dial(Address) || _ <- lists:seq(1, 4)],
+    {Exporter, "http://" ++ Url} = exporter(),
+    [Target, "metrics"] = string:lexemes(Url, "/"),
+    Folder = ?config(priv_dir, Config),
+    File = filename:join(Folder, "prometheus.yml"),
+    ok = file:write_file(File, [
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n",
+        "rule_files: ['", file("prometheus/accept_queue.rules.yml"), "']\n",
+        "scrape_configs: [{job_name: accept-queue, static_configs: [{targets: ['", Target, "']}]}]\n"
+    ]),
+    %% It does not say which port the system has given it.
+    Free = sockets:listen(1),
+    {_, Port} = sockets:address(Free),
+    ok = gen_tcp:close(Free),
+    At = "127.0.0.1:" ++ integer_to_list(Port),
+    Prometheus = commands:start("prometheus", [
+        "--config.file=" ++ File, "--storage.tsdb.path=" ++ filename:join(Folder, "data"), "--web.listen-address=" ++ At
+    ]),
+    Listener = list_to_binary(accept_queue_text:address(Address)),
+    Overflowing = fun
+        (#{<<"state">> := <<"firing">>, <<"labels">> := #{<<"alertname">> := Name, <<"listener">> := Of}}) ->
+            {Name, Of} =:= {<<"AcceptQueueOverflowing">>, Listener};
+        (#{}) ->
+            false
+    end,
+    eventually:is(true, fun() ->
+        case asked(At, "alerts") of
+            #{<<"alerts">> := Alerts} -> lists:any(Overflowing, Alerts);
+            not_yet -> false
+        end
+    end),
+    eventually:is([], fun() -> [Query || Query <- queries("10s"), answered(At, Query) =:= []] end),
+    ok = commands:stop(Prometheus),
+    ok = commands:stop(Exporter),
+    ok = gen_tcp:close(L).
+
+answered(At, Query) ->
+    #{<<"result">> := Result} = asked(At, "query?" ++ uri_string:compose_query([{"query", Query}])),
+    Result.
+
+asked(At, What) ->
+    case httpc:request("http://" ++ At ++ "/api/v1/" ++ What) of
+        {ok, {{_, 200, _}, _, Body}} ->
+            #{<<"data">> := Data} = decoded(Body),
+            Data;
+        %% It has just been started.
+        {ok, {{_, 503, _}, _, _}} -> not_yet;
+        {error, _} -> not_yet
+    end.
+
 %% promtool takes two rules of one name for one.
 unique(Rules) ->
     [string:replace(Rule, "query", "query" ++ integer_to_list(N)) || {N, Rule} <- lists:zip(lists:seq(1, length(Rules)), Rules)].
 
-json_string(Text) ->
+yaml_string(Text) ->
     [$', string:replace(Text, "'", "''", all), $'].
 
 the_unit_is_right_and_hardened(Config) ->
@@ -200,21 +262,26 @@ the_commands_in_the_files_are_understood(_) ->
 told() ->
     L = sockets:listen(5),
     [_] = sockets:clients(1, sockets:address(L)),
-    Port = commands:start(other_vm:target("release/accept-queue"), [
-        "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
-    ]),
-    "accept-queue: metrics at " ++ Url = commands:line(Port),
-    {ok, _} = application:ensure_all_started(inets),
+    {Exporter, Url} = exporter(),
     Metrics = fun() ->
         {ok, {{_, 200, _}, _, Body}} = httpc:request(Url),
         found("# TYPE (accept_queue_[a-z_]+)", Body)
     end,
     eventually:is(true, fun() -> lists:member("accept_queue_oldest_wait_seconds", Metrics()) end),
     Told = Metrics(),
-    ok = commands:stop(Port),
+    ok = commands:stop(Exporter),
     ok = gen_tcp:close(L),
     ?assert(length(Told) > 20),
     Told.
+
+%% Of this VM, and where it is to be asked.
+exporter() ->
+    Exporter = commands:start(other_vm:target("release/accept-queue"), [
+        "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
+    ]),
+    "accept-queue: metrics at " ++ Url = commands:line(Exporter),
+    {ok, _} = application:ensure_all_started(inets),
+    {Exporter, Url}.
 
 %% Names of metrics; those of the exporter's own rules have colons, and accept_queue_prometheus is a module.
 named(Text) ->

@@ -20,6 +20,16 @@ all() ->
         an_elixir_application_watches_its_own_listener
     ].
 
+%% In the roots of other releases nothing is built but what Common Test needs.
+init_per_suite(Config) ->
+    case commands:needs(["rebar3"]) of
+        ok -> Config;
+        {skip, _} = Skip -> Skip
+    end.
+
+end_per_suite(_) ->
+    ok.
+
 init_per_testcase(Case, Config) ->
     case Case of
         ranch_is_watched_by_its_names -> needs([ranch], Config);
@@ -41,9 +51,9 @@ needs(Applications, Config) ->
     end.
 
 needs_mix(Config) ->
-    case os:find_executable("mix") of
-        false -> {skip, "there is no mix; elixir brings it"};
-        _ -> Config
+    case commands:needs(["mix"]) of
+        ok -> Config;
+        {skip, _} = Skip -> Skip
     end.
 
 each_example_says_in_a_line_what_it_does(_) ->

@@ -1,9 +1,16 @@
 %% Other programs, run as a person or a service runs them.
 -module(commands).
 
--export([run/2, run/3, start/2, start/3, line/1, stop/1]).
+-export([needs/1, run/2, run/3, start/2, start/3, line/1, stop/1]).
 
 -define(DEADLINE_MS, 60000).
+
+%% `make setup' brings them; the roots of other releases have only what Erlang needs.
+needs(Programs) ->
+    case [Program || Program <- Programs, os:find_executable(Program) =:= false] of
+        [] -> ok;
+        Missing -> {skip, lists:flatten(["not here: ", lists:join(", ", Missing), "; `make setup' installs what is missing"])}
+    end.
 
 run(Program, Arguments) ->
     run(Program, Arguments, "").
@@ -31,9 +38,27 @@ ended(Port, Read) ->
 start(Program, Arguments) ->
     start(Program, Arguments, [{line, 65536}, stderr_to_stdout]).
 
-%% One that goes on.
+%% One that goes on, until it is stopped or the calling process ends.
 start(Program, Arguments, Options) ->
-    opened(found(Program), Arguments, Options).
+    Port = opened(found(Program), Arguments, Options),
+    Owner = self(),
+    _ = spawn(fun() -> guard(Port, Owner) end),
+    Port.
+
+%% A port ends with its owner, and closes the program's standard input, of which not every program makes something.
+guard(Port, Owner) ->
+    case erlang:port_info(Port, os_pid) of
+        {os_pid, Pid} ->
+            Monitor = erlang:monitor(port, Port),
+            receive
+                {'DOWN', Monitor, port, _, _} -> is_process_alive(Owner) orelse terminate(Pid)
+            end;
+        undefined ->
+            ok
+    end.
+
+terminate(Pid) ->
+    os:cmd("kill -TERM " ++ integer_to_list(Pid)).
 
 opened(Path, Arguments, Options) ->
     open_port({spawn_executable, Path}, [{args, Arguments}, exit_status, binary | Options]).
@@ -49,7 +74,7 @@ line(Port) ->
 %% It was started here, so it may be ended.
 stop(Port) ->
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
-    _ = os:cmd("kill -TERM " ++ integer_to_list(Pid)),
+    _ = terminate(Pid),
     gone(Port).
 
 gone(Port) ->

@@ -168,7 +168,7 @@ ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
         io_lib:format("~nThe longest that anything held a normal scheduler meanwhile: ~b ms.~n", [Longest])
     ].
 
-monitor(#{loads := Loads, timer := Timer, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
+monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
     [
         section(
             "What watching costs while nothing happens",
@@ -177,7 +177,10 @@ monitor(#{loads := Loads, timer := Timer, bytes := Bytes, health_ns := Health, l
                 [integer_to_list(Count), [integer_to_list(Ms), " ms"], percent(Percent), ["below ", percent(Goal)], met(Percent < Goal)]
              || {Count, Ms, Percent, Goal} <- Loads
             ] ++
-                [["for comparison: a process that wakes up", "100 ms", percent(Timer), "", ""]]
+                [
+                    ["for comparison: an Erlang process that wakes up", "100 ms", percent(Timer), "", ""],
+                    ["a C program that wakes up", "100 ms", percent(Sleeper), "", ""]
+                ]
         ),
         io_lib:format(
             "~n~.1f KiB of memory a listener. `health()` takes ~ts. The longest that anything held a normal scheduler: ~b ms.~n",

@@ -40,7 +40,7 @@
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
 %%     its `text'</td><td>read the file; `docs/hung-vm.md'</td></tr>
 %% <tr><td>`[accept_queue, tick, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
-%%     <td></td><td>look for what holds the schedulers up</td></tr>
+%%     <td></td><td>the machine has too few processors for its work, or has stood still</td></tr>
 %% </table>
 %%
 %% Subscribers also get `{accept_queue, listener, added | removed, Metadata}' and `{accept_queue, vm, hung, Details}', in which
@@ -80,7 +80,7 @@
 
 %% Who runs handlers of other people's.
 -define(TELLERS, [logger, telemetry]).
--define(LOOK_MS, 1000).
+-define(LOOK_MS, 2000).
 -define(PATIENCE_MS, 5000).
 -define(GIVEN_UP_AGAIN_MS, 3600000).
 
@@ -137,7 +137,7 @@ sample(Measurements, Metadata) ->
         _ -> ok
     end.
 
-%% @private As of a second ago.
+%% @private As of two seconds ago.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
@@ -207,7 +207,7 @@ handle_cast(wake, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(look, State) ->
     _ = erlang:send_after(?LOOK_MS, self(), look),
-    ok = accept_queue_samples:wanted(accept_queue_telemetry:is_attached([accept_queue, sample])),
+    ok = want_samples(accept_queue_telemetry:is_attached([accept_queue, sample])),
     ok = tell_alarms(),
     ok = tell_subscribers(),
     NowMs = erlang:monotonic_time(millisecond),
@@ -227,6 +227,15 @@ terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1
     accept_queue_alarms:withdraw();
 terminate(_Reason, _State) ->
     ok.
+
+want_samples(Wanted) ->
+    case accept_queue_samples:wanted() of
+        Wanted ->
+            ok;
+        _ ->
+            ok = accept_queue_samples:wanted(Wanted),
+            accept_queue_monitor:samples(Wanted)
+    end.
 
 %% Adds who accepts, and gives it to everybody. It is asked here and not by the monitor: of a framework whose supervisor does
 %% not answer this takes a second.

@@ -102,6 +102,7 @@ struct Listener {
 }
 
 /// What was found of one process, in a time.
+#[derive(Debug)]
 pub(crate) struct Diagnosis {
     pub(crate) findings: Vec<Finding>,
     candidate: Candidate,
@@ -113,9 +114,30 @@ impl Diagnosis {
     /// Looks at a process throughout the time.
     pub(crate) fn of(pid: i32, window: Duration) -> Result<Diagnosis, Error> {
         let (candidate, evidence) = examination::examine(pid, window)?;
-        let findings = diagnosis::diagnose(pid, &evidence);
         let distribution = node(&candidate).map(|node| distribution::read(pid, node));
-        Ok(Diagnosis { findings, candidate, evidence, distribution })
+        Ok(Diagnosis { distribution, ..Diagnosis::without_node(candidate, evidence) })
+    }
+
+    /// Of what was seen; nobody is asked how other nodes reach it.
+    pub(crate) fn without_node(candidate: Candidate, evidence: Evidence) -> Diagnosis {
+        let findings = diagnosis::diagnose(candidate.pid, &evidence);
+        Diagnosis { findings, candidate, evidence, distribution: None }
+    }
+
+    /// Whom, and how often, and for how long.
+    pub(crate) fn title(&self) -> String {
+        let Diagnosis { candidate, evidence, .. } = self;
+        format!(
+            "{}, looked at {} times in {:.1} s",
+            Process::from(candidate).shown(),
+            evidence.looks,
+            evidence.window.as_secs_f64()
+        )
+    }
+
+    /// A table of those that decide, and of whoever else does not rest.
+    pub(crate) fn threads(&self) -> String {
+        threads(&self.evidence)
     }
 
     /// It should have been heard of, and has not for so long.
@@ -148,15 +170,9 @@ impl Diagnosis {
     /// For a person.
     pub(crate) fn page(&self) -> String {
         let Diagnosis { findings, candidate, evidence, distribution } = self;
-        let mut page = format!(
-            "{}, looked at {} times in {:.1} s\n\n",
-            Process::from(candidate).shown(),
-            evidence.looks,
-            evidence.window.as_secs_f64()
-        );
-        for Finding { id, gravity, confidence, text, advice, .. } in findings {
-            let _ =
-                writeln!(page, "{} ({}, {})\n  {text}\n  -> {advice}\n", id.name(), gravity.name(), confidence.name());
+        let mut page = format!("{}\n\n", self.title());
+        for finding in findings {
+            let _ = writeln!(page, "{}\n  {}\n  -> {}\n", heading(finding), finding.text, finding.advice);
         }
         if !evidence.listeners.is_empty() {
             let rows = evidence.listeners.iter().map(|facts| {
@@ -196,6 +212,11 @@ impl Diagnosis {
         }
         page
     }
+}
+
+/// What, how bad, how sure.
+pub(crate) fn heading(Finding { id, gravity, confidence, .. }: &Finding) -> String {
+    format!("{} ({}, {})", id.name(), gravity.name(), confidence.name())
 }
 
 fn node(candidate: &Candidate) -> Option<&str> {

@@ -61,6 +61,7 @@ mod listener;
 mod listeners;
 pub mod observer;
 pub mod outside;
+pub mod patrol;
 pub mod remote;
 pub mod remote_watch;
 pub mod sockopt;

@@ -25,6 +25,7 @@ targets! {
     kernel_files
     maps
     port_term
+    recording
     tcp_reply
     thread_files
     unix_reply

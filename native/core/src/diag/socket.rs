@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
@@ -27,20 +28,39 @@ const DATAGRAM: usize = 32 * 1024;
 /// The kernel answers within the system call; silence is a sandbox that swallows the question.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A socket that nobody reads from now, and the number of its namespace, which is the one this process lives in: elsewhere it
+/// would keep the namespace alive. To make and to close one costs 4 us, and where the table of descriptors has become full it
+/// is there already. A second reader at the same time makes one of its own.
+static SPARE: Mutex<Option<(u64, DiagSocket)>> = Mutex::new(None);
+
 impl DiagSocket {
     /// Opens the socket. Linux lets everybody do this, so any refusal is a sandbox that does not offer sock_diag.
     pub fn open() -> Result<DiagSocket, Error> {
         DiagSocket::with_room(DATAGRAM)
     }
 
-    /// Opens it in the network namespace of a socket, which may be another than that of this thread. There it needs
+    /// Reads through one in the network namespace of a socket, which may be another than that of this thread. There it needs
     /// CAP_NET_ADMIN and CAP_SYS_ADMIN.
-    pub fn beside(socket: RawFd) -> Result<DiagSocket, Error> {
-        let here = DiagSocket::open()?;
-        match (sockopt::namespace(here.fd.as_raw_fd())?, sockopt::namespace(socket)?) {
-            (Some(ours), Some(theirs)) if ours != theirs => DiagSocket::inside(&sockopt::open_namespace(socket)?),
-            _ => Ok(here),
+    pub fn beside<T>(socket: RawFd, read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
+        let theirs = sockopt::namespace(socket)?;
+        let kept = spare().take_if(|(home, _)| Some(*home) == theirs);
+        let (home, mut diag) = match kept {
+            Some((home, diag)) => (Some(home), diag),
+            None => {
+                let here = DiagSocket::open()?;
+                match (sockopt::namespace(here.fd.as_raw_fd())?, theirs) {
+                    (Some(ours), Some(theirs)) if ours != theirs => {
+                        (None, DiagSocket::inside(&sockopt::open_namespace(socket)?)?)
+                    }
+                    (home, _) => (home, here),
+                }
+            }
+        };
+        let reading = read(&mut diag)?;
+        if let Some(home) = home {
+            spare().get_or_insert((home, diag));
         }
+        Ok(reading)
     }
 
     /// Opens it in another network namespace.
@@ -93,4 +113,9 @@ impl DiagSocket {
             length => Ok(&self.buffer[..length]),
         }
     }
+}
+
+/// A thread that panicked with the lock in hand has left a socket there, or none.
+fn spare() -> MutexGuard<'static, Option<(u64, DiagSocket)>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }

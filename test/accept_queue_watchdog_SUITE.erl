@@ -111,8 +111,9 @@ a_vm_that_is_stopped_hangs_and_one_that_was_asleep_with_its_program_does_not(Con
         ?assertEqual(none, told(Vm, 0))
     end).
 
+%% Nor is it missed by a program that has a lot to do.
 a_vm_that_has_a_lot_to_do_is_left_alone(Config) ->
-    with(Config, #{heartbeat_ms => 300, hang_after_ms => 2000}, [], fun(#{vm := Node, directory := Directory} = Vm) ->
+    with(Config, #{heartbeat_ms => 300, hang_after_ms => 2000}, ["-accept_queue", "source", "port"], fun(#{vm := Node, directory := Directory} = Vm) ->
         _ = other_vm:call(Node, ?MODULE, much_to_do, []),
         eventually:passes(erlang:monotonic_time(millisecond) + 6000),
         ?assertEqual({[], none}, {documents(Directory), told(Vm, 0)})
@@ -122,7 +123,7 @@ the_oldest_evidence_makes_room(Config) ->
     with(Config, ?QUICK#{keep => 2}, [], fun(#{directory := Directory} = Vm) ->
         Files = [
             begin
-                _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
+                _ = hang(Vm, sleep, [1500], fun() -> ok end),
                 #{file := File} = told(Vm),
                 unicode:characters_to_list(File)
             end
@@ -262,6 +263,7 @@ directory(Config, Name) ->
 %% How long it took, and how long what is done meanwhile took.
 hang(#{vm := Node}, Way, Arguments, Meanwhile) ->
     {Module, Function} = if Way =:= sleep_on -> {?MODULE, sleep_on}; true -> {hanging_nif, Way} end,
+    {module, hanging_nif} = other_vm:call(Node, code, ensure_loaded, [hanging_nif]),
     BeganMs = erlang:monotonic_time(millisecond),
     Self = self(),
     Caller = spawn_link(fun() ->
@@ -286,9 +288,7 @@ begin_there(StandIns) ->
     {ok, telemetry, Telemetry} = compile:file(filename:join(StandIns, "telemetry.erl"), [binary]),
     {module, telemetry} = code:load_binary(telemetry, "telemetry.erl", Telemetry),
     Self = self(),
-    %% Before it is needed; in a copy of the application it finds no library.
-    _ = code:ensure_loaded(hanging_nif),
-    ok = logger:add_handler(?MODULE, ?MODULE, #{config => #{to => Self}}),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{filter_default => stop, filters => logged:filters(), config => #{to => Self}}),
     {ok, _} = application:ensure_all_started(accept_queue),
     ok = accept_queue:subscribe(),
     ok = telemetry:attach(?MODULE, [accept_queue, vm, hung], fun(_, Measured, Metadata, _) -> Self ! {measured, {Measured, Metadata}} end, none),
@@ -325,8 +325,13 @@ sleep_on(Scheduler, Ms) ->
 much_to_do() ->
     _ = hung_vm:work(),
     _ = [spawn(fun() -> hung_vm:tick(N) end) || N <- lists:seq(1, 5000)],
+    _ = [spawn(fun ask/0) || _ <- lists:seq(1, 32)],
     %% One that collects a large heap again and again.
     spawn(fun() -> garbage([]) end).
+
+ask() ->
+    _ = accept_queue:list(),
+    ask().
 
 garbage(Kept) ->
     garbage(lists:sublist([lists:seq(1, 100000) | Kept], 20)).

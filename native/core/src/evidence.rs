@@ -436,6 +436,8 @@ fn is_attended(sights: &[Sight], accepting: Option<&(Accepting, Vec<Registration
     let sets: Vec<u64> =
         registrations.iter().filter(is_set).filter_map(|found| u64::try_from(found.epoll).ok()).collect();
     sights.iter().flat_map(|sight| &sight.threads.list).any(|thread| match thread.call {
+        // A debugger that has stopped a thread leaves it in its call, from which it will not come back.
+        _ if matches!(thread.state, State::Stopped | State::Traced) => false,
         Ok(Call::Waiting { number, first, .. }) => calls::is_epoll(number) && sets.contains(&first),
         // Who is not waiting polls in between.
         Ok(Call::Running) => *set == Set::Schedulers && matches!(thread.role, Role::Scheduler(_)),

@@ -10,11 +10,13 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -define(READY_MS, 20000).
-%% PTRACE_SEIZE and PTRACE_INTERRUPT, which sends no signal; include/uapi/linux/ptrace.h.
+%% PTRACE_SEIZE and PTRACE_INTERRUPT, which sends no signal (include/uapi/linux/ptrace.h), and a wait for all of them
+%% (__WALL): a thread may be fetching an event meanwhile.
 -define(DEBUGGER,
     "my $ptrace = int shift; $| = 1;"
     "for my $thread (@ARGV) { for my $request (0x4206, 0x4207) {"
     "    syscall($ptrace, $request, int $thread, 0, 0) == 0 or die \"thread $thread: $!\" } }"
+    "for my $thread (@ARGV) { waitpid($thread, 0x40000000) == $thread or die \"wait for $thread: $!\" }"
     "print \"stopped\\n\"; sleep 60"
 ).
 %% Longer than any look at it takes.

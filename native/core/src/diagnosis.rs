@@ -794,10 +794,15 @@ impl Case<'_> {
         }
     }
 
-    /// Every scheduler was seen to wait for work, or to do some, and its stack says so.
+    /// Every scheduler was seen to wait for work, or to do some, and its stack says so; and nobody who may have fetched an event
+    /// is kept from handing it on.
     fn all_rest(&self) -> bool {
         let mut schedulers = self.evidence.schedulers().peekable();
+        let is_kept = |facts: &ThreadFacts| {
+            matches!(facts.thread.role, Role::Poller(_)) && matches!(facts.doing, Doing::Held(_) | Doing::Stopped)
+        };
         schedulers.peek().is_some()
+            && !self.evidence.threads.iter().any(is_kept)
             && schedulers.all(|facts| matches!(facts.doing, Doing::Rests { is_sure: true } | Doing::Moves))
     }
 

@@ -345,7 +345,9 @@ fn doing(seen: &[Seen], wanted: Duration, window: Duration, rest: Option<&Rest>)
     let innermost = frames.and_then(<[Frame]>::first);
     let is_in_library = innermost.is_some_and(|frame| matches!(frame.owner, Owner::Library(_)));
     if is_rest && !is_in_library {
-        return Doing::Rests { is_sure: innermost.is_some() };
+        // Of one that has only just come to its place nobody has read the stack, and nobody needs to: it is not held up.
+        let has_come = seen.len() > 1 && !is_same_place(seen[seen.len() - 2].1, last);
+        return Doing::Rests { is_sure: innermost.is_some() || has_come };
     }
     let Some(&(since, first)) = seen.iter().rev().take_while(|(_, thread)| is_same_place(thread, last)).last() else {
         return Doing::Moves;

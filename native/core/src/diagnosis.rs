@@ -553,7 +553,8 @@ impl Case<'_> {
                 Confidence::Likely,
                 format!(
                     "The kernel has told the VM of a connection on {endpoint}, and nothing has come of it: a scheduler that \
-                     does not come round to it, or (with the `socket` module) no process in accept. {waiting}"
+                     does not come round to it, or (with the `socket` module) no process in accept{}. {waiting}",
+                    self.stopped()
                 ),
                 format!("The threads below show who is at work. {}{DEBUGGER}", self.about_dump())
                     .replace("PID", &self.pid.to_string()),
@@ -565,7 +566,8 @@ impl Case<'_> {
                 Confidence::Likely,
                 format!(
                     "{endpoint} is armed in the schedulers' epoll set, and no thread waits on that set: nobody will learn of its \
-                     connections before some scheduler polls again. {waiting}"
+                     connections before some scheduler polls again{}. {waiting}",
+                    self.stopped()
                 ),
                 "Any activity may wake a scheduler: a message to the VM, a timer. If this repeats, report it to OTP with this \
                  output; `+IOs false` keeps descriptors out of that set from the next start on."
@@ -576,8 +578,9 @@ impl Case<'_> {
                 Gravity::Hang,
                 if self.poller_held().is_some() { Confidence::Certain } else { Confidence::Likely },
                 format!(
-                    "{endpoint} is armed, and connections have come, but nobody fetches the event{}. {waiting}",
-                    self.poller_held().map(|name| format!(": {} waits elsewhere", name.escape_debug())).unwrap_or_default()
+                    "{endpoint} is armed, and connections have come, but nobody fetches the event{}{}. {waiting}",
+                    self.poller_held().map(|name| format!(": {} waits elsewhere", name.escape_debug())).unwrap_or_default(),
+                    self.stopped()
                 ),
                 format!("Keep this output: it is evidence of a fault of the emulator or of what stops its threads.{DEBUGGER}")
                     .replace("PID", &self.pid.to_string()),
@@ -826,10 +829,15 @@ impl Case<'_> {
         }
     }
 
-    /// Every scheduler was seen to wait for work, or to do some, and its stack says so.
+    /// Every scheduler was seen to wait for work, or to do some, and its stack says so; and nobody who may have fetched an event
+    /// is kept from handing it on.
     fn all_rest(&self) -> bool {
         let mut schedulers = self.evidence.schedulers().peekable();
+        let is_kept = |facts: &ThreadFacts| {
+            matches!(facts.thread.role, Role::Poller(_)) && matches!(facts.doing, Doing::Held(_) | Doing::Stopped)
+        };
         schedulers.peek().is_some()
+            && !self.evidence.threads.iter().any(is_kept)
             && schedulers.all(|facts| matches!(facts.doing, Doing::Rests { is_sure: true } | Doing::Moves))
     }
 
@@ -848,6 +856,19 @@ impl Case<'_> {
             .iter()
             .find(|facts| matches!(facts.thread.role, Role::Poller(_)) && matches!(facts.doing, Doing::Held(_)))
             .map(|facts| facts.thread.name.as_str())
+    }
+
+    /// Threads that somebody else holds, while the process as a whole goes on.
+    fn stopped(&self) -> String {
+        let is_stopped = |facts: &&ThreadFacts| facts.doing == Doing::Stopped;
+        let stopped: Vec<_> = self.evidence.threads.iter().filter(is_stopped).map(|facts| &facts.thread).collect();
+        match stopped[..] {
+            [] => String::new(),
+            [one] => format!("; a debugger has stopped {} (thread {})", one.name.escape_debug(), one.tid),
+            [first, ..] => {
+                format!("; a debugger has stopped {} threads, {} first", stopped.len(), first.name.escape_debug())
+            }
+        }
     }
 
     fn waiting(&self, listener: &ListenerFacts) -> String {

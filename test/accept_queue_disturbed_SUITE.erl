@@ -14,12 +14,16 @@
 %% Sockets, pipes and files of a VM that does nothing are some forty.
 -define(FEW_DESCRIPTORS, 256).
 
+%% Each in a VM of its own, and waiting most of the time.
 all() ->
-    [
+    [{group, at_the_same_time}].
+
+groups() ->
+    [{at_the_same_time, [parallel], [
         suspended_for_ten_seconds_tells_nothing_and_serves_who_came,
         a_clock_that_is_set_raises_and_clears_nothing,
         a_full_table_of_descriptors_is_an_error_and_not_a_figure
-    ].
+    ]}].
 
 %% One pool works, another has stood still since before.
 suspended_for_ten_seconds_tells_nothing_and_serves_who_came(_) ->

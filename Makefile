@@ -64,8 +64,8 @@ fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 memcheck: setup build ## the NIFs under valgrind, and a million of all that they make; several minutes
 	@test/memcheck
 
-bench: setup build ## what it costs, as ratios within one run
-	@bench/run
+bench: setup build ## what it costs, as ratios within one run; about 8 min, or PARTS="readings calls"
+	@bench/run $(PARTS)
 
 fmt: ## format the Rust sources
 	@cargo fmt --all

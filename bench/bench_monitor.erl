@@ -9,6 +9,8 @@
     loads := [{Listeners :: pos_integer(), IntervalMs :: pos_integer(), Percent :: float(), GoalPercent :: float()}],
     %% Of a core, for a process that wakes up every 100 ms and does nothing.
     timer := float(),
+    %% The same for a C program.
+    sleeper := float(),
     bytes := number(),
     health_ns := number(),
     longest_ms := non_neg_integer()
@@ -37,6 +39,7 @@ measure() ->
     #{
         loads => [{Count, Interval, Percent, Goal} || {Count, Interval, Percent, Goal, _} <- Loads],
         timer => Timer,
+        sleeper => sleeper(),
         bytes => Bytes,
         health_ns => element(5, lists:last(Loads)),
         longest_ms => longest(0)
@@ -69,6 +72,10 @@ bytes() ->
     ok = application:stop(accept_queue),
     lists:foreach(fun gen_tcp:close/1, Listeners),
     Bytes.
+
+sleeper() ->
+    Program = filename:join(filename:dirname(code:which(?MODULE)), "sleeper"),
+    list_to_integer(os:cmd(Program)) / 1.0e7.
 
 rounds() ->
     [used_ns() || _ <- lists:seq(1, ?ROUNDS)].

@@ -159,7 +159,7 @@ ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
     ].
 
 -spec monitor(bench_monitor:figures()) -> [section()].
-monitor(#{loads := Loads, timer := Timer, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
+monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
     [
         #{
             title => "What watching costs while nothing happens",
@@ -168,7 +168,11 @@ monitor(#{loads := Loads, timer := Timer, bytes := Bytes, health_ns := Health, l
                 [
                     [{count, Count}, {ms, Ms}, {percent, Percent} | below({percent, Goal}, Percent < Goal)]
                  || {Count, Ms, Percent, Goal} <- Loads
-                ] ++ [["for comparison: a process that wakes up", {ms, 100}, {percent, Timer}, none, none]],
+                ] ++
+                    [
+                        ["for comparison: an Erlang process that wakes up", {ms, 100}, {percent, Timer}, none, none],
+                        ["a C program that wakes up", {ms, 100}, {percent, Sleeper}, none, none]
+                    ],
             notes => [
                 io_lib:format(
                     "~.1f KiB of memory a listener. `health()` takes ~.2f us. The longest that anything held a normal scheduler: ~b ms.",

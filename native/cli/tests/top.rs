@@ -182,6 +182,14 @@ fn every_key_does_what_the_help_says() {
     session.press("\r");
     session.until_shown("queue      2 with limit 10: alive 2, closed 0, reset 0");
     session.until_shown("somaxconn");
+    session.press("t");
+    session.until_shown("Whose listener this is was not looked up, as with --port");
+    session.press("?");
+    session.until_shown("why its process does not accept, and its threads");
+    session.press("?");
+    session.until_shown("Whose listener this is was not looked up, as with --port");
+    session.press("\r");
+    session.until_shown("somaxconn");
     session.press("/nothing");
     session.until_shown("No listener matches the filter.");
     session.press("\x7f\x1b");
@@ -242,6 +250,43 @@ fn without_colours_there_is_none() {
     let cells = || (0..24).flat_map(|y| (0..80).filter_map(move |x| screen.cell(y, x)));
     assert!(cells().all(|cell| cell.fgcolor() == vt100::Color::Default && cell.bgcolor() == vt100::Color::Default));
     assert!(cells().any(vt100::Cell::bold), "what is wrong is bold");
+    session.press("q");
+    session.ends_well();
+}
+
+#[test]
+fn what_diagnose_finds_stands_below_and_the_screen_does_not_wait_for_it() {
+    let queue = queue(3, 4);
+    let pid = std::process::id().to_string();
+    let mut session = Session::start(&["top", "--interval", "100ms", "--pid", &pid]);
+    session.until_shown("DROPS/s");
+    session.press(&format!("/{}\r", queue.port));
+    session.until("the row alone", |screen| {
+        let is_alone = screen.contents().contains(": 1 listener, 1 in trouble");
+        is_alone && row(screen, queue.port).contains(&"4/3".to_owned())
+    });
+    session.press("t");
+    session.until_shown("Being looked at for 2.0s.");
+    session.press("s");
+    session.until("a key is answered meanwhile", |screen| {
+        let contents = screen.contents();
+        contents.contains("by QUEUED ▼") && contents.contains("Being looked at for 2.0s.")
+    });
+    session.until("the full queue, and that its threads are no BEAM's", |screen| {
+        let contents = screen.contents();
+        contents.contains("queue_full (trouble, certain)") && contents.contains("This process runs no BEAM")
+    });
+    let first = lines(session.terminal.screen())[3].clone();
+    assert!(first.contains(&format!("({pid}), looked at ")), "{first}");
+    session.master.resize(size(12, 50)).expect("another size");
+    let cells = |count: u16| NonZero::new(count).expect("a size");
+    session.terminal.screen_mut().set_size(cells(12), cells(50));
+    session.until("the findings alone", |screen| {
+        let lines = lines(screen);
+        lines[1].contains(", looked at ") && lines[2].starts_with("queue_full") && lines[11].contains("q quit")
+    });
+    session.press("t");
+    session.until("the row again", |screen| row(screen, queue.port).contains(&"4/3".to_owned()));
     session.press("q");
     session.ends_well();
 }
@@ -384,16 +429,16 @@ fn a_beam_is_seen_to_accept_or_not() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut beam = Beam(erl.spawn().expect("Erlang, which scripts/setup installs"));
-    let mut told = String::new();
-    BufReader::new(beam.0.stdout.take().expect("its output")).read_line(&mut told).expect("its ports");
-    let ports: Vec<u16> = told.split_whitespace().map(|port| port.parse().expect("a port")).collect();
+    let mut its_ports = String::new();
+    BufReader::new(beam.0.stdout.take().expect("its output")).read_line(&mut its_ports).expect("its ports");
+    let ports: Vec<u16> = its_ports.split_whitespace().map(|port| port.parse().expect("a port")).collect();
 
     let mut child = piped(&["--interval", "100ms", "--pid", &beam.0.id().to_string()]);
-    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines().map(|line| line.expect("text"));
+    let mut told = BufReader::new(child.stdout.take().expect("its output")).lines().map(|line| line.expect("text"));
     let mut until = |expected: [&str; 6]| {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let table: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+            let table: Vec<_> = told.by_ref().take_while(|line| !line.is_empty()).collect();
             let accepts = |port: &u16| {
                 let row = table.iter().find(|line| line.trim_start().starts_with(&format!("127.0.0.1:{port} ")))?;
                 row.split_whitespace().nth(4)
@@ -407,6 +452,21 @@ fn a_beam_is_seen_to_accept_or_not() {
     until(["never", "armed", "armed", "never", "armed", "armed"]);
     beam.0.stdin.take().expect("its input").write_all(b"go on\n").expect("a line");
     until(["never", "armed", "nobody", "never", "armed", "woken"]);
-    drop(lines);
+    drop(told);
     assert_eq!(outcome(child), (Some(0), String::new()));
+
+    let mut session = Session::start(&["top", "--pid", &beam.0.id().to_string()]);
+    session.press("t");
+    session.until_shown("nobody_in_accept (hang, likely)");
+    session.master.resize(size(60, 120)).expect("another size");
+    let cells = |count: u16| NonZero::new(count).expect("a size");
+    session.terminal.screen_mut().set_size(cells(60), cells(120));
+    session.until("a scheduler at rest", |screen| {
+        lines(screen).iter().any(|line| {
+            let line: Vec<_> = line.split_whitespace().collect();
+            matches!(line[..], [_, name, "waits", "for", "work", ..] if name.contains("sched"))
+        })
+    });
+    session.press("q");
+    session.ends_well();
 }

@@ -59,6 +59,15 @@ const MOST_STACKS: usize = 256;
 /// Looks at a process throughout a time, and says what was seen. [`Error::NotFound`] where there is no such process, or it
 /// has ended meanwhile.
 pub fn examine(pid: i32, window: Duration) -> Result<(Candidate, Evidence), Error> {
+    examine_while(pid, window, || true)
+}
+
+/// The same for as long as somebody wants it, which is asked before each look but the first: what was seen until then.
+pub fn examine_while(
+    pid: i32,
+    window: Duration,
+    mut is_wanted: impl FnMut() -> bool,
+) -> Result<(Candidate, Evidence), Error> {
     let mut examiner = Examiner::open(pid)?;
     let begun = Instant::now();
     let interval =
@@ -68,6 +77,9 @@ pub fn examine(pid: i32, window: Duration) -> Result<(Candidate, Evidence), Erro
     for step in 0..=steps {
         if let Some(pause) = (interval * step).min(window).checked_sub(begun.elapsed()) {
             thread::sleep(pause);
+        }
+        if step > 0 && !is_wanted() {
+            break;
         }
         let closeness = if [0, steps / 2, steps].contains(&step) { Closeness::Close } else { Closeness::Passing };
         sights.push(examiner.look(begun.elapsed(), closeness)?);
@@ -174,7 +186,7 @@ impl Examiner {
             is_beam: self.candidate.is_beam,
             frozen: process::is_frozen(pid).unwrap_or(None),
             descriptors: open_files::read(pid).ok(),
-            somaxconn: beside(pid, kernel::read).ok().and_then(|kernel| kernel.somaxconn),
+            somaxconn: kernel::of(pid).ok().and_then(|kernel| kernel.somaxconn),
             rests,
             lacks: self.lacks.clone(),
         }

@@ -27,6 +27,7 @@ targets! {
     kernel_files
     maps
     port_term
+    recording
     tcp_reply
     thread_files
     unix_reply

@@ -1,6 +1,7 @@
 //! What is on the screen and what the keys have asked for: observations and keys in, state out. Pure.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use accept_queue_core::Error;
@@ -11,10 +12,11 @@ use accept_queue_core::vm::namespace::Namespace;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::column::Column;
-use super::has_ended;
 use super::line::{Line, Place};
+use super::lookout::Examined;
 use super::page::{self, Page};
 use super::sampler::Observation;
+use super::{examined, has_ended};
 use crate::args::ScopeOptions;
 use crate::figures::Unreadable;
 
@@ -33,9 +35,9 @@ pub(crate) struct App {
     pub(crate) sort: Sort,
     pub(crate) filter: String,
     pub(crate) is_typing: bool,
-    pub(crate) has_detail: bool,
+    pub(crate) pane: Option<Pane>,
     pub(crate) page: Option<Page>,
-    /// Lines of the page that have gone off at the top.
+    /// Lines of the page, or of the pane, that have gone off at the top.
     pub(crate) scrolled: usize,
     selected: Option<Place>,
     index: usize,
@@ -52,6 +54,17 @@ pub(crate) struct View {
     /// What could not be read, each printable.
     pub(crate) gaps: Vec<String>,
     pub(crate) kernel: Option<Counters>,
+    /// What was found of a process, and when, since the first reading.
+    pub(crate) examined: Option<(Duration, Arc<Examined>)>,
+}
+
+/// What stands below the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pane {
+    /// All that is known of the selected listener.
+    Detail,
+    /// The threads of its process, and why that does not accept.
+    Threads,
 }
 
 /// The counters of a network namespace, now and when the program began.
@@ -84,7 +97,7 @@ impl App {
             sort: Sort { by: Column::SORTED[0], is_reversed: false },
             filter: String::new(),
             is_typing: false,
-            has_detail: false,
+            pane: None,
             page: None,
             scrolled: 0,
             selected: None,
@@ -102,15 +115,8 @@ impl App {
         }
     }
 
-    /// Whose listeners these are. What came from the command line may hold any character.
     pub(crate) fn subject(&self) -> String {
-        match self.scope.scope() {
-            Scope::Beams => "every BEAM".to_owned(),
-            Scope::Everybody => "every process".to_owned(),
-            Scope::Process(pid) => format!("process {pid}"),
-            Scope::Node(name) => format!("node {}", name.escape_debug()),
-            Scope::Port(port) => format!("port {port}"),
-        }
+        self.scope.subject()
     }
 
     pub(crate) fn observed(&mut self, observation: Observation) {
@@ -122,6 +128,7 @@ impl App {
             Line::follow(before.remove(&place), at, reading, stands)
         };
         let known = self.live.kernel;
+        let examined = self.live.examined.take();
         let counters = |(namespace, now)| Counters {
             namespace,
             now,
@@ -133,8 +140,27 @@ impl App {
             lines: sample.readings.into_iter().zip(stands).map(follow).collect(),
             gaps: sample.gaps.iter().map(|gap| gap_in_words(&Unreadable::from(gap))).collect(),
             kernel: kernel.map(counters),
+            examined,
         };
         self.failure = None;
+    }
+
+    pub(crate) fn examined(&mut self, examined: Examined) {
+        self.live.examined = Some((self.live.elapsed, Arc::new(examined)));
+    }
+
+    /// Whose threads are wanted: of who holds the selected listener, or of the only process in the scope.
+    pub(crate) fn to_examine(&self) -> Option<i32> {
+        if self.pane != Some(Pane::Threads) { None } else { self.process() }
+    }
+
+    pub(crate) fn process(&self) -> Option<i32> {
+        let rows = self.rows();
+        match (self.selected(&rows), self.scope.scope()) {
+            (Some(index), _) => rows[index].process,
+            (None, Scope::Process(pid)) => Some(pid),
+            (None, _) => None,
+        }
     }
 
     /// A reading failed. What was read before is no longer so.
@@ -216,11 +242,12 @@ impl App {
             KeyCode::Char('s') => self.sort_by_next(1),
             KeyCode::Char('S') => self.sort_by_next(Column::SORTED.len() - 1),
             KeyCode::Char('r') => self.sort.is_reversed = !self.sort.is_reversed,
-            KeyCode::Enter | KeyCode::Char('d') => self.has_detail = !self.has_detail,
+            KeyCode::Enter | KeyCode::Char('d') => self.open(Pane::Detail),
+            KeyCode::Char('t') => self.open(Pane::Threads),
             KeyCode::Down | KeyCode::Char('j') => self.go(1),
             KeyCode::Up | KeyCode::Char('k') => self.go(-1),
-            KeyCode::PageDown => self.go(STRIDE),
-            KeyCode::PageUp => self.go(-STRIDE),
+            KeyCode::PageDown => self.leaf(STRIDE),
+            KeyCode::PageUp => self.leaf(-STRIDE),
             KeyCode::Home | KeyCode::Char('g') => self.go(isize::MIN),
             KeyCode::End | KeyCode::Char('G') => self.go(isize::MAX),
             _ => {}
@@ -231,8 +258,8 @@ impl App {
     fn back(&mut self) {
         if self.page.is_some() {
             self.page = None;
-        } else if self.has_detail {
-            self.has_detail = false;
+        } else if self.pane.is_some() {
+            self.pane = None;
         } else if !self.filter.is_empty() {
             self.filter.clear();
         } else {
@@ -245,22 +272,40 @@ impl App {
         self.scrolled = 0;
     }
 
+    fn open(&mut self, pane: Pane) {
+        self.page = None;
+        self.pane = if self.pane == Some(pane) { None } else { Some(pane) };
+        self.scrolled = 0;
+    }
+
     fn sort_by_next(&mut self, steps: usize) {
         let sorted = Column::SORTED;
         let now = sorted.iter().position(|&column| column == self.sort.by).unwrap_or(0);
         self.sort = Sort { by: sorted[(now + steps) % sorted.len()], is_reversed: false };
     }
 
+    /// The threads are more than a screen has room for, and the arrows choose whose they are.
+    fn leaf(&mut self, by: isize) {
+        if self.page.is_none() && self.pane == Some(Pane::Threads) {
+            self.scroll(by / 2, examined::text(self).len());
+        } else {
+            self.go(by);
+        }
+    }
+
+    fn scroll(&mut self, by: isize, lines: usize) {
+        self.scrolled = self.scrolled.saturating_add_signed(by).min(lines.saturating_sub(1));
+    }
+
     fn go(&mut self, by: isize) {
         if let Some(page) = self.page {
-            let last = page::text(page, self.view()).len().saturating_sub(1);
-            self.scrolled = self.scrolled.saturating_add_signed(by).min(last);
-            return;
+            return self.scroll(by, page::text(page, self.view()).len());
         }
         let rows = self.rows();
         let Some(now) = self.selected(&rows) else { return };
         let index = now.saturating_add_signed(by).min(rows.len() - 1);
         let place = rows[index].place.clone();
+        self.scrolled = 0;
         self.index = index;
         self.selected = Some(place);
     }
@@ -437,7 +482,7 @@ pub(crate) mod tests {
         let mut app = app();
         three(&mut app, 0);
         press(&mut app, "/80\n\n?");
-        assert!(app.has_detail && app.page == Some(Page::Help));
+        assert!(app.pane == Some(Pane::Detail) && app.page == Some(Page::Help));
         for _ in 0..3 {
             press(&mut app, "\x1b");
             assert!(!app.has_quit);

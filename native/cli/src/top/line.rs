@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) address: String,
     /// Each printable.
     pub(crate) owners: Vec<String>,
+    /// The first of the owners that runs a BEAM, or of all; `None`: nobody looked whose it is.
+    pub(crate) process: Option<i32>,
     pub(crate) depth: Depth,
     pub(crate) status: Status,
     pub(crate) stands: Vec<Stand>,
@@ -67,6 +69,10 @@ impl Line {
         Line {
             address: reading.endpoint.to_string(),
             owners: figures::owners(&reading.owners).iter().map(figures::Process::shown).collect(),
+            process: {
+                let owners = || reading.owners.iter().map(|owner| &owner.process);
+                owners().find(|process| process.is_beam).or_else(|| owners().next()).map(|process| process.pid)
+            },
             place: (reading.namespace, reading.endpoint),
             depth: reading.tick.depth,
             status: reading.status,
@@ -166,6 +172,7 @@ pub(crate) mod tests {
         is_new: bool,
         mask: Option<u32>,
         is_emptied: bool,
+        has_owner: bool,
     }
 
     impl Made {
@@ -183,6 +190,7 @@ pub(crate) mod tests {
                 is_new: false,
                 mask: Some(0x4000_0019),
                 is_emptied: false,
+                has_owner: true,
             }
         }
 
@@ -193,6 +201,11 @@ pub(crate) mod tests {
 
         pub(crate) fn owned_by(self, owner: &str) -> Made {
             Made { owner: owner.to_owned(), ..self }
+        }
+
+        /// As with `--port`.
+        pub(crate) fn owned_by_nobody_known(self) -> Made {
+            Made { has_owner: false, ..self }
         }
 
         pub(crate) fn dropped(self, drops: u32) -> Made {
@@ -222,7 +235,8 @@ pub(crate) mod tests {
         }
 
         fn owners(&self) -> Vec<Owner> {
-            vec![Owner { process: Arc::new(beam(&self.owner)), fd: 18 }]
+            let owner = || Owner { process: Arc::new(beam(&self.owner)), fd: 18 };
+            self.has_owner.then(owner).into_iter().collect()
         }
 
         fn stand(&self) -> Stand {
@@ -274,6 +288,7 @@ pub(crate) mod tests {
                         min: 0,
                         max: self.queued,
                         mean: f64::from(self.queued) / 2.0,
+                        readings: 1,
                         peak_ago: Duration::from_millis(2500),
                     }),
                     watched_for: Duration::from_secs(90),

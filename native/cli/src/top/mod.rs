@@ -1,13 +1,15 @@
 //! `accept-queue top`: the accept queues as a live screen, one row a listener.
 //!
 //! [`sampler`] reads, on a thread of its own; [`app`] holds what is known and what the keys have asked for; [`screen`] draws
-//! it. [`terminal`] and [`plain`] join them, where there is a terminal and where there is none.
+//! it. [`lookout`] looks at the threads of one process, for as long as somebody wants to see them. [`terminal`] and [`plain`] join them, where there is a terminal and where there is none.
 
 mod accepting;
 mod app;
 mod column;
 mod detail;
+mod examined;
 mod line;
+mod lookout;
 mod page;
 mod plain;
 mod sampler;

@@ -12,9 +12,10 @@ pub(crate) enum Page {
 }
 
 /// What each key does.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("arrows j k", "the listener above, below; also PgUp PgDn Home End g G"),
     ("Enter d", "everything that is known of it"),
+    ("t", "why its process does not accept, and its threads; PgUp PgDn scroll"),
     ("s S", "sort by the next column, by the one before"),
     ("r", "turn the order round"),
     ("/", "only listeners with this in their address, owner or condition"),

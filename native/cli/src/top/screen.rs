@@ -7,10 +7,10 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Text, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, RenderDirection, Row, Sparkline, Table, TableState, Wrap};
 
-use super::app::App;
+use super::app::{App, Pane};
 use super::column::{Column, GAP, fitting};
 use super::line::{Line, Moment};
-use super::{detail, page};
+use super::{detail, examined, page};
 
 /// What stays from one drawing to the next: how far the table is scrolled.
 pub(crate) struct Screen {
@@ -121,15 +121,21 @@ impl Screen {
     }
 
     fn listeners(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
-        let selected = app.selected(rows);
-        let shown = selected.filter(|_| app.has_detail).map(|index| rows[index]);
-        let Some(line) = shown else { return self.table(frame, area, app, rows) };
-        if area.height < DETAIL_HEIGHT + LEAST_TABLE {
-            return self.detail(frame, area, app, line);
-        }
-        let [above, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(DETAIL_HEIGHT)]).areas(area);
+        let selected = app.selected(rows).map(|index| rows[index]);
+        let pane = app.pane.filter(|&pane| pane == Pane::Threads || selected.is_some());
+        let Some(pane) = pane else { return self.table(frame, area, app, rows) };
+        let wanted = match pane {
+            Pane::Detail => DETAIL_HEIGHT,
+            // All of them, if it can be.
+            Pane::Threads => area.height.saturating_sub(LEAST_TABLE.min(rows.len() as u16 + 1)),
+        };
+        let below = if area.height < DETAIL_HEIGHT + LEAST_TABLE { area.height } else { wanted };
+        let [above, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(below)]).areas(area);
         self.table(frame, above, app, rows);
-        self.detail(frame, below, app, line);
+        match (pane, selected) {
+            (Pane::Detail, Some(line)) => self.detail(frame, below, app, line),
+            _ => self.threads(frame, below, app),
+        }
     }
 
     fn table(&mut self, frame: &mut Frame, area: Rect, app: &App, rows: &[&Line]) {
@@ -164,14 +170,19 @@ impl Screen {
     }
 
     fn detail(&self, frame: &mut Frame, area: Rect, app: &App, line: &Line) {
-        let block = Block::new().borders(Borders::TOP).title(Span::styled(format!(" {} ", line.address), BOLD));
-        let inside = block.inner(area);
-        frame.render_widget(block, area);
+        let inside = titled(frame, area, &line.address);
         let graph = if inside.height >= DETAIL_HEIGHT - 1 { GRAPH_HEIGHT } else { 0 };
         let [above, below] = Layout::vertical([Constraint::Length(graph), Constraint::Min(0)]).areas(inside);
         frame.render_widget(self.graph(line, above), above);
         let text: Vec<_> = detail::text(line, app.view()).into_iter().map(Text::from).collect();
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), below);
+    }
+
+    fn threads(&self, frame: &mut Frame, area: Rect, app: &App) {
+        let inside = titled(frame, area, &examined::title(app));
+        let styled = |(severity, text)| Text::styled(text, self.palette.severity(severity));
+        let text: Vec<_> = examined::text(app).into_iter().skip(app.scrolled).map(styled).collect();
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), inside);
     }
 
     /// The newest at the right; the top is full.
@@ -184,6 +195,14 @@ impl Screen {
             .direction(RenderDirection::RightToLeft)
             .style(self.palette.bar(line.severity()))
     }
+}
+
+/// A line with a title, and the room under it.
+fn titled(frame: &mut Frame, area: Rect, title: &str) -> Rect {
+    let block = Block::new().borders(Borders::TOP).title(Span::styled(format!(" {title} "), BOLD));
+    let inside = block.inner(area);
+    frame.render_widget(block, area);
+    inside
 }
 
 /// Of so many steps. One that waits is seen, and full is what is full.
@@ -226,9 +245,10 @@ fn end(text: String, width: usize) -> String {
 }
 
 fn keys(app: &App) -> Text<'static> {
-    let keys = match app.page {
-        Some(_) => "Esc closes this page  arrows scroll it  q quit",
-        None => "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail",
+    let keys = match (app.page, app.pane) {
+        (Some(_), _) => "Esc closes this page  arrows scroll it  q quit",
+        (None, Some(Pane::Threads)) => "q quit  ? help  t closes  arrows another listener  PgUp PgDn scroll  p pause",
+        (None, _) => "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail  t threads",
     };
     if app.is_typing {
         let typed = Span::styled(format!("filter: {}", app.filter), BOLD);
@@ -253,6 +273,7 @@ mod tests {
     use ratatui::buffer::Buffer;
 
     use super::super::app::tests::{app, press};
+    use super::super::examined::tests::blocked;
     use super::super::line::tests::{Made, gap, observation};
     use super::*;
 
@@ -314,7 +335,7 @@ mod tests {
         );
         let (last, empty) = rest.split_last().expect("a footer");
         assert!(empty.iter().all(String::is_empty));
-        assert_eq!(last, "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail");
+        assert_eq!(last, "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail  t threads");
     }
 
     #[test]
@@ -411,6 +432,35 @@ mod tests {
     }
 
     #[test]
+    fn the_threads_have_all_the_room_that_the_table_does_not_need() {
+        let mut app = of_2009();
+        press(&mut app, "t");
+        app.examined(blocked(4711, "shop@host", vec![]));
+        let lines = shown(&app, 80, 24);
+        assert!(lines[2].starts_with("127.0.0.1:9999") && lines[4].starts_with("127.0.0.1:443"), "{lines:#?}");
+        assert_eq!(lines[5], " shop@host (4711), looked at 11 times in 2.0 s, 0ms ago ────────────────────────");
+        assert_eq!(lines[6], "scheduler_blocked (hang, certain)");
+        assert!(lines[7].starts_with("  Scheduler 1 has been in "), "{lines:#?}");
+        assert!(lines[23].starts_with("q quit  ? help  t closes"), "{lines:#?}");
+        let wide = shown(&app, 200, 40);
+        assert!(wide.iter().any(|line| line.contains("1_scheduler  is held up")), "{wide:#?}");
+        let narrow = shown(&app, 40, 10);
+        assert!(narrow[1].starts_with(" shop@host (4711), looked at"), "{narrow:#?}");
+        assert_eq!(narrow[2], "scheduler_blocked (hang, certain)");
+    }
+
+    #[test]
+    fn a_hang_is_red_and_without_colours_bold() {
+        let mut app = of_2009();
+        press(&mut app, "t");
+        app.examined(blocked(4711, "shop@host", vec![]));
+        assert_eq!(draw(&app, 80, 24, true)[(0, 6)].fg, Color::Red);
+        let plain = draw(&app, 80, 24, false);
+        assert_eq!(plain[(0, 6)].fg, Color::Reset);
+        assert!(plain[(0, 6)].modifier.contains(Modifier::BOLD));
+    }
+
+    #[test]
     fn the_counters_of_the_kernel_are_told_with_what_was_added() {
         let mut app = app();
         for listen_drops in [10, 13] {
@@ -433,7 +483,7 @@ mod tests {
         }
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
         assert!(lines[1].starts_with("arrows j k"));
-        assert!(shown_after("?jj", 80, 24)[1].starts_with("s S"));
+        assert!(shown_after("?jjj", 80, 24)[1].starts_with("s S"));
         let far: String = "j".repeat(500);
         assert!(shown_after(&format!("?{far}"), 80, 24)[1].starts_with("The last reading"), "not beyond the end");
     }
@@ -504,9 +554,10 @@ mod tests {
 
     #[test]
     fn no_size_is_too_small_to_draw_on() {
-        for keys in ["", "\n", "?", "/8", "p"] {
+        for keys in ["", "\n", "?", "/8", "p", "t"] {
             let mut app = of_2009();
             press(&mut app, keys);
+            app.examined(blocked(4711, "shop", vec![]));
             for (width, height) in
                 (1..30).map(|width| (width, 30 - width)).chain([(1, 1), (200, 1), (1, 60), (300, 100)])
             {

@@ -12,12 +12,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::app::App;
+use super::lookout::{Examined, Lookout};
 use super::sampler::{Observation, Sampler};
 use super::screen::{Palette, Screen};
 
 /// What may come.
 enum Message {
     Observed(Box<Result<Observation, accept_queue_core::Error>>),
+    Examined(Box<Examined>),
     Terminal(io::Result<Event>),
     Ended,
 }
@@ -31,6 +33,8 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
     listen_to_signals(sender.clone()).map_err(told)?;
     let mut terminal = Restored::enter().map_err(told)?;
     listen_to_keys(sender.clone());
+    let to_tell = sender.clone();
+    let lookout = Lookout::start(move |examined| to_tell.send(Message::Examined(Box::new(examined))).is_ok());
     thread::spawn(move || {
         // Where the terminal does not take what is drawn, a sample less is drawn; the detector still sees all of them.
         sampler.run(|observed| {
@@ -39,7 +43,13 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
         });
     });
     let mut screen = Screen::new(Palette::of_environment());
+    let mut looked_at = None;
     while !app.has_quit {
+        let to_examine = app.to_examine();
+        if to_examine != looked_at {
+            lookout.look_at(to_examine);
+            looked_at = to_examine;
+        }
         terminal.0.draw(|frame| screen.draw(frame, &app)).map_err(told)?;
         let Ok(message) = messages.recv() else { break };
         for message in std::iter::once(message).chain(messages.try_iter()) {
@@ -48,6 +58,7 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
                     Ok(observation) => app.observed(observation),
                     Err(error) => app.failed(error),
                 },
+                Message::Examined(examined) => app.examined(*examined),
                 Message::Terminal(Ok(Event::Key(key))) => app.key(key),
                 Message::Terminal(Ok(_)) => {}
                 Message::Terminal(Err(error)) => return Err(told(error)),

@@ -1,0 +1,239 @@
+//! The watchdog: when the heartbeats of the VM stay away it writes down what can be seen, and tells the VM when it is back.
+//!
+//! Threads of its own, so that it works while the desk is busy: the reader hands it the heartbeats, one waits for them, one
+//! samples the queues, and one for each hang looks and writes. A disk that does not answer holds up the last alone.
+
+mod evidence;
+mod samples;
+mod store;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use accept_queue_core::heartbeat::{Heartbeat, Settings, Step};
+use accept_queue_core::kernel;
+
+use super::outbox::Outbox;
+use super::words::{atom, tuple};
+use crate::args::WatchdogOptions;
+use crate::findings::Diagnosis;
+use evidence::Evidence;
+use samples::Samples;
+use store::Store;
+
+/// Where the reader puts a heartbeat.
+#[derive(Debug, Clone)]
+pub(crate) struct Beats(SyncSender<Message>);
+
+impl Beats {
+    /// Never waits: where one is still there, this one says nothing new.
+    pub(crate) fn beat(&self) {
+        let _ = self.0.try_send(Message::Beat);
+    }
+}
+
+#[derive(Debug)]
+enum Message {
+    Beat,
+    Recorded(Recorded),
+}
+
+/// What became of one hang's evidence.
+#[derive(Debug)]
+struct Recorded {
+    hang: u64,
+    file: Result<PathBuf, String>,
+    finding: Option<Finding>,
+}
+
+/// The strongest finding.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) id: &'static str,
+    pub(crate) text: String,
+}
+
+/// What the VM is told when it is back.
+#[derive(Debug)]
+pub(crate) struct Hung {
+    /// From the last heartbeat before to the first one after.
+    pub(crate) lasted: Duration,
+    /// The document, or why there is none.
+    pub(crate) file: Result<PathBuf, String>,
+    pub(crate) finding: Option<Finding>,
+}
+
+/// A hang is noticed that much late.
+const TICK: Duration = Duration::from_millis(100);
+
+struct Watchdog {
+    vm: i32,
+    settings: Settings,
+    store: Store,
+    samples: Samples,
+    outbox: Outbox,
+    recorders: SyncSender<Message>,
+    /// Which hang this is, or the next one will be.
+    hang: u64,
+    /// To whoever looks at a VM that may be about to hang: that it does. Dropped where it does not.
+    looking: Option<Sender<Duration>>,
+    is_writing: bool,
+    recorded: Option<Recorded>,
+    back: Option<Duration>,
+}
+
+pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Beats> {
+    let settings = Settings {
+        heartbeat: Duration::from_millis(options.heartbeat_ms),
+        hang_after: Duration::from_millis(options.hang_after_ms),
+    };
+    let (messages, inbox) = sync_channel(4);
+    let mut watchdog = Watchdog {
+        vm,
+        settings,
+        store: Store::new(options.directory.clone(), options.keep),
+        samples: Samples::follow(vm)?,
+        outbox,
+        recorders: messages.clone(),
+        hang: 1,
+        looking: None,
+        is_writing: false,
+        recorded: None,
+        back: None,
+    };
+    thread::Builder::new().name("watchdog".into()).spawn(move || watchdog.run(&inbox))?;
+    Ok(Beats(messages))
+}
+
+impl Watchdog {
+    fn run(&mut self, inbox: &Receiver<Message>) {
+        self.prepare();
+        let begun = Instant::now();
+        let mut heartbeat = Heartbeat::new(self.settings, begun.elapsed());
+        loop {
+            let step = match inbox.recv_timeout(TICK) {
+                Ok(Message::Beat) => heartbeat.beat(begun.elapsed()),
+                Ok(Message::Recorded(recorded)) => {
+                    self.recorded(recorded);
+                    None
+                }
+                Err(RecvTimeoutError::Timeout) => heartbeat.tick(begun.elapsed()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            match step {
+                None => {}
+                Some(Step::Look) => self.look(),
+                Some(Step::Dismiss) => self.looking = None,
+                Some(Step::Hung { silent }) => self.hung(silent),
+                Some(Step::Back { silent }) => {
+                    self.back = Some(silent);
+                    self.tell();
+                }
+            }
+        }
+    }
+
+    /// Whoever can mend it should hear of it now, and not when it is needed. A disk may not answer.
+    fn prepare(&self) {
+        let (store, outbox) = (self.store.clone(), self.outbox.clone());
+        let prepared = thread::Builder::new().name("store".into()).spawn(move || {
+            if let Err(sentence) = store.prepare() {
+                outbox.event("watchdog", &sentence);
+            }
+        });
+        if let Err(error) = prepared {
+            self.outbox.event("watchdog", &format!("no thread can be had: {error}"));
+        }
+    }
+
+    fn look(&mut self) {
+        if self.is_writing {
+            // The one before was never told.
+            self.recorded.get_or_insert(Recorded {
+                hang: self.hang,
+                file: Err(STILL_WRITING.to_owned()),
+                finding: None,
+            });
+            return self.tell();
+        }
+        let (hangs, verdict) = channel();
+        let recorder = Recorder {
+            vm: self.vm,
+            hang: self.hang,
+            settings: self.settings,
+            store: self.store.clone(),
+            samples: self.samples.clone(),
+            tell: self.recorders.clone(),
+        };
+        let recording = thread::Builder::new().name("recorder".into()).spawn(move || recorder.record(&verdict));
+        self.looking = recording.is_ok().then_some(hangs);
+    }
+
+    fn hung(&mut self, silent: Duration) {
+        let is_recorded = self.looking.take().is_some_and(|looking| looking.send(silent).is_ok());
+        if is_recorded {
+            self.is_writing = true;
+        } else {
+            let why = if self.is_writing { STILL_WRITING } else { "no thread can be had" };
+            self.recorded = Some(Recorded { hang: self.hang, file: Err(why.to_owned()), finding: None });
+        }
+    }
+
+    fn recorded(&mut self, recorded: Recorded) {
+        self.is_writing = false;
+        // Of one that was told without it, there is no more to tell.
+        if recorded.hang == self.hang {
+            self.recorded = Some(recorded);
+            self.tell();
+        }
+    }
+
+    /// Where both are known, how long it lasted and what was written down.
+    fn tell(&mut self) {
+        let (Some(lasted), Some(_)) = (self.back, &self.recorded) else { return };
+        if let Some(Recorded { file, finding, .. }) = self.recorded.take() {
+            let hung = Hung { lasted, file, finding };
+            self.outbox.put(&tuple([atom("event"), atom("hung"), hung.into()]));
+        }
+        self.back = None;
+        self.hang += 1;
+    }
+}
+
+const STILL_WRITING: &str = "the disk has not yet taken the evidence of a hang";
+
+/// Looks at one VM that may be about to hang, and writes down what it saw if it does.
+struct Recorder {
+    vm: i32,
+    hang: u64,
+    settings: Settings,
+    store: Store,
+    samples: Samples,
+    tell: SyncSender<Message>,
+}
+
+impl Recorder {
+    fn record(self, verdict: &Receiver<Duration>) {
+        let Recorder { vm, hang, settings, store, samples, tell } = self;
+        let diagnosis = Diagnosis::of(vm, settings.window());
+        let Ok(silent) = verdict.recv() else { return };
+        let evidence = Evidence {
+            pid: vm,
+            settings,
+            silent,
+            at: SystemTime::now(),
+            diagnosis,
+            kernel: kernel::of(vm),
+            samples: samples.all(),
+        };
+        let file = evidence.document().and_then(|document| store.write(evidence.at, vm, &document, &evidence.page()));
+        let finding = evidence.diagnosis.ok().and_then(|diagnosis| {
+            diagnosis.findings.into_iter().next().map(|first| Finding { id: first.id.name(), text: first.text })
+        });
+        // Without the watchdog there is nobody to be told.
+        let _ = tell.send(Message::Recorded(Recorded { hang, file, finding }));
+    }
+}

@@ -40,7 +40,7 @@
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
 %%     its `text'</td><td>read the file; `docs/hung-vm.md'</td></tr>
 %% <tr><td>`[accept_queue, tick, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
-%%     <td></td><td>look for what holds the schedulers up</td></tr>
+%%     <td></td><td>the machine has too few processors for its work, or has stood still</td></tr>
 %% </table>
 %%
 %% Subscribers also get `{accept_queue, listener, added | removed, Metadata}' and `{accept_queue, vm, hung, Details}', in which

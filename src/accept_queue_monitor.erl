@@ -106,7 +106,7 @@ watched() ->
 status(Listener) ->
     case addresses(Listener) of
         {ok, Addresses} ->
-            case [Row || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)] of
+            case lists:append([row(Address) || Address <- Addresses]) of
                 [Row | _] -> status_of(Row);
                 [] -> {error, not_found}
             end;
@@ -171,7 +171,7 @@ handle_call({watch, Listener, Options}, _From, State) ->
 handle_call({unwatch, Listener}, _From, State) ->
     case addresses(Listener) of
         {ok, Addresses} ->
-            _ = [remove(Row) || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)],
+            _ = [remove(Row) || Address <- Addresses, Row <- row(Address)],
             Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
             {reply, ok, rounds(State#state{excluded = Excluded})};
         {error, _} = Error ->
@@ -394,8 +394,11 @@ rounds(#state{patrol = Patrol, samples = Samples} = State) ->
 
 %% Empty where the application does not run.
 table(Table) ->
+    unless_gone(fun() -> ets:tab2list(Table) end).
+
+unless_gone(Read) ->
     try
-        ets:tab2list(Table)
+        Read()
     catch
         error:badarg -> []
     end.
@@ -407,14 +410,12 @@ rows() ->
     [Row || {_, #row{} = Row} <- table(?TABLE)].
 
 row(Address) ->
-    [Row || {_, #row{} = Row} <- ets:lookup(?TABLE, Address)].
+    [Row || {_, #row{} = Row} <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
 
 is_watching() ->
-    try ets:lookup(?TABLE, noted) of
+    case unless_gone(fun() -> ets:lookup(?TABLE, noted) end) of
         [{noted, AtMs}] -> whereis(?MODULE) =/= undefined andalso now_ms() - AtMs < ?SILENCE_MS;
         [] -> false
-    catch
-        error:badarg -> false
     end.
 
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->

@@ -225,9 +225,7 @@ unanswered({From, Timer}) ->
 tell(_Why, #state{told = true}) ->
     ok;
 tell(Why, #state{told = false}) ->
-    logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why], #{
-        domain => [accept_queue]
-    }).
+    logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why]).
 
 %% Sending.
 
@@ -297,9 +295,7 @@ heard({event, hung, #{duration_ms := _} = Details}, State) ->
     ok = accept_queue_event:hung(Details),
     State;
 heard({event, Name, Details}, State) ->
-    ok = logger:log(error, "accept_queue: the port program says ~ts: ~ts", [Name, printable(Details)], #{
-        domain => [accept_queue]
-    }),
+    ok = logger:log(error, "accept_queue: the port program says ~ts: ~ts", [Name, printable(Details)]),
     State;
 heard({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
     Answered = State#state{sent = maps:remove(Ref, Sent)},

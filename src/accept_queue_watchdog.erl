@@ -76,7 +76,7 @@ granted({error, {errno, einval}}) -> ok;
 granted({error, Reason}) -> warn("the port program could not be granted the memory of this VM: ~0tp", [Reason]).
 
 warn(Format, Arguments) ->
-    logger:log(warning, "accept_queue: " ++ Format, Arguments, #{domain => [accept_queue]}).
+    logger:log(warning, "accept_queue: " ++ Format, Arguments).
 
 %% The process.
 

@@ -10,7 +10,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -define(POOL, 4).
--define(BACKLOG, 32).
+-define(BACKLOG, 64).
+-define(SLOWLY_SERVED, 40).
 %% Accepted sockets inherit it: thousands of them would slow down the dumps of whatever is tested in the next minute.
 -define(LEAVE_NO_TIME_WAIT, {linger, {true, 0}}).
 %% What is held in CLOSE_WAIT would take a thousand descriptors of each listener otherwise.
@@ -20,23 +21,19 @@
 -define(LEAVES_AFTER_MS, 300).
 
 all() ->
-    [every_stall_is_told_once_and_nothing_else_is].
+    [
+        every_stall_is_told_once_and_nothing_else_is,
+        every_stall_is_told_once_while_those_who_tell_it_are_killed,
+        a_program_that_is_killed_leaves_nothing_standing_and_nothing_doubled
+    ].
 
 %% `stalls' stall at a time. The first part of the time warms up: allocators find their sizes, every pool has stalled. `late_ms'
 %% is granted to what has to be told: stalls last for so much longer.
 form() ->
     case os:getenv("ACCEPT_QUEUE_STALLS_MINUTES") of
         false ->
-            #{
-                seconds => {10, 25},
-                listeners => 20,
-                stalls => 10,
-                per_second => 40,
-                late_ms => 1500,
-                %% The last minute, of which the monitor keeps the figures, is not over yet.
-                may_grow => 2 * 1024 * 1024,
-                settings => #{interval_ms => 50, for_ms => 500, stuck_ms => 1500, clear_ms => 700, census_ms => 500}
-            };
+            %% The last minute, of which the monitor keeps the figures, is not over yet.
+            (quick())#{seconds => {10, 25}, late_ms => 1500, may_grow => 2 * 1024 * 1024};
         Minutes ->
             Seconds = 60 * list_to_integer(Minutes),
             #{
@@ -51,32 +48,78 @@ form() ->
             }
     end.
 
+quick() ->
+    #{
+        listeners => 20,
+        stalls => 10,
+        per_second => 40,
+        settings => #{interval_ms => 50, for_ms => 500, stuck_ms => 1500, clear_ms => 700, census_ms => 500}
+    }.
+
 every_stall_is_told_once_and_nothing_else_is(_) ->
-    #{seconds := {First, Second}, listeners := Count, settings := Changed, may_grow := MayGrow} = Form = form(),
-    Server = other_vm:start(#{under => other_vm:with_open_files(4096)}),
-    Settings = other_vm:call(Server, ?MODULE, serve, [Count, Changed#{close_wait_max => ?CLOSE_WAIT_MAX}]),
-    Addresses = other_vm:call(Server, ?MODULE, addresses, []),
-    Clients = [other_vm:start(#{under => other_vm:with_open_files(4096)}) || _ <- [1, 2]],
-    World = Form#{server => Server, clients => Clients, settings := Settings, addresses => list_to_tuple(Addresses)},
+    #{seconds := {First, Second}, may_grow := MayGrow} = Form = form(),
+    #{server := Server} = World = world(Form),
     Warm = run(First, World),
     Before = other_vm:call(Server, ?MODULE, usage, []),
     Run = run(Second, World),
     After = other_vm:call(Server, ?MODULE, usage, []),
-    Report = report([Warm, Run], Before, After),
+    Report = report(Form, [Warm, Run], Before, After),
     ct:pal("~ts", [Report]),
     keep(Report),
-    [
-        begin
-            ?assertEqual([], lists:append([Wrong || #{wrong := Wrong} <- maps:get(stalls, Part)])),
-            ?assertMatch(#{failed := 0}, maps:get(connections, Part))
-        end
-     || Part <- [Warm, Run]
-    ],
+    lists:foreach(fun nothing_is_wrong/1, [Warm, Run]),
     ?assertEqual(lists:sort(kinds()), lists:usort([Kind || #{kind := Kind} <- maps:get(stalls, Run)])),
     ?assertEqual(maps:get(descriptors, Before), maps:get(descriptors, After)),
     ?assert(maps:get(allocated, After) - maps:get(allocated, Before) < MayGrow),
     ?assert(maps:get(resident, After) - maps:get(resident, Before) < 4 * MayGrow),
+    stop(World).
+
+%% What was to be raised when one of them was killed begins anew: stalls last for so much longer, and there is time enough
+%% between two kills.
+every_stall_is_told_once_while_those_who_tell_it_are_killed(_) ->
+    World = world((quick())#{late_ms => 4500}),
+    Killed = [accept_queue_monitor, accept_queue_event, subscriber],
+    Run = run(15, World#{kills => {2500, 1500, Killed}}),
+    ct:comment("killed: ~p", [maps:get(killed, Run)]),
+    nothing_is_wrong(Run),
+    ?assertEqual(lists:sort(Killed), lists:usort(maps:get(killed, Run))),
+    stop(World).
+
+%% It takes with it what it has watched, so each of its stalls begins anew.
+a_program_that_is_killed_leaves_nothing_standing_and_nothing_doubled(_) ->
+    World = world((quick())#{late_ms => 3000, args => ["-accept_queue", "source", "port"]}),
+    #{stalls := Stalls, killed := Killed} = Run = run(12, World#{kills => {1000, 2000, [program]}}),
+    ?assertMatch(#{failed := 0}, maps:get(connections, Run)),
+    ct:comment("the program was killed ~b times", [length(Killed)]),
+    ?assert(length(Killed) > 3),
+    Told = lists:append([Of || #{told := Of} <- Stalls]),
+    ?assert(length([C || {raised, C} <- Told]) > 10),
+    ?assertEqual([], [{N, Condition, All} || {N, All} <- of_each_listener(Stalls), Condition <- conditions(), not alternates(Condition, All)]),
+    stop(World).
+
+conditions() ->
+    [behind, overflowing, stuck, abandoned, leaking].
+
+of_each_listener(Stalls) ->
+    [{N, lists:append([Told || #{listener := L, told := Told} <- Stalls, L =:= N])} || N <- lists:usort([L || #{listener := L} <- Stalls])].
+
+%% Raised and cleared in turn, and cleared at the end.
+alternates(Condition, Told) ->
+    Of = [Event || {Event, C} <- Told, C =:= Condition],
+    Of =:= lists:append(lists:duplicate(length(Of) div 2, [raised, cleared])).
+
+world(#{listeners := Count, settings := Changed} = Form) ->
+    Server = other_vm:start(#{under => other_vm:with_open_files(4096), args => maps:get(args, Form, [])}),
+    Settings = other_vm:call(Server, ?MODULE, serve, [Count, Changed#{close_wait_max => ?CLOSE_WAIT_MAX}]),
+    Addresses = other_vm:call(Server, ?MODULE, addresses, []),
+    Clients = [other_vm:start(#{under => other_vm:with_open_files(4096)}) || _ <- [1, 2]],
+    Form#{server => Server, clients => Clients, settings := Settings, addresses => list_to_tuple(Addresses)}.
+
+stop(#{server := Server, clients := Clients}) ->
     lists:foreach(fun other_vm:stop/1, [Server | Clients]).
+
+nothing_is_wrong(#{stalls := Stalls, connections := Connections}) ->
+    ?assertEqual([], lists:append([Wrong || #{wrong := Wrong} <- Stalls])),
+    ?assertMatch(#{failed := 0}, Connections).
 
 %% Load and stalls for so long; then all is well again, and what was told is held against what was done.
 run(Seconds, #{server := Server, clients := Clients, stalls := Stalls, addresses := Addresses, per_second := PerSecond} = World) ->
@@ -86,16 +129,37 @@ run(Seconds, #{server := Server, clients := Clients, stalls := Stalls, addresses
         spawn_monitor(fun() -> stall_again_and_again(Nth, Until, World) end)
      || Nth <- lists:seq(1, Stalls)
     ],
+    Killer = spawn_link(fun() -> kill_again_and_again(maps:get(kills, World, none), Server, []) end),
     [receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason end || {Pid, Monitor} <- Stallers],
+    Killer ! {stop, self()},
+    Killed = receive {killed, All} -> All end,
     Connections = [other_vm:call(Client, ?MODULE, leave, []) || Client <- Clients],
     eventually:is([], fun() -> other_vm:call(Server, ?MODULE, standing, []) end),
     ok = other_vm:call(Server, accept_queue, health, []),
     Log = other_vm:call(Server, ?MODULE, log, []),
     #{
         seconds => Seconds,
+        killed => Killed,
         stalls => lists:append([judged(N, of_listener(N, Log)) || N <- lists:seq(1, tuple_size(Addresses))]),
         connections => lists:foldl(fun(One, Sum) -> maps:map(fun(Key, So) -> So + maps:get(Key, One) end, Sum) end, hd(Connections), tl(Connections))
     }.
+
+%% At random, after a pause of so many milliseconds and up to so many more.
+kill_again_and_again(Kills, Server, Killed) ->
+    Pause =
+        case Kills of
+            none -> infinity;
+            {AtLeast, More, _} -> AtLeast + rand:uniform(More)
+        end,
+    receive
+        {stop, Who} -> Who ! {killed, Killed}
+    after Pause ->
+        {_, _, Targets} = Kills,
+        %% Each in turn, in an order that nobody knows.
+        Target = hd([T || {_, T} <- lists:sort([{rand:uniform(), T} || T <- Targets -- lists:sublist(Killed, length(Targets) - 1)])]),
+        ok = other_vm:call(Server, ?MODULE, kill, [Target]),
+        kill_again_and_again(Kills, Server, [Target | Killed])
+    end.
 
 %% Each has listeners of its own and begins at another point between two readings.
 stall_again_and_again(Nth, Until, #{stalls := Stalls, listeners := Count} = World) ->
@@ -115,9 +179,11 @@ stall_each(Plan, Until, World) ->
     stall_each(Plan(), Until, World).
 
 stall(N, Kind, #{server := Server, clients := Clients, addresses := Addresses, settings := Settings, late_ms := LateMs}) ->
-    #{clear_ms := ClearMs, stuck_ms := StuckMs} = Settings,
+    #{clear_ms := ClearMs, census_ms := CensusMs} = Settings,
     {Mode, Coming, DurationMs} = kind(Kind, Settings, LateMs),
-    ok = other_vm:call(Server, ?MODULE, begins, [N, Kind, Mode, StuckMs div 5]),
+    %% So slow that they are not all taken before it ends.
+    SlowMs = DurationMs * ?POOL div (?SLOWLY_SERVED - ?POOL),
+    ok = other_vm:call(Server, ?MODULE, begins, [N, Kind, Mode, SlowMs]),
     Client = lists:nth(1 + N rem length(Clients), Clients),
     Come = fun(Count, Then) -> ok = other_vm:call(Client, ?MODULE, come_at_once, [element(N, Addresses), Count, Then]) end,
     %% Nobody is turned away for want of an acceptor that was on its way to block.
@@ -126,7 +192,8 @@ stall(N, Kind, #{server := Server, clients := Clients, addresses := Addresses, s
     [Come(Count, Then) || {Count, Then} <- Coming],
     timer:sleep(DurationMs),
     ok = other_vm:call(Server, ?MODULE, ends, [N]),
-    timer:sleep(ClearMs + LateMs).
+    %% That nobody holds them any more is seen at the next look, and nothing else asks for one.
+    timer:sleep(ClearMs + LateMs + case Kind of leaking -> CensusMs; _ -> 0 end).
 
 kinds() ->
     [stuck, overflowing, abandoned, behind, leaking, brief].
@@ -134,8 +201,8 @@ kinds() ->
 %% What the pool does, who comes, and for how long it lasts.
 kind(stuck, #{stuck_ms := Ms}, LateMs) -> {blocked, [{3, stay}], Ms + LateMs};
 kind(overflowing, #{stuck_ms := Ms}, LateMs) -> {blocked, [{?BACKLOG + 8, stay}], Ms + LateMs};
-kind(abandoned, #{stuck_ms := Ms}, LateMs) -> {blocked, [{20, leave}], Ms + LateMs};
-kind(behind, #{for_ms := Ms, max_wait_ms := MaxMs}, LateMs) -> {slow, [{?BACKLOG - 6, stay}], Ms + MaxMs + LateMs};
+kind(abandoned, #{stuck_ms := Ms}, LateMs) -> {blocked, [{24, leave}], Ms + LateMs};
+kind(behind, #{for_ms := Ms, max_wait_ms := MaxMs}, LateMs) -> {slow, [{?SLOWLY_SERVED, stay}], Ms + MaxMs + LateMs};
 kind(leaking, #{census_ms := Ms}, LateMs) -> {holding, [{?CLOSE_WAIT_MAX + 10, leave}], ?LEAVES_AFTER_MS + Ms + LateMs};
 %% Shorter than anybody is to be told of.
 kind(brief, #{for_ms := Ms}, _) -> {blocked, [{3, stay}], Ms div 3}.
@@ -158,9 +225,10 @@ judged(N, [{Begun, {begins, Kind}} | Log]) ->
     {[{_, ends} | After], Others} = lists:splitwith(fun({_, What}) -> not is_tuple(What) orelse element(1, What) =/= begins end, Rest),
     Wrong = differences(raised, Kind, During) ++ differences(cleared, Kind, After),
     Raised = [{Condition, Ms - Begun} || {Ms, {raised, Condition}} <- During],
-    [#{listener => N, kind => Kind, raised => Raised, wrong => [{N, Kind, One} || One <- Wrong]} | judged(N, Others)];
+    Told = [What || {_, What} <- During ++ After],
+    [#{listener => N, kind => Kind, raised => Raised, told => Told, wrong => [{N, Kind, One} || One <- Wrong]} | judged(N, Others)];
 judged(N, [{_, Told} | Log]) ->
-    [#{listener => N, kind => none, raised => [], wrong => [{N, none, {false, Told}}]} | judged(N, Log)].
+    [#{listener => N, kind => none, raised => [], told => [Told], wrong => [{N, none, {false, Told}}]} | judged(N, Log)].
 
 differences(Event, Kind, Log) ->
     Due = [{Event, Condition} || Condition <- told_of(Kind)],
@@ -168,7 +236,7 @@ differences(Event, Kind, Log) ->
     [{missed, What} || What <- Due -- Told] ++
         [{case lists:member(What, Due) of true -> doubled; false -> false end, What} || What <- Told -- Due].
 
-report(Parts, Before, After) ->
+report(#{listeners := Count}, Parts, Before, After) ->
     Stalls = lists:append([Of || #{stalls := Of} <- Parts]),
     Sum = fun(Key) -> lists:sum([maps:get(Key, Of) || #{connections := Of} <- Parts]) end,
     Wrong = [One || #{wrong := All} <- Stalls, {_, _, One} <- All],
@@ -176,7 +244,7 @@ report(Parts, Before, After) ->
     Due = lists:sum([length(told_of(Kind)) || #{kind := Kind} <- Stalls, Kind =/= none]),
     [
         io_lib:format("~b listeners, ~b s: ~b connections opened, ~b served, ~b left unserved, ~b failed~n~n", [
-            maps:get(listeners, form()), lists:sum([S || #{seconds := S} <- Parts]), Sum(opened), Sum(served), Sum(left), Sum(failed)
+            Count, lists:sum([S || #{seconds := S} <- Parts]), Sum(opened), Sum(served), Sum(left), Sum(failed)
         ]),
         "| stalls | how many | told |\n|---|---|---|\n",
         [io_lib:format("| `~s` | ~b | ~ts |~n", [Kind, length([K || #{kind := K} <- Stalls, K =:= Kind]), latencies(Kind, Stalls)]) || Kind <- kinds()],
@@ -286,6 +354,25 @@ ends(N) ->
 
 mark(N, What) ->
     ask_recorder({mark, N, What}).
+
+kill(subscriber) ->
+    %% One that comes and goes, with what was to be told to it.
+    {Pid, Monitor} = spawn_monitor(fun() -> ok = accept_queue:subscribe(), timer:sleep(infinity) end),
+    case put(subscriber, Pid) of
+        undefined -> ok;
+        Before -> exit(Before, kill)
+    end,
+    true = erlang:demonitor(Monitor),
+    ok;
+kill(program) ->
+    Pid = accept_queue_port:os_pid(),
+    [] = [Said || is_integer(Pid), Said <- [os:cmd("kill -KILL " ++ integer_to_list(Pid))], Said =/= ""],
+    ok;
+kill(Name) ->
+    Pid = whereis(Name),
+    exit(Pid, kill),
+    _ = eventually:is(true, fun() -> not lists:member(whereis(Name), [Pid, undefined]) end),
+    ok.
 
 log() ->
     ask_recorder(log).

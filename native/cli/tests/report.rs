@@ -3,10 +3,11 @@
 mod running;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use running::{Running, holder, knock, listen, program, until};
+use running::{Running, holder, knock, listen, own_pid, program, until};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
@@ -129,6 +130,44 @@ fn each_chart_has_its_points_in_light_and_in_dark_and_on_a_phone() {
         assert!(fs::read(&picture).expect("a picture").starts_with(b"\x89PNG"));
     }
     page.dom(&["--window-size=500,900"]);
+}
+
+/// This process is the VM, which says that it is there and then nothing more.
+#[test]
+#[ignore = "on real sockets, and in chromium: make test runs it"]
+fn what_the_watchdog_has_written_of_a_vm_that_hangs_is_a_page_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_socket, at) = listen(1);
+    let _clients = [knock(at), knock(at), knock(at)];
+    let kept = folder.path().join("kept");
+    let mut command = program();
+    command.args([
+        "port",
+        "--vm",
+        &own_pid(),
+        "--keep",
+        "1",
+        "--heartbeat-ms",
+        "100",
+        "--hang-after-ms",
+        "1500",
+        "--evidence",
+    ]);
+    let mut port = Running::start(command.arg(&kept).stdin(Stdio::piped()));
+    // {accept_queue, 1}, and the atom heartbeat.
+    let mut to = port.child.stdin.take().expect("its input");
+    to.write_all(b"\0\0\0\x13\x83\x68\x02\x77\x0caccept_queue\x61\x01\0\0\0\x0c\x83\x77\x09heartbeat").expect("frames");
+    let evidence = until(|| {
+        let files = fs::read_dir(&kept).ok()?.map(|entry| entry.expect("an entry").path());
+        files.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).find(|path| path.is_file())
+    });
+    let page = Page::of(&evidence, folder);
+    let dom = page.dom(&[]);
+    assert!(dom.contains("<p>No heartbeat for 1.5 s: the last came at "), "{dom}");
+    assert!(dom.contains(&format!("The queue of {at} is full (2 of 2)")), "what diagnose finds: {dom}");
+    let labels = attributes(&dom, "aria-label");
+    assert!(labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 of 1 queued")), "{labels:?}");
+    assert!(labels.contains(&"CLOSE_WAIT held. Not known."), "what it does not look at: {labels:?}");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use procfs::process::Process;
 use rustix::process::{
-    PTracer, Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, set_parent_process_death_signal, set_ptracer,
+    PTracer, Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, set_parent_process_death_signal,
+    set_ptracer,
 };
 
 use crate::address::Endpoint;

@@ -18,6 +18,7 @@ mod scope;
 mod top;
 mod usage;
 mod watch;
+mod whole_file;
 
 use std::process::ExitCode;
 

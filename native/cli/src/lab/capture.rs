@@ -1,10 +1,9 @@
 //! The packets of the server's port, as a packet socket sees them (man 7 packet), for Wireshark.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -16,10 +15,10 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
-use tempfile::NamedTempFile;
 
 use super::hosts::Host;
 use super::refusal;
+use crate::whole_file;
 
 /// include/uapi/linux/if_ether.h. IPv4 packets that come in, which on loopback are all: each that goes out comes in.
 const ETH_P_IP: u16 = 0x0800;
@@ -197,7 +196,7 @@ impl Target {
 
     pub(crate) fn write(&self, recording: &Recording) -> Result<(), String> {
         let written = match &self.file {
-            Some(file) => replace(file, &recording.file),
+            Some(file) => whole_file::replace(file, &recording.file),
             None => write_stream(&self.path, &recording.file),
         };
         written.map_err(|error| unwritten(&self.path, &error))
@@ -212,27 +211,8 @@ fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(error),
     };
-    beside(&file)?;
+    whole_file::beside(&file)?;
     Ok(Some(file))
-}
-
-fn beside(file: &Path) -> io::Result<NamedTempFile> {
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    // As any file of this user: the umask takes from it.
-    tempfile::Builder::new().prefix(".accept-queue-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
-}
-
-/// Writes beside the file and renames: it is there whole, or not at all, or as it was before.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = beside(file)?;
-    temporary.write_all(bytes)?;
-    // Some file systems find out late that there is no room.
-    temporary.as_file().sync_all()?;
-    temporary.persist(file)?;
-    Ok(())
 }
 
 fn write_stream(path: &Path, bytes: &[u8]) -> io::Result<()> {

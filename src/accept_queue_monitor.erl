@@ -148,7 +148,7 @@ init(#{watch := Wanted, options := Options}) ->
         {ok, Patrol} ->
             true = ets:insert(?TABLE, {patrol, Patrol}),
             ok = lists:foreach(fun reconcile/1, rows()),
-            self() ! note,
+            ok = note(),
             self() ! search_now_and_then,
             {ok, rounds(#state{
                 wanted = Wanted, options = Options, patrol = Patrol, samples = accept_queue_event:wants_samples()
@@ -196,8 +196,7 @@ handle_info({accept_queue_patrol, Told}, #state{addresses = Addresses, samples =
 handle_info(note, #state{patrol = Patrol} = State) ->
     %% A patrol that has ended is a fault: whoever is started instead begins with a new one.
     true = accept_queue_source:patrol_is_at_work(Patrol),
-    true = ets:insert(?TABLE, {noted, now_ms()}),
-    _ = erlang:send_after(?NOTE_MS, self(), note),
+    ok = note(),
     {noreply, State};
 handle_info(search_now_and_then, State) ->
     _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
@@ -208,6 +207,11 @@ handle_info({'EXIT', Patrol, Reason}, #state{patrol = Patrol}) ->
     exit({patrol, Reason});
 handle_info(_, State) ->
     {noreply, State}.
+
+note() ->
+    true = ets:insert(?TABLE, {noted, now_ms()}),
+    _ = erlang:send_after(?NOTE_MS, self(), note),
+    ok.
 
 %% In order: what stands is cleared by the process that has told it. Killed, nothing is done, and the next one goes on.
 -spec terminate(term(), #state{}) -> ok.

@@ -5,7 +5,8 @@
 %% ```
 %% #{id => shop_watcher, start => {accept_queue_watcher, start_link, [[{ranch, shop}], #{stuck_ms => 2000}]}}
 %% '''
-%% A listener that is not there yet is looked for every second. When the process ends in order, it is watched no longer.
+%% A listener that is not there yet, or no longer, is looked for every second. When the process ends in order, it is watched no
+%% longer.
 -module(accept_queue_watcher).
 -behaviour(gen_server).
 
@@ -15,7 +16,9 @@
 -record(state, {
     listeners :: [accept_queue:listener()],
     options :: map(),
-    missing :: [accept_queue:listener()]
+    missing :: [accept_queue:listener()],
+    %% Runs while any is missing.
+    timer :: reference() | undefined
 }).
 
 -define(SEARCH_MS, 1000).
@@ -46,8 +49,11 @@ handle_cast(_, State) ->
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info(search, State) ->
+handle_info({timeout, Timer, search}, #state{timer = Timer} = State) ->
     {noreply, search(State)};
+handle_info({accept_queue, listener, removed, _}, #state{listeners = Listeners, missing = Missing} = State) ->
+    Gone = [Listener || Listener <- Listeners -- Missing, {error, _} <- [accept_queue:status(Listener)]],
+    {noreply, timer(State#state{missing = Missing ++ Gone})};
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -57,5 +63,19 @@ terminate(_Reason, #state{listeners = Listeners}) ->
     lists:foreach(fun accept_queue:unwatch/1, Listeners).
 
 search(#state{missing = Missing, options = Options} = State) ->
-    _ = erlang:send_after(?SEARCH_MS, self(), search),
-    State#state{missing = [Listener || Listener <- Missing, accept_queue:watch(Listener, Options) =/= ok]}.
+    Still = [Listener || Listener <- Missing, accept_queue:watch(Listener, Options) =/= ok],
+    ok = hear_of_those_that_go(),
+    timer(State#state{missing = Still, timer = undefined}).
+
+hear_of_those_that_go() ->
+    try
+        accept_queue:subscribe()
+    catch
+        %% The application does not run. Then nothing is watched either, and all is missing.
+        exit:_ -> ok
+    end.
+
+timer(#state{missing = [_ | _], timer = undefined} = State) ->
+    State#state{timer = erlang:start_timer(?SEARCH_MS, self(), search)};
+timer(State) ->
+    State.

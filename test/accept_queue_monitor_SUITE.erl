@@ -14,6 +14,8 @@ all() ->
     [
         a_listener_is_found_and_forgotten_without_being_asked_for,
         what_is_not_to_be_watched_is_not,
+        a_watcher_watches_again_what_was_closed_and_opened_again,
+        health_is_ok_as_soon_as_the_application_has_started,
         nobody_accepts_is_stuck_and_accepting_ends_it,
         each_way_to_block_a_pool_is_stuck_with_its_reason,
         a_suspended_pool_is_stuck,
@@ -61,6 +63,35 @@ what_is_not_to_be_watched_is_not(_) ->
     ok = accept_queue:watch(L),
     ?assert(lists:member(Address, accept_queue:watched())),
     ?assertEqual({error, not_found}, accept_queue:watch({port, 1})).
+
+a_watcher_watches_again_what_was_closed_and_opened_again(_) ->
+    ok = application:stop(accept_queue),
+    ok = application:set_env(accept_queue, watch, none),
+    ok = application:start(accept_queue),
+    ok = accept_queue:subscribe(),
+    L = sockets:listen(5),
+    {Ip, Port} = Address = sockets:address(L),
+    {ok, Watcher} = accept_queue_watcher:start_link([Address], #{stuck_ms => 2000}),
+    _ = await(added, Address),
+    gen_tcp:close(L),
+    _ = await(removed, Address),
+    {ok, Again} = gen_tcp:listen(Port, [{ip, Ip}, {backlog, 7}, {reuseaddr, true}]),
+    _ = await(added, Address),
+    eventually:is(7, fun() -> maps:get(limit, depth_known(Address)) end),
+    ok = gen_server:stop(Watcher),
+    ?assertEqual([], accept_queue:watched()),
+    gen_tcp:close(Again),
+    ok = application:unset_env(accept_queue, watch).
+
+health_is_ok_as_soon_as_the_application_has_started(_) ->
+    [
+        begin
+            ok = application:stop(accept_queue),
+            ok = application:start(accept_queue),
+            ?assertEqual(ok, accept_queue:health())
+        end
+     || _ <- lists:seq(1, 20)
+    ].
 
 nobody_accepts_is_stuck_and_accepting_ends_it(_) ->
     {L, Address} = watched(8),

@@ -72,7 +72,9 @@ pub struct Rest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lack {
     /// Which sockets it holds, and so which listeners are its own.
-    #[error("which sockets it holds could not be read ({0}); run as its user, or with CAP_SYS_PTRACE")]
+    #[error(
+        "which sockets it holds could not be read ({0}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    )]
     Sockets(Error),
     /// Its network namespace.
     #[error("its network namespace could not be entered ({0}); CAP_SYS_ADMIN and CAP_SYS_PTRACE would allow it")]
@@ -81,16 +83,18 @@ pub enum Lack {
     #[error("the kernel's table of sockets could not be read ({0})")]
     Queues(Error),
     /// Its epoll sets.
-    #[error("its epoll sets could not be read ({0}); run as its user, or with CAP_SYS_PTRACE")]
+    #[error("its epoll sets could not be read ({0}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")]
     Pollsets(Error),
     /// Where its threads stand.
     #[error(
-        "the system calls of its threads could not be read ({0}); CAP_SYS_PTRACE would allow it, or the same user where \
+        "the system calls of its threads could not be read ({0}); CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH would allow it, or the same user where \
          kernel.yama.ptrace_scope is 0"
     )]
     Calls(Error),
     /// What is on their stacks.
-    #[error("the stacks of its threads could not be read ({0}); CAP_SYS_PTRACE would allow it")]
+    #[error(
+        "the stacks of its threads could not be read ({0}); CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH would allow it"
+    )]
     Stacks(Error),
     /// There are too many.
     #[error("it has more threads than are looked at")]

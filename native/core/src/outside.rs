@@ -70,7 +70,7 @@ pub enum Missing {
     )]
     CommandLine(Error),
     /// Which sockets it holds.
-    #[error("its descriptors could not be read ({0}); run as its user, or with CAP_SYS_PTRACE")]
+    #[error("its descriptors could not be read ({0}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")]
     Sockets(Error),
     /// Everything in its network namespace.
     #[error("its network namespace could not be entered ({0}); CAP_SYS_ADMIN would allow it")]

@@ -12,8 +12,9 @@ space = $(subst ,, )
 over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test matrix servers fuzz memcheck bench fmt clean
+.PHONY: help setup build demo check test matrix servers load fuzz memcheck bench docs release deb fmt clean
 SECONDS ?= 300
+MINUTES ?= 10
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -42,15 +43,23 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
 	@$(quietly) "exunit" mix test
+	@$(quietly) "edoc" rebar3 edoc
+	@$(quietly) "what the documents show" test/docs
 	@$(quietly) "packaging" test/packaging
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
 	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29
+	@$(quietly) "hex package" test/hex_package
 
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers
+
+load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10; the figures in _build/load
+	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE \
+		--case every_stall_is_told_once_and_nothing_else_is
+	@cat _build/load/stalls.md
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 	@native/fuzz/run $(SECONDS)
@@ -58,8 +67,18 @@ fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 memcheck: setup build ## the NIFs under valgrind, and a million of all that they make; several minutes
 	@test/memcheck
 
-bench: setup build ## what it costs, as ratios within one run
-	@bench/run
+bench: setup build ## what it costs, as ratios within one run; about 8 min, or PARTS="readings calls"
+	@bench/run $(PARTS)
+
+docs: setup ## the documentation of the modules, by EDoc into _build/doc; what ExDoc wants is in mix.exs
+	@$(quietly) "edoc" rebar3 edoc
+	@echo "_build/doc/index.html"
+
+release: setup ## library and program for this platform in one archive, with checksums, in _build/release
+	@scripts/release
+
+deb: setup ## the program as a Debian package, in _build/release
+	@scripts/deb
 
 fmt: ## format the Rust sources
 	@cargo fmt --all

@@ -13,7 +13,13 @@ defmodule AcceptQueue.MixProject do
       elixir: "~> 1.14",
       build_path: "_build/mix",
       compilers: [:accept_queue_native | Mix.compilers()],
-      package: package()
+      package: package(),
+      # For ExDoc, which comes from Hex and is not needed for anything else.
+      docs: [
+        main: "readme",
+        extras: ~w(README.md CHANGELOG.md) ++ Path.wildcard("docs/*.md"),
+        assets: %{"docs/pictures" => "docs/pictures"}
+      ]
     ]
   end
 
@@ -25,11 +31,12 @@ defmodule AcceptQueue.MixProject do
     [
       licenses: Enum.map(@app_src[:licenses], &List.to_string/1),
       links: Map.new(@app_src[:links], fn {name, url} -> {List.to_string(name), List.to_string(url)} end),
-      # test/panicking_nif is a member of the Cargo workspace, which does not build without it.
+      # The two of test/ are members of the Cargo workspace, which does not build without them.
       files: ~w(
-        src lib native test/panicking_nif Cargo.toml Cargo.lock rustfmt.toml rebar.config rebar.lock mix.exs
+        src lib native test/panicking_nif test/hanging_nif Cargo.toml Cargo.lock rustfmt.toml rebar.config rebar.lock mix.exs
         .formatter.exs README.md CHANGELOG.md LICENSE
-      )
+      ),
+      exclude_patterns: [~r"^native/fuzz/corpus/"]
     ]
   end
 end

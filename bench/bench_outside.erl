@@ -21,10 +21,10 @@ measure() ->
     {ok, Port} = inet:port(Listener),
     Program = filename:join(code:priv_dir(accept_queue), "accept-queue"),
     Commands = #{
-        ss => ["ss", "-ltnp"],
-        list => [Program, "list"],
-        list_all => [Program, "list", "--all"],
-        check => [Program, "check", "--samples", "1", "--port", integer_to_list(Port)]
+        ss_owners => ["ss", "-ltnp"],
+        program_list => [Program, "list"],
+        program_list_all => [Program, "list", "--all"],
+        program_check => [Program, "check", "--samples", "1", "--port", integer_to_list(Port)]
     },
     Spawners = maps:map(fun(_, Command) -> bench_program:start(beside("spawned"), Command) end, Commands),
     Contestants = maps:map(fun(_, Spawner) -> bench_rounds:program(Spawner) end, Spawners),

@@ -10,17 +10,20 @@
 
 #include "demand.h"
 
-/* One process holds both ends of so many, well below the 28,232 ports of ip_local_port_range: they share a listener. */
-enum { CONNECTIONS_EACH = 10000 };
+/* One process holds both ends of so many, well below the 28,232 ports of ip_local_port_range: they share a listener, and an
+ * address of 127.0.0.0/8 at both ends. */
+enum { CONNECTIONS_EACH = 10000, FIRST_ADDRESS = 0x7f010001 };
 /* The standard streams, the pipes, the listener. */
 enum { OTHER_DESCRIPTORS = 16 };
 
 /* The end of the client has the lower number, is closed first when the process ends, and resets: nothing is left in
  * TIME_WAIT. */
-static void connect_all(int connections)
+static void connect_all(int connections, int nth)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(FIRST_ADDRESS + nth) };
+    const struct sockaddr_in source = address;
     socklen_t length = sizeof address;
+    const int yes = 1;
     struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     int listener = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -31,6 +34,8 @@ static void connect_all(int connections)
         int client = socket(AF_INET, SOCK_STREAM, 0);
         demand(client >= 0, "socket");
         demand(setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0, "SO_LINGER");
+        demand(setsockopt(client, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes) == 0, "IP_BIND_ADDRESS_NO_PORT");
+        demand(bind(client, (const struct sockaddr *)&source, sizeof source) == 0, "bind");
         demand(connect(client, (struct sockaddr *)&address, length) == 0, "connect");
         demand(accept(listener, NULL, NULL) > client, "accept");
     }
@@ -49,7 +54,7 @@ static int room(void)
 }
 
 /* A process of the crowd lives as long as its parent keeps `lifeline` open. It may hold no connection at all. */
-static void start(int connections, const int lifeline[2])
+static void start(int connections, int nth, const int lifeline[2])
 {
     int ready[2];
     char byte = 0;
@@ -60,7 +65,7 @@ static void start(int connections, const int lifeline[2])
     if (child == 0) {
         close(lifeline[1]);
         if (connections > 0)
-            connect_all(connections);
+            connect_all(connections, nth);
         demand(write(ready[1], &byte, 1) == 1, "write");
         demand(read(lifeline[0], &byte, 1) == 0, "lifeline");
         exit(0);
@@ -77,10 +82,10 @@ int main(int argc, char **argv)
 
     demand(argc == 2 || argc == 3, "the number of connections");
     demand(pipe(lifeline) == 0, "pipe");
-    for (int left = atoi(argv[1]); left > 0; left -= each)
-        start(left < each ? left : each, lifeline);
+    for (int left = atoi(argv[1]), nth = 0; left > 0; left -= each)
+        start(left < each ? left : each, nth++, lifeline);
     for (int idle = argc == 3 ? atoi(argv[2]) : 0; idle > 0; idle--)
-        start(0, lifeline);
+        start(0, 0, lifeline);
     puts("ready");
     fflush(stdout);
     demand(read(STDIN_FILENO, &byte, 1) >= 0, "standard input");

@@ -1,5 +1,7 @@
 #!/usr/bin/env escript
 %%! +Bd
+%% In one line: a listener that nobody accepts from, 100 clients, and what the kernel and netstat say of it
+%%
 %% The experiment of 2009, run again: a listener with backlog 30 that nobody accepts from, and 100 clients that come,
 %% wait and give up. `make demo' runs it.
 %%

@@ -262,7 +262,15 @@ defmodule AcceptQueue do
   @spec kernel() :: {:ok, Kernel.t()} | {:error, reason()}
   def kernel, do: :accept_queue.kernel() |> as(:kernel)
 
-  @doc "What is set wrongly in this VM's listeners and in the kernel around them, before anything breaks."
+  @doc """
+  What is set wrongly in this VM's listeners and in the kernel around them, before anything breaks.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, [])
+      iex> {:ok, port} = :inet.port(listener)
+      iex> {:ok, advice} = AcceptQueue.advice()
+      iex> {{0, 0, 0, 0}, port} in for(%{id: :default_backlog, listener: address} <- advice, do: address)
+      true
+  """
   @spec advice() :: {:ok, [Advice.t()]} | {:error, reason()}
   def advice, do: :accept_queue.advice() |> as(:advice)
 
@@ -277,7 +285,13 @@ defmodule AcceptQueue do
   @spec advice(listener()) :: {:ok, [Advice.t()]} | {:error, reason()}
   def advice(listener), do: listener |> :accept_queue.advice() |> as(:advice)
 
-  @doc "Watches a listener with the options of the environment. See `watch/2`."
+  @doc """
+  Watches a listener with the options of the environment. See `watch/2`.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> AcceptQueue.watch(listener)
+      :ok
+  """
   @spec watch(listener()) :: :ok | {:error, reason() | :not_running}
   defdelegate watch(listener), to: :accept_queue
 
@@ -297,35 +311,100 @@ defmodule AcceptQueue do
   @spec watch(listener(), map()) :: :ok | {:error, reason() | :not_running}
   defdelegate watch(listener, options), to: :accept_queue
 
-  @doc "Watches a listener no longer, until `watch/1` asks for it. Its conditions are cleared."
+  @doc """
+  Watches a listener no longer, until `watch/1` asks for it. Its conditions are cleared.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> :ok = AcceptQueue.watch(listener)
+      iex> AcceptQueue.unwatch(listener)
+      :ok
+  """
   @spec unwatch(listener()) :: :ok | {:error, reason() | :not_running}
   defdelegate unwatch(listener), to: :accept_queue
 
-  @doc "The addresses that are watched."
+  @doc """
+  The addresses that are watched.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> :ok = AcceptQueue.watch(listener)
+      iex> {:ok, address} = :inet.sockname(listener)
+      iex> address in AcceptQueue.watched()
+      true
+  """
   @spec watched() :: [address()]
   defdelegate watched(), to: :accept_queue
 
-  @doc "What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute."
+  @doc """
+  What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> :ok = AcceptQueue.watch(listener)
+      iex> {:ok, status} = AcceptQueue.status(listener)
+      iex> status.conditions
+      []
+  """
   @spec status(listener()) :: {:ok, Status.t()} | {:error, reason()}
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
-  @doc "For a readiness probe: does any condition stand? From memory, in a few microseconds."
+  @doc """
+  For a readiness probe: does any condition stand? From memory, in a few microseconds.
+
+      iex> case AcceptQueue.health() do
+      ...>   :ok -> 200
+      ...>   {:degraded, _reasons} -> 200
+      ...>   {:failing, _reasons} -> 503
+      ...> end
+      200
+  """
   @spec health() :: :accept_queue.health()
   defdelegate health(), to: :accept_queue
 
-  @doc "Sends the events of `:accept_queue_event` to the calling process as messages, until it ends."
+  @doc """
+  Sends the events of `:accept_queue_event` to the calling process as messages, until it ends.
+
+      iex> AcceptQueue.subscribe()
+      :ok
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> :ok = AcceptQueue.watch(listener)
+      iex> {:ok, address} = :inet.sockname(listener)
+      iex> receive do
+      ...>   {:accept_queue, :listener, :added, %{address: ^address}} -> :added
+      ...> end
+      :added
+  """
   @spec subscribe() :: :ok
   defdelegate subscribe(), to: :accept_queue
 
-  @doc "Ends that."
+  @doc """
+  Ends that.
+
+      iex> AcceptQueue.subscribe()
+      iex> AcceptQueue.unsubscribe()
+      :ok
+  """
   @spec unsubscribe() :: :ok
   defdelegate unsubscribe(), to: :accept_queue
 
-  @doc "Prints every listener of this VM, as `:inet.i/0` does for sockets."
+  @doc """
+  Prints every listener of this VM, as `:inet.i/0` does for sockets.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> {:ok, port} = :inet.port(listener)
+      iex> ExUnit.CaptureIO.capture_io(fn -> AcceptQueue.i() end) =~ "127.0.0.1:\#{port} "
+      true
+  """
   @spec i() :: :ok
   defdelegate i(), to: :accept_queue
 
-  @doc "As `cluster/2`, within the time that `:accept_queue.cluster/1` gives the nodes."
+  @doc """
+  As `cluster/2`, within the time that `:accept_queue.cluster/1` gives the nodes.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> {:ok, port} = :inet.port(listener)
+      iex> {:ok, depth} = AcceptQueue.cluster({:depth, [{:port, port}]})[node()]
+      iex> depth.queued
+      0
+  """
   @spec cluster(call()) :: %{node() => node_answer()}
   def cluster(call), do: call |> :accept_queue.cluster() |> each_as(call)
 

@@ -228,6 +228,14 @@
 %% descriptor number has been given to another socket by then: every reading ends with a look at the socket's cookie.
 %% A handle can be sent to other processes of this VM and is good for as long as the VM runs. It is read by whoever made it,
 %% the NIF or the port program.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]).
+%% 2> {ok, Handle} = accept_queue:open(L), accept_queue:depth(Handle).
+%% {ok,#{drops => 0,limit => 30,queued => 0}}
+%% 3> ok = gen_tcp:close(L), accept_queue:depth(Handle).
+%% {error,closed}
+%% '''
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
 open(Listener) ->
     reading([Listener], fun() ->
@@ -244,6 +252,13 @@ open(Listener) ->
 %%
 %% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
 %% `inet:getopts/2'.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]), {ok, Port} = inet:port(L).
+%% 2> {ok, _Client} = gen_tcp:connect("localhost", Port, []).
+%% 3> accept_queue:depth(L).
+%% {ok,#{drops => 0,limit => 30,queued => 1}}
+%% '''
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Listener) ->
     case accept_queue_source:is_handle(Listener) of
@@ -287,6 +302,15 @@ depth_of_port(Port) ->
 %%
 %% Of a Unix socket `drops', `syn_recv', `queued_bytes' and `oldest_wait_ms' are `undefined': the kernel has no such
 %% figures.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), ok = gen_tcp:send(Client, "GET /").
+%% 3> accept_queue:counts(L).
+%% {ok,#{close_wait => 0,drops => 0,established => 0,limit => 30,oldest_wait_ms => ...,
+%%       queued => 1,queued_alive => 1,queued_bytes => 5,queued_closed => 0,
+%%       queued_reset => 0,sockets => 1,syn_recv => 0}}
+%% '''
 -spec counts(listener()) -> {ok, counts()} | {error, reason()}.
 counts(Listener) ->
     reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_source:counts/1) end).
@@ -297,6 +321,13 @@ counts(Listener) ->
 %% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the reference of the
 %% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than the VM's may be
 %% listed up to ten seconds late: the dump does not show it.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {backlog, 30}]).
+%% 2> {ok, Listeners} = accept_queue:list(), [Row || #{socket := S} = Row <- Listeners, S =:= L].
+%% [#{address => {{127,0,0,1},...},cookie => ...,drops => 0,inode => ...,limit => 30,
+%%    owner => ...,queued => 0,server => ...,socket => #Port<...>,waiting_acceptors => 0}]
+%% '''
 -spec list() -> {ok, [listed()]} | {error, reason()}.
 list() ->
     reading([], fun accept_queue_listener:all/0).
@@ -310,6 +341,12 @@ list() ->
 %% process of the VM, up to 100,000. Nobody is stopped or sent a message, except ranch's supervisors, which have a second to
 %% answer. What is told of a process was true when it was looked at: one that has ended since is left out, and one that has
 %% gone back to accept in between is shown with that stack.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []).
+%% 2> spawn(fun() -> gen_tcp:accept(L) end), timer:sleep(500), accept_queue:acceptors(L).
+%% {ok,#{busy => [],busy_count => 0,pool => [<...>],waiting => [<...>],waiting_count => 1}}
+%% '''
 -spec acceptors(listener()) -> {ok, acceptors()} | {error, reason()}.
 acceptors(Listener) ->
     reading([Listener], fun() -> accept_queue_acceptors:of_listener(Listener) end).
@@ -324,6 +361,14 @@ holders(Listener) ->
 %% A server that does not read does not learn that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
 %% taken, until some process closes it. One dump and one system call for each descriptor of the VM, on a dirty I/O
 %% scheduler; then a search through the sockets of the VM, in the caller. `unsupported' for a Unix socket.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), {ok, Held} = gen_tcp:accept(L).
+%% 3> ok = gen_tcp:close(Client), accept_queue:holders(L, #{limit => 10}).
+%% {ok,[#{age_ms => ...,close_wait => 1,current_function => ...,peer => {{127,0,0,1},...},pid => <...>,
+%%        ...,state => close_wait}]}
+%% '''
 -spec holders(listener(), #{limit => pos_integer()}) -> {ok, [holder()]} | {error, reason()}.
 holders(Listener, #{limit := Limit} = Options) when map_size(Options) =:= 1, is_integer(Limit), Limit > 0 ->
     reading([Listener, Options], fun() ->
@@ -337,6 +382,15 @@ holders(Listener, Options) ->
 %% @doc How long a connection stood in the queue, in milliseconds. For one that has just been accepted and not been written
 %% to: afterwards the kernel no longer knows, and the answer is `already_written'. So for ssl: ask between
 %% `ssl:transport_accept/1' and `ssl:handshake/1'. One system call. `unsupported' for a Unix socket.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L).
+%% 2> {ok, _Client} = gen_tcp:connect("localhost", Port, []), timer:sleep(200).
+%% 3> {ok, Accepted} = gen_tcp:accept(L), {ok, Ms} = accept_queue:wait_ms(Accepted), Ms >= 150.
+%% true
+%% 4> ok = gen_tcp:send(Accepted, "hello"), accept_queue:wait_ms(Accepted).
+%% {error,already_written}
+%% '''
 -spec wait_ms(connection()) -> {ok, non_neg_integer()} | {error, reason()}.
 wait_ms(Connection) ->
     of_connection(Connection, fun accept_queue_source:waited/1).
@@ -346,6 +400,15 @@ wait_ms(Connection) ->
 %%
 %% A client that has closed only its sending side and still reads (`shutdown(2)', `nc -N', some HTTP/1.0 clients) looks the
 %% same: skip such connections only where no client of yours does that.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), {ok, Accepted} = gen_tcp:accept(L).
+%% 3> accept_queue:peer_closed(Accepted).
+%% {ok,false}
+%% 4> ok = gen_tcp:close(Client), accept_queue:peer_closed(Accepted).
+%% {ok,true}
+%% '''
 -spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
 peer_closed(Connection) ->
     of_connection(Connection, fun accept_queue_source:peer_closed/1).
@@ -353,6 +416,11 @@ peer_closed(Connection) ->
 %% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
 %% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means
 %% several sockets, each gets this backlog, and `limit' is the sum.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 5}]), accept_queue:resize(L, 100).
+%% {ok,#{limit => 100,requested => 100}}
+%% '''
 -spec resize(listener(), Backlog :: 0..16#7fffffff) ->
     {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | {error, reason()}.
 resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
@@ -370,6 +438,12 @@ resize(Listener, Backlog) ->
 %% @doc The limits and counters of the VM's network namespace. Six files of `/proc', on a dirty I/O scheduler.
 %%
 %% The counters are sums over all listeners of the namespace since it was made, and are not of one instant.
+%%
+%% ```
+%% 1> accept_queue:kernel().
+%% {ok,#{listen_drops => ...,listen_overflows => ...,somaxconn => ...,
+%%       ...,tcp_syncookies => ...}}
+%% '''
 -spec kernel() -> {ok, kernel()} | {error, reason()}.
 kernel() ->
     reading([], fun accept_queue_source:kernel/0).
@@ -380,11 +454,23 @@ kernel() ->
 %% Costs what {@link list/0} does, six files of `/proc', and {@link counts/1} for each listener before which somebody waits.
 %% Of the backlog that was asked for the kernel keeps only what is in force; ranch remembers it, and elsewhere a rule says that
 %% it does not know. That a queue is full or that nobody accepts is no matter of settings, and not told here.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []).
+%% 2> {ok, Advice} = accept_queue:advice(), [Severity || #{id := default_backlog, severity := Severity} <- Advice].
+%% [warning...]
+%% '''
 -spec advice() -> {ok, [advice()]} | {error, reason()}.
 advice() ->
     reading([], fun accept_queue_advice:all/0).
 
 %% @doc The same, of the kernel and of one listener.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Advice} = accept_queue:advice(L).
+%% 2> [Evidence || #{id := default_backlog, evidence := Evidence} <- Advice].
+%% [#{limit => 5}]
+%% '''
 -spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
 advice(Listener) ->
     reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_advice:of_handle/1) end).
@@ -398,6 +484,14 @@ watch(Listener) ->
 %% condition begins and when it ends: see {@link accept_queue_event}. A listener that is watched already begins anew.
 %%
 %% The application watches all listeners of the VM by itself, unless its environment says otherwise.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]), {ok, Address} = inet:sockname(L).
+%% 2> accept_queue:watch(L, #{stuck_ms => 2000}).
+%% ok
+%% 3> lists:member(Address, accept_queue:watched()).
+%% true
+%% '''
 -spec watch(listener(), map()) -> ok | {error, reason() | not_running}.
 watch(Listener, Options) ->
     reading([Listener, Options], fun() ->
@@ -409,11 +503,22 @@ watch(Listener, Options) ->
     end).
 
 %% @doc Watches a listener no longer, until {@link watch/1} asks for it. Its conditions are cleared.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]), {ok, Address} = inet:sockname(L).
+%% 2> ok = accept_queue:watch(L), ok = accept_queue:unwatch(L), lists:member(Address, accept_queue:watched()).
+%% false
+%% '''
 -spec unwatch(listener()) -> ok | {error, reason() | not_running}.
 unwatch(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:unwatch(Listener) end).
 
 %% @doc The addresses that are watched.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]), ok = accept_queue:watch(L), accept_queue:watched().
+%% [...{{127,0,0,1},...}...]
+%% '''
 -spec watched() -> [address()].
 watched() ->
     accept_queue_monitor:watched().
@@ -421,32 +526,74 @@ watched() ->
 %% @doc What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute.
 %%
 %% `since' and `peak_at' are system times in milliseconds. `stale': nothing has been read for several intervals.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
+%% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
+%% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
+%% {ok,#{conditions => [behind],counts => #{...},depth => #{drops => 0,limit => 5,queued => 1},
+%%       since => ...,stale => false,window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
+%% '''
 -spec status(listener()) -> {ok, status()} | {error, reason()}.
 status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 
 %% @doc For a readiness probe: does any condition stand? From memory, in a few microseconds, also while the monitor is busy
 %% or restarting; then it says so. `overflowing' and `stuck' fail, the others degrade.
+%%
+%% ```
+%% 1> accept_queue:health().
+%% ok
+%% '''
 -spec health() -> health().
 health() ->
     accept_queue_monitor:health().
 
 %% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
+%%
+%% ```
+%% 1> accept_queue:subscribe().
+%% ok
+%% 2> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
+%% 3> {ok, _Client} = gen_tcp:connect("localhost", Port, []).
+%% 4> receive {accept_queue, raised, behind, #{queued := Queued}} -> Queued after 5000 -> nothing end.
+%% 1
+%% '''
 -spec subscribe() -> ok.
 subscribe() ->
     accept_queue_event:subscribe(self()).
 
+%% @doc Sends that process no more of them.
+%% ```
+%% 1> ok = accept_queue:subscribe(), accept_queue:unsubscribe().
+%% ok
+%% '''
 -spec unsubscribe() -> ok.
 unsubscribe() ->
     accept_queue_event:unsubscribe(self()).
 
 %% @doc Prints every listener of this VM, as {@link inet:i/0} does for sockets.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {backlog, 30}]), {ok, Port} = inet:port(L).
+%% 2> {ok, _Client} = gen_tcp:connect({127, 0, 0, 1}, Port, []), accept_queue:i().
+%% address   queue  oldest ms  drops  accepting  server  verdict
+%% ...
+%% 127.0.0.1:...  1/30  ...  0  0 ...
+%% ok
+%% '''
 -spec i() -> ok.
 i() ->
     io:put_chars(accept_queue_table:text()).
 
 %% @doc As {@link cluster/2}, with the five seconds of a `gen_server:call/2': more than a busy node needs, and no more than a
 %% person at a shell waits.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]), {ok, Port} = inet:port(L).
+%% 2> accept_queue:cluster({depth, [{port, Port}]}).
+%% #{...@... => {ok,#{drops => 0,limit => 30,queued => 0}}}
+%% '''
 -spec cluster(call()) -> #{node() => node_answer()}.
 cluster(Call) ->
     cluster(Call, 5000).
@@ -459,13 +606,18 @@ cluster(Call) ->
 %%
 %% The answer is there after `Timeout' milliseconds at the latest. It says `{error, timeout}' of a node that has not answered
 %% by then, `{error, nodedown}' where the connection was lost, `{error, unsupported}' where the release does not know the
-%% function, and `{error, {exception, Reason}}' where the reading raised an exception.
+%% function, and `{error, {exception, Reason}}' where the reading raised an exception. Of three nodes:
 %%
 %% ```
-%% (a@host)1> accept_queue:cluster({depth, [{port, 8080}]}, 1000).
 %% #{'a@host' => {ok,#{drops => 0,limit => 1024,queued => 0}},
 %%   'b@host' => {ok,#{drops => 17,limit => 128,queued => 129}},
 %%   'c@host' => {error,timeout}}
+%% '''
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]), {ok, Port} = inet:port(L).
+%% 2> maps:get(node(), accept_queue:cluster({depth, [{port, Port}]}, 1000)).
+%% {ok,#{drops => 0,limit => 30,queued => 0}}
 %% '''
 -spec cluster(call(), TimeoutMs :: non_neg_integer()) -> #{node() => node_answer()}.
 %% A time-out has 32 bits in Erlang.

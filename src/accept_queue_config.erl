@@ -2,15 +2,26 @@
 %% Options and environment: what is allowed, and the sentence that says so. What is not given is a default of core's.
 -module(accept_queue_config).
 
--export([watch_options/1, environment/0]).
+-export([watch_options/1, environment/0, watchdog/0]).
 
--export_type([environment/0]).
+-export_type([environment/0, watchdog/0]).
 
 %% What core says of its defaults could not be had from the port program.
 -type unread() :: {unread, accept_queue:reason()}.
 -type environment() :: #{watch := all | none | [accept_queue:listener()], options := accept_queue_nif:settings()}.
 
+-type watchdog() :: #{
+    heartbeat_ms := pos_integer(),
+    hang_after_ms := pos_integer(),
+    directory := file:filename_all(),
+    keep := pos_integer(),
+    grant_memory := boolean()
+}.
+
 -define(HOUR_MS, 3600000).
+-define(WATCHDOG, #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, grant_memory => false}).
+%% One that is late is not yet missing.
+-define(HEARTBEATS_IN_A_HANG, 3).
 
 %% The options of {@link accept_queue:watch/2}, as a map or a list of pairs. What is not given is as in the environment.
 -spec watch_options(term()) -> {ok, map()} | {error, Sentence :: string()} | unread().
@@ -33,14 +44,63 @@ environment() ->
     end.
 
 environment(Pairs, Defaults) ->
-    {Others, Options} = lists:partition(fun({Key, _}) -> Key =:= watch orelse Key =:= source end, Pairs),
+    {Others, Options} = lists:partition(fun({Key, _}) -> lists:member(Key, [watch, source, watchdog]) end, Pairs),
     Watched = watched(proplists:get_value(watch, Others, all)),
-    case [Watched, source(proplists:get_value(source, Others, nif)), valid(Options, Defaults)] of
-        [{ok, Wanted}, {ok, _}, {ok, Given}] ->
+    case [Watched, source(proplists:get_value(source, Others, nif)), watchdog(), valid(Options, Defaults)] of
+        [{ok, Wanted}, {ok, _}, {ok, _}, {ok, Given}] ->
             {ok, #{watch => Wanted, options => maps:merge(Defaults, Given)}};
         Answers ->
             {error, _} = lists:keyfind(error, 1, Answers)
     end.
+
+%% The watchdog of the environment. `undefined': there is to be none.
+-spec watchdog() -> {ok, watchdog() | undefined} | {error, Sentence :: string()}.
+watchdog() ->
+    case application:get_env(accept_queue, watchdog) of
+        undefined -> {ok, undefined};
+        {ok, #{} = Given} -> watchdog(maps:to_list(Given));
+        {ok, Given} when length(Given) >= 0 -> watchdog(Given);
+        {ok, Other} -> {error, sentence("watchdog is ~0tp; allowed is a map or a list of pairs", [Other])}
+    end.
+
+watchdog(Given) ->
+    case lists:filtermap(fun wrong_of_watchdog/1, Given) of
+        [] -> watchdog_together(maps:merge(?WATCHDOG, maps:from_list(Given)));
+        [Sentence | _] -> {error, "watchdog: " ++ Sentence}
+    end.
+
+wrong_of_watchdog({Key, Value}) ->
+    case {Key, Value} of
+        {heartbeat_ms, _} -> wrong_number(Key, Value, {10, ?HOUR_MS});
+        {hang_after_ms, _} -> wrong_number(Key, Value, {1000, ?HOUR_MS});
+        {keep, _} -> wrong_number(Key, Value, {1, 1000});
+        {grant_memory, _} when is_boolean(Value) -> false;
+        {grant_memory, _} -> {true, sentence("grant_memory is ~0tp; allowed is true or false", [Value])};
+        {directory, _} ->
+            case is_path(Value) of
+                true -> false;
+                false -> {true, sentence("directory is ~0tp; allowed is the path of a folder", [Value])}
+            end;
+        _ -> {true, sentence("~0tp is no option; there are directory, ~ts", [Key, known(?WATCHDOG)])}
+    end;
+wrong_of_watchdog(Other) ->
+    {true, no_pair(Other)}.
+
+is_path(<<>>) -> false;
+is_path(Path) when is_binary(Path) -> binary:match(Path, <<0>>) =:= nomatch;
+is_path([_ | _] = Path) -> io_lib:char_list(Path) andalso not lists:member(0, Path);
+is_path(_) -> false.
+
+watchdog_together(#{directory := Directory, heartbeat_ms := Heartbeat, hang_after_ms := HangAfter} = Watchdog) ->
+    case HangAfter >= ?HEARTBEATS_IN_A_HANG * Heartbeat of
+        true ->
+            {ok, Watchdog#{directory := filename:absname(Directory)}};
+        false ->
+            Format = "watchdog: hang_after_ms is ~b; allowed is ~b times heartbeat_ms, ~b, or more: one that is late is no hang",
+            {error, sentence(Format, [HangAfter, ?HEARTBEATS_IN_A_HANG, ?HEARTBEATS_IN_A_HANG * Heartbeat])}
+    end;
+watchdog_together(#{}) ->
+    {error, "watchdog: directory is missing; it names the folder in which evidence is kept"}.
 
 source(Source) when Source =:= nif; Source =:= port -> {ok, Source};
 source(Source) -> {error, sentence("source is ~0tp; allowed is nif or port", [Source])}.
@@ -76,15 +136,20 @@ valid(Options, Others) ->
 
 wrong({Key, Value}, Others) ->
     case allowed(Key) of
-        {Low, High} when is_integer(Value), Value >= Low, Value =< High -> false;
-        {Low, High} -> {true, sentence("~p is ~0tp; allowed is an integer from ~b to ~b", [Key, Value, Low, High])};
+        {_, _} = Range -> wrong_number(Key, Value, Range);
         ratio when is_number(Value), Value > 0, Value =< 1 -> false;
         ratio -> {true, sentence("~p is ~0tp; allowed is a number above 0 and at most 1", [Key, Value])};
-        not_yet -> {true, sentence("~p is not supported by this release", [Key])};
         unknown -> {true, sentence("~0tp is no option; there are ~ts", [Key, known(Others)])}
     end;
 wrong(Other, _Others) ->
-    {true, sentence("~0tp is no pair of an option and its value", [Other])}.
+    {true, no_pair(Other)}.
+
+wrong_number(_Key, Value, {Low, High}) when is_integer(Value), Value >= Low, Value =< High -> false;
+wrong_number(Key, Value, {Low, High}) ->
+    {true, sentence("~p is ~0tp; allowed is an integer from ~b to ~b", [Key, Value, Low, High])}.
+
+no_pair(Other) ->
+    sentence("~0tp is no pair of an option and its value", [Other]).
 
 allowed(interval_ms) -> {10, ?HOUR_MS};
 allowed(census_ms) -> {100, ?HOUR_MS};
@@ -95,7 +160,6 @@ allowed(abandoned_ratio) -> ratio;
 allowed(abandoned_min) -> {1, 16#ffff};
 allowed(close_wait_max) -> {1, 16#ffffffff};
 allowed(clear_ms) -> {1, ?HOUR_MS};
-allowed(watchdog) -> not_yet;
 allowed(_) -> unknown.
 
 known(Settings) ->

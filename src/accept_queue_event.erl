@@ -35,12 +35,17 @@
 %%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>
 %% <tr><td>`[accept_queue, read, failed]'</td><td>a listener cannot be read; once until it can</td><td>`count', 1</td>
 %%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}</td></tr>
+%% <tr><td>`[accept_queue, vm, hung]'</td><td>the heartbeats of this VM stayed away for as long as the watchdog allows
+%%     (`docs/watchdog.md'), and it is back; once</td><td>`duration_ms', from the last heartbeat before to the first one
+%%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
+%%     its `text'</td><td>read the file; `docs/hung-vm.md'</td></tr>
 %% <tr><td>`[accept_queue, tick, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
-%%     <td></td><td>look for what holds the schedulers up</td></tr>
+%%     <td></td><td>the machine has too few processors for its work, or has stood still</td></tr>
 %% </table>
 %%
-%% Subscribers also get `{accept_queue, listener, added | removed, Metadata}'. logger gets listeners and late readings at
-%% debug, and a warning when a listener cannot be read.
+%% Subscribers also get `{accept_queue, listener, added | removed, Metadata}' and `{accept_queue, vm, hung, Details}', in which
+%% what is not known is `undefined'. logger gets listeners and late readings at debug, a warning when a listener cannot be read,
+%% and an error when the VM has hung.
 %%
 %% == Handlers that crash or hang ==
 %%
@@ -54,7 +59,7 @@
 -behaviour(gen_server).
 
 -export([new/0, start_link/0]).
--export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, late/1, wants_samples/0]).
+-export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, late/1, hung/1, wants_samples/0]).
 -export([subscribe/1, unsubscribe/1, dropped_samples/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -65,7 +70,7 @@
 -type event() ::
     {raised | cleared, condition(), details()}
     | {listener, added | removed, map()}
-    | {read_failed | late | given_up | sample, map()}.
+    | {read_failed | late | hung | given_up | sample, map()}.
 
 -record(state, {
     tellers :: #{logger | telemetry => pid()},
@@ -75,7 +80,7 @@
 
 %% Who runs handlers of other people's.
 -define(TELLERS, [logger, telemetry]).
--define(LOOK_MS, 1000).
+-define(LOOK_MS, 2000).
 -define(PATIENCE_MS, 5000).
 -define(GIVEN_UP_AGAIN_MS, 3600000).
 
@@ -119,6 +124,11 @@ read_failed(Metadata) ->
 late(Late) ->
     add([logger, telemetry], {late, Late}).
 
+%% @private For the port program, when the VM is back.
+-spec hung(#{duration_ms := non_neg_integer(), atom() => term()}) -> ok.
+hung(Hung) ->
+    add([subscribers, logger, telemetry], {hung, Hung}).
+
 %% @private
 -spec sample(Measurements :: map(), Metadata :: map()) -> ok.
 sample(Measurements, Metadata) ->
@@ -127,7 +137,7 @@ sample(Measurements, Metadata) ->
         _ -> ok
     end.
 
-%% @private As of a second ago.
+%% @private As of two seconds ago.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
@@ -197,7 +207,7 @@ handle_cast(wake, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(look, State) ->
     _ = erlang:send_after(?LOOK_MS, self(), look),
-    ok = accept_queue_samples:wanted(accept_queue_telemetry:is_attached([accept_queue, sample])),
+    ok = want_samples(accept_queue_telemetry:is_attached([accept_queue, sample])),
     ok = tell_alarms(),
     ok = tell_subscribers(),
     NowMs = erlang:monotonic_time(millisecond),
@@ -217,6 +227,15 @@ terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1
     accept_queue_alarms:withdraw();
 terminate(_Reason, _State) ->
     ok.
+
+want_samples(Wanted) ->
+    case accept_queue_samples:wanted() of
+        Wanted ->
+            ok;
+        _ ->
+            ok = accept_queue_samples:wanted(Wanted),
+            accept_queue_monitor:samples(Wanted)
+    end.
 
 %% Adds who accepts, and gives it to everybody. It is asked here and not by the monitor: of a framework whose supervisor does
 %% not answer this takes a second.
@@ -303,13 +322,15 @@ watch_over(Audience, NowMs, #state{tellers = Tellers, given_up = GivenUp} = Stat
 -spec message(event()) -> tuple().
 message({raised, Condition, Details}) -> {accept_queue, raised, Condition, Details};
 message({cleared, Condition, Details}) -> {accept_queue, cleared, Condition, Details};
-message({listener, So, Metadata}) -> {accept_queue, listener, So, Metadata}.
+message({listener, So, Metadata}) -> {accept_queue, listener, So, Metadata};
+message({hung, Hung}) -> {accept_queue, vm, hung, Hung}.
 
 -spec log(event()) -> ok.
 log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
 log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
 log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
 log({late, Late}) -> log(debug, {tick, late}, Late);
+log({hung, Hung}) -> log(error, {vm, hung}, Hung);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
 
 log(Level, Event, Report) ->
@@ -329,6 +350,8 @@ execute({read_failed, Metadata}) ->
     execute([accept_queue, read, failed], #{count => 1}, Metadata);
 execute({late, Late}) ->
     execute([accept_queue, tick, late], #{}, Late);
+execute({hung, Hung}) ->
+    execute([accept_queue, vm, hung], #{}, Hung);
 execute({sample, Sample}) ->
     execute([accept_queue, sample], #{}, Sample).
 

@@ -5,12 +5,13 @@
 %% what has been raised, stand in a table of the supervisor's: when this process is killed, the next one goes on with the
 %% same detectors, and tells what the one before had no time to tell.
 %%
-%% A tick is one native call for all listeners of an interval. Those that look suspicious are then looked at, all at once, on a
-%% dirty I/O scheduler. Events go to {@link accept_queue_event}, which is a process of its own: nobody's handler runs here.
+%% Nor does it read: a patrol goes the rounds of the watches, a thread of the library's or a process that asks the port program,
+%% and sends a message where there is something to say. While nothing happens no process of the VM is woken for it. Events go to
+%% {@link accept_queue_event}, which is a process of its own: nobody's handler runs here.
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -40,47 +41,53 @@
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
     excluded = #{} :: #{accept_queue:address() => true},
-    %% Who listened when it was last asked, and how often that has been the answer in a row.
-    listening = {[], 0} :: {[accept_queue:cookie()], non_neg_integer()},
-    %% The addresses and watches of each interval, in the same order.
-    rounds = #{} :: #{pos_integer() => {tuple(), [accept_queue_source:watch()]}}
+    patrol :: accept_queue_source:patrol(),
+    %% Whom the patrol means.
+    addresses = #{} :: #{accept_queue_source:watch_id() => accept_queue:address()},
+    %% Somebody wants every reading.
+    samples :: boolean()
 }).
 
 -define(TABLE, ?MODULE).
 %% What stands, since when: `{{Address, Condition}, SinceMs}'. Apart, so that health/0 reads nothing else.
 -define(STANDING, accept_queue_standing).
-%% Whether one is new or gone: a dump of the listeners.
--define(DISCOVERY_MS, 1000).
-%% The VM is searched when the answer is another than before, once more, since a listener may be met in the making, and then
-%% every so many times: those of other network namespaces are in no dump.
--define(SEARCH_EVERY, 10).
-%% As many as are read on a normal scheduler: three system calls each.
--define(ROUND_ON_NORMAL, 100).
-%% A monitor that has not ticked for so long is not watching.
+%% The patrol says when other sockets listen in this network namespace; those of others are found by a search of the VM alone.
+-define(SEARCH_MS, 10000).
+%% One that could not be watched, or nobody could be asked.
+-define(SEARCH_AGAIN_MS, 1000).
+%% How often it notes that it is there, and after what silence it is not.
+-define(NOTE_MS, 2000).
 -define(SILENCE_MS, 5000).
+%% What is older than three intervals and this is stale.
+-define(GRACE_MS, 1000).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    true = ets:insert(?TABLE, {patrol, undefined}),
     ?STANDING = ets:new(?STANDING, [named_table, public, {read_concurrency, true}]),
     ok.
 
 %% An environment that is wrong stops the start, with the sentence that says what is.
-%% That nobody can be asked for the defaults stops nothing but the watching.
+%% That nobody can be asked for the defaults, or no thread can be had, stops nothing but the watching.
 -spec start_link() -> {ok, pid()} | {error, term()} | ignore.
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
-            gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []);
+            case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
+                {error, {no_patrol, Reason}} -> nobody_watches("no thread can be had", Reason);
+                Started -> Started
+            end;
         {error, Sentence} ->
             {error, Sentence};
         {unread, Reason} ->
-            ok = logger:log(error, "accept_queue: no listener is watched: the port program does not answer (~0tp)", [Reason], #{
-                domain => [accept_queue]
-            }),
-            ignore
+            nobody_watches("the port program does not answer", Reason)
     end.
+
+nobody_watches(Why, Reason) ->
+    ok = logger:log(error, "accept_queue: no listener is watched: ~ts (~0tp)", [Why, Reason]),
+    ignore.
 
 -spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
 watch(Listener, Options) ->
@@ -99,7 +106,7 @@ watched() ->
 status(Listener) ->
     case addresses(Listener) of
         {ok, Addresses} ->
-            case [Row || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)] of
+            case lists:append([row(Address) || Address <- Addresses]) of
                 [Row | _] -> status_of(Row);
                 [] -> {error, not_found}
             end;
@@ -111,12 +118,12 @@ status(Listener) ->
 health() ->
     case [{Condition, Address} || {{Address, Condition}, _} <- table(?STANDING)] of
         [] ->
-            case is_ticking() of
+            case is_watching() of
                 true -> ok;
                 false -> {degraded, [monitor_not_running]}
             end;
         Raised ->
-            Reasons = [monitor_not_running || not is_ticking()] ++ lists:sort(Raised),
+            Reasons = [monitor_not_running || not is_watching()] ++ lists:sort(Raised),
             case lists:any(fun is_failing/1, Raised) of
                 true -> {failing, Reasons};
                 false -> {degraded, Reasons}
@@ -125,16 +132,30 @@ health() ->
 
 is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
 
+%% Whether every reading is to be told as a sample.
+-spec samples(Wanted :: boolean()) -> ok.
+samples(Wanted) ->
+    gen_server:cast(?MODULE, {samples, Wanted}).
+
 %% The process.
 
--spec init(map()) -> {ok, #state{}}.
+-spec init(map()) -> {ok, #state{}} | {stop, term()}.
 init(#{watch := Wanted, options := Options}) ->
     _ = process_flag(trap_exit, true),
     _ = process_flag(message_queue_data, off_heap),
-    State = rounds(#state{wanted = Wanted, options = Options}),
-    ok = lists:foreach(fun reconcile/1, rows()),
-    self() ! discover,
-    {ok, State}.
+    %% From here on what the detectors find is sent to this process; what they found before is told now.
+    case accept_queue_source:patrol(ets:lookup_element(?TABLE, patrol, 2)) of
+        {ok, Patrol} ->
+            true = ets:insert(?TABLE, {patrol, Patrol}),
+            ok = lists:foreach(fun reconcile/1, rows()),
+            self() ! note,
+            self() ! search_now_and_then,
+            {ok, rounds(#state{
+                wanted = Wanted, options = Options, patrol = Patrol, samples = accept_queue_event:wants_samples()
+            })};
+        {error, Reason} ->
+            {stop, {no_patrol, Reason}}
+    end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
 handle_call({watch, Listener, Options}, _From, State) ->
@@ -150,34 +171,41 @@ handle_call({watch, Listener, Options}, _From, State) ->
 handle_call({unwatch, Listener}, _From, State) ->
     case addresses(Listener) of
         {ok, Addresses} ->
-            _ = [remove(Row) || #row{address = Address} = Row <- rows(), lists:member(Address, Addresses)],
+            _ = [remove(Row) || Address <- Addresses, Row <- row(Address)],
             Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
             {reply, ok, rounds(State#state{excluded = Excluded})};
         {error, _} = Error ->
             {reply, Error, State}
     end.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_, State) ->
-    {noreply, State}.
+-spec handle_cast({samples, boolean()}, #state{}) -> {noreply, #state{}}.
+handle_cast({samples, Wanted}, State) ->
+    {noreply, rounds(State#state{samples = Wanted})}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({tick, Interval, DueMs}, #state{rounds = Rounds} = State) ->
-    case Rounds of
-        #{Interval := Round} ->
-            NowMs = now_ms(),
-            ok = tell_late(Interval, NowMs - DueMs),
-            true = ets:insert(?TABLE, {ticked, NowMs}),
-            SomeClosed = tick(Round, NowMs),
-            ok = schedule(Interval, DueMs, NowMs),
-            {noreply, if SomeClosed -> rounds(State); true -> State end};
-        #{} ->
-            {noreply, State}
-    end;
-handle_info(discover, State) ->
-    true = ets:insert(?TABLE, {ticked, now_ms()}),
-    _ = erlang:send_after(?DISCOVERY_MS, self(), discover),
-    {noreply, discover(State)};
+%% A search leaves much behind, and may be followed by hours in which nothing happens.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
+handle_info({accept_queue_patrol, {late, LateMs}}, State) ->
+    ok = accept_queue_event:late(#{late_ms => LateMs}),
+    {noreply, State};
+handle_info({accept_queue_patrol, listeners_changed}, State) ->
+    {noreply, search(State), hibernate};
+handle_info({accept_queue_patrol, Told}, #state{addresses = Addresses, samples = Samples} = State) ->
+    %% Whoever is not there any more is of no interest.
+    Known = [told(map_get(Id, Addresses), What, Samples) || {Id, What} <- Told, is_map_key(Id, Addresses)],
+    {noreply, case lists:member(other_watches, Known) of true -> rounds(State); false -> State end};
+handle_info(note, #state{patrol = Patrol} = State) ->
+    %% A patrol that has ended is a fault: whoever is started instead begins with a new one.
+    true = accept_queue_source:patrol_is_at_work(Patrol),
+    true = ets:insert(?TABLE, {noted, now_ms()}),
+    _ = erlang:send_after(?NOTE_MS, self(), note),
+    {noreply, State};
+handle_info(search_now_and_then, State) ->
+    _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
+    {noreply, search(State), hibernate};
+handle_info(search, State) ->
+    {noreply, search(State), hibernate};
+handle_info({'EXIT', Patrol, Reason}, #state{patrol = Patrol}) ->
+    exit({patrol, Reason});
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -188,58 +216,24 @@ terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1
 terminate(_Reason, _State) ->
     ok.
 
-%% A tick.
+%% What the patrol says.
 
-%% Of those of which there is nothing to say nothing comes back, unless somebody wants every sample.
-tick({Addresses, Watches}, NowMs) ->
-    Samples = accept_queue_event:wants_samples(),
-    Told = [told(element(Index, Addresses), Tick, Samples) || {Index, Tick} <- read(Watches, NowMs, Samples)],
-    ok = look([Address || {look, Address} <- Told], NowMs),
-    lists:keymember(closed, 1, Told) orelse lists:keymember(anew, 1, Told).
-
-read(Watches, NowMs, All) when length(Watches) =< ?ROUND_ON_NORMAL ->
-    case accept_queue_source:tick(Watches, NowMs, All) of
-        {ok, Ticks} -> Ticks;
-        {error, second_tier} -> read_on_dirty(Watches, NowMs, All)
-    end;
-read(Watches, NowMs, All) ->
-    read_on_dirty(Watches, NowMs, All).
-
-read_on_dirty(Watches, NowMs, All) ->
-    {ok, Ticks} = accept_queue_source:tick_on_dirty(Watches, NowMs, All),
-    Ticks.
-
-told(Address, {ok, {Queued, Limit, Drops, Changes, WantsLook}}, Samples) ->
+told(Address, {tick, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
     true = ets:delete(?TABLE, {failed, Address}),
-    ok = change(Address, Depth, Changes),
-    {if WantsLook -> look; true -> ok end, Address};
-told(Address, {error, closed}, _Samples) ->
-    _ = [remove(Row) || Row <- row(Address)],
-    {closed, Address};
-told(Address, {error, lost}, _Samples) ->
-    _ = [again(Row) || Row <- row(Address)],
-    {anew, Address};
-told(Address, {error, Reason}, _Samples) ->
-    _ = [failed(Row, Reason) || Row <- row(Address)],
-    {failed, Address}.
-
-look([], _NowMs) ->
-    ok;
-look(Addresses, NowMs) ->
-    Rows = lists:append([row(Address) || Address <- Addresses]),
-    Looks = accept_queue_source:look([Watch || #row{watch = Watch} <- Rows], NowMs),
-    lists:foreach(fun looked/1, lists:zip(Rows, Looks)).
-
-looked({#row{address = Address}, {ok, {Counts, Changes}}}) ->
-    _ = [accept_queue_event:sample(Counts, #{address => Address}) || accept_queue_event:wants_samples()],
+    change(Address, Depth, Changes);
+told(Address, {look, Counts, Changes}, Samples) ->
+    _ = [accept_queue_event:sample(Counts, #{address => Address}) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
-looked({_Row, {error, Reason}}) when Reason =:= closed; Reason =:= lost ->
-    %% The next tick will say so.
-    ok;
-looked({Row, {error, Reason}}) ->
-    failed(Row, Reason).
+told(Address, {error, closed}, _Samples) ->
+    ok = lists:foreach(fun remove/1, row(Address)),
+    other_watches;
+told(Address, {error, lost}, _Samples) ->
+    ok = lists:foreach(fun again/1, row(Address)),
+    other_watches;
+told(Address, {error, Reason}, _Samples) ->
+    lists:foreach(fun(Row) -> failed(Row, Reason) end, row(Address)).
 
 change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> tell(Address, Depth, Change) end, Changes).
@@ -270,56 +264,43 @@ failed(#row{address = Address, server = Server}, Reason) ->
         false -> ok
     end.
 
-%% A tick that comes late by more than its own interval is told; the detector sees it by the time between readings.
-tell_late(Interval, LateMs) when LateMs > Interval -> accept_queue_event:late(#{late_ms => LateMs});
-tell_late(_Interval, _LateMs) -> ok.
-
-%% The next one keeps to the grid, and leaves out what has been missed.
-schedule(Interval, DueMs, NowMs) ->
-    NextMs = DueMs + Interval * max(1, (NowMs - DueMs) div Interval + 1),
-    _ = erlang:send_after(NextMs - NowMs, self(), {tick, Interval, NextMs}),
-    ok.
-
 %% Who is to be watched.
-
-discover(#state{listening = {Before, Times}} = State) ->
-    case accept_queue_source:listening_cookies() of
-        {ok, Before} when Times rem ?SEARCH_EVERY =/= 0 -> State#state{listening = {Before, Times + 1}};
-        {ok, Before} -> search(State#state{listening = {Before, 1}});
-        {ok, Now} -> search(State#state{listening = {Now, 0}});
-        %% Those that are watched are read all the same.
-        {error, _} -> State
-    end.
 
 search(#state{wanted = Wanted} = State) ->
     case accept_queue_register:listeners() of
         {ok, Listeners} ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
-            _ = [remove(Row) || Row <- rows(), has_gone(Row, Here)],
+            Gone = [Row || [Address, Cookies] <- each(#row.cookies), has_gone(Address, Cookies, Here), Row <- row(Address)],
+            ok = lists:foreach(fun remove/1, Gone),
             Named = named(Wanted),
             Added = [
                 add(Group, #{}, State)
              || {Address, _} = Group <- Groups,
                 Named =:= all orelse lists:member(Address, Named),
                 not is_map_key(Address, State#state.excluded),
-                row(Address) =:= []
+                not ets:member(?TABLE, Address)
             ],
-            Excluded = maps:with(maps:keys(Here), State#state.excluded),
-            %% One that could not be added is searched for again.
-            Again = lists:keymember(error, 1, [One || One <- Added, is_tuple(One)]),
-            Listening = if Again -> {[], 0}; true -> State#state.listening end,
-            rounds(State#state{excluded = Excluded, listening = Listening});
+            _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
+            Searched = State#state{excluded = maps:with(maps:keys(Here), State#state.excluded)},
+            case {Gone, Added} of
+                {[], []} -> Searched;
+                _ -> rounds(Searched)
+            end;
         {error, _} ->
-            State#state{listening = {[], 0}}
+            _ = search_again(),
+            State
     end.
+
+search_again() ->
+    erlang:send_after(?SEARCH_AGAIN_MS, self(), search).
 
 named(all) -> all;
 named(none) -> [];
 named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
 
 %% Closed, or other sockets than those that are watched.
-has_gone(#row{address = Address, cookies = Cookies}, Here) ->
+has_gone(Address, Cookies, Here) ->
     case Here of
         #{Address := {_, Entries}} -> cookies(Entries) =/= Cookies;
         #{} -> true
@@ -338,7 +319,7 @@ cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
 add({Address, Entries}, Options, #state{options = Defaults}) ->
     Handle = accept_queue_source:join([Handle || #{handle := Handle} <- Entries]),
     Settings = maps:merge(Defaults, Options),
-    case accept_queue_source:watch(Handle, Settings, now_ms()) of
+    case accept_queue_source:watch(Handle, Settings) of
         {ok, Watch} ->
             _ = [remove(Row) || Row <- row(Address)],
             Row = #row{
@@ -348,25 +329,20 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
                 server = server(hd(Entries)),
                 interval_ms = maps:get(interval_ms, Settings)
             },
-            begin_with(Row),
+            true = ets:insert(?TABLE, {Address, Row}),
             accept_queue_event:listener(added, #{address => Address, server => Row#row.server});
         {error, _} = Error ->
             Error
     end.
 
-begin_with(#row{address = Address, watch = Watch} = Row) ->
-    %% What has happened before this was not watched.
-    _ = accept_queue_source:tick([Watch], now_ms(), false),
-    true = ets:insert(?TABLE, {Address, Row}).
-
 %% The detectors have ended with the port program. What stood is no longer known to hold: it is cleared, and raised anew where
 %% it does.
-again(#row{watch = Lost} = Row) ->
+again(#row{address = Address, watch = Lost} = Row) ->
     ok = clear(Row),
-    case accept_queue_source:again(Lost, now_ms()) of
-        {ok, Watch} -> begin_with(Row#row{watch = Watch});
-        %% The next tick asks again.
-        {error, _} -> false
+    case accept_queue_source:again(Lost) of
+        {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
+        %% The next round says so once more.
+        {error, _} -> true
     end.
 
 server(#{framework := undefined, socket := undefined}) -> undefined;
@@ -392,7 +368,7 @@ clear(#row{address = Address}) ->
 
 %% What the detector has raised or cleared and the process before this one had no time to tell.
 reconcile(#row{address = Address, watch = Watch}) ->
-    case accept_queue_source:status(Watch, now_ms()) of
+    case accept_queue_source:status(Watch) of
         {ok, #{conditions := Held, depth := Read}} -> reconcile(Address, Held, Read);
         %% The first tick will say why.
         {error, _} -> ok
@@ -412,29 +388,25 @@ reconcile(Address, Held, Read) ->
     ],
     ok.
 
-%% The table says who is watched; the rounds follow it, and an interval that is new begins to tick.
-rounds(#state{rounds = Before} = State) ->
-    Rounds = lists:foldl(
-        fun(#row{address = Address, watch = Watch, interval_ms = Interval}, So) ->
-            maps:update_with(Interval, fun(Round) -> [{Address, Watch} | Round] end, [{Address, Watch}], So)
-        end,
-        #{},
-        rows()
-    ),
-    NowMs = now_ms(),
-    _ = [schedule(Interval, NowMs, NowMs) || Interval <- maps:keys(Rounds), not is_map_key(Interval, Before)],
-    State#state{rounds = maps:map(fun apart/2, Rounds)}.
-
-apart(_Interval, Round) ->
-    {Addresses, Watches} = lists:unzip(Round),
-    {list_to_tuple(Addresses), Watches}.
+%% The table says who is watched; the patrol follows it.
+rounds(#state{patrol = Patrol, samples = Samples} = State) ->
+    Watches = [{Watch, Address} || [Address, Watch] <- each(#row.watch)],
+    ok = accept_queue_source:patrol_watch(Patrol, [Watch || {Watch, _} <- Watches], Samples),
+    State#state{addresses = maps:from_list([{accept_queue_source:watch_id(Watch), Address} || {Watch, Address} <- Watches])}.
 
 %% Memory.
 
+%% One field of each row, with its address: of a thousand rows not all is copied to see whether one has gone.
+each(Field) ->
+    ets:match(?TABLE, {'$1', erlang:make_tuple(record_info(size, row), '_', [{1, row}, {Field, '$2'}])}).
+
 %% Empty where the application does not run.
 table(Table) ->
+    unless_gone(fun() -> ets:tab2list(Table) end).
+
+unless_gone(Read) ->
     try
-        ets:tab2list(Table)
+        Read()
     catch
         error:badarg -> []
     end.
@@ -446,18 +418,16 @@ rows() ->
     [Row || {_, #row{} = Row} <- table(?TABLE)].
 
 row(Address) ->
-    [Row || {_, #row{} = Row} <- ets:lookup(?TABLE, Address)].
+    [Row || {_, #row{} = Row} <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
 
-is_ticking() ->
-    try ets:lookup(?TABLE, ticked) of
-        [{ticked, AtMs}] -> whereis(?MODULE) =/= undefined andalso now_ms() - AtMs < ?SILENCE_MS;
+is_watching() ->
+    case unless_gone(fun() -> ets:lookup(?TABLE, noted) end) of
+        [{noted, AtMs}] -> whereis(?MODULE) =/= undefined andalso now_ms() - AtMs < ?SILENCE_MS;
         [] -> false
-    catch
-        error:badarg -> false
     end.
 
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
-    case accept_queue_source:status(Watch, now_ms()) of
+    case accept_queue_source:status(Watch) of
         {ok, Known} -> {ok, status_of(Known, IntervalMs)};
         %% Its detector has ended, and it begins anew with the next tick: that nothing is known yet is soon known again.
         {error, lost} -> {error, timeout};
@@ -474,7 +444,7 @@ status_of(Known, IntervalMs) ->
         counts => Counts,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
-        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?DISCOVERY_MS
+        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS
     }.
 
 depth_map(undefined) -> undefined;
@@ -507,6 +477,5 @@ call(Request) ->
         exit:{noproc, _} -> {error, not_running}
     end.
 
-%% Since the VM started: never negative, and never back.
 now_ms() ->
-    erlang:convert_time_unit(erlang:monotonic_time() - erlang:system_info(start_time), native, millisecond).
+    erlang:monotonic_time(millisecond).

@@ -6,19 +6,19 @@
 -module(accept_queue_nif).
 
 -export([
-    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, listening_cookies/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
-    default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
+    default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
 ]).
 -export([load_error/0, priv_dir/0]).
 
--export_type([watch/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0]).
+-export_type([watch/0, patrol/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0]).
 
 -on_load(load/0).
 -nifs([
-    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, listening_cookies/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1,
-    default_settings/0, watch/3, tick/3, tick_on_dirty/3, look/2, status/2
+    open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
+    default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
 ]).
 
 -type handle() :: reference().
@@ -80,6 +80,7 @@
 -type finding() :: full | nobody_accepts | behind | {left | leaking, pos_integer()}.
 
 -type watch() :: reference().
+-type patrol() :: reference().
 -type settings() :: #{
     interval_ms := pos_integer(),
     census_ms := pos_integer(),
@@ -91,15 +92,6 @@
     close_wait_max := pos_integer(),
     clear_ms := pos_integer()
 }.
--type tick() ::
-    {
-        Queued :: non_neg_integer(),
-        Limit :: non_neg_integer(),
-        Drops :: non_neg_integer() | undefined,
-        [change()],
-        WantsLook :: boolean()
-    }.
--type ticks() :: [{Place :: pos_integer(), {ok, tick()} | {error, accept_queue:reason()}}].
 -type change() ::
     {raised | cleared, accept_queue:condition(), #{
         held_ms := non_neg_integer(),
@@ -183,11 +175,6 @@ listening() ->
     erlang:nif_error(not_loaded).
 
 %% Whatever listens among the descriptors of this process.
-%% In order: two answers are the same where the same sockets listen.
--spec listening_cookies() -> {ok, [accept_queue:cookie()]} | {error, accept_queue:reason()}.
-listening_cookies() ->
-    erlang:nif_error(not_loaded).
-
 -spec own() -> {ok, [own()]} | {error, accept_queue:reason()}.
 own() ->
     erlang:nif_error(not_loaded).
@@ -196,33 +183,25 @@ own() ->
 kernel() ->
     erlang:nif_error(not_loaded).
 
-%% What the monitor asks. Times are milliseconds on a clock that never goes back.
+%% Lets this process of the operating system read the memory of the VM where Yama would not. `{errno, einval}' where the kernel
+%% has no Yama.
+-spec let_read(OsPid :: pos_integer()) -> {ok, OsPid :: pos_integer()} | {error, accept_queue:reason()}.
+let_read(_OsPid) ->
+    erlang:nif_error(not_loaded).
+
+%% What the monitor asks.
 
 -spec default_settings() -> settings().
 default_settings() ->
     erlang:nif_error(not_loaded).
 
--spec watch(handle(), settings(), At :: non_neg_integer()) -> watch().
-watch(_Handle, _Settings, _AtMs) ->
-    erlang:nif_error(not_loaded).
-
-%% What there is to say, with the place of the watch it is about; of those of which there is nothing only where all are asked
-%% for. `second_tier': one of them is not to be read here; see `tick_on_dirty/3'.
--spec tick([watch()], At :: non_neg_integer(), All :: boolean()) -> {ok, ticks()} | {error, second_tier}.
-tick(_Watches, _AtMs, _All) ->
-    erlang:nif_error(not_loaded).
-
--spec tick_on_dirty([watch()], At :: non_neg_integer(), All :: boolean()) -> {ok, ticks()}.
-tick_on_dirty(_Watches, _AtMs, _All) ->
-    erlang:nif_error(not_loaded).
-
--spec look([watch()], At :: non_neg_integer()) ->
-    [{ok, {accept_queue:counts(), [change()]}} | {error, accept_queue:reason()}].
-look(_Watches, _AtMs) ->
+%% Read once: what has happened before was not watched.
+-spec watch(Id :: non_neg_integer(), handle(), settings()) -> watch().
+watch(_Id, _Handle, _Settings) ->
     erlang:nif_error(not_loaded).
 
 %% From memory.
--spec status(watch(), At :: non_neg_integer()) ->
+-spec status(watch()) ->
     #{
         conditions := [{accept_queue:condition(), RaisedAgoMs :: non_neg_integer()}],
         depth := depth() | undefined,
@@ -240,7 +219,27 @@ look(_Watches, _AtMs) ->
         watched_ms := non_neg_integer(),
         read_ago_ms := non_neg_integer() | undefined
     }.
-status(_Watch, _AtMs) ->
+status(_Watch) ->
+    erlang:nif_error(not_loaded).
+
+%% A thread that goes the rounds of what is watched, and ends with the last reference to this. Its reports are messages,
+%% `{accept_queue_patrol, accept_queue_source:report()}'.
+-spec patrol_start(ReportsTo :: pid()) -> {ok, patrol()} | {error, accept_queue:reason()}.
+patrol_start(_ReportsTo) ->
+    erlang:nif_error(not_loaded).
+
+%% From the end of a round that has begun.
+-spec patrol_report_to(patrol(), pid()) -> ok.
+patrol_report_to(_Patrol, _Pid) ->
+    erlang:nif_error(not_loaded).
+
+%% These from now on, each at its own interval, and nothing else. `All': every reading is reported.
+-spec patrol_watch(patrol(), [watch()], All :: boolean()) -> ok.
+patrol_watch(_Patrol, _Watches, _All) ->
+    erlang:nif_error(not_loaded).
+
+-spec patrol_is_at_work(patrol()) -> boolean().
+patrol_is_at_work(_Patrol) ->
     erlang:nif_error(not_loaded).
 
 %% Why the library could not be loaded; `undefined' when it was.

@@ -9,7 +9,7 @@
 -module(accept_queue_port).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, program/0, call/2, cast/2, os_pid/0, words/0]).
+-export([new/0, start_link/0, program/0, call/2, cast/2, beat/0, os_pid/0, words/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -69,6 +69,22 @@ call(Command, Arguments) ->
 cast(Command, Arguments) ->
     gen_server:cast(?MODULE, {Command, Arguments}).
 
+%% The VM is alive. In the caller's process, and past all requests: neither a queue nor a program that is busy delays it.
+-spec beat() -> sent | lost.
+beat() ->
+    try ets:lookup(?TABLE, port) of
+        [{port, Port}] ->
+            case submit(Port, term_to_binary(heartbeat)) of
+                true -> sent;
+                false -> lost
+            end;
+        [] ->
+            lost
+    catch
+        %% The application is being stopped.
+        error:badarg -> lost
+    end.
+
 -spec os_pid() -> pos_integer() | undefined.
 os_pid() ->
     gen_server:call(?MODULE, os_pid).
@@ -77,7 +93,7 @@ os_pid() ->
 -spec words() -> [atom()].
 words() ->
     [
-        accept_queue, event, malformed, panicked, ok, error, true, false, undefined, badarg, lost,
+        accept_queue, event, malformed, panicked, watchdog, hung, duration_ms, file, reason, finding, ok, error, true, false, undefined, badarg, lost,
         already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout,
         errno, eafnosupport, eagain, ebadf, ebadmsg, ebusy, econnrefused, efault, eintr, einval, eio, eisdir, eloop, emfile,
         enametoolong, enfile, enobufs, enodev, enoent, enomem, enoprotoopt, enosys, enotconn, enotdir, enotsock, eopnotsupp,
@@ -93,7 +109,10 @@ words() ->
         min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
         backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,
-        warning
+        warning,
+        process_ended, cgroup_frozen, process_stopped, descriptors_exhausted, scheduler_blocked, scheduler_spinning,
+        no_heartbeat, event_not_handled, unattended_pollset, nobody_polls, never_accepted, nobody_in_accept, pool_at_limit, queue_full,
+        clients_gone, close_wait_held, dirty_schedulers_exhausted, backlog_clipped, cannot_tell, scheduler_busy, healthy
     ].
 
 -spec init([]) -> {ok, #state{}}.
@@ -165,9 +184,14 @@ start(State) ->
 open(State) ->
     try
         Port = open_port({spawn_executable, program()}, [
-            {args, ["port", "--vm", os:getpid()]}, {packet, 4}, binary, exit_status, hide
+            {args, ["port", "--vm", os:getpid()] ++ accept_queue_watchdog:arguments()},
+            {packet, 4},
+            binary,
+            exit_status,
+            hide
         ]),
         true = port_command(Port, term_to_binary(?HELLO), [nosuspend]),
+        true = ets:insert(?TABLE, {port, Port}),
         State#state{port = Port, ready = false}
     catch
         error:Reason -> ended(io_lib:format("it cannot be started: ~0tp", [Reason]), State#state{away = not_loaded})
@@ -186,6 +210,7 @@ ended(Why, #state{calls = Calls} = State) ->
 stop(#state{port = undefined}) ->
     true;
 stop(#state{port = Port}) ->
+    true = ets:delete(?TABLE, port),
     try
         port_close(Port)
     catch
@@ -200,9 +225,7 @@ unanswered({From, Timer}) ->
 tell(_Why, #state{told = true}) ->
     ok;
 tell(Why, #state{told = false}) ->
-    logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why], #{
-        domain => [accept_queue]
-    }).
+    logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why]).
 
 %% Sending.
 
@@ -265,12 +288,14 @@ decoded(Frame) ->
         error:badarg -> error
     end.
 
-heard(?HELLO, State) ->
+heard(?HELLO, #state{port = Port} = State) ->
+    ok = accept_queue_watchdog:started(erlang:port_info(Port, os_pid)),
     State#state{ready = true, told = false, away = timeout};
+heard({event, hung, #{duration_ms := _} = Details}, State) ->
+    ok = accept_queue_event:hung(Details),
+    State;
 heard({event, Name, Details}, State) ->
-    ok = logger:log(error, "accept_queue: the port program says ~ts: ~ts", [Name, printable(Details)], #{
-        domain => [accept_queue]
-    }),
+    ok = logger:log(error, "accept_queue: the port program says ~ts: ~ts", [Name, printable(Details)]),
     State;
 heard({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
     Answered = State#state{sent = maps:remove(Ref, Sent)},

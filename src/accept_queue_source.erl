@@ -10,20 +10,36 @@
 
 -export([choose/0, reset/0, source/0, is_handle/1]).
 -export([
-    open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, listening_cookies/0, own/0,
+    open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
--export([default_settings/0, watch/3, again/2, unwatch/1, tick/3, tick_on_dirty/3, look/2, status/2]).
+-export([default_settings/0, watch/2, watch_id/1, again/1, unwatch/1, status/1]).
+-export([patrol/1, patrol_watch/3, patrol_is_at_work/1, interval_ms/1, tick/2, look/1, listening_cookies/0]).
 
--export_type([source/0, handle/0, watch/0]).
+-export_type([source/0, handle/0, watch/0, watch_id/0, patrol/0, report/0]).
 
 %% `fallback': the program, because the library cannot be loaded.
 -type source() :: nif | port | fallback.
 -type remote_socket() :: {accept_queue_nif:fd(), accept_queue:cookie(), Inode :: pos_integer(), accept_queue:address()}.
 -type handle() :: accept_queue_nif:handle() | {accept_queue_port_handle, [remote_socket(), ...]}.
+-type watch_id() :: pos_integer().
 -type watch() ::
-    accept_queue_nif:watch()
-    | {accept_queue_port_watch, Id :: pos_integer(), handle(), accept_queue_nif:settings()}.
+    {watch_id(), accept_queue_nif:watch()}
+    | {accept_queue_port_watch, watch_id(), handle(), accept_queue_nif:settings()}.
+-type patrol() :: accept_queue_nif:patrol() | pid().
+%% `late': a round came later than the next one was due. `listeners_changed': other sockets listen than a second ago.
+-type report() ::
+    [
+        {
+            watch_id(),
+            {tick, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}, [accept_queue_nif:change()]}
+            | {look, accept_queue:counts(), [accept_queue_nif:change()]}
+            | {error, accept_queue:reason() | lost}
+        },
+        ...
+    ]
+    | {late, Ms :: pos_integer()}
+    | listeners_changed.
 -type unread() :: {error, accept_queue:reason() | badarg}.
 
 -define(HANDLE, accept_queue_port_handle).
@@ -109,10 +125,6 @@ resize(Handle, Backlog) -> accept_queue_nif:resize(Handle, Backlog).
 listening() ->
     either(fun accept_queue_nif:listening/0, listening, []).
 
--spec listening_cookies() -> {ok, [accept_queue:cookie()]} | unread().
-listening_cookies() ->
-    either(fun accept_queue_nif:listening_cookies/0, listening_cookies, []).
-
 -spec own() -> {ok, [accept_queue_nif:own() | #{handle := handle(), atom() => term()}]} | unread().
 own() ->
     case source() of
@@ -158,23 +170,36 @@ verdict(Standing) ->
 default_settings() ->
     either(fun() -> {ok, accept_queue_nif:default_settings()} end, default_settings, []).
 
-%% Watches. The detectors of the program's end with it: then a watch is `lost', and has to begin anew.
+%% Watches. Each is read once when it begins: what has happened before was not watched.
+%%
+%% The detectors of the program's end with it: then a watch is `lost', and has to begin anew.
 
--spec watch(handle(), accept_queue_nif:settings(), At :: non_neg_integer()) -> {ok, watch()} | unread().
-watch({?HANDLE, Sockets} = Handle, Settings, AtMs) ->
-    %% Never given twice by this VM, so that a program that was started again does not take it for another's.
-    Id = erlang:unique_integer([positive]),
-    case ask(watch, [Id, Sockets, Settings, AtMs]) of
-        ok -> {ok, {?WATCH, Id, Handle, Settings}};
-        {error, _} = Error -> Error
+-spec watch(handle(), accept_queue_nif:settings()) -> {ok, watch()} | unread().
+watch({?HANDLE, Sockets} = Handle, Settings) ->
+    Id = new_id(),
+    case ask(watch, [Id, Sockets, Settings, now_ms()]) of
+        ok ->
+            _ = ask(tick, [[Id], now_ms(), false]),
+            {ok, {?WATCH, Id, Handle, Settings}};
+        {error, _} = Error ->
+            Error
     end;
-watch(Handle, Settings, AtMs) ->
-    {ok, accept_queue_nif:watch(Handle, Settings, AtMs)}.
+watch(Handle, Settings) ->
+    Id = new_id(),
+    {ok, {Id, accept_queue_nif:watch(Id, Handle, Settings)}}.
+
+%% Never given twice by this VM, so that a program that was started again does not take it for another's.
+new_id() -> erlang:unique_integer([positive]).
+
+%% What reports call it.
+-spec watch_id(watch()) -> watch_id().
+watch_id({?WATCH, Id, _Handle, _Settings}) -> Id;
+watch_id({Id, _Watch}) -> Id.
 
 %% The same listener, with nothing behind it.
--spec again(watch(), At :: non_neg_integer()) -> {ok, watch()} | unread().
-again({?WATCH, _Id, Handle, Settings}, AtMs) ->
-    watch(Handle, Settings, AtMs).
+-spec again(watch()) -> {ok, watch()} | unread().
+again({?WATCH, _Id, Handle, Settings}) ->
+    watch(Handle, Settings).
 
 %% The NIF's are let go with the last reference.
 -spec unwatch(watch()) -> ok.
@@ -183,39 +208,76 @@ unwatch({?WATCH, Id, _Handle, _Settings}) ->
 unwatch(_Watch) ->
     ok.
 
--spec tick([watch()], At :: non_neg_integer(), All :: boolean()) ->
-    {ok, [{Place :: pos_integer(), {ok, tuple()} | {error, lost} | unread()}]} | {error, second_tier}.
-tick([{?WATCH, _, _, _} | _] = Watches, AtMs, All) ->
-    case ask(tick, [ids(Watches), AtMs, All]) of
-        {ok, Ticks} -> {ok, Ticks};
-        {error, _} = Error -> {ok, [{Place, Error} || Place <- lists:seq(1, length(Watches))]}
-    end;
-tick(Watches, AtMs, All) ->
-    accept_queue_nif:tick(Watches, AtMs, All).
+%% From memory.
+-spec status(watch()) -> {ok, map()} | {error, lost} | unread().
+status({?WATCH, Id, _Handle, _Settings}) -> ask(status, [Id, now_ms()]);
+status({_Id, Watch}) -> {ok, accept_queue_nif:status(Watch)}.
 
--spec tick_on_dirty([watch()], At :: non_neg_integer(), All :: boolean()) ->
-    {ok, [{Place :: pos_integer(), {ok, tuple()} | {error, lost} | unread()}]}.
-tick_on_dirty([{?WATCH, _, _, _} | _] = Watches, AtMs, All) ->
-    {ok, _} = tick(Watches, AtMs, All);
-tick_on_dirty(Watches, AtMs, All) ->
-    accept_queue_nif:tick_on_dirty(Watches, AtMs, All).
+%% Whoever goes the rounds of them: a thread of the library's, or a process that asks the program. Reports to the caller, as
+%% `{accept_queue_patrol, report()}', also in the place of one before who was killed: nothing that the patrol was in the middle of
+%% then is still to come.
+-spec patrol(Before :: patrol() | undefined) -> {ok, patrol()} | {error, accept_queue:reason()}.
+patrol(Before) ->
+    case source() of
+        nif when is_reference(Before) ->
+            case accept_queue_nif:patrol_is_at_work(Before) of
+                true ->
+                    ok = accept_queue_nif:patrol_report_to(Before, self()),
+                    {ok, Before};
+                false ->
+                    patrol(undefined)
+            end;
+        nif ->
+            accept_queue_nif:patrol_start(self());
+        _ ->
+            accept_queue_pacer:start_link()
+    end.
 
--spec look([watch()], At :: non_neg_integer()) ->
-    [{ok, {accept_queue:counts(), [accept_queue_nif:change()]}} | {error, lost} | unread()].
-look([{?WATCH, _, _, _} | _] = Watches, AtMs) ->
-    case ask(look, [ids(Watches), AtMs]) of
-        {ok, Looks} -> Looks;
-        {error, _} = Error -> [Error || _ <- Watches]
-    end;
-look(Watches, AtMs) ->
-    accept_queue_nif:look(Watches, AtMs).
+%% These from now on, each at its own interval, and nothing else. `All': every reading is reported.
+-spec patrol_watch(patrol(), [watch()], All :: boolean()) -> ok.
+patrol_watch(Patrol, Watches, All) when is_pid(Patrol) -> accept_queue_pacer:watch(Patrol, Watches, All);
+patrol_watch(Patrol, Watches, All) -> accept_queue_nif:patrol_watch(Patrol, [Watch || {_Id, Watch} <- Watches], All).
 
--spec status(watch(), At :: non_neg_integer()) -> {ok, map()} | {error, lost} | unread().
-status({?WATCH, Id, _Handle, _Settings}, AtMs) -> ask(status, [Id, AtMs]);
-status(Watch, AtMs) -> {ok, accept_queue_nif:status(Watch, AtMs)}.
+-spec patrol_is_at_work(patrol()) -> boolean().
+patrol_is_at_work(Patrol) when is_pid(Patrol) -> is_process_alive(Patrol);
+patrol_is_at_work(Patrol) -> accept_queue_nif:patrol_is_at_work(Patrol).
+
+%% For that process. The library's thread asks nobody.
+
+-spec interval_ms(watch()) -> pos_integer().
+interval_ms({?WATCH, _Id, _Handle, #{interval_ms := IntervalMs}}) -> IntervalMs.
+
+-spec tick([watch()], All :: boolean()) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
+tick(Watches, All) ->
+    case ask(tick, [ids(Watches), now_ms(), All]) of
+        {ok, Ticks} ->
+            ByPlace = list_to_tuple(Watches),
+            [{element(Place, ByPlace), Tick} || {Place, Tick} <- Ticks];
+        {error, _} = Error ->
+            [{Watch, Error} || Watch <- Watches]
+    end.
+
+-spec look([watch()]) ->
+    [{watch(), {ok, {accept_queue:counts(), [accept_queue_nif:change()]}} | {error, lost} | unread()}].
+look([]) ->
+    [];
+look(Watches) ->
+    case ask(look, [ids(Watches), now_ms()]) of
+        {ok, Looks} -> lists:zip(Watches, Looks);
+        {error, _} = Error -> [{Watch, Error} || Watch <- Watches]
+    end.
+
+%% In order: two answers are the same where the same sockets listen.
+-spec listening_cookies() -> {ok, [accept_queue:cookie()]} | unread().
+listening_cookies() ->
+    ask(listening_cookies, []).
 
 ids(Watches) ->
     [Id || {?WATCH, Id, _Handle, _Settings} <- Watches].
+
+%% Since the VM started: never negative, and never back.
+now_ms() ->
+    erlang:convert_time_unit(erlang:monotonic_time() - erlang:system_info(start_time), native, millisecond).
 
 either(Native, Command, Arguments) ->
     case source() of

@@ -17,13 +17,14 @@ init([]) ->
     ok = accept_queue_monitor:new(),
     ok = accept_queue_port:new(),
     %% Whatever a handler of somebody's does to the one, the other goes on.
-    Children = [child(Module, []) || Module <- [accept_queue_event | readers(accept_queue_source:choose())]],
+    Children = [child(Module, []) || Module <- children(accept_queue_source:choose(), accept_queue_watchdog:is_possible())],
     {ok, {#{strategy => one_for_one, intensity => 100, period => 10}, Children}}.
 
-%% Without library and program there is nothing to watch with.
-readers(nif) -> [accept_queue_monitor];
-readers(none) -> [];
-readers(_) -> [accept_queue_port, accept_queue_monitor].
+%% Without library and program there is nothing to watch with. The watchdog is the program's, whoever reads.
+children(Source, HasWatchdog) ->
+    IsProgram = HasWatchdog orelse Source =:= port orelse Source =:= fallback,
+    [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
+        [accept_queue_monitor || Source =/= none].
 
 child(Module, Arguments) ->
     #{id => Module, start => {Module, start_link, Arguments}, shutdown => 5000}.

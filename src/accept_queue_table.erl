@@ -2,7 +2,9 @@
 %% The listeners of this VM as a table for a person in a shell.
 -module(accept_queue_table).
 
--export([text/0, text/1]).
+-export([text/0, text/1, readings/0, verdict/2, server/2]).
+
+-export_type([reading/0]).
 
 -define(COLUMNS, [
     {"address", fun(#{address := Address}, _) -> accept_queue_text:address(Address) end},
@@ -20,9 +22,14 @@
 
 -spec text() -> io_lib:chars().
 text() ->
+    text(readings()).
+
+%% Every listener of this VM, and who stands before it.
+-spec readings() -> {ok, [reading()]} | {error, accept_queue:reason()}.
+readings() ->
     case accept_queue:list() of
-        {ok, Listed} -> text({ok, [{Listener, accept_queue:counts(term(Listener))} || Listener <- Listed]});
-        {error, _} = Error -> text(Error)
+        {ok, Listed} -> {ok, [{Listener, accept_queue:counts(term(Listener))} || Listener <- Listed]};
+        {error, _} = Error -> Error
     end.
 
 %% What was read, in words. Pure.
@@ -44,6 +51,7 @@ oldest(_, {error, _}) -> "?".
 figure(undefined) -> "-";
 figure(Figure) -> integer_to_list(Figure).
 
+-spec verdict(accept_queue:listed(), {ok, accept_queue:counts()} | {error, accept_queue:reason()}) -> io_lib:chars().
 verdict(#{queued := Queued} = Listener, {ok, Counts}) ->
     case accept_queue_source:verdict(standing(Listener, Counts)) of
         {error, _} = Error -> verdict(Listener, Error);
@@ -67,6 +75,7 @@ finding(behind, _) -> "behind";
 finding({left, Left}, Queued) -> io_lib:format("~b of ~b have left", [Left, Queued]);
 finding({leaking, Held}, _) -> io_lib:format("~b held in CLOSE_WAIT", [Held]).
 
+-spec server(accept_queue:server(), Owner :: pid() | undefined) -> io_lib:chars().
 server(undefined, undefined) -> "-";
 server(undefined, Owner) -> pid_to_list(Owner);
 server(Server, _Owner) -> accept_queue_text:server(Server).

@@ -22,6 +22,8 @@ sentences({read, failed}, #{reason := Reason} = Details) ->
     [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again, and this is not repeated.", [Reason])]];
 sentences({tick, late}, #{late_ms := Ms}) ->
     [["accept queues were read ", seconds(Ms), " late: this VM was asleep, or its schedulers were busy."]];
+sentences({vm, hung}, #{duration_ms := Ms} = Details) ->
+    [["this VM hung for ", seconds(Ms), "."], finding(Details), evidence(Details)];
 sentences({handler, given_up}, #{audience := Audience, during := Event, waited_ms := Ms}) ->
     [
         io_lib:format("a handler of ~ts did not return from '~ts' of accept_queue within ~ts and was given up.", [
@@ -29,6 +31,21 @@ sentences({handler, given_up}, #{audience := Audience, during := Event, waited_m
         ]),
         "Try: detach it, or let it hand its work to a process of its own. This is said once an hour."
     ].
+
+finding(#{finding := Finding, text := Text}) when Finding =/= undefined ->
+    io_lib:format("What was seen: ~ts (~ts)", [Text, Finding]);
+finding(_) ->
+    "".
+
+evidence(#{file := File}) when is_binary(File) -> ["The evidence: ", printable(File)];
+evidence(#{reason := Reason}) when is_binary(Reason) -> ["There is no evidence: ", printable(Reason)].
+
+%% A path is bytes, and may break the line.
+printable(Bytes) ->
+    case unicode:characters_to_list(Bytes) of
+        Text when is_list(Text) -> [if C < $\s -> $?; true -> C end || C <- Text];
+        _ -> io_lib:format("~0tp", [Bytes])
+    end.
 
 listener(#{address := Address, server := undefined}) -> ["accept queue of ", address(Address)];
 listener(#{address := Address, server := Server}) -> ["accept queue of ", address(Address), " (", server(Server), ")"].

@@ -51,18 +51,11 @@ end_per_suite(Config) ->
 init_per_testcase(_, Config) ->
     {ok, _} = application:ensure_all_started(accept_queue),
     ok = logger:add_handler(?MODULE, ?MODULE, #{
-        level => debug, filter_default => stop, filters => filters_of_the_default_handler(), config => #{to => self(), hang_at => none}
+        level => debug, filter_default => stop, filters => logged:filters(), config => #{to => self(), hang_at => none}
     }),
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, debug),
     [{level, Level} | Config].
-
-%% As kernel sets them up (lib/kernel/src/logger.erl): what is in somebody's domain never reaches a terminal.
-filters_of_the_default_handler() ->
-    [
-        {domain, {fun logger_filters:domain/2, {log, super, [otp, sasl]}}},
-        {no_domain, {fun logger_filters:domain/2, {log, undefined, []}}}
-    ].
 
 end_per_testcase(_, Config) ->
     ok = logger:set_primary_config(level, proplists:get_value(level, Config)),

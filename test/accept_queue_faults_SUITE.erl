@@ -23,7 +23,8 @@ all() ->
         a_panic_stays_in_its_call,
         without_sock_diag_counts_are_unsupported_and_the_depth_is_read,
         without_the_native_library_the_depth_is_read_and_the_rest_says_so,
-        a_native_library_that_is_no_library_is_the_same_as_none
+        a_native_library_that_is_no_library_is_the_same_as_none,
+        every_row_of_the_table_of_faults_has_its_test
     ].
 
 a_listener_that_has_been_closed_is_closed(_) ->
@@ -150,8 +151,6 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
     {ok, Handle} = accept_queue_nif:open(Fd),
     {ok, Listening} = accept_queue_nif:listening(),
     [#{cookie := Cookie}] = [Row || #{address := Where} = Row <- Listening, Where =:= Address],
-    {ok, Cookies} = accept_queue_nif:listening_cookies(),
-    ?assertEqual(lists:sort([One || #{cookie := One} <- Listening]), Cookies),
     ?assertMatch({ok, #{somaxconn := _, listen_drops := _}}, accept_queue_nif:kernel()),
     ?assertEqual(undefined, accept_queue_nif:load_error()),
     NoFd = 1 bsl 20,
@@ -169,8 +168,9 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         waiting_acceptors => 0
     },
     Settings = accept_queue_nif:default_settings(),
-    Watch = accept_queue_nif:watch(Handle, Settings, 0),
-    ?assertMatch(#{conditions := [], depth := undefined, read_ago_ms := undefined}, accept_queue_nif:status(Watch, 0)),
+    Watch = accept_queue_nif:watch(1, Handle, Settings),
+    ?assertMatch(#{conditions := [], depth := {0, 5, 0}, counts := undefined}, accept_queue_nif:status(Watch)),
+    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
     {ok, Own} = accept_queue_nif:own(),
     ?assertMatch([_], [Row || #{cookie := Which} = Row <- Own, Which =:= Cookie]),
     Stubs = #{
@@ -197,19 +197,22 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {inode, 1} => [{[NoFd], {error, {errno, ebadf}}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
         {default_settings, 0} => [{[], Settings}],
-        {watch, 3} => [{[Bad, Settings, 0], badarg} || Bad <- NoHandle] ++ [{[Handle, #{}, 0], badarg}, {[Handle, Settings, -1], badarg}],
-        {tick, 3} => [
-            {[[Watch], 1, false], {ok, [{1, {ok, {0, 5, 0, [], true}}}]}},
-            {[[Handle], 1, false], badarg},
-            {[Watch, 1, false], badarg}
+        {watch, 3} => [{[1, Bad, Settings], badarg} || Bad <- NoHandle] ++ [{[1, Handle, #{}], badarg}, {[-1, Handle, Settings], badarg}],
+        {status, 1} => BadHandles ++ [{[Handle], badarg}],
+        {patrol_start, 1} => [{[Bad], badarg} || Bad <- [monitor, Handle, 1]],
+        {patrol_report_to, 2} => [{[Patrol, self()], ok}, {[Watch, self()], badarg}, {[Patrol, monitor], badarg}],
+        {patrol_watch, 3} => [
+            {[Patrol, [Watch], false], ok},
+            {[Patrol, [Handle], false], badarg},
+            {[Patrol, Watch, false], badarg},
+            {[Patrol, [], all], badarg},
+            {[Watch, [], false], badarg}
         ],
-        {tick_on_dirty, 3} => [{[[], 2, true], {ok, []}}, {[[Handle], 2, true], badarg}],
-        {look, 2} => [{[[Watch], 3], [{ok, {element(2, accept_queue:counts(L)), []}}]}, {[[Handle], 3], badarg}],
-        {status, 2} => [{[Handle, 4], badarg}],
+        {patrol_is_at_work, 1} => [{[Patrol], true}, {[Watch], badarg}],
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(
-        lists:sort([{listening, 0}, {listening_cookies, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {priv_dir, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
+        lists:sort([{listening, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {priv_dir, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
         lists:sort(accept_queue_nif:module_info(exports)),
         "every stub has its call in this test"
     ),
@@ -301,6 +304,24 @@ copy_of_the_application(Config, Name) ->
      || File <- Files
     ],
     Ebin.
+
+%% docs/faults.md.
+every_row_of_the_table_of_faults_has_its_test(_) ->
+    Read = fun(Path) -> {ok, Text} = file:read_file(filename:join([other_vm:repository() | Path])), Text end,
+    Rows = [Row || <<"| ", Row/binary>> <- binary:split(Read(["docs", "faults.md"]), <<"\n">>, [global]), not lists:prefix("what |", binary_to_list(Row))],
+    ?assert(length(Rows) > 20),
+    [
+        begin
+            {match, [Where, Test]} = re:run(Row, "`([a-z_/]+\\.rs|[a-zA-Z_]+_SUITE):([a-z_0-9]+)`", [{capture, all_but_first, binary}]),
+            {Path, Definition} =
+                case filename:extension(Where) of
+                    <<".rs">> -> {[Where], ["fn ", Test, "()"]};
+                    <<>> -> {["test", [Where, ".erl"]], [Test, "("]}
+                end,
+            ?assertNotEqual(nomatch, string:find(Read([unicode:characters_to_list(Part) || Part <- Path]), iolist_to_binary(Definition)), Row)
+        end
+     || Row <- Rows
+    ].
 
 %% In the other VM: what each function says there of a listener with two clients, and of what is none.
 everything() ->

@@ -133,11 +133,11 @@ maker(open, _L, Fd, _Handle, _) -> fun() -> {ok, _} = accept_queue_nif:open(Fd) 
 maker(open_by_socket, L, _Fd, _Handle, _) -> fun() -> {ok, _} = accept_queue:open(L) end;
 maker(join, _L, _Fd, Handle, _) -> fun() -> accept_queue_nif:join([Handle, Handle]) end;
 maker(watch, _L, _Fd, Handle, Settings) ->
-    fun() -> {ok, _} = accept_queue_nif:tick([accept_queue_nif:watch(Handle, Settings, 0)], 1, true) end;
+    fun() -> #{depth := {0, 5, 0}} = accept_queue_nif:status(accept_queue_nif:watch(1, Handle, Settings)) end;
 maker(refusal, _L, _Fd, Handle, _) ->
     fun() ->
         {error, closed} = accept_queue_nif:open(-1),
-        ?assertError(badarg, accept_queue_nif:watch(Handle, #{}, 0))
+        ?assertError(badarg, accept_queue_nif:watch(1, Handle, #{}))
     end;
 maker(counts, _L, _Fd, Handle, _) -> fun() -> {ok, _} = accept_queue_nif:counts(Handle) end;
 maker(own, _L, _Fd, _Handle, _) -> fun() -> {ok, _} = accept_queue_nif:own() end;

@@ -11,6 +11,7 @@
 all() ->
     [
         a_program_that_is_killed_is_started_again_once_a_second_at_most,
+        that_the_program_has_ended_is_a_line_of_the_log,
         a_server_that_is_killed_does_not_start_the_program_more_often,
         what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind,
         what_the_program_watched_begins_anew_with_the_next_one,
@@ -64,6 +65,16 @@ a_program_that_is_killed_is_started_again_once_a_second_at_most(_) ->
     ],
     %% As the kernel has noted it, in hundredths of a second.
     [?assert(Later - Sooner >= 99, Starts) || {Sooner, Later} <- lists:zip(lists:droplast(Starts), tl(Starts))].
+
+%% The default handler shows it.
+that_the_program_has_ended_is_a_line_of_the_log(_) ->
+    ok = logged:start(),
+    signal("KILL", program()),
+    receive
+        {logged, warning, "accept_queue: the port program has ended (exit status 137); it is started again"} -> ok
+    after ?FRAME_MS -> error({not_logged, process_info(self(), messages)})
+    end,
+    ok = logged:stop().
 
 a_server_that_is_killed_does_not_start_the_program_more_often(_) ->
     Starts = [
@@ -296,7 +307,10 @@ every_word_of_the_program_is_known_to_the_vm(_) ->
     Words =
         words("native/cli/src/port/words.rs", "(?:atom\\(|\\(|=> )\"([a-z_]+)\"") ++
         words("native/cli/src/port/commands.rs", "atom\\(\"([a-z_]+)\"") ++
+        words("native/cli/src/port/watchdog.rs", "(?:atom|event)\\(\"([a-z_]+)\"") ++
         words("native/core/src/error.rs", "=> \"([a-z_]+)\"") ++
+        words("native/core/src/kernel.rs", "\\(\"([a-z_]+)\", self") ++
+        words("native/core/src/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
         words("native/core/src/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
     ?assert(length(Words) > 100),
     Known = [atom_to_list(Word) || Word <- accept_queue_port:words()],

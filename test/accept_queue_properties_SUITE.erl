@@ -27,7 +27,7 @@ all() ->
         an_improper_list_is_refused_in_a_sentence,
         what_the_environment_may_name_can_be_looked_up,
         any_arguments_of_a_stub_are_answered_or_badarg,
-        any_settings_and_times_make_a_watch_that_works
+        any_settings_make_a_watch_that_works
     ].
 
 init_per_suite(Config) ->
@@ -166,31 +166,31 @@ any_arguments_of_a_stub_are_answered_or_badarg(_) ->
         end
     ).
 
-any_settings_and_times_make_a_watch_that_works(_) ->
+%% Any times as well: native/core/tests/detector.rs.
+any_settings_make_a_watch_that_works(_) ->
     L = sockets:listen(5),
     _ = sockets:clients(2, sockets:address(L)),
     {ok, Handle} = accept_queue:open(L),
+    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
     Whole = maps:keys(maps:remove(abandoned_ratio, accept_queue_nif:default_settings())),
     holds(
         tuple([
             proper_types:vector(length(Whole), u64()),
             proper_types:oneof([proper_types:float(), proper_types:float(0.0, 1.0)]),
-            proper_types:list(tuple([proper_types:oneof([tick, look, status]), u64()]))
+            proper_types:boolean()
         ]),
-        fun([Figures, Ratio, Steps]) ->
+        fun([Figures, Ratio, All]) ->
             Small = fun(Key, Figure) -> if Key =:= abandoned_min; Key =:= close_wait_max -> Figure band 16#ffffffff; true -> Figure end end,
             Settings = maps:from_list([{abandoned_ratio, Ratio} | [{Key, Small(Key, Figure)} || {Key, Figure} <- lists:zip(Whole, Figures)]]),
-            Watch = accept_queue_nif:watch(Handle, Settings, 0),
-            [step(Step, Watch, At) || [Step, At] <- Steps]
+            Watch = accept_queue_nif:watch(1, Handle, Settings),
+            ?assertMatch({answer, #{depth := {2, 5, 0}, watched_ms := _}}, outcome(accept_queue_nif, {status, [Watch]})),
+            ok = accept_queue_nif:patrol_watch(Patrol, [Watch], All),
+            ?assert(accept_queue_nif:patrol_is_at_work(Patrol))
         end
-    ).
-
-step(tick, Watch, At) ->
-    ?assertMatch({answer, {ok, [{1, {ok, {2, 5, 0, _, _}}}]}}, outcome(accept_queue_nif, {tick, [[Watch], At, true]}));
-step(look, Watch, At) ->
-    ?assertMatch({answer, [{ok, {#{queued := 2, queued_alive := 2}, _}}]}, outcome(accept_queue_nif, {look, [[Watch], At]}));
-step(status, Watch, At) ->
-    ?assertMatch({answer, #{conditions := _, watched_ms := _}}, outcome(accept_queue_nif, {status, [Watch, At]})).
+    ),
+    ok = accept_queue_nif:patrol_watch(Patrol, [], false),
+    ok = accept_queue_nif:patrol_report_to(Patrol, self()),
+    ?assert(accept_queue_nif:patrol_is_at_work(Patrol), "after the round that was under way").
 
 %% Judging.
 
@@ -280,9 +280,10 @@ things() ->
     {ok, Udp} = gen_udp:open(0),
     {ok, Socket} = socket:open(inet, stream, tcp),
     {ok, Wrapped} = gen_tcp:listen(0, [{inet_backend, socket}, {ip, {127, 0, 0, 1}}]),
-    Watch = accept_queue_nif:watch(Handle, accept_queue_nif:default_settings(), 0),
+    Watch = accept_queue_nif:watch(1, Handle, accept_queue_nif:default_settings()),
+    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
     [
-        L, Client, Accepted, Closed, Udp, Socket, Wrapped, Handle, HandleOfClosed, Watch, make_ref(), self(),
+        L, Client, Accepted, Closed, Udp, Socket, Wrapped, Handle, HandleOfClosed, Watch, Patrol, make_ref(), self(),
         open_port({spawn, "cat"}, []), {Ip, Port}, {port, Port}, fun() -> ok end
     ].
 

@@ -2,6 +2,29 @@ defmodule AcceptQueueTest do
   use ExUnit.Case, async: true
   import ExUnit.CaptureIO
 
+  test "every module, function and type is documented, and each of AcceptQueue's functions has an example" do
+    undocumented =
+      for module <- Application.spec(:accept_queue, :modules),
+          match?("Elixir." <> _, Atom.to_string(module)),
+          {:docs_v1, _, :elixir, _, module_doc, _, docs} = Code.fetch_docs(module),
+          {name, doc} <- [
+            {module, module_doc}
+            | for({{kind, name, arity}, _, _, doc, _} <- docs, do: {{module, kind, name, arity}, doc})
+          ],
+          # What every struct and child has.
+          not match?({_, :function, name, _} when name in [:__struct__, :child_spec], name),
+          not match?({_, :type, :t, 0}, name),
+          not is_map(doc),
+          do: name
+
+    assert undocumented == []
+
+    {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(AcceptQueue)
+
+    assert [] ==
+             for({{:function, name, arity}, _, _, %{"en" => doc}, _} <- docs, not (doc =~ "iex>"), do: {name, arity})
+  end
+
   doctest AcceptQueue
 
   alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status}

@@ -6,6 +6,7 @@
 
 -export([start/1, start/2, stop/1, with_stopped/3]).
 -export([main/1]).
+-export([serve/1, waiting/1, work/0, tick/1]).
 
 -include_lib("stdlib/include/assert.hrl").
 

@@ -29,6 +29,7 @@ defmodule AcceptQueue.Kernel do
   ]
   defstruct @enforce_keys
 
+  @typedoc "`:undefined`: this kernel or network namespace does not have it."
   @type figure :: non_neg_integer() | :undefined
 
   @type t :: %__MODULE__{

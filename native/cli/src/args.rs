@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// What changes: listeners that come and go, and what is wrong with them, as it begins and ends
     Watch(WatchOptions),
+    /// Keeps what is read in a file, for `report`
+    Record(RecordOptions),
+    /// One page out of a recording: every queue over time, in a browser
+    Report(ReportOptions),
     /// Metrics for Prometheus, over HTTP
     Export(ExportOptions),
     /// The same as a live screen, with what is wrong and who accepts
@@ -49,6 +53,25 @@ pub(crate) struct PortOptions {
     /// The pid of the VM that has started this program
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) vm: i32,
+    #[command(flatten)]
+    pub(crate) watchdog: Option<WatchdogOptions>,
+}
+
+/// What `accept_queue_config` has found right.
+#[derive(Debug, Args)]
+pub(crate) struct WatchdogOptions {
+    /// Write down why the VM hangs, in this folder
+    #[arg(long = "evidence", value_name = "FOLDER", required = false)]
+    pub(crate) directory: PathBuf,
+    /// The evidence of so many hangs is kept
+    #[arg(long, value_name = "N", required = false)]
+    pub(crate) keep: usize,
+    /// A heartbeat comes this often
+    #[arg(long, value_name = "MS", required = false)]
+    pub(crate) heartbeat_ms: u64,
+    /// It hangs when none has come for so long
+    #[arg(long, value_name = "MS", required = false)]
+    pub(crate) hang_after_ms: u64,
 }
 
 /// Whose listeners. Every BEAM's, where nothing is said.
@@ -218,6 +241,71 @@ pub(crate) struct WatchOptions {
     /// One JSON object a line, samples too
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What is written is whole up to the last sample, whatever ends the program; a later run goes on behind it. A \
+quiet queue takes 5 kB an hour. A file that is no recording is refused, and is left as it is.
+
+Exit status: 0 where it has come to its end, also by Ctrl-C or --max-size; 1 where nothing could be read, or not written (a full
+disk: what was written before can be read); 2 for a wrong command line.
+
+Examples:
+  accept-queue record week.aq                        every BEAM, until Ctrl-C
+  accept-queue record night.aq --node shop --for 12h
+  accept-queue record all.aq --all --interval 1s --max-size 64MiB
+  accept-queue report week.aq -o week.html"
+)]
+pub(crate) struct RecordOptions {
+    /// Where to; what a former run has written there is kept
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// How often to read
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) lasting: Option<Duration>,
+    /// End before the file is larger than this
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    pub(crate) max_size: u64,
+}
+
+/// A size such as 64MiB.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "a size has a number and KiB, MiB or GiB, as 64MiB, and is not 0".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The page needs nothing but itself: no network, no other file. A long recording is drawn in 1200 steps at most, each with the least \
+and the greatest that was read in it.
+
+Examples:
+  accept-queue report week.aq -o week.html
+  accept-queue report week.aq | ssh desk 'cat >week.html'
+  accept-queue report accept-queue-hung-4711.json -o hung.html   what the watchdog has written"
+)]
+pub(crate) struct ReportOptions {
+    /// What `record` has written, or an evidence file of the watchdog
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Where to; standard output where nothing is said
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -8,12 +8,16 @@ mod diagnose;
 mod export;
 mod figures;
 mod findings;
+mod follow;
 mod interrupt;
 mod lab;
 mod list;
 mod output;
 mod pace;
 mod port;
+mod record;
+mod recording;
+mod report;
 mod scope;
 mod top;
 mod usage;
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
         Command::Diagnose(options) => diagnose::run(&options),
         Command::List(options) => done(list::run(&options)),
         Command::Watch(options) => done(watch::run(&options)),
+        Command::Record(options) => done(record::run(&options)),
+        Command::Report(options) => done(report::run(&options)),
         Command::Export(options) => done(export::run(&options)),
         Command::Top(options) => done(top::run(&options)),
         Command::Lab(options) => done(lab::run(&options)),

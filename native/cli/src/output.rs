@@ -35,3 +35,9 @@ pub(crate) fn reader() -> Reader {
         _ => Reader::Present,
     }
 }
+
+/// The kernel's reason, in its words and without its number.
+pub(crate) fn refusal(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

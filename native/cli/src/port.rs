@@ -2,12 +2,14 @@
 //!
 //! Frames are `{packet, 4}` and hold Erlang terms. The first of either side is `{accept_queue, Version}`. Then come requests,
 //! `{Ref, Command, Arguments}`; each is answered with `{Ref, Result}`. What nobody asked for is `{event, Name, Details}`.
+//! With a watchdog the VM also sends `heartbeat` now and then, which is answered by nothing but its staying away.
 
 mod commands;
 mod etf;
 mod inbox;
 mod outbox;
 mod pace;
+mod watchdog;
 mod words;
 
 use std::io;
@@ -34,11 +36,13 @@ pub(crate) fn run(options: &PortOptions) -> Result<(), String> {
     if !is_descendant_of(vm) {
         return Err(format!("--vm is {vm}; allowed is the pid of the VM that has started this program"));
     }
-    let outbox = Outbox::open(io::stdout()).map_err(|error| format!("no thread can be had: {error}"))?;
+    let no_thread = |error: io::Error| format!("no thread can be had: {error}");
+    let outbox = Outbox::open(io::stdout()).map_err(no_thread)?;
     say_panics(outbox.clone());
-    let requests =
-        inbox::open(io::stdin(), outbox.clone()).map_err(|error| format!("no thread can be had: {error}"))?;
     outbox.put(&hello());
+    let beats = options.watchdog.as_ref().map(|watchdog| watchdog::start(vm, watchdog, outbox.clone()));
+    let beats = beats.transpose().map_err(no_thread)?;
+    let requests = inbox::open(io::stdin(), outbox.clone(), beats).map_err(no_thread)?;
     match requests.recv().map(|frame| Term::decode(&frame)) {
         Ok(Ok(first)) if first == hello() => {}
         Ok(_) => outbox.last_words(1, "malformed", &format!("the first frame is not {{accept_queue, {VERSION}}}")),

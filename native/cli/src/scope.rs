@@ -16,6 +16,17 @@ impl ScopeOptions {
         }
     }
 
+    /// Whose listeners these are. What came from the command line may hold any character.
+    pub(crate) fn subject(&self) -> String {
+        match self.scope() {
+            Scope::Beams => "every BEAM".to_owned(),
+            Scope::Everybody => "every process".to_owned(),
+            Scope::Process(pid) => format!("process {pid}"),
+            Scope::Node(name) => format!("node {}", name.escape_debug()),
+            Scope::Port(port) => format!("port {port}"),
+        }
+    }
+
     /// Why nothing was read.
     pub(crate) fn refused(&self, error: Error) -> String {
         match (error, self.scope()) {

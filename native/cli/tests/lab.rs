@@ -397,25 +397,6 @@ fn missing_rights_and_tools_are_named() {
     assert!(refused(&output(without_ip), 1).contains("`ip` (package iproute2)"));
 }
 
-/// Every command line of the guide, in a folder of its own.
-#[test]
-#[ignore = "on real sockets: make test runs it"]
-fn the_guide_says_nothing_that_does_not_work() {
-    if !is_root() {
-        println!("skipped: some lines of docs/lab.md need root");
-        return;
-    }
-    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lab.md")).expect("docs/lab.md");
-    let lines: Vec<_> = guide.lines().filter_map(|line| line.strip_prefix("    $ ")).collect();
-    assert!(lines.len() > 5, "{lines:?}");
-    let folder = TempDir::new().expect("a folder");
-    for line in lines {
-        let told = shell(&line.replace("sudo ", ""), folder.path());
-        assert!(told.status.success(), "{line}: {}", text(&told.stderr));
-        assert_ne!(text(&told.stdout), "", "{line}");
-    }
-}
-
 #[test]
 fn figures_out_of_range_are_refused_with_the_range() {
     for (arguments, named) in [

@@ -86,14 +86,22 @@ pub struct Look {
     /// How long each of the queued that still has a row has waited, in no order; `None` for a Unix socket, of which the
     /// kernel keeps no ages.
     pub waits: Option<Vec<Duration>>,
+    /// How long it took to find out: the ages are those of some moment between the time of the look and so much later.
+    pub took: Duration,
 }
 
 impl Look {
+    /// With how long it took since the time of the look.
+    pub fn taken_in(self, took: Duration) -> Look {
+        Look { took, ..self }
+    }
+
     /// The two as one.
     pub fn plus(self, other: Look) -> Look {
         Look {
             counts: self.counts.plus(other.counts),
             waits: both(self.waits, other.waits, |one, other| [one, other].concat()),
+            took: self.took.max(other.took),
         }
     }
 }
@@ -119,7 +127,7 @@ pub struct Group {
 impl Group {
     /// What was counted, and what it was made of.
     pub fn look(&self) -> Look {
-        Look { counts: self.counts, waits: Some(self.waits.clone()) }
+        Look { counts: self.counts, waits: Some(self.waits.clone()), took: Duration::ZERO }
     }
 }
 

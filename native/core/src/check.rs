@@ -170,7 +170,7 @@ mod tests {
             let counts = queue(queued, 10, oldest_ms);
             history.depth_read(at, Depth { queued, limit: 10, drops: Some(0) });
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
-            history.look_taken(at, &Look { counts, waits: Some(waits) });
+            history.look_taken(at, &Look { counts, waits: Some(waits), took: Duration::ZERO });
         }
         limits.over_time(&history.status(begun + span))
     }

@@ -137,6 +137,8 @@ pub struct Evidence {
 #[derive(Debug, Clone, Copy)]
 struct Anchor {
     at: Time,
+    /// Who came so much later may have been among them.
+    took: Duration,
     head_arrived: Option<Time>,
     places: u32,
     resets: u32,
@@ -190,7 +192,8 @@ struct Drops {
 
 /// Two readings that are further apart than this, and four times as far as those before, have a sleep between them.
 const SLEEP: Duration = Duration::from_secs(1);
-/// The kernel tells ages in jiffies of up to 10 ms, and a dump takes some milliseconds itself.
+/// The kernel tells ages in jiffies of up to 10 ms. How long a dump took is told apart: on a busy machine that is a tenth of a
+/// second now and then.
 const AGE_TOLERANCE: Duration = Duration::from_millis(30);
 /// How often to look at who stands in the queue while something is suspicious.
 const CLOSE_LOOK: Duration = Duration::from_millis(200);
@@ -255,7 +258,7 @@ impl Detector {
         let counts = look.counts;
         self.counts = Some((at, counts));
         if let Some(waits) = &look.waits {
-            self.anchor = Some(self.anchored(at, &counts, waits));
+            self.anchor = Some(self.anchored(at, &counts, waits, look.took));
         }
         let waited = counts.oldest_wait.map(|waited| waited.max(self.head_waited(at).unwrap_or_default()));
         self.behind_since = waited.filter(|&waited| waited > self.settings.max_wait).map(|waited| {
@@ -281,25 +284,33 @@ impl Detector {
         self.anchor = None;
     }
 
-    fn anchored(&self, at: Time, counts: &Counts, waits: &[Duration]) -> Anchor {
+    fn anchored(&self, at: Time, counts: &Counts, waits: &[Duration], took: Duration) -> Anchor {
         let head_arrived = counts.oldest_wait.map(|waited| at.saturating_sub(waited));
         let resets = counts.queued_reset();
-        let fresh = Anchor { at, head_arrived, places: waits.len() as u32 + resets, resets, idle_since: at };
+        let fresh = Anchor { at, took, head_arrived, places: waits.len() as u32 + resets, resets, idle_since: at };
         match self.anchor {
-            None => Anchor { idle_since: self.progress_at.max(head_arrived.unwrap_or_default()), ..fresh },
+            None => {
+                let arrived_at_the_latest = head_arrived.map(|arrived| (arrived + took).min(at)).unwrap_or_default();
+                Anchor { idle_since: self.progress_at.max(arrived_at_the_latest), ..fresh }
+            }
             Some(anchor) => {
-                let asked = at.saturating_sub(anchor.at + AGE_TOLERANCE);
+                let asked = at.saturating_sub(anchor.at + anchor.took + AGE_TOLERANCE);
                 let from_before = waits.iter().filter(|&&waited| waited >= asked).count() as u32;
                 let same_head = match (head_arrived, anchor.head_arrived) {
-                    (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE,
+                    // Nobody steps in before the head: one that seems to have come earlier was read late.
+                    (Some(now), Some(then)) => now <= then + AGE_TOLERANCE + anchor.took,
                     (_, None) => true,
                     (None, Some(_)) => false,
                 };
                 if from_before + resets < anchor.places {
                     fresh
+                } else if same_head && took < anchor.took && head_arrived.is_some() {
+                    // The same people, and a sharper picture of them.
+                    Anchor { idle_since: anchor.idle_since, ..fresh }
                 } else if same_head {
-                    // Two who came almost together are told apart at once, or never: not by how their ages are rounded.
-                    Anchor { head_arrived: head_arrived.or(anchor.head_arrived), ..anchor }
+                    // Two who came almost together are told apart at once, or never: not by how their ages are rounded. An age
+                    // that was read late makes its owner come early, so the latest is the best.
+                    Anchor { head_arrived: head_arrived.max(anchor.head_arrived), ..anchor }
                 } else if resets > anchor.resets {
                     // The head itself may have been reset.
                     anchor
@@ -389,6 +400,20 @@ impl Detector {
         }
     }
 
+    /// Nothing that has been seen since the readings began, or began anew, speaks against it; they may not have gone on for
+    /// long enough to tell that it holds.
+    fn may_still_hold(&self, condition: Condition) -> bool {
+        let throughout = |since: Time| since <= self.observed_since;
+        let Some(Last { depth, .. }) = self.last else { return true };
+        match condition {
+            Condition::Behind => depth.queued > 0 && self.behind_since.map_or(self.counts.is_none(), throughout),
+            Condition::Overflowing => self.full_since.is_some_and(throughout),
+            Condition::Stuck => depth.queued > 0 && self.idle_since(depth).is_some_and(throughout),
+            Condition::Abandoned => depth.queued > 0 && self.counts.is_none(),
+            Condition::Leaking => self.counts.is_none(),
+        }
+    }
+
     /// The last look, where it was at a queue that has not been empty since: it says nothing of those who came later.
     fn counts_of_these(&self) -> Option<Counts> {
         let (looked, counts) = self.counts?;
@@ -419,6 +444,7 @@ impl Detector {
                 }
                 (None, None) => track,
                 (Some(_), Some(_)) => Track { absent_since: None, ..track },
+                (Some(_), None) if self.may_still_hold(condition) => Track { absent_since: None, ..track },
                 (Some(_), None) => {
                     let absent = track.absent_since.unwrap_or(seen);
                     if seen.saturating_sub(absent) < self.settings.clear {

@@ -186,7 +186,7 @@ impl Examiner {
             is_beam: self.candidate.is_beam,
             frozen: process::is_frozen(pid).unwrap_or(None),
             descriptors: open_files::read(pid).ok(),
-            somaxconn: beside(pid, kernel::read).ok().and_then(|kernel| kernel.somaxconn),
+            somaxconn: kernel::of(pid).ok().and_then(|kernel| kernel.somaxconn),
             rests,
             lacks: self.lacks.clone(),
         }

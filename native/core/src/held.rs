@@ -46,7 +46,7 @@ pub(crate) fn longest_first(held: &mut Vec<Held>) {
 }
 
 fn read(listener: &Listener) -> Result<Vec<Held>, Error> {
-    before(&mut listener.diag()?, listener.endpoint(), listener.cookie())
+    listener.dump(|diag| before(diag, listener.endpoint(), listener.cookie()))
 }
 
 /// Whoever holds them: the connections of one listener, in the namespace of the netlink socket.

@@ -76,6 +76,8 @@ pub struct Span {
     pub max: u32,
     /// The mean of the readings.
     pub mean: f64,
+    /// How many there were.
+    pub readings: u32,
     /// How long ago it was deepest.
     pub peak_ago: Duration,
 }
@@ -197,6 +199,7 @@ impl Window {
             min: recent().map(|part| part.min).min()?,
             max: peak.max,
             mean: sum as f64 / f64::from(readings),
+            readings,
             peak_ago: at.saturating_sub(peak.peak_at),
         })
     }

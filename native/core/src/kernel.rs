@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::vm::namespace::beside;
 use crate::{Errno, Error};
 
 /// Limits and counters, those of the network namespace of the thread that asked. `None`: this kernel, or this
@@ -32,6 +33,31 @@ pub struct Kernel {
     pub syncookies_recv: Option<u64>,
     /// Cookies that came back invalid (`SyncookiesFailed`).
     pub syncookies_failed: Option<u64>,
+}
+
+impl Kernel {
+    /// Each by its name.
+    pub fn figures(&self) -> [(&'static str, Option<u64>); 12] {
+        [
+            ("somaxconn", self.somaxconn),
+            ("tcp_max_syn_backlog", self.tcp_max_syn_backlog),
+            ("tcp_abort_on_overflow", self.tcp_abort_on_overflow),
+            ("tcp_syncookies", self.tcp_syncookies),
+            ("tcp_synack_retries", self.tcp_synack_retries),
+            ("listen_overflows", self.listen_overflows),
+            ("listen_drops", self.listen_drops),
+            ("tcp_req_q_full_drop", self.tcp_req_q_full_drop),
+            ("tcp_req_q_full_do_cookies", self.tcp_req_q_full_do_cookies),
+            ("syncookies_sent", self.syncookies_sent),
+            ("syncookies_recv", self.syncookies_recv),
+            ("syncookies_failed", self.syncookies_failed),
+        ]
+    }
+}
+
+/// Those of the network namespace of a process.
+pub fn of(pid: i32) -> Result<Kernel, Error> {
+    beside(pid, read)
 }
 
 /// Reads them all. They are not of one instant.

@@ -21,6 +21,7 @@
 //! | the same of the sockets of another process, asked for one by one | a [`remote::Remote`] | a dump, and one look at `/proc` a socket |
 //! | in which states are the sockets at either end of a port | [`ends`] | one walk |
 //! | does any process of a BEAM wait in accept, from outside | [`vm::pollset`] | a look at each descriptor once, then a file an epoll set |
+//! | is a VM that beats silent for too long | a [`heartbeat::Heartbeat`] | nothing |
 //! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
 //! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
 //!
@@ -52,6 +53,7 @@ pub mod ends;
 mod error;
 pub mod evidence;
 pub mod examination;
+pub mod heartbeat;
 pub mod held;
 pub mod history;
 pub mod kernel;
@@ -59,6 +61,7 @@ mod listener;
 mod listeners;
 pub mod observer;
 pub mod outside;
+pub mod patrol;
 pub mod remote;
 pub mod remote_watch;
 pub mod sockopt;

@@ -2,6 +2,7 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{SockAddr, SockRef, Type};
@@ -117,7 +118,7 @@ impl Listener {
             Endpoint::Tcp(address) => self.tcp_look(address),
             Endpoint::Unix(_) => {
                 let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
-                counts.map(|counts| (Look { counts, waits: None }, vec![self.cookie]))
+                counts.map(|counts| (Look { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
             }
         })
     }
@@ -138,9 +139,9 @@ impl Listener {
         self.depth().map(|depth| depth.limit)
     }
 
-    /// A netlink socket in the namespace of this listener.
-    pub(crate) fn diag(&self) -> Result<DiagSocket, Error> {
-        DiagSocket::beside(self.fd)
+    /// Reads through a netlink socket in the namespace of this listener.
+    pub(crate) fn dump<T>(&self, read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
+        DiagSocket::beside(self.fd, read)
     }
 
     /// The reading, if the descriptor is still this listener's after it. A socket that has left a descriptor does not come
@@ -162,13 +163,14 @@ impl Listener {
     }
 
     fn tcp_look(&self, address: &Address) -> Result<(Look, Vec<Cookie>), Error> {
-        let census = Census::take(&mut self.diag()?, Family::of(address.ip), Some(address.port))?;
+        let census = self.dump(|diag| Census::take(diag, Family::of(address.ip), Some(address.port)))?;
         let group = census.group_of(self.cookie).ok_or_else(|| self.no_row())?;
         Ok((group.look(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
     fn unix_counts(&self, states: States) -> Result<Counts, Error> {
-        UnixCensus::take(&mut self.diag()?, states)?.counts_of(self.cookie).ok_or_else(|| self.no_row())
+        let census = self.dump(|diag| UnixCensus::take(diag, states))?;
+        census.counts_of(self.cookie).ok_or_else(|| self.no_row())
     }
 
     /// Why the kernel's table has no listener of this cookie.

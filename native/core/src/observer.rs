@@ -5,7 +5,7 @@
 //! looked up when a listener is new, and every few seconds, for a server may have begun in another namespace.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::address::Endpoint;
 use crate::census::Look;
@@ -238,8 +238,11 @@ impl Visited {
         };
         let wanted: Vec<_> =
             self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(endpoint, _)| endpoint.clone()).collect();
+        let begun = Instant::now();
         let queues = self.with_diag(|diag| survey_some(diag, &wanted.iter().collect::<Vec<_>>()))?;
-        let looks: HashMap<_, _> = queues.iter().map(|queue| (&queue.endpoint, &queue.look)).collect();
+        let took = begun.elapsed();
+        let looks: HashMap<_, _> =
+            queues.into_iter().map(|queue| (queue.endpoint, queue.look.taken_in(took))).collect();
         for endpoint in wanted {
             if let (Some(followed), Some(look)) = (self.followed.get_mut(&endpoint), looks.get(&endpoint)) {
                 followed.look_taken(at, look);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use procfs::process::Process;
 use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, set_parent_process_death_signal,
+    PTracer, Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, set_parent_process_death_signal,
+    set_ptracer,
 };
 
 use crate::address::Endpoint;
@@ -58,6 +59,13 @@ pub fn is_descendant_of(pid: i32) -> bool {
 /// Asks the kernel to end this process when its parent ends, also if it is stopped then.
 pub fn end_with_parent() -> Result<(), Error> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Lets that process, and whatever it starts, read the memory of this one, where Yama would not (`kernel.yama.ptrace_scope` 1):
+/// until it ends, or another is named in its place. EINVAL where the kernel has no Yama, and nothing needs to be allowed.
+pub fn let_read(pid: i32) -> Result<(), Error> {
+    let reader = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Error::NotFound)?;
+    Ok(set_ptracer(PTracer::ProcessID(reader))?)
 }
 
 impl Remote {

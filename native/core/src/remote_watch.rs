@@ -2,6 +2,7 @@
 //! process. When the program that holds this ends, the numbers are unknown to the next one, and so they say.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use crate::census::Look;
 use crate::detector::{Settings, Time};
@@ -60,11 +61,12 @@ impl Watches {
 
     /// Looks at who stands in each of these queues: one walk for all.
     pub fn look(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<Looked>> {
+        let begun = Instant::now();
         let everybody = remote.survey(self.sockets(ids));
         let read = |watched: &mut Watched| {
             let look: Result<Look, Error> =
                 everybody.as_ref().map_err(|&error| error).and_then(|all| remote.look_among(&watched.sockets, all));
-            Ok(watched.history.look_taken(at, &look?))
+            Ok(watched.history.look_taken(at, &look?.taken_in(begun.elapsed())))
         };
         self.each(ids, at, read)
     }

@@ -44,6 +44,13 @@ pub fn listening() -> Result<Vec<Listening>, Error> {
     listening_through(&mut DiagSocket::open()?)
 }
 
+/// Which sockets these are, in the order of their cookies: to see whether one is new or gone.
+pub fn listening_cookies() -> Result<Vec<Cookie>, Error> {
+    let mut cookies: Vec<_> = listening()?.into_iter().map(|listening| listening.cookie).collect();
+    cookies.sort_unstable();
+    Ok(cookies)
+}
+
 /// The same, in the namespace of the netlink socket.
 pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>, Error> {
     let mut found = Vec::new();

@@ -4,6 +4,7 @@
 //! was unlinked and bound again: the kernel does not tell their children apart, and each is shown with all of them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::census::{Counts, Look};
 use crate::diag::{DiagSocket, States, UnixChild, UnixRequest, UnixRow};
@@ -38,7 +39,7 @@ impl UnixCensus {
                 self.listeners.push(Queue {
                     endpoint: Endpoint::Unix(name.to_vec()),
                     sockets: vec![(cookie, inode)],
-                    look: Look { counts, waits: None },
+                    look: Look { counts, waits: None, took: Duration::ZERO },
                 });
             }
             UnixRow::Child { name, state } => {

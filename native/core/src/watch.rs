@@ -1,6 +1,7 @@
 //! One watched listener of this process: its sockets and its history. What the monitor keeps of each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::detector::{Settings, Time};
 use crate::history::{History, Looked, Status, Tick};
@@ -9,19 +10,27 @@ use crate::{Error, Listeners, survey};
 /// A listener that is read again and again. Readers of its status may come at any time, from any thread.
 #[derive(Debug)]
 pub struct Watch {
+    id: u64,
+    interval: Duration,
     listeners: Listeners,
     history: Mutex<History>,
 }
 
 impl Watch {
-    /// Begins now.
-    pub fn new(listeners: Listeners, settings: Settings, at: Time) -> Watch {
-        Watch { listeners, history: Mutex::new(History::new(settings, at)) }
+    /// Begins now, by the name that its owner gives it.
+    pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
+        let interval = settings.interval;
+        Watch { id, interval, listeners, history: Mutex::new(History::new(settings, at)) }
     }
 
-    /// Whether [`Watch::tick`] is a few `getsockopt`.
-    pub fn has_first_tier(&self) -> bool {
-        self.listeners.has_first_tier()
+    /// Its owner's name for it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How often it wants to be read.
+    pub fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// Reads the first tier.
@@ -45,11 +54,12 @@ impl Watch {
 
 /// Looks at who stands in each of these queues. Where they are many, one dump for each family serves them all.
 pub fn look(watches: &[&Watch], at: Time) -> Vec<Result<Looked, Error>> {
+    let begun = Instant::now();
     // Where this fails, each look fails for itself.
     let everybody = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
     let look_at = |watch: &&Watch| {
         let look = watch.listeners.look_among(&everybody).map_or_else(|| watch.listeners.look(), Ok)?;
-        Ok(watch.history().look_taken(at, &look))
+        Ok(watch.history().look_taken(at, &look.taken_in(begun.elapsed())))
     };
     watches.iter().map(look_at).collect()
 }

@@ -25,6 +25,10 @@ struct Simulation {
     changes: Vec<(Time, Change)>,
     looks: u32,
     is_unix: bool,
+    /// How long the dump behind a look takes; the ages are those at its end.
+    dump_takes: Duration,
+    /// By 80 ms: on the way from the clock to the dump.
+    comes_late: bool,
 }
 
 struct Client {
@@ -51,6 +55,8 @@ impl Simulation {
             changes: Vec::new(),
             looks: 0,
             is_unix: false,
+            dump_takes: Duration::ZERO,
+            comes_late: false,
         }
     }
 
@@ -80,7 +86,9 @@ impl Simulation {
     /// In jiffies of 4 ms, and not in order.
     fn waits(&self) -> Option<Vec<Duration>> {
         let rows = self.queue.iter().rev().filter(|client| client.state != State::Reset);
-        let jiffies = |client: &Client| ms((self.now - client.arrived).as_millis() as u64 / 4 * 4);
+        let late = if self.comes_late { ms(80) } else { ms(0) };
+        let jiffies =
+            |client: &Client| ms((self.now + late + self.dump_takes - client.arrived).as_millis() as u64 / 4 * 4);
         (!self.is_unix).then(|| rows.map(jiffies).collect())
     }
 
@@ -99,7 +107,7 @@ impl Simulation {
 
     fn look(&mut self) {
         self.looks += 1;
-        let look = Look { counts: self.counts(), waits: self.waits() };
+        let look = Look { counts: self.counts(), waits: self.waits(), took: self.dump_takes };
         let changes = self.detector.look_taken(self.now, &look);
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
@@ -365,6 +373,82 @@ fn stuck_is_raised_in_time_and_not_before() {
     queue.run(ms(7000), |queue| queue.arrive(1));
     let (at, _) = queue.raising(Stuck);
     assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);
+}
+
+#[test]
+fn dumps_that_take_their_time_on_a_busy_machine_do_not_put_off_stuck() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000)).arrive(3);
+    let blocked = queue.now;
+    let mut nth = 0;
+    queue.run(ms(7000), |queue| {
+        nth += 1;
+        queue.dump_takes = ms([0, 150, 40, 0, 90][nth % 5]);
+        if nth % 7 == 0 {
+            queue.arrive(1);
+        }
+    });
+    let (at, _) = queue.raising(Stuck);
+    assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);
+}
+
+/// Of these, `stuck` takes longer to be seen than to be forgotten.
+#[test]
+fn what_stood_before_a_sleep_stands_after_it_and_is_not_told_again() {
+    let mut queue = Simulation::new(8);
+    queue.detector = Detector::new(Settings {
+        hold_for: ms(800),
+        stuck: ms(1500),
+        clear: ms(700),
+        census: ms(500),
+        ..Settings::default()
+    });
+    queue.close_wait = 2000;
+    queue.arrive(9);
+    queue.leave(6);
+    queue.idle(ms(3000));
+    let told = queue.raised();
+    assert_eq!(told.len(), Condition::ALL.len(), "{told:?}");
+    queue.now += ms(10_000);
+    queue.idle(ms(5000));
+    assert_eq!((queue.raised(), queue.cleared()), (told, vec![]));
+    // It wakes up again, and then the pool does.
+    queue.now += ms(10_000);
+    queue.idle(ms(100));
+    queue.accept(usize::MAX);
+    queue.close_wait = 0;
+    queue.idle(ms(5000));
+    assert_eq!((queue.raised().len(), queue.cleared().len()), (Condition::ALL.len(), Condition::ALL.len()));
+}
+
+#[test]
+fn a_look_that_comes_late_without_saying_so_does_not_make_another_head() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000)).arrive(3);
+    let blocked = queue.now;
+    let mut nth = 0;
+    queue.run(ms(7000), |queue| {
+        nth += 1;
+        queue.comes_late = nth > 6 && nth % 2 == 0;
+    });
+    let (at, _) = queue.raising(Stuck);
+    assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);
+}
+
+#[test]
+fn one_dump_of_two_seconds_does_not_make_a_slow_pool_stuck() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000)).arrive(20);
+    let mut nth = 0;
+    queue.run(ms(20_000), |queue| {
+        queue.dump_takes = if nth == 2 { ms(2000) } else { ms(0) };
+        nth += 1;
+        queue.arrive(1);
+        if nth % 10 == 0 {
+            queue.accept(1);
+        }
+    });
+    assert_eq!(queue.raised(), [Behind]);
 }
 
 #[test]

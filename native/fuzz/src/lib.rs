@@ -19,12 +19,15 @@ macro_rules! targets {
 mod datagram;
 
 targets! {
+    command_line
     elf_symbols
     end_reply
+    epmd_answer
     epoll_fdinfo
     kernel_files
     maps
     port_term
+    recording
     tcp_reply
     thread_files
     unix_reply

@@ -1,13 +1,17 @@
 //! The NIFs of `accept_queue_nif`: a table of contents. Terms come in, core answers, terms go out.
 
 mod handle;
+mod patrol;
 mod terms;
 
 use accept_queue_core as core;
-use rustler::ResourceArc;
+use rustler::types::atom::ok;
+use rustler::{Atom, LocalPid, ResourceArc};
+use std::sync::Arc;
 use std::time::Duration;
 
-use handle::{Handle, Ticks, Watched, ticks, time};
+use handle::{Handle, Watched};
+use patrol::{Patrolling, now, reporter};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -66,13 +70,6 @@ fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn listening_cookies() -> Result<Vec<Terms<core::Cookie>>, Reason> {
-    let mut cookies: Vec<_> = core::listening()?.into_iter().map(|listening| listening.cookie).collect();
-    cookies.sort_unstable();
-    Ok(cookies.into_iter().map(Terms).collect())
-}
-
-#[rustler::nif(schedule = "DirtyIo")]
 fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
     Ok(core::survey::own()?.into_iter().map(Terms).collect())
 }
@@ -107,32 +104,42 @@ fn default_settings() -> Terms<core::detector::Settings> {
     Terms(core::detector::Settings::default())
 }
 
-#[rustler::nif(schedule = "Normal")]
-fn watch(handle: &Handle, settings: Terms<core::detector::Settings>, at_ms: u64) -> ResourceArc<Watched> {
-    ResourceArc::new(Watched(core::watch::Watch::new(handle.0.clone(), settings.0, time(at_ms))))
+#[rustler::nif(schedule = "DirtyIo")]
+fn watch(id: u64, handle: &Handle, settings: Terms<core::detector::Settings>) -> ResourceArc<Watched> {
+    Watched::new(id, handle, settings.0)
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn tick(watches: Vec<ResourceArc<Watched>>, at_ms: u64, all: bool) -> Result<Ticks, Reason> {
-    let all_first_tier = watches.iter().all(|watched| watched.0.has_first_tier());
-    if all_first_tier { Ok(ticks(&watches, at_ms, all)) } else { Err(Reason::SecondTier) }
+fn status(watched: &Watched) -> Terms<core::history::Status> {
+    Terms(watched.0.status(now()))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn tick_on_dirty(watches: Vec<ResourceArc<Watched>>, at_ms: u64, all: bool) -> Result<Ticks, Reason> {
-    Ok(ticks(&watches, at_ms, all))
+fn patrol_start(reports_to: LocalPid) -> Result<ResourceArc<Patrolling>, Reason> {
+    Patrolling::start(reports_to)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn look(watches: Vec<ResourceArc<Watched>>, at_ms: u64) -> Vec<Result<Terms<core::history::Looked>, Reason>> {
-    let watches: Vec<_> = watches.iter().map(|watched| &watched.0).collect();
-    let looks = core::watch::look(&watches, time(at_ms));
-    looks.into_iter().map(|look| Ok(Terms(look?))).collect()
+fn patrol_report_to(patrol: &Patrolling, pid: LocalPid) -> Atom {
+    patrol.0.report_to(reporter(pid));
+    ok()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn status(watched: &Watched, at_ms: u64) -> Terms<core::history::Status> {
-    Terms(watched.0.status(time(at_ms)))
+fn patrol_watch(patrol: &Patrolling, watches: Vec<ResourceArc<Watched>>, all: bool) -> Atom {
+    patrol.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), all);
+    ok()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn patrol_is_at_work(patrol: &Patrolling) -> bool {
+    patrol.0.is_at_work()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn let_read(pid: i32) -> Result<i32, Reason> {
+    core::remote::let_read(pid)?;
+    Ok(pid)
 }
 
 rustler::init!("accept_queue_nif");

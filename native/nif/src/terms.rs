@@ -2,6 +2,8 @@
 
 use accept_queue_core as core;
 use accept_queue_core::detector::{Change, Condition, Evidence, Settings};
+use accept_queue_core::history::{Looked, Tick};
+use accept_queue_core::patrol::{Report, Told};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
 use std::net::IpAddr;
@@ -31,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms,
+        counts_ago_ms, accept_queue_patrol, tick, look, late, listeners_changed,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -271,21 +273,30 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{Queued, Limit, Drops, Changes, WantsLook}`: a tuple, for it is made for many listeners on each tick.
-impl Encoder for Terms<core::history::Tick> {
+/// `{accept_queue_patrol, [{Id, Told}] | {late, Ms} | listeners_changed}`.
+impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::history::Tick { depth, drops, ref changes, wants_look, .. } = self.0;
-        let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
-        (depth.queued, depth.limit, or_undefined(env, drops), changes, wants_look).encode(env)
+        let report = match &self.0 {
+            Report::Told(told) => told.iter().map(|(id, told)| (id, Terms(told))).collect::<Vec<_>>().encode(env),
+            Report::Late(late) => (atoms::late(), Terms(*late)).encode(env),
+            Report::ListenersChanged => atoms::listeners_changed().encode(env),
+        };
+        (atoms::accept_queue_patrol(), report).encode(env)
     }
 }
 
-/// `{Counts, Changes}`.
-impl Encoder for Terms<core::history::Looked> {
+/// `{tick, {Queued, Limit, Drops}, Changes}`, `{look, Counts, Changes}` or `{error, Reason}`.
+impl Encoder for Terms<&Told> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::history::Looked { counts, changes } = &self.0;
-        let changes: Vec<_> = changes.iter().map(|&change| Terms(change)).collect();
-        (Terms(*counts), changes).encode(env)
+        let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
+        match self.0 {
+            Told::Tick(Tick { depth, drops, changes, .. }) => {
+                let depth = (depth.queued, depth.limit, or_undefined(env, *drops));
+                (atoms::tick(), depth, terms(changes)).encode(env)
+            }
+            Told::Look(Looked { counts, changes }) => (atoms::look(), Terms(*counts), terms(changes)).encode(env),
+            Told::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
+        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! The packets of the server's port, as a packet socket sees them (man 7 packet), for Wireshark.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use accept_queue_core::sockopt;
@@ -17,8 +15,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::hosts::Host;
-use super::refusal;
-use crate::whole_file;
+use crate::output::refusal;
 
 /// include/uapi/linux/if_ether.h. IPv4 packets that come in, which on loopback are all: each that goes out comes in.
 const ETH_P_IP: u16 = 0x0800;
@@ -46,7 +43,7 @@ pub(crate) struct Capture {
 
 /// A whole capture.
 pub(crate) struct Recording {
-    file: Vec<u8>,
+    pub(super) file: Vec<u8>,
     pub(crate) packets: u64,
     /// For which there was no room.
     pub(crate) lost: u64,
@@ -176,49 +173,4 @@ fn record(socket: &Socket, stopped: &PipeReader) -> Result<Recording, String> {
             Err(error) => return Err(failed(error.into())),
         }
     }
-}
-
-/// Where a recording goes.
-#[derive(Debug)]
-pub(crate) struct Target {
-    /// As it was asked for.
-    path: PathBuf,
-    /// What is to be replaced, with all links followed; `None` for a device or a pipe, which is written to.
-    file: Option<PathBuf>,
-}
-
-impl Target {
-    /// Refuses what could not be written, before anything is done.
-    pub(crate) fn check(path: &Path) -> Result<Target, String> {
-        let file = replaceable(path).map_err(|error| unwritten(path, &error))?;
-        Ok(Target { path: path.to_owned(), file })
-    }
-
-    pub(crate) fn write(&self, recording: &Recording) -> Result<(), String> {
-        let written = match &self.file {
-            Some(file) => whole_file::replace(file, &recording.file),
-            None => write_stream(&self.path, &recording.file),
-        };
-        written.map_err(|error| unwritten(&self.path, &error))
-    }
-}
-
-fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
-    let file = match fs::metadata(path) {
-        Ok(status) if status.is_dir() => return Err(ErrorKind::IsADirectory.into()),
-        Ok(status) if !status.is_file() => return Ok(None),
-        Ok(_) => fs::canonicalize(path)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    whole_file::beside(&file)?;
-    Ok(Some(file))
-}
-
-fn write_stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    File::options().write(true).open(path)?.write_all(bytes)
-}
-
-fn unwritten(path: &Path, error: &io::Error) -> String {
-    format!("--pcap {}: {}", path.to_string_lossy().escape_debug(), refusal(error))
 }

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
-use super::refusal;
 use crate::args::LabClientsOptions;
+use crate::output::refusal;
 
 /// What the clients are told to do, a line each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

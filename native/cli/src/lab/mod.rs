@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use accept_queue_core::diag::State;
 
-use self::capture::{Capture, Target, Wire};
+use self::capture::{Capture, Wire};
 use self::crowd::Crowd;
 use self::hosts::Hosts;
 use self::report::{Pcap, Report};
 use self::scene::{Look, Scene};
 use self::steps::{Plan, Step};
 use crate::args::{LabClientsOptions, LabOptions};
+use crate::output::refusal;
+use crate::whole_file::Target;
 
 /// A SYN is sent again after a second, a SYN-ACK too; the rest is for a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +33,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(options: &LabOptions) -> Result<(), String> {
     client::check_limit(options.clients)?;
-    let target = options.pcap.as_deref().map(Target::check).transpose()?;
+    let target = options.pcap.as_deref().map(|path| Target::check("--pcap", path)).transpose()?;
     let hosts = if options.hosts { Hosts::two()? } else { Hosts::one() };
     let mut scene = Scene::set(hosts)?;
     let wire = if options.hosts { Wire::Cable } else { Wire::Loopback };
@@ -60,7 +62,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), String> {
 
     if let Some((capture, target)) = capture {
         let recording = capture.finish()?;
-        target.write(&recording)?;
+        target.write(&recording.file)?;
         let file = options.pcap.iter().map(|path| path.to_string_lossy()).collect::<String>();
         let lost = if recording.lost == 0 { String::new() } else { format!("; {} were lost", recording.lost) };
         page.for_people(|| format!("\n{} packets are in {}{lost}\n", recording.packets, file.escape_debug()))?;
@@ -180,10 +182,4 @@ impl Page {
             written => written.map_err(|error| format!("standard output: {}", refusal(&error))),
         }
     }
-}
-
-/// The kernel's reason, in its words and without its number.
-fn refusal(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -4,31 +4,45 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use super::etf::Term;
 use super::outbox::Outbox;
+use super::watchdog::Beats;
+use super::words::word;
 
 /// The largest request is a tick of as many listeners as are watched at most.
 const FRAME_BYTES: usize = 1 << 20;
 /// As many as may wait; the VM's own queue is behind them.
 const WAITING: usize = 16;
 
-/// Reads with a thread of its own, so that the end of the VM is seen while the kernel is asked.
-pub(crate) fn open(from: impl Read + Send + 'static, outbox: Outbox) -> io::Result<Receiver<Vec<u8>>> {
+/// Reads with a thread of its own, so that the end of the VM, and its heartbeats, are seen while the kernel is asked.
+pub(crate) fn open(
+    from: impl Read + Send + 'static,
+    outbox: Outbox,
+    beats: Option<Beats>,
+) -> io::Result<Receiver<Vec<u8>>> {
     let (frames, read) = sync_channel(WAITING);
     thread::Builder::new().name("reader".into()).spawn(move || {
         let mut from = from;
         loop {
-            match frame(&mut from) {
-                Ok(Some(frame)) => {
+            match (frame(&mut from), &beats) {
+                (Ok(Some(frame)), Some(beats)) if is_heartbeat(&frame) => beats.beat(),
+                (Ok(Some(frame)), _) => {
                     if frames.send(frame).is_err() {
                         return;
                     }
                 }
-                Ok(None) => std::process::exit(0),
-                Err(error) => outbox.last_words(1, "malformed", &error.to_string()),
+                (Ok(None), _) => std::process::exit(0),
+                (Err(error), _) => outbox.last_words(1, "malformed", &error.to_string()),
             }
         }
     })?;
     Ok(read)
+}
+
+/// An atom: of the two ways in which releases write one, either.
+fn is_heartbeat(frame: &[u8]) -> bool {
+    const LONGEST: usize = "heartbeat".len() + 4;
+    frame.len() <= LONGEST && Term::decode(frame).is_ok_and(|term| word(&term) == Some("heartbeat"))
 }
 
 /// `None`: the VM has closed its end.
@@ -53,6 +67,16 @@ fn frame(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_heartbeat_is_known_as_every_release_writes_it() {
+        assert!(is_heartbeat(b"\x83\x64\x00\x09heartbeat") && is_heartbeat(b"\x83\x77\x09heartbeat"));
+        for other in
+            [&b"\x83\x77\x09heartbeaT"[..], b"\x83\x77\x09heartbeat ", b"\x83\x6d\x00\x00\x00\x09heartbeat", b""]
+        {
+            assert!(!is_heartbeat(other), "{other:?}");
+        }
+    }
 
     #[test]
     fn a_frame_is_read_whole_or_not_at_all() {

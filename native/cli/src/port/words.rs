@@ -15,6 +15,7 @@ use accept_queue_core::verdict::{Finding, Standing};
 use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Interface, Listening};
 
 use super::etf::Term;
+use super::watchdog::Hung;
 
 pub(crate) fn atom(name: &str) -> Term {
     Term::Atom(name.to_owned())
@@ -220,19 +221,25 @@ impl From<Held> for Term {
 
 impl From<Kernel> for Term {
     fn from(kernel: Kernel) -> Term {
+        map(kernel.figures().map(|(name, figure)| (name, figure.into())))
+    }
+}
+
+/// `{event, hung, Details}`.
+impl From<Hung> for Term {
+    fn from(hung: Hung) -> Term {
+        let Hung { lasted, file, finding } = hung;
+        let (file, reason) = match file {
+            Ok(path) => (Some(Term::Binary(path.into_os_string().into_encoded_bytes())), None),
+            Err(sentence) => (None, Some(Term::Binary(sentence.into_bytes()))),
+        };
+        let (finding, text) = finding.map(|found| (atom(found.id), Term::Binary(found.text.into_bytes()))).unzip();
         map([
-            ("somaxconn", kernel.somaxconn.into()),
-            ("tcp_max_syn_backlog", kernel.tcp_max_syn_backlog.into()),
-            ("tcp_abort_on_overflow", kernel.tcp_abort_on_overflow.into()),
-            ("tcp_syncookies", kernel.tcp_syncookies.into()),
-            ("tcp_synack_retries", kernel.tcp_synack_retries.into()),
-            ("listen_overflows", kernel.listen_overflows.into()),
-            ("listen_drops", kernel.listen_drops.into()),
-            ("tcp_req_q_full_drop", kernel.tcp_req_q_full_drop.into()),
-            ("tcp_req_q_full_do_cookies", kernel.tcp_req_q_full_do_cookies.into()),
-            ("syncookies_sent", kernel.syncookies_sent.into()),
-            ("syncookies_recv", kernel.syncookies_recv.into()),
-            ("syncookies_failed", kernel.syncookies_failed.into()),
+            ("duration_ms", lasted.into()),
+            ("file", file.into()),
+            ("reason", reason.into()),
+            ("finding", finding.into()),
+            ("text", text.into()),
         ])
     }
 }

@@ -115,15 +115,8 @@ impl App {
         }
     }
 
-    /// Whose listeners these are. What came from the command line may hold any character.
     pub(crate) fn subject(&self) -> String {
-        match self.scope.scope() {
-            Scope::Beams => "every BEAM".to_owned(),
-            Scope::Everybody => "every process".to_owned(),
-            Scope::Process(pid) => format!("process {pid}"),
-            Scope::Node(name) => format!("node {}", name.escape_debug()),
-            Scope::Port(port) => format!("port {port}"),
-        }
+        self.scope.subject()
     }
 
     pub(crate) fn observed(&mut self, observation: Observation) {

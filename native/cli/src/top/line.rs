@@ -288,6 +288,7 @@ pub(crate) mod tests {
                         min: 0,
                         max: self.queued,
                         mean: f64::from(self.queued) / 2.0,
+                        readings: 1,
                         peak_ago: Duration::from_millis(2500),
                     }),
                     watched_for: Duration::from_secs(90),

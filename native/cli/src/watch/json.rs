@@ -6,9 +6,9 @@ use accept_queue_core::observer::Reading;
 use accept_queue_core::{Counts, Depth};
 use serde::Serialize;
 
-use super::event::{Event, Listener};
 use crate::condition;
 use crate::figures::{self, Figures, Process, SCHEMA};
+use crate::follow::event::{Event, Listener};
 
 #[derive(Serialize)]
 struct Line {

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use accept_queue_core::observer::Reading;
 use anstyle::{AnsiColor, Style};
 
-use super::event::{Event, Listener};
 use crate::condition;
 use crate::figures::Process;
+use crate::follow::event::{Event, Listener};
 
 pub(super) fn line(at: SystemTime, event: &Event) -> String {
     let (style, sentence) = match event {

@@ -13,6 +13,7 @@ reads(Api) ->
     {ok, #{queued := 2, queued_alive := 2, sockets := 1}} = Api:counts(Listener),
     io:put_chars("two clients are queued\n").
 
+%% Neither the library nor the program.
 -spec reads_without_library(module()) -> ok.
 reads_without_library(Api) ->
     Listener = listener_with_two_clients(Api),

@@ -12,7 +12,7 @@ use accept_queue_core::vm::namespace::Namespace;
 
 /// Something to tell.
 #[derive(Debug)]
-pub(super) enum Event<'a> {
+pub(crate) enum Event<'a> {
     Added(&'a Reading),
     Sample(&'a Reading),
     Raised {
@@ -41,10 +41,10 @@ pub(super) enum Event<'a> {
 
 /// Which listener, and whose.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Listener<'a> {
-    pub(super) namespace: Namespace,
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) owners: &'a [Owner],
+pub(crate) struct Listener<'a> {
+    pub(crate) namespace: Namespace,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) owners: &'a [Owner],
 }
 
 impl<'a> From<&'a Reading> for Listener<'a> {
@@ -60,18 +60,18 @@ impl<'a> From<&'a Gone> for Listener<'a> {
 }
 
 /// What is told of a sample depends on what has been told.
-pub(super) struct Teller {
+pub(crate) struct Teller {
     wants_samples: bool,
     unreadable: HashSet<(Option<i32>, String)>,
 }
 
 impl Teller {
-    pub(super) fn new(wants_samples: bool) -> Teller {
+    pub(crate) fn new(wants_samples: bool) -> Teller {
         Teller { wants_samples, unreadable: HashSet::new() }
     }
 
     /// Everything of a sample. What has gone comes first: another may stand in its place.
-    pub(super) fn events<'a>(&mut self, sample: &'a Sample) -> Vec<Event<'a>> {
+    pub(crate) fn events<'a>(&mut self, sample: &'a Sample) -> Vec<Event<'a>> {
         let mut events = Vec::new();
         for gone in &sample.gone {
             removed(gone, &mut events);
@@ -92,7 +92,7 @@ impl Teller {
     }
 
     /// That there is no sample.
-    pub(super) fn failure(&mut self, reason: String) -> Vec<Event<'static>> {
+    pub(crate) fn failure(&mut self, reason: String) -> Vec<Event<'static>> {
         self.unreadable(vec![(None, reason)])
     }
 
@@ -107,7 +107,7 @@ impl Teller {
 }
 
 /// With a listener ends what stood.
-pub(super) fn removed<'a>(gone: &'a Gone, events: &mut Vec<Event<'a>>) {
+pub(crate) fn removed<'a>(gone: &'a Gone, events: &mut Vec<Event<'a>>) {
     events.extend(gone.conditions.iter().map(|&(condition, lasted)| Event::Ended { gone, condition, lasted }));
     events.push(Event::Removed(gone));
 }

@@ -1,4 +1,4 @@
-//! What a watch comes to. Pure.
+//! What following listeners comes to. Pure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::event::Event;
 use crate::condition::{many, seconds};
 
 #[derive(Debug, Default)]
-pub(super) struct Summary {
-    pub(super) samples: u64,
+pub(crate) struct Summary {
+    pub(crate) samples: u64,
     failed: u64,
     raised: u64,
     listeners: BTreeSet<(Namespace, Endpoint)>,
@@ -34,7 +34,7 @@ impl Worst {
 }
 
 impl Summary {
-    pub(super) fn add(&mut self, sample: &Sample) {
+    pub(crate) fn add(&mut self, sample: &Sample) {
         self.samples += 1;
         for reading in &sample.readings {
             if reading.is_new {
@@ -44,11 +44,11 @@ impl Summary {
         }
     }
 
-    pub(super) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         self.failed += 1;
     }
 
-    pub(super) fn told(&mut self, events: &[Event]) {
+    pub(crate) fn told(&mut self, events: &[Event]) {
         self.raised += events.iter().filter(|event| matches!(event, Event::Raised { .. })).count() as u64;
     }
 
@@ -63,7 +63,7 @@ impl Summary {
     }
 
     /// In one line.
-    pub(super) fn sentence(&self, lasted: Duration) -> String {
+    pub(crate) fn sentence(&self, lasted: Duration) -> String {
         let told = [
             Some(format!("{} in {}", many(self.samples, "sample"), seconds(lasted))),
             (self.failed > 0).then(|| format!("{} failed", self.failed)),

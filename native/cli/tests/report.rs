@@ -1,0 +1,225 @@
+//! The page of `accept-queue report` in a real browser, without a screen. Ignored by `cargo test` and run by `make test`.
+
+mod running;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use running::{Running, holder, knock, listen, own_pid, program, until};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tempfile::TempDir;
+
+/// A page, and what a browser makes of it.
+struct Page {
+    folder: TempDir,
+    file: PathBuf,
+}
+
+/// Says on the element of the page what its own script cannot know.
+const PROBE: &str = "<script>
+const root = document.documentElement;
+root.dataset.paper = getComputedStyle(document.body).backgroundColor;
+root.dataset.fetched = performance.getEntriesByType('resource').length;
+root.dataset.wide = root.scrollWidth > root.clientWidth;
+const charts = document.querySelector('.charts');
+charts.focus();
+for (const key of ['Home', 'ArrowRight', 'End']) charts.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+</script>";
+
+impl Page {
+    /// A recording, or evidence, as a page.
+    fn of(recording: &Path, folder: TempDir) -> Page {
+        let file = folder.path().join("page.html");
+        let report = program().arg("report").arg(recording).arg("-o").arg(&file).output().expect("the program");
+        assert!(report.status.success(), "{report:?}");
+        Page { folder, file }
+    }
+
+    fn source(&self) -> String {
+        fs::read_to_string(&self.file).expect("the page")
+    }
+
+    /// What stands there once its script has run.
+    fn dom(&self, options: &[&str]) -> String {
+        let probed = self.folder.path().join("probed.html");
+        fs::write(&probed, self.source() + PROBE).expect("a page");
+        let output = self.browser(&[options, &["--dump-dom"]].concat(), &probed);
+        let dom = String::from_utf8(output).expect("text");
+        assert!(!dom.contains("data-failed") && dom.contains("<details"), "{dom}");
+        assert!(dom.contains("data-fetched=\"0\"") && dom.contains("data-wide=\"false\""), "{dom}");
+        dom
+    }
+
+    fn browser(&self, options: &[&str], page: &Path) -> Vec<u8> {
+        let user = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        let mut command = Command::new("chromium");
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ]);
+        command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+        command.arg(format!("--user-data-dir={}", user.path().display())).args(options).arg(page);
+        let output = command.output().expect("chromium, of the Debian package");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    }
+}
+
+/// The values of an attribute, wherever it stands.
+fn attributes<'a>(dom: &'a str, name: &str) -> Vec<&'a str> {
+    let begin = format!("{name}=\"");
+    dom.split(&begin).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+}
+
+/// Records this process until the queue at `address` overflows, and then that it was closed.
+fn recording(folder: &Path, scope: &[&str], is_enough: impl Fn(&str) -> bool) -> PathBuf {
+    let file = folder.join("a.aq");
+    let mut recorder = Running::start(program().arg("record").arg(&file).args(["--interval", "20ms"]).args(scope));
+    until(|| {
+        let report = program().arg("report").arg(&file).output().expect("the program");
+        is_enough(&String::from_utf8_lossy(&report.stdout)).then_some(())
+    });
+    recorder.signal("INT");
+    assert!(recorder.end().0.success());
+    file
+}
+
+#[test]
+#[ignore = "on real sockets, and in chromium: make test runs it"]
+fn each_chart_has_its_points_in_light_and_in_dark_and_on_a_phone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_socket, at) = listen(1);
+    let _clients = [knock(at), knock(at), knock(at)];
+    let port = at.port().to_string();
+    let file = recording(folder.path(), &["--port", &port], |page| {
+        page.contains("\"overflowing\"")
+            && !page.contains("\"longest_wait_ms\":null")
+            && !page.contains("\"dropped\":[]")
+    });
+    let page = Page::of(&file, folder);
+    let source = page.source();
+    let outside = ["src=", "href=", "url(", "@import", "fetch(", "XMLHttp", "import(", "https:", "//cdn"];
+    assert!(outside.iter().all(|what| !source.contains(what)), "it needs nothing but itself");
+    assert_eq!(source.matches("http:").count(), 1, "the name of SVG");
+
+    for (scheme, paper) in [("1", "rgb(251, 251, 253)"), ("0", "rgb(15, 19, 27)")] {
+        let options = [&format!("--blink-settings=preferredColorScheme={scheme}"), "--window-size=1000,1400"];
+        let dom = page.dom(&options);
+        assert_eq!(attributes(&dom, "data-paper"), [paper]);
+        // Queued, left where somebody has, and limit; wait; CLOSE_WAIT, of which there is none: each curve has its points.
+        let points = attributes(&dom, "data-points");
+        assert!((3..=5).contains(&points.len()) && points.iter().all(|count| *count != "0"), "{points:?}");
+        assert!(!attributes(&dom, "data-count").is_empty(), "a bar for each step with drops");
+        assert!(attributes(&dom, "data-condition").contains(&"overflowing"));
+        let labels = attributes(&dom, "aria-label");
+        let named = |name: &str| labels.iter().any(|label| label.starts_with(name));
+        assert!(named("Depth against limit. At most 2 of 1 queued") && named("Oldest wait. At most "), "{labels:?}");
+        assert!(named("Drops. ") && named("CLOSE_WAIT held. None.") && named("Time, for 127.0.0.1:"), "{labels:?}");
+        // By the keyboard, the last moment of all.
+        let said = attributes(&dom, "aria-valuetext");
+        assert!(said.len() == 1 && said[0].contains("2 of 1 queued") && said[0].contains("overflowing"), "{said:?}");
+        assert!(dom.contains(&format!("<b>{at}</b>")) && dom.contains("<title>Depth against limit</title>"));
+        let picture = page.folder.path().join("page.png");
+        page.browser(&[&options[..], &[&format!("--screenshot={}", picture.display())]].concat(), &page.file);
+        assert!(fs::read(&picture).expect("a picture").starts_with(b"\x89PNG"));
+    }
+    page.dom(&["--window-size=500,900"]);
+}
+
+/// This process is the VM, which says that it is there and then nothing more.
+#[test]
+#[ignore = "on real sockets, and in chromium: make test runs it"]
+fn what_the_watchdog_has_written_of_a_vm_that_hangs_is_a_page_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_socket, at) = listen(1);
+    let _clients = [knock(at), knock(at), knock(at)];
+    let kept = folder.path().join("kept");
+    let mut command = program();
+    command.args([
+        "port",
+        "--vm",
+        &own_pid(),
+        "--keep",
+        "1",
+        "--heartbeat-ms",
+        "100",
+        "--hang-after-ms",
+        "1500",
+        "--evidence",
+    ]);
+    let mut port = Running::start(command.arg(&kept).stdin(Stdio::piped()));
+    // {accept_queue, 1}, and the atom heartbeat.
+    let mut to = port.child.stdin.take().expect("its input");
+    to.write_all(b"\0\0\0\x13\x83\x68\x02\x77\x0caccept_queue\x61\x01\0\0\0\x0c\x83\x77\x09heartbeat").expect("frames");
+    let evidence = until(|| {
+        let files = fs::read_dir(&kept).ok()?.map(|entry| entry.expect("an entry").path());
+        files.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).find(|path| path.is_file())
+    });
+    let page = Page::of(&evidence, folder);
+    let dom = page.dom(&[]);
+    assert!(dom.contains("<p>No heartbeat for ") && dom.contains(" s: the last came at "), "{dom}");
+    assert!(dom.contains(&format!("The queue of {at} is full (2 of 2)")), "what diagnose finds: {dom}");
+    let labels = attributes(&dom, "aria-label");
+    assert!(labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 of 1 queued")), "{labels:?}");
+    assert!(labels.contains(&"CLOSE_WAIT held. Not known."), "what it does not look at: {labels:?}");
+}
+
+#[test]
+#[ignore = "on real sockets, and in chromium: make test runs it"]
+fn what_somebody_calls_himself_is_text_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    const HOSTILE: &str =
+        "</script><script>document.documentElement.dataset.failed=1</script><img src=x onerror=alert(1)>\u{202e}&lt;";
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    let path = folder.path().join("<svg onload=alert(2)>\"'`${alert(3)}");
+    socket.bind(&SockAddr::unix(&path).expect("a path")).expect("bind");
+    socket.listen(5).expect("listen");
+    let holder = holder(HOSTILE, socket);
+    let pid = holder.child.id().to_string();
+    let file = recording(folder.path(), &["--pid", &pid], |page| page.contains("svg onload"));
+    // The name of the file, too.
+    let renamed = folder.path().join("<b>a.aq");
+    fs::rename(file, &renamed).expect("a name");
+    let page = Page::of(&renamed, folder);
+    assert_eq!(page.source().matches("<script").count(), 2, "its data and its own");
+    let dom = page.dom(&[]);
+    assert!(!dom.contains("<img") && !dom.contains("<svg onload") && !dom.contains("<b>a.aq"), "{dom}");
+    let (_, text) = dom.split_once("<main>").expect("what is shown");
+    let text = text.split_once("</main>").expect("its end").0;
+    assert!(text.contains("&lt;img src=x onerror=alert(1)&gt;\\u{202e}&amp;lt;"), "{text}");
+    assert!(text.contains("&lt;svg onload=alert(2)&gt;"), "{text}");
+}
+
+#[test]
+fn the_page_is_there_whole_or_not_at_all_and_never_over_the_recording() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let evidence = folder.path().join("hang.json");
+    let sample =
+        r#"{"at": 1000, "listeners": [{"address": "a:1", "queued": 2, "limit": 5, "drops": 0, "conditions": []}]}"#;
+    fs::write(&evidence, format!(r#"{{"schema": 1, "pid": 7, "name": "shop", "samples": [{sample}]}}"#))
+        .expect("evidence");
+    let report = |output: &str| {
+        let output = program().arg("report").arg(&evidence).args(["-o", output]).output().expect("the program");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let before = fs::read(&evidence).expect("evidence");
+    let (status, said) = report(evidence.to_str().expect("text"));
+    assert!(status == Some(1) && said.ends_with("is the recording itself\n"), "{said}");
+    assert_eq!(fs::read(&evidence).expect("evidence"), before);
+    for (output, sentence) in [
+        ("/nowhere/a.html", "-o /nowhere/a.html: No such file or directory"),
+        ("/dev/full", "-o /dev/full: No space left on device"),
+        ("/", "-o /: is a directory"),
+    ] {
+        let (status, said) = report(output);
+        assert!(status == Some(1) && said.contains(sentence) && said.lines().count() == 1, "{said}");
+    }
+    let page = Page::of(&evidence, folder).source();
+    assert!(page.starts_with("<!doctype html>") && page.contains("\"queued\":[[0,2,2,null]]"), "{page}");
+}

@@ -1,0 +1,203 @@
+%% @doc The figures of this VM's listeners for prometheus.erl: a collector.
+%%
+%% Whoever scrapes the VM already has these with the rest, without a second program to run. Names and units are those of
+%% `accept-queue export', so that one dashboard and one set of rules serve both.
+%% ```
+%% 1> prometheus_registry:register_collector(accept_queue_prometheus).
+%% ok
+%% '''
+%% or, in the environment of prometheus, `{collectors, [default, accept_queue_prometheus]}'.
+%%
+%% A scrape costs what {@link accept_queue:list/0} does, for the names of the servers, and six files of `/proc'; of the figures
+%% it tells what the monitor knows: those of a sample not older than `interval_ms', those of a census not older than `census_ms'.
+%%
+%% It cannot tell anything while the VM hangs, for then nobody answers the scrape: that is what the program is for. Listeners that
+%% are not watched are not told. What is not known has no line, for 0 would be a figure.
+-module(accept_queue_prometheus).
+
+%% prometheus need not be there when this is compiled; the suite compares this with the callbacks of `prometheus_collector'.
+-export([collect_mf/2, deregister_cleanup/1]).
+
+-export_type([registry/0, callback/0]).
+
+-type registry() :: term().
+-type callback() :: fun((MetricFamily :: tuple()) -> term()).
+
+-type labels() :: [{atom(), binary()}].
+-type figures() :: [{labels(), number()}].
+-type listener() :: {labels(), accept_queue:status()}.
+
+%% As many as the exporter tells one by one.
+-define(LISTENERS_MAX, 1000).
+-define(CONDITIONS, [behind, overflowing, stuck, abandoned, leaking]).
+-define(KERNEL_GAUGES, [
+    {kernel_somaxconn, somaxconn, "Clips every backlog (net.core.somaxconn)."},
+    {kernel_tcp_max_syn_backlog, tcp_max_syn_backlog, "net.ipv4.tcp_max_syn_backlog."},
+    {kernel_tcp_abort_on_overflow, tcp_abort_on_overflow, "net.ipv4.tcp_abort_on_overflow."},
+    {kernel_tcp_syncookies, tcp_syncookies, "net.ipv4.tcp_syncookies."}
+]).
+-define(KERNEL_COUNTERS, [
+    {kernel_listen_overflows, listen_overflows, "SYNs and last ACKs that met a full accept queue (ListenOverflows)."},
+    {kernel_listen_drops, listen_drops, "SYNs that were dropped, for whatever reason (ListenDrops)."},
+    {kernel_tcp_req_q_full_drop, tcp_req_q_full_drop, "SYNs dropped because the SYN queue was full (TCPReqQFullDrop)."},
+    {kernel_tcp_req_q_full_do_cookies, tcp_req_q_full_do_cookies,
+        "SYNs answered with a cookie because the SYN queue was full (TCPReqQFullDoCookies)."},
+    {kernel_syncookies_sent, syncookies_sent, "Cookies that were sent (SyncookiesSent)."},
+    {kernel_syncookies_received, syncookies_recv, "Valid cookies that came back (SyncookiesRecv)."},
+    {kernel_syncookies_failed, syncookies_failed, "Cookies that came back invalid (SyncookiesFailed)."}
+]).
+
+%% @private
+-spec deregister_cleanup(registry()) -> ok.
+deregister_cleanup(_Registry) -> ok.
+
+%% @doc Tells every family that has a figure, as prometheus asks for it at each scrape.
+-spec collect_mf(registry(), callback()) -> ok.
+collect_mf(_Registry, Callback) ->
+    lists:foreach(
+        fun
+            ({_Name, _Help, _Type, []}) ->
+                ok;
+            ({Name, Help, Type, Figures}) ->
+                Callback(call(prometheus_model_helpers, create_mf, [name(Name, Type), Help, Type, Figures]))
+        end,
+        [of_the_bridge() | of_the_queues(accept_queue:watched())] ++ of_the_kernel(accept_queue:kernel())
+    ).
+
+%% By the convention, `_total' ends the name of a counter.
+name(Name, counter) -> <<(name(Name, gauge))/binary, "_total">>;
+name(Name, gauge) -> <<"accept_queue_", (atom_to_binary(Name))/binary>>.
+
+of_the_bridge() ->
+    Version =
+        case application:get_key(accept_queue, vsn) of
+            {ok, Vsn} -> [{[{version, list_to_binary(Vsn)}], 1}];
+            undefined -> []
+        end,
+    {build_info, "Which accept_queue this is.", gauge, Version}.
+
+of_the_queues(Watched) ->
+    Servers = servers(),
+    Known = [{labels(Address, Servers), Status} || Address <- Watched, {ok, Status} <- [known(Address)]],
+    {Told, Others} = lists:split(min(?LISTENERS_MAX, length(Known)), Known),
+    [
+        {up, "Whether the listeners of this VM are being watched.", gauge, one(is_watching())},
+        {queued_connections, "Connections that wait for accept; full is more than the limit. As of the last sample.", gauge,
+            of_depth(queued, Told)},
+        {limit, "The backlog in force. As of the last sample.", gauge, of_depth(limit, Told)},
+        {dropped_packets, "Packets that the listener has dropped since it was opened, overflow first among the causes.", counter,
+            of_depth(drops, Told)},
+        {peak_connections, "The most that waited for accept in a sample of the last minute.", gauge, each(Told, fun peak/1)},
+        {condition, "Whether the listener is behind, overflowing, stuck, abandoned or leaking. As of the last sample.", gauge,
+            each(Told, fun conditions/1)},
+        {connections, "Connections that wait for accept, by what their clients have done meanwhile. As of the last census.",
+            gauge, by_state([{alive, queued_alive}, {closed, queued_closed}, {reset, queued_reset}], Told)},
+        {oldest_wait_seconds,
+            "How long the longest-waiting connection has waited; absent where none waits. As of the last census.", gauge,
+            [{Labels, Ms / 1000} || {Labels, Ms} <- of_counts(oldest_wait_ms, Told)]},
+        {queued_bytes, "Bytes of requests that those who wait have sent. As of the last census.", gauge,
+            of_counts(queued_bytes, Told)},
+        {syn_recv, "Handshakes that are not finished. As of the last census.", gauge, of_counts(syn_recv, Told)},
+        {accepted_connections, "Accepted connections that are open; close_wait: their clients have closed. As of the last census.",
+            gauge, by_state([{established, established}, {close_wait, close_wait}], Told)},
+        {sockets, "Sockets that share the address; its figures are their sum. As of the last census.", gauge,
+            of_counts(sockets, Told)},
+        {listeners, "Listeners that are watched.", gauge, [{[], length(Watched)}]},
+        {omitted_listeners, "Of these, those that are not told one by one: too many, or not readable.", gauge,
+            [{[], length(Watched) - length(Told)}]},
+        {omitted_queued_connections, "Connections that wait for accept at listeners that are too many to be told one by one.",
+            gauge, [{[], lists:sum([Queued || {_, Queued} <- of_depth(queued, Others)])}]}
+    ].
+
+is_watching() ->
+    case accept_queue:health() of
+        {_, [monitor_not_running | _]} -> 0;
+        _ -> 1
+    end.
+
+%% What has not been read for several intervals is no longer a figure.
+-spec known(accept_queue:address()) -> {ok, accept_queue:status()} | unknown.
+known(Address) ->
+    case accept_queue:status(Address) of
+        {ok, #{stale := false} = Status} -> {ok, Status};
+        {ok, #{stale := true}} -> unknown;
+        {error, _} -> unknown
+    end.
+
+%% Sockets that share an address belong to one server most often; else the first stands for all.
+servers() ->
+    case accept_queue:list() of
+        {ok, Listed} -> maps:from_list(lists:reverse([{Address, Server} || #{address := Address, server := Server} <- Listed]));
+        {error, _} -> #{}
+    end.
+
+labels(Address, Servers) ->
+    Of =
+        case Servers of
+            #{Address := Server} when Server =/= undefined -> [{server, text(accept_queue_text:server(Server))}];
+            #{} -> []
+        end,
+    [{listener, text(listener(Address))} | Of].
+
+%% As the exporter spells it.
+listener({local, <<0, Name/binary>>}) -> ["unix:@", escaped(Name)];
+listener({local, Path}) -> ["unix:", escaped(Path)];
+listener(Address) -> accept_queue_text:address(Address).
+
+%% Rust's escape_ascii.
+escaped(Bytes) ->
+    [escaped_byte(Byte) || <<Byte>> <= Bytes].
+
+escaped_byte($\t) -> "\\t";
+escaped_byte($\r) -> "\\r";
+escaped_byte($\n) -> "\\n";
+escaped_byte(Byte) when Byte =:= $'; Byte =:= $"; Byte =:= $\\ -> [$\\, Byte];
+escaped_byte(Byte) when Byte >= $\s, Byte =< $~ -> Byte;
+escaped_byte(Byte) -> io_lib:format("\\x~2.16.0b", [Byte]).
+
+text(Chars) ->
+    unicode:characters_to_binary(Chars).
+
+-spec each([listener()], fun((accept_queue:status()) -> figures())) -> figures().
+each(Told, Figures) ->
+    [{Labels ++ More, Figure} || {Labels, Status} <- Told, {More, Figure} <- Figures(Status), Figure =/= undefined].
+
+peak(#{window := #{max := Max}}) -> one(Max);
+peak(#{window := undefined}) -> [].
+
+conditions(#{conditions := Held}) ->
+    [
+        {[{condition, atom_to_binary(Condition)}],
+            case lists:member(Condition, Held) of
+                true -> 1;
+                false -> 0
+            end}
+     || Condition <- ?CONDITIONS
+    ].
+
+of_depth(Key, Told) ->
+    each(Told, fun(#{depth := Depth}) -> figure(Key, Depth) end).
+
+of_counts(Key, Told) ->
+    each(Told, fun(#{counts := Counts}) -> figure(Key, Counts) end).
+
+by_state(States, Told) ->
+    each(Told, fun(#{counts := Counts}) ->
+        [{[{state, atom_to_binary(State)}], Figure} || {State, Key} <- States, {[], Figure} <- figure(Key, Counts)]
+    end).
+
+figure(_Key, undefined) -> [];
+figure(Key, Figures) -> one(maps:get(Key, Figures)).
+
+one(undefined) -> [];
+one(Figure) -> [{[], Figure}].
+
+of_the_kernel({ok, Kernel}) ->
+    [{Name, Help, gauge, figure(Key, Kernel)} || {Name, Key, Help} <- ?KERNEL_GAUGES] ++
+        [{Name, Help, counter, figure(Key, Kernel)} || {Name, Key, Help} <- ?KERNEL_COUNTERS];
+of_the_kernel({error, _}) ->
+    [].
+
+%% xref and Dialyzer need not know prometheus.
+call(Module, Function, Arguments) ->
+    apply(Module, Function, Arguments).

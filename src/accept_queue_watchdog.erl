@@ -1,0 +1,146 @@
+%% @private
+%% The heartbeat of this VM, for the watchdog of the port program. See `docs/watchdog.md'.
+%%
+%% A beat is sent when a process on each scheduler has answered, for one scheduler in a native call is enough to freeze accept
+%% while the others go on or sleep. All of them have high priority: a VM that has a lot to do is late, and does not hang.
+-module(accept_queue_watchdog).
+-behaviour(gen_server).
+
+-export([start_link/0, is_possible/0, arguments/0, started/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([pulse/1]).
+
+-record(state, {
+    heartbeat_ms :: pos_integer(),
+    %% By scheduler.
+    pulses = #{} :: #{pos_integer() => pid()},
+    %% Who has not answered yet.
+    awaited = #{} :: #{pid() => true}
+}).
+
+%% Nothing is started where nothing is wanted. A VM without the program goes on without a watchdog, and says so.
+-spec start_link() -> {ok, pid()} | ignore | {error, term()}.
+start_link() ->
+    case {accept_queue_config:watchdog(), accept_queue_port:program()} of
+        {{error, Sentence}, _} ->
+            {error, Sentence};
+        {{ok, undefined}, _} ->
+            ignore;
+        {{ok, #{}}, undefined} ->
+            ok = warn("there is no watchdog: the program accept-queue is not in ~ts", [accept_queue_nif:priv_dir()]),
+            ignore;
+        {{ok, #{heartbeat_ms := HeartbeatMs}}, _} ->
+            gen_server:start_link({local, ?MODULE}, ?MODULE, HeartbeatMs, [{spawn_opt, [{priority, high}]}])
+    end.
+
+%% One is wanted, and the program is there.
+-spec is_possible() -> boolean().
+is_possible() ->
+    case accept_queue_config:watchdog() of
+        {ok, #{}} -> accept_queue_port:program() =/= undefined;
+        _ -> false
+    end.
+
+%% What the program is told on its command line: one that is started again knows it again.
+-spec arguments() -> [file:filename_all()].
+arguments() ->
+    case accept_queue_config:watchdog() of
+        {ok, #{directory := Directory} = Watchdog} ->
+            Numbers = [
+                [Option, integer_to_list(maps:get(Key, Watchdog))]
+             || {Option, Key} <- [{"--heartbeat-ms", heartbeat_ms}, {"--hang-after-ms", hang_after_ms}, {"--keep", keep}]
+            ],
+            ["--evidence", Directory | lists:append(Numbers)];
+        _ ->
+            []
+    end.
+
+%% The program has started.
+-spec started({os_pid, pos_integer()} | undefined) -> ok.
+started(Program) ->
+    case {accept_queue_config:watchdog(), Program} of
+        {{ok, #{grant_memory := true}}, {os_pid, OsPid}} -> granted(grant(OsPid));
+        _ -> ok
+    end.
+
+grant(OsPid) ->
+    try
+        accept_queue_nif:let_read(OsPid)
+    catch
+        error:not_loaded -> {error, not_loaded}
+    end.
+
+granted({ok, _}) -> ok;
+%% There is no Yama that would forbid it.
+granted({error, {errno, einval}}) -> ok;
+granted({error, Reason}) -> warn("the port program could not be granted the memory of this VM: ~0tp", [Reason]).
+
+warn(Format, Arguments) ->
+    logger:log(warning, "accept_queue: " ++ Format, Arguments).
+
+%% The process.
+
+-spec init(pos_integer()) -> {ok, #state{}}.
+init(HeartbeatMs) ->
+    self() ! beat,
+    {ok, #state{heartbeat_ms = HeartbeatMs}}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
+handle_call(_, _From, State) ->
+    {noreply, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info(beat, #state{heartbeat_ms = HeartbeatMs, awaited = Awaited} = State) ->
+    _ = erlang:send_after(HeartbeatMs, self(), beat),
+    %% Whoever has not answered yet is asked already.
+    {noreply, if map_size(Awaited) =:= 0 -> answered(asked(State)); true -> State end};
+handle_info({Pid, pulse}, #state{awaited = Awaited} = State) when is_map_key(Pid, Awaited) ->
+    {noreply, answered(State#state{awaited = maps:remove(Pid, Awaited)})};
+handle_info(_, State) ->
+    {noreply, State}.
+
+asked(State) ->
+    #state{pulses = Pulses} = Asked = with_pulses(State),
+    Awaited = maps:from_list([{Pid, true} || Pid <- maps:values(Pulses)]),
+    _ = [Pid ! {self(), pulse} || Pid <- maps:values(Pulses)],
+    Asked#state{awaited = Awaited}.
+
+answered(#state{awaited = Awaited} = State) when map_size(Awaited) =:= 0 ->
+    %% One that is lost was not heard because the program is away, or has far too much to do.
+    _ = accept_queue_port:beat(),
+    State;
+answered(State) ->
+    State.
+
+%% One on each scheduler that works now.
+with_pulses(#state{pulses = Pulses} = State) ->
+    Schedulers = schedulers(),
+    Gone = maps:without(Schedulers, Pulses),
+    _ = [begin true = unlink(Pid), true = exit(Pid, kill) end || Pid <- maps:values(Gone)],
+    New = maps:from_list([{Scheduler, pulse_on(Scheduler)} || Scheduler <- Schedulers, not is_map_key(Scheduler, Pulses)]),
+    State#state{pulses = maps:merge(maps:with(Schedulers, Pulses), New)}.
+
+%% Where somebody has blocked multi-scheduling, what is bound to another scheduler waits for the end of it.
+schedulers() ->
+    case erlang:system_info(multi_scheduling) of
+        enabled -> lists:seq(1, erlang:system_info(schedulers_online));
+        _ -> []
+    end.
+
+%% The option is not documented: a test holds that no scheduler is overlooked.
+-dialyzer({nowarn_function, pulse_on/1}).
+pulse_on(Scheduler) ->
+    spawn_opt(?MODULE, pulse, [self()], [link, {priority, high}, {scheduler, Scheduler}]).
+
+%% @private
+-spec pulse(pid()) -> no_return().
+pulse(Heart) ->
+    receive
+        {Heart, pulse} -> Heart ! {self(), pulse};
+        _ -> ok
+    end,
+    ?MODULE:pulse(Heart).

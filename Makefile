@@ -43,6 +43,7 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "common test" rebar3 ct
 	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
 	@$(quietly) "exunit" mix test
+	@$(quietly) "edoc" rebar3 edoc
 	@$(quietly) "what the documents show" test/docs
 	@$(quietly) "packaging" test/packaging
 

@@ -15,7 +15,11 @@ defmodule AcceptQueue.MixProject do
       compilers: [:accept_queue_native | Mix.compilers()],
       package: package(),
       # For ExDoc, which comes from Hex and is not needed for anything else.
-      docs: [main: "readme", extras: ~w(README.md CHANGELOG.md) ++ Path.wildcard("docs/*.md")]
+      docs: [
+        main: "readme",
+        extras: ~w(README.md CHANGELOG.md) ++ Path.wildcard("docs/*.md"),
+        assets: %{"docs/pictures" => "docs/pictures"}
+      ]
     ]
   end
 

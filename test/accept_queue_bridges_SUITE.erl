@@ -134,10 +134,9 @@ the_metrics_are_those_of_the_exporter(Config) ->
         "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
     ]),
     "accept-queue: metrics at " ++ Url = commands:line(Port),
-    {ok, _} = application:ensure_all_started(inets),
     Listener = "listener=\"" ++ text(sockets:address(L)) ++ "\"",
     Exported = fun() ->
-        {ok, {{_, 200, _}, _, Body}} = httpc:request(Url),
+        {200, Body} = commands:fetch(Url),
         Body
     end,
     eventually:is(true, fun() ->
@@ -209,7 +208,7 @@ the_page_has_the_callbacks_of_observer_cli(_) ->
 
 %% As a person has it: in a shell on a pseudo-terminal, which script(1) makes.
 a_page_on_a_terminal_shows_the_listeners(_) ->
-    Terminal = terminal("[gen_tcp:connect(\"localhost\", P, []) || _ <- [1, 2]]"),
+    Terminal = terminal("[gen_tcp:connect({127, 0, 0, 1}, P, []) || _ <- [1, 2]]"),
     shows(Terminal, "Accept queues"),
     Port = shown(Terminal, "listens on ([0-9]+)"),
     ok = says(Terminal, "P\n"),

@@ -125,12 +125,12 @@ answered(At, Query) ->
     Result.
 
 asked(At, What) ->
-    case httpc:request("http://" ++ At ++ "/api/v1/" ++ What) of
-        {ok, {{_, 200, _}, _, Body}} ->
+    case commands:fetch("http://" ++ At ++ "/api/v1/" ++ What) of
+        {200, Body} ->
             #{<<"data">> := Data} = decoded(Body),
             Data;
         %% It has just been started.
-        {ok, {{_, 503, _}, _, _}} -> not_yet;
+        {503, _} -> not_yet;
         {error, _} -> not_yet
     end.
 
@@ -264,7 +264,7 @@ told() ->
     [_] = sockets:clients(1, sockets:address(L)),
     {Exporter, Url} = exporter(),
     Metrics = fun() ->
-        {ok, {{_, 200, _}, _, Body}} = httpc:request(Url),
+        {200, Body} = commands:fetch(Url),
         found("# TYPE (accept_queue_[a-z_]+)", Body)
     end,
     eventually:is(true, fun() -> lists:member("accept_queue_oldest_wait_seconds", Metrics()) end),
@@ -280,7 +280,6 @@ exporter() ->
         "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
     ]),
     "accept-queue: metrics at " ++ Url = commands:line(Exporter),
-    {ok, _} = application:ensure_all_started(inets),
     {Exporter, Url}.
 
 %% Names of metrics; those of the exporter's own rules have colons, and accept_queue_prometheus is a module.

@@ -94,10 +94,9 @@ ranch_is_watched_by_its_names(_) ->
     ok = gen_tcp:close(Client).
 
 cowboy_says_503_while_a_pool_is_stuck(_) ->
-    {ok, _} = application:ensure_all_started(inets),
     Example = started("cowboy", ["0", "0"]),
     [Shop, Health] = says(Example, "cowboy listens on http://127.0.0.1:([0-9]+)/, and http://127.0.0.1:([0-9]+)/health"),
-    ?assertMatch({200, "Hello.\n"}, get_of("http://127.0.0.1:" ++ Shop ++ "/")),
+    ?assertMatch({200, "Hello.\n"}, commands:fetch("http://127.0.0.1:" ++ Shop ++ "/")),
     Url = "http://127.0.0.1:" ++ Health ++ "/health",
     eventually:is({200, #{<<"health">> => <<"ok">>, <<"reasons">> => []}}, fun() -> health(Url) end),
     %% Two are served, the acceptor holds a third, and who comes then waits.
@@ -112,12 +111,8 @@ cowboy_says_503_while_a_pool_is_stuck(_) ->
     eventually:is({200, #{<<"health">> => <<"ok">>, <<"reasons">> => []}}, fun() -> health(Url) end).
 
 health(Url) ->
-    {Status, Json} = get_of(Url),
+    {Status, Json} = commands:fetch(Url),
     {Status, jsx:decode(list_to_binary(Json), [return_maps])}.
-
-get_of(Url) ->
-    {ok, {{_, Status, _}, _, Body}} = httpc:request(get, {Url, [{"connection", "close"}]}, [{timeout, ?DEADLINE_MS}], []),
-    {Status, Body}.
 
 the_dead_are_skipped(_) ->
     Example = started("skip_the_dead", ["0", "1500"]),

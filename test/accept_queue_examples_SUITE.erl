@@ -2,10 +2,10 @@
 -module(accept_queue_examples_SUITE).
 
 -export([all/0]).
--export([every_function_has_an_example/1, what_they_show_comes_again/1]).
+-export([every_function_has_an_example/1, what_they_show_comes_again/1, what_does_not_come_again_is_told/1]).
 
 all() ->
-    [every_function_has_an_example, what_they_show_comes_again].
+    [every_function_has_an_example, what_they_show_comes_again, what_does_not_come_again_is_told].
 
 every_function_has_an_example(_Config) ->
     Documented = documented(),
@@ -15,9 +15,29 @@ every_function_has_an_example(_Config) ->
 what_they_show_comes_again(_Config) ->
     [] = [{Function, unicode:characters_to_list(Why)} || {Function, Session} <- documented(), {error, Why} <- [run(Session)]].
 
+what_does_not_come_again_is_told(_Config) ->
+    [ok = run(Text) || Text <- [
+        "1> A = 1.\n2> A + 1.\n2",
+        "1> io:format(\"a b~n\").\na b\nok",
+        "1> #{b => 2, a => [1, 2, 3]}.\n#{a => [1,...],b => 2}",
+        "1> lists:seq(1,\n  3).\n[...2...]",
+        "A = 1.\n%% And then:\nA = 1."
+    ]],
+    [{error, _} = run(Text) || Text <- [
+        "1> 1 + 1.\n3",
+        "1> io:format(\"a~n\").\nok",
+        "1> lists:seq(1, 3).\n[...4...]",
+        "1> {ok, _} = error.",
+        "1> 1 +.",
+        "A = 1.\nA = 2.",
+        "A = 1"
+    ]],
+    ok.
+
 run(Text) ->
     %% Nothing of the one before is watched.
     {ok, _} = application:ensure_all_started(accept_queue),
+    eventually:is(ok, fun accept_queue:health/0),
     Session = shell_session:start(),
     try
         shell_session:run(Session, Text)

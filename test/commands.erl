@@ -1,7 +1,7 @@
 %% Other programs, run as a person or a service runs them.
 -module(commands).
 
--export([needs/1, run/2, run/3, start/2, start/3, line/1, stop/1]).
+-export([needs/1, run/2, run/3, start/2, start/3, line/1, stop/1, fetch/1]).
 
 -define(DEADLINE_MS, 60000).
 
@@ -82,6 +82,16 @@ gone(Port) ->
         {Port, {exit_status, _}} -> ok;
         {Port, {data, _}} -> gone(Port)
     after ?DEADLINE_MS -> erlang:error({does_not_end, Port})
+    end.
+
+%% What a server answers there, on a connection of its own.
+fetch(Url) ->
+    {ok, _} = application:ensure_all_started(inets),
+    %% Without a word of TLS, httpc looks for certificates of authorities, and fails where there are none.
+    Http = [{timeout, ?DEADLINE_MS}, {ssl, []}],
+    case httpc:request(get, {Url, [{"connection", "close"}]}, Http, []) of
+        {ok, {{_, Status, _}, _Headers, Body}} -> {Status, Body};
+        {error, _} = Error -> Error
     end.
 
 found(Program) ->

@@ -95,6 +95,7 @@ as_shown(Said, Shown) ->
 
 follow(Rest, []) -> Rest =:= [];
 follow(Rest, [Last]) -> string:prefix(lists:reverse(Rest), lists:reverse(Last)) =/= nomatch;
+follow(Rest, [[] | Parts]) -> follow(Rest, Parts);
 follow(Rest, [Part | Parts]) ->
     case string:split(Rest, Part) of
         [_, Behind] -> follow(Behind, Parts);

@@ -6,7 +6,7 @@
 -export_type([block/0, mark/0]).
 
 -type mark() ::
-    {run, exit_status() | {for_s, pos_integer()}}
+    {run | run_as_root, exit_status() | {for_s, pos_integer()}}
     | {run_by, Path :: string(), Word :: string()}
     | {not_run, Reason :: string()}
     | none.
@@ -69,7 +69,7 @@ block(Number, _Kind, none, _Text) ->
     [{wrong, Number, ?MARKS}];
 block(Number, _Kind, unknown, _Text) ->
     [{wrong, Number, ["the mark is not understood; ", ?MARKS]}];
-block(Number, Kind, {run, _} = Mark, Text) ->
+block(Number, Kind, {As, _} = Mark, Text) when As =:= run; As =:= run_as_root ->
     case lists:member(Kind, ["sh", "console", "erlang", "elixir"]) of
         true -> [{block, #{line => Number, kind => Kind, mark => Mark, text => lists:flatten(lists:join("\n", Text))}}];
         false -> [{wrong, Number, ["sh, console, erlang and elixir can be run, ", Kind, " can not"]}]
@@ -78,18 +78,19 @@ block(Number, Kind, Mark, Text) ->
     [{block, #{line => Number, kind => Kind, mark => Mark, text => lists:flatten(lists:join("\n", Text))}}].
 
 mark(Comment) ->
-    case re:run(Comment, "^(run by|run|not run)(: *(.*?))? *-->$", [unicode, {capture, [1, 3], list}]) of
-        {match, ["run", ""]} -> {run, 0};
-        {match, ["run", How]} -> run(string:lexemes(How, " "));
+    case re:run(Comment, "^(run by|run as root|run|not run)(: *(.*?))? *-->$", [unicode, {capture, [1, 3], list}]) of
+        {match, ["run", How]} -> run(run, string:lexemes(How, " "));
+        {match, ["run as root", How]} -> run(run_as_root, string:lexemes(How, " "));
         {match, ["not run", Reason]} when Reason =/= "" -> {not_run, Reason};
         {match, ["run by", By]} when By =/= "" -> run_by(string:split(By, ":"));
         {match, _} -> unknown;
         nomatch -> none
     end.
 
-run(["exit", Status]) -> number(Status, "", fun(N) -> {run, N} end);
-run(["for", Time]) -> number(Time, "s", fun(N) -> {run, {for_s, N}} end);
-run(_) -> unknown.
+run(As, []) -> {As, 0};
+run(As, ["exit", Status]) -> number(Status, "", fun(N) -> {As, N} end);
+run(As, ["for", Time]) -> number(Time, "s", fun(N) -> {As, {for_s, N}} end);
+run(_, _) -> unknown.
 
 number(Text, Unit, Mark) ->
     case string:to_integer(Text) of

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::args::{ManOptions, Shell};
-use crate::output;
+use crate::{output, whole_file};
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
@@ -17,7 +17,7 @@ pub(crate) fn man(options: &ManOptions) -> Result<(), String> {
     match &options.into {
         Some(folder) => PAGES.iter().try_for_each(|(page, text)| {
             let path = folder.join(format!("{page}.1"));
-            std::fs::write(&path, text)
+            whole_file::replace(&path, text.as_bytes())
                 .map_err(|error| format!("{}: {error}", path.display().to_string().escape_debug()))
         }),
         None => page(options.command.as_deref()),

@@ -2,7 +2,6 @@
 //! <https://www.monitoring-plugins.org/doc/guidelines.html>
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -16,8 +15,8 @@ use accept_queue_core::{Counts, Endpoint};
 use serde::Serialize;
 
 use crate::args::CheckOptions;
-use crate::condition;
 use crate::figures::{Figures, Listener, SCHEMA, Unreadable, owners};
+use crate::{condition, output};
 
 /// What the exit status says, in the convention's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -101,8 +100,10 @@ pub(crate) fn unknown(reason: &str) -> ExitCode {
 }
 
 fn say(line: &str, status: Status) -> ExitCode {
-    // The status tells whoever does not read.
-    let _ = writeln!(io::stdout(), "{line}");
+    // The status tells whoever does not read, or cannot.
+    if let Err(error) = output::print(format!("{line}\n").as_bytes()) {
+        eprintln!("accept-queue: {error}");
+    }
     ExitCode::from(status as u8)
 }
 

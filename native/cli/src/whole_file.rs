@@ -63,7 +63,7 @@ fn beside(file: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Writes beside the file and renames: it is there whole, or not at all, or as it was before.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary = beside(file)?;
     temporary.write_all(bytes)?;
     // Some file systems find out late that there is no room.

@@ -94,6 +94,21 @@ fn a_queue_may_be_filled_to_a_share() {
 }
 
 #[test]
+fn a_line_that_cannot_be_written_is_said_and_the_status_is_none_the_less_what_was_seen() {
+    let (_socket, address) = listen(1);
+    let port = address.port().to_string();
+    for (clients, status) in [(0, 0), (2, 2)] {
+        let _clients: Vec<_> = (0..clients).map(|_| TcpStream::connect(address).expect("a client")).collect();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+        let mut checked = command(&[PROGRAM, "check", "--samples", "1", "--port", &port]);
+        let said = Said::from(checked.stdout(full).output().expect("the program"));
+        assert_eq!(said.status, status, "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+        assert!(said.err.starts_with("accept-queue: standard output: No space left"), "{said:?}");
+    }
+}
+
+#[test]
 fn the_report_is_json_too() {
     let (_socket, address) = listen(1);
     let _clients = [1, 2].map(|_| TcpStream::connect(address).expect("a client"));

@@ -46,6 +46,22 @@ fn every_page_is_written_into_a_folder_and_a_folder_that_is_not_there_is_an_erro
 }
 
 #[test]
+fn a_page_for_which_there_is_no_room_is_not_half_written() {
+    let folder = std::env::temp_dir().join(format!("accept-queue-full-{}", running::own_pid()));
+    std::fs::create_dir(&folder).expect("a folder");
+    // No file may be larger than a block, and whoever tries is told so, as on a full disk.
+    let line = "trap '' XFSZ; ulimit -f 1; exec \"$0\" man --into \"$1\"";
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", line, env!("CARGO_BIN_EXE_accept-queue")]).arg(&folder).output().expect("sh");
+    let left: Vec<_> = std::fs::read_dir(&folder).expect("the folder").collect();
+    std::fs::remove_dir_all(&folder).expect("the folder");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("accept-queue-check.1: File too large"), "{said}");
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn there_is_no_colour_where_there_is_no_terminal() {
     for arguments in [&["--help"][..], &["watch", "--help"], &["watch", "--all", "--count", "1", "--samples"]] {
         assert!(!says(arguments).contains('\x1b'), "{arguments:?}");

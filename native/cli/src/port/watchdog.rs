@@ -55,7 +55,7 @@ struct Watchdog {
     recorders: SyncSender<Message>,
     story: Story,
     /// To whoever looks at a VM that may be about to hang: that it does. Dropped where it does not.
-    looking: Option<Sender<Duration>>,
+    looking: Option<Sender<Silence>>,
 }
 
 pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Beats> {
@@ -138,7 +138,8 @@ impl Watchdog {
     }
 
     fn hung(&mut self, silent: Duration) {
-        if self.looking.take().is_some_and(|looking| looking.send(silent).is_ok()) {
+        let silence = Silence { lasted: silent, at: Instant::now() };
+        if self.looking.take().is_some_and(|looking| looking.send(silence).is_ok()) {
             self.story.is_being_written();
         } else {
             self.story.is_lost();
@@ -153,6 +154,12 @@ impl Watchdog {
     }
 }
 
+/// How long it had lasted then.
+struct Silence {
+    lasted: Duration,
+    at: Instant,
+}
+
 /// Looks at one VM that may be about to hang, and writes down what it saw if it does.
 struct Recorder {
     vm: i32,
@@ -164,10 +171,11 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn record(self, verdict: &Receiver<Duration>) {
+    fn record(self, verdict: &Receiver<Silence>) {
         let Recorder { vm, hang, settings, store, samples, tell } = self;
         let diagnosis = Diagnosis::of(vm, settings.window());
-        let Ok(silent) = verdict.recv() else { return };
+        let Ok(silence) = verdict.recv() else { return };
+        let silent = silence.lasted + silence.at.elapsed();
         let evidence = Evidence {
             pid: vm,
             settings,

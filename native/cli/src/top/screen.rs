@@ -154,6 +154,14 @@ impl Screen {
             Table::new(body, widths).header(Row::new(header)).column_spacing(GAP as u16).row_highlight_style(REVERSED);
         self.table.select(app.selected(rows));
         frame.render_stateful_widget(table, area, &mut self.table);
+        // A full block shows nothing but its ink, which reversed is the paper's.
+        let buffer = frame.buffer_mut();
+        for at in area.positions() {
+            let cell = &mut buffer[at];
+            if cell.symbol().starts_with(|sign| ('▁'..='█').contains(&sign)) {
+                cell.modifier.remove(Modifier::REVERSED);
+            }
+        }
     }
 
     fn cell(&self, line: &Line, column: Column, width: usize) -> Cell<'static> {
@@ -550,6 +558,15 @@ mod tests {
         let buffer = draw(&app, 80, 24, true);
         assert!(lines_of(&buffer)[22].starts_with("127.0.0.1:8499"));
         assert!(buffer[(0, 22)].modifier.contains(Modifier::REVERSED));
+    }
+
+    #[test]
+    fn the_bars_of_the_selected_row_are_not_reversed_into_the_paper() {
+        let buffer = draw(&of_2009(), 80, 24, true);
+        let is_bar = |cell: &&ratatui::buffer::Cell| cell.symbol() == "█";
+        assert!(buffer.content.iter().filter(is_bar).count() > 8);
+        assert!(buffer.content.iter().filter(is_bar).all(|cell| !cell.modifier.contains(Modifier::REVERSED)));
+        assert!(buffer.content.iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
     }
 
     #[test]

@@ -57,7 +57,8 @@ servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's pack
 	@test/servers
 
 load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10; the figures in _build/load
-	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE
+	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE \
+		--case every_stall_is_told_once_and_nothing_else_is
 	@cat _build/load/stalls.md
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
@@ -66,8 +67,8 @@ fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 memcheck: setup build ## the NIFs under valgrind, and a million of all that they make; several minutes
 	@test/memcheck
 
-bench: setup build ## what it costs, as ratios within one run
-	@bench/run
+bench: setup build ## what it costs, as ratios within one run; about 8 min, or PARTS="readings calls"
+	@bench/run $(PARTS)
 
 docs: setup ## the documentation of the modules, by EDoc into _build/doc; what ExDoc wants is in mix.exs
 	@$(quietly) "edoc" rebar3 edoc

@@ -111,7 +111,7 @@ words() ->
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,
         warning,
         process_ended, cgroup_frozen, process_stopped, descriptors_exhausted, scheduler_blocked, scheduler_spinning,
-        event_not_handled, unattended_pollset, nobody_polls, never_accepted, nobody_in_accept, pool_at_limit, queue_full,
+        no_heartbeat, event_not_handled, unattended_pollset, nobody_polls, never_accepted, nobody_in_accept, pool_at_limit, queue_full,
         clients_gone, close_wait_held, dirty_schedulers_exhausted, backlog_clipped, cannot_tell, scheduler_busy, healthy
     ].
 

@@ -132,7 +132,7 @@ schedulers() ->
     end.
 
 %% The option is not documented: a test holds that no scheduler is overlooked.
--dialyzer({no_fail_call, pulse_on/1}).
+-dialyzer({nowarn_function, pulse_on/1}).
 pulse_on(Scheduler) ->
     spawn_opt(?MODULE, pulse, [self()], [link, {priority, high}, {scheduler, Scheduler}]).
 

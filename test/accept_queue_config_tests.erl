@@ -14,7 +14,11 @@ what_is_wrong_is_said_in_a_sentence_test_() ->
                 "intervall_ms is no option; there are abandoned_min, abandoned_ratio, census_ms, clear_ms, "
                 "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
             },
-            {#{watchdog => #{}}, "watchdog is not supported by this release"},
+            {
+                #{watchdog => #{}},
+                "watchdog is no option; there are abandoned_min, abandoned_ratio, census_ms, clear_ms, "
+                "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
+            },
             {[interval_ms], "interval_ms is no pair of an option and its value"},
             {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: one look sees nothing stand"},
             {often, "the options are often; allowed is a map or a list of pairs"},
@@ -67,3 +71,50 @@ the_environment_is_completed_by_the_defaults_of_core_test_() ->
                 ?assertEqual({error, Wrong}, accept_queue_config:environment())
             end)
         ]}.
+
+a_watchdog_is_completed_or_refused_in_a_sentence_test_() ->
+    Missing = "watchdog: directory is missing; it names the folder in which evidence is kept",
+    Folder = "watchdog: directory is ~s; allowed is the path of a folder",
+    {foreach, fun() -> application:load(accept_queue) end, fun(_) -> application:unset_env(accept_queue, watchdog) end, [
+        {Sentence, ?_test(begin
+            application:set_env(accept_queue, watchdog, Watchdog),
+            ?assertEqual({error, Sentence}, accept_queue_config:watchdog()),
+            %% It stops the start as anything else that is wrong.
+            ?assertEqual({error, Sentence}, accept_queue_config:environment())
+        end)}
+     || {Watchdog, Sentence} <- [
+            {#{}, Missing},
+            {on, "watchdog is on; allowed is a map or a list of pairs"},
+            {[directory], "watchdog: directory is no pair of an option and its value"},
+            {#{directory => ""}, io(Folder, ["[]"])},
+            {#{directory => <<>>}, io(Folder, ["<<>>"])},
+            {#{directory => "/var\0"}, io(Folder, ["[47,118,97,114,0]"])},
+            {#{directory => 7}, io(Folder, ["7"])},
+            {#{directory => "/x", heartbeat_ms => 9}, "watchdog: heartbeat_ms is 9; allowed is an integer from 10 to 3600000"},
+            {#{directory => "/x", hang_after_ms => 500}, "watchdog: hang_after_ms is 500; allowed is an integer from 1000 to 3600000"},
+            {#{directory => "/x", keep => 0}, "watchdog: keep is 0; allowed is an integer from 1 to 1000"},
+            {#{directory => "/x", grant_memory => yes}, "watchdog: grant_memory is yes; allowed is true or false"},
+            {
+                #{directory => "/x", every_ms => 1000},
+                "watchdog: every_ms is no option; there are directory, grant_memory, hang_after_ms, heartbeat_ms, keep"
+            },
+            {
+                #{directory => "/x", heartbeat_ms => 2000},
+                "watchdog: hang_after_ms is 5000; allowed is 3 times heartbeat_ms, 6000, or more: one that is late is no hang"
+            }
+        ]
+    ] ++ [
+        ?_test(begin
+            application:set_env(accept_queue, watchdog, Watchdog),
+            Usual = #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, grant_memory => false},
+            ?assertEqual({ok, maps:merge(Usual, Expected)}, accept_queue_config:watchdog())
+        end)
+     || {Watchdog, Expected} <- [
+            {#{directory => "/var/lib/shop"}, #{directory => "/var/lib/shop"}},
+            {[{directory, <<"/x">>}, {keep, 1}, {grant_memory, true}], #{directory => <<"/x">>, keep => 1, grant_memory => true}},
+            {#{directory => "here", hang_after_ms => 3000}, #{directory => filename:absname("here"), hang_after_ms => 3000}}
+        ]
+    ] ++ [?_assertEqual({ok, undefined}, accept_queue_config:watchdog())]}.
+
+io(Format, Arguments) ->
+    lists:flatten(io_lib:format(Format, Arguments)).

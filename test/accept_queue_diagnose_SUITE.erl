@@ -9,11 +9,15 @@
 
 %% Long enough for a hang to be one: see the detector's `for_ms'.
 -define(WINDOW, "1500ms").
+-define(LONG_ENOUGH, "1100ms").
+-define(SCHEDULERS, "^([0-9]+_scheduler|erts_sched_)").
 -define(HANGS, [
     "process_ended", "cgroup_frozen", "process_stopped", "scheduler_blocked", "scheduler_spinning", "event_not_handled",
     "unattended_pollset", "nobody_polls", "never_accepted", "nobody_in_accept"
 ]).
--define(LOOKS_AT_THE_WELL, 50).
+%% At each who is well: rounds of so many looks side by side.
+-define(ROUNDS, 8).
+-define(LOOKS, 25).
 
 all() ->
     [
@@ -28,6 +32,13 @@ all() ->
         a_vm_is_stopped,
         a_control_group_is_frozen,
         no_descriptor_is_left,
+        a_debugger_has_stopped_the_poll_thread,
+        a_debugger_has_stopped_the_schedulers,
+        a_debugger_has_stopped_the_schedulers_and_their_set_is_nobodys,
+        a_queue_that_nobody_serves_is_full_and_its_clients_have_left,
+        acceptors_are_slow,
+        connections_are_held_that_their_peers_have_closed,
+        somaxconn_clips_a_backlog,
         all_dirty_io_schedulers_are_held_up_and_accept_goes_on,
         a_vm_of_another_network_namespace_hangs,
         a_vm_of_another_user_hangs,
@@ -36,7 +47,11 @@ all() ->
     ].
 
 nobody_ever_accepted(_) -> says_first("never_accepted", never).
-all_acceptors_are_busy(_) -> says_first("nobody_in_accept", busy).
+
+all_acceptors_are_busy(_) ->
+    %% As they are when a pool has as many connections as it may.
+    ?assert(lists:member("pool_at_limit", findings(says_first("nobody_in_accept", busy)))).
+
 all_acceptors_of_a_socket_are_busy(_) -> says_first("nobody_in_accept", busy_socket).
 all_acceptors_have_exited(_) -> says_first("nobody_in_accept", exited).
 
@@ -107,6 +122,55 @@ freezer([{Mount, {File, _, _} = How} | Others]) ->
 no_descriptor_is_left(_) ->
     says_first("descriptors_exhausted", descriptors, #{under => ["prlimit", "--nofile=200:200"]}).
 
+a_debugger_has_stopped_the_poll_thread(_) ->
+    with(idle, #{}, fun(Vm) -> stopped_says_first("nobody_polls", "poll", Vm) end).
+
+%% The poll thread has handed the event to a scheduler, which does not come round to it.
+a_debugger_has_stopped_the_schedulers(_) ->
+    with(idle, #{}, fun(Vm) -> stopped_says_first("event_not_handled", ?SCHEDULERS, Vm) end).
+
+a_debugger_has_stopped_the_schedulers_and_their_set_is_nobodys(_) ->
+    with(idle, #{}, fun(#{os_pid := OsPid, address := Address} = Vm) ->
+        %% A descriptor that has been ready often enough is polled by the schedulers themselves.
+        eventually:is(match, fun() ->
+            ok = sockets:close(sockets:client(Address)),
+            re:run(diagnose(OsPid, "100ms"), "\"set\":\"schedulers\",\"events\":\"19\"", [{capture, none}])
+        end),
+        stopped_says_first("unattended_pollset", ?SCHEDULERS, Vm)
+    end).
+
+stopped_says_first(Finding, Threads, #{os_pid := OsPid} = Vm) ->
+    hung_vm:with_stopped(Threads, Vm, fun() ->
+        _ = clients(Vm),
+        Json = diagnose(OsPid),
+        ?assertMatch({Finding, [Finding | _]}, {Finding, findings(Json)}, Json),
+        ?assertMatch({match, _}, re:run(Json, "a debugger has stopped"))
+    end),
+    eventually:is([], fun() -> hangs(findings(diagnose(OsPid))) end).
+
+a_queue_that_nobody_serves_is_full_and_its_clients_have_left(_) ->
+    with(never, #{}, fun(#{os_pid := OsPid, address := Address}) ->
+        [ok = sockets:close(Client) || Client <- lists:nthtail(10, sockets:clients(31, Address))],
+        ?assertMatch(["never_accepted", "queue_full", "clients_gone" | _], findings(diagnose(OsPid)))
+    end).
+
+acceptors_are_slow(_) ->
+    with(slow, #{}, fun(#{os_pid := OsPid, address := Address}) ->
+        _ = sockets:clients(20, Address),
+        ?assertEqual(["behind"], findings(diagnose(OsPid)))
+    end).
+
+connections_are_held_that_their_peers_have_closed(_) ->
+    with(leak, #{}, fun(#{os_pid := OsPid, address := Address}) ->
+        [ok = sockets:close(sockets:client(Address)) || _ <- lists:seq(1, 1001)],
+        eventually:is(["close_wait_held"], fun() -> findings(diagnose(OsPid)) end)
+    end).
+
+somaxconn_clips_a_backlog(_) ->
+    with(clipped, #{}, fun(#{os_pid := OsPid}) ->
+        ?assertEqual(["healthy", "backlog_clipped"], findings(diagnose(OsPid)))
+    end).
+
 all_dirty_io_schedulers_are_held_up_and_accept_goes_on(_) ->
     with(dirty_io, #{}, fun(#{os_pid := OsPid}) ->
         Said = findings(diagnose(OsPid)),
@@ -134,15 +198,28 @@ a_vm_of_another_user_hangs(_) ->
         says_first("never_accepted", never, #{under => ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]})
     end).
 
+%% All of them serve clients meanwhile, on processors that one of them keeps busy.
 the_well_are_never_told_to_hang(_) ->
-    Ways = [idle, socket, load, crowd],
-    Told = [
-        with(Way, #{}, fun(#{os_pid := OsPid}) ->
-            [{Way, Finding} || _ <- lists:seq(1, ?LOOKS_AT_THE_WELL), Finding <- hangs(findings(diagnose(OsPid, "100ms")))]
-        end)
-     || Way <- Ways
-    ],
-    ?assertEqual([], lists:append(Told)).
+    ?assertEqual([], lists:append(at_once(fun hangs_of_the_well/1, [idle, socket, load, crowd]))).
+
+hangs_of_the_well(Way) ->
+    with(Way, #{}, fun(#{os_pid := OsPid, address := Address}) ->
+        Visitor = spawn_link(fun() -> come_again(Address) end),
+        Look = fun(_) -> [{Way, Finding} || Finding <- hangs(findings(diagnose(OsPid, ?LONG_ENOUGH)))] end,
+        Told = lists:append([lists:append(at_once(Look, lists:seq(1, ?LOOKS))) || _ <- lists:seq(1, ?ROUNDS)]),
+        true = unlink(Visitor),
+        true = exit(Visitor, kill),
+        Told
+    end).
+
+come_again(Address) ->
+    ok = sockets:close(sockets:client(Address)),
+    timer:sleep(20),
+    come_again(Address).
+
+at_once(Ask, Of) ->
+    Self = self(),
+    [receive {Pid, Answer} -> Answer end || Pid <- [spawn_link(fun() -> Self ! {self(), Ask(Each)} end) || Each <- Of]].
 
 a_process_that_only_calls_itself_a_beam_is_no_danger(_) ->
     Name = "beam.smp\e[2J\nroot) S 1",

@@ -23,7 +23,8 @@ all() ->
         a_panic_stays_in_its_call,
         without_sock_diag_counts_are_unsupported_and_the_depth_is_read,
         without_the_native_library_the_depth_is_read_and_the_rest_says_so,
-        a_native_library_that_is_no_library_is_the_same_as_none
+        a_native_library_that_is_no_library_is_the_same_as_none,
+        every_row_of_the_table_of_faults_has_its_test
     ].
 
 a_listener_that_has_been_closed_is_closed(_) ->
@@ -303,6 +304,24 @@ copy_of_the_application(Config, Name) ->
      || File <- Files
     ],
     Ebin.
+
+%% docs/faults.md.
+every_row_of_the_table_of_faults_has_its_test(_) ->
+    Read = fun(Path) -> {ok, Text} = file:read_file(filename:join([other_vm:repository() | Path])), Text end,
+    Rows = [Row || <<"| ", Row/binary>> <- binary:split(Read(["docs", "faults.md"]), <<"\n">>, [global]), not lists:prefix("what |", binary_to_list(Row))],
+    ?assert(length(Rows) > 20),
+    [
+        begin
+            {match, [Where, Test]} = re:run(Row, "`([a-z_/]+\\.rs|[a-zA-Z_]+_SUITE):([a-z_0-9]+)`", [{capture, all_but_first, binary}]),
+            {Path, Definition} =
+                case filename:extension(Where) of
+                    <<".rs">> -> {[Where], ["fn ", Test, "()"]};
+                    <<>> -> {["test", [Where, ".erl"]], [Test, "("]}
+                end,
+            ?assertNotEqual(nomatch, string:find(Read([unicode:characters_to_list(Part) || Part <- Path]), iolist_to_binary(Definition)), Row)
+        end
+     || Row <- Rows
+    ].
 
 %% In the other VM: what each function says there of a listener with two clients, and of what is none.
 everything() ->

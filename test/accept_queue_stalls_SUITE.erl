@@ -23,8 +23,15 @@
 all() ->
     [
         every_stall_is_told_once_and_nothing_else_is,
-        every_stall_is_told_once_while_those_who_tell_it_are_killed,
-        a_program_that_is_killed_leaves_nothing_standing_and_nothing_doubled
+        {group, killed_at_random}
+    ].
+
+groups() ->
+    [
+        {killed_at_random, [parallel], [
+            every_stall_is_told_once_while_those_who_tell_it_are_killed,
+            a_program_that_is_killed_leaves_nothing_standing_and_nothing_doubled
+        ]}
     ].
 
 %% `stalls' stall at a time. The first part of the time warms up: allocators find their sizes, every pool has stalled. `late_ms'

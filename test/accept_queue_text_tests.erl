@@ -74,6 +74,16 @@ lines() ->
             "accept queues were read 2.5 s late: this VM was asleep, or its schedulers were busy."
         },
         {
+            {vm, hung},
+            #{duration_ms => 10234, file => <<"/e/a\n.json">>, reason => undefined, finding => no_heartbeat, text => <<"None.">>},
+            "this VM hung for 10.2 s. What was seen: None. (no_heartbeat) The evidence: /e/a?.json"
+        },
+        {
+            {vm, hung},
+            #{duration_ms => 6000, file => undefined, reason => <<"the disk is full">>, finding => undefined, text => undefined},
+            "this VM hung for 6.0 s. There is no evidence: the disk is full"
+        },
+        {
             {handler, given_up},
             #{audience => telemetry, during => sample, waited_ms => 6000},
             "a handler of telemetry did not return from 'sample' of accept_queue within 6.0 s and was given up. "

@@ -8,8 +8,6 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -define(TOLD_MS, 10000).
-%% As short as is allowed.
--define(QUICK, #{heartbeat_ms => 100, hang_after_ms => 1000}).
 -define(QUICK_HANG_MS, 2500).
 
 all() ->
@@ -71,7 +69,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
 
 %% One is enough, also while the others go on, over either source.
 whichever_scheduler_is_blocked_it_is_noticed(Config) ->
-    with(Config, ?QUICK#{keep => 100}, ["-accept_queue", "source", "port"], fun(#{vm := Node, directory := Directory} = Vm) ->
+    with(Config, quick(#{keep => 100}), ["-accept_queue", "source", "port"], fun(#{vm := Node, directory := Directory} = Vm) ->
         Online = min(4, other_vm:call(Node, erlang, system_info, [schedulers_online])),
         [
             begin
@@ -88,13 +86,14 @@ whichever_scheduler_is_blocked_it_is_noticed(Config) ->
     end).
 
 a_scheduler_that_spins_is_named(Config) ->
-    with(Config, ?QUICK, [], fun(#{address := Address} = Vm) ->
-        _ = hang(Vm, spin, [?QUICK_HANG_MS], fun() -> sockets:clients(2, Address) end),
+    %% Also while no client waits.
+    with(Config, quick(), [], fun(Vm) ->
+        _ = hang(Vm, spin, [?QUICK_HANG_MS], fun() -> ok end),
         ?assertMatch(#{finding := scheduler_spinning, file := <<_/binary>>}, told(Vm))
     end).
 
 a_vm_that_is_stopped_hangs_and_one_that_was_asleep_with_its_program_does_not(Config) ->
-    with(Config, ?QUICK, [], fun(#{os_pid := OsPid, vm := Node, directory := Directory} = Vm) ->
+    with(Config, quick(), [], fun(#{os_pid := OsPid, vm := Node, directory := Directory} = Vm) ->
         Program = integer_to_list(other_vm:call(Node, accept_queue_port, os_pid, [])),
         %% As a machine that sleeps, or a control group that is frozen. It beats again before the program looks again.
         signal("STOP", Program),
@@ -110,18 +109,19 @@ a_vm_that_is_stopped_hangs_and_one_that_was_asleep_with_its_program_does_not(Con
         ?assertEqual(none, told(Vm, 0))
     end).
 
+%% Nor is it missed by a program that has a lot to do.
 a_vm_that_has_a_lot_to_do_is_left_alone(Config) ->
-    with(Config, #{heartbeat_ms => 300, hang_after_ms => 2000}, [], fun(#{vm := Node, directory := Directory} = Vm) ->
+    with(Config, #{heartbeat_ms => 300, hang_after_ms => 2000}, ["-accept_queue", "source", "port"], fun(#{vm := Node, directory := Directory} = Vm) ->
         _ = other_vm:call(Node, ?MODULE, much_to_do, []),
         eventually:passes(erlang:monotonic_time(millisecond) + 6000),
         ?assertEqual({[], none}, {documents(Directory), told(Vm, 0)})
     end).
 
 the_oldest_evidence_makes_room(Config) ->
-    with(Config, ?QUICK#{keep => 2}, [], fun(#{directory := Directory} = Vm) ->
+    with(Config, quick(#{keep => 2}), [], fun(#{directory := Directory} = Vm) ->
         Files = [
             begin
-                _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
+                _ = hang(Vm, sleep, [1500], fun() -> ok end),
                 #{file := File} = told(Vm),
                 unicode:characters_to_list(File)
             end
@@ -135,7 +135,7 @@ a_folder_that_cannot_be_written_is_told_and_survived(Config) ->
     %% Whoever runs the test may be allowed everything: something else stands in the way.
     File = filename:join(proplists:get_value(priv_dir, Config), "file"),
     ok = file:write_file(File, ""),
-    with(Config, ?QUICK#{directory => File ++ "/evidence"}, [], fun(Vm) ->
+    with(Config, quick(#{directory => File ++ "/evidence"}), [], fun(Vm) ->
         {error, Soon} = logged(Vm),
         has("^accept_queue: the port program says watchdog: evidence cannot be written to .*/file/evidence: Not a directory", Soon),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
@@ -151,7 +151,7 @@ a_full_disk_is_told_and_survived(Config) ->
     case os:cmd("unshare --mount mount -t tmpfs none " ++ Directory ++ " 2>&1") of
         "" ->
             Full = ["unshare", "--mount", "/bin/sh", "-c", "mount -t tmpfs -o size=4k none \"$0\" && exec \"$@\"", Directory],
-            with(Config, ?QUICK#{directory => Directory}, {Full, []}, fun(#{vm := Node} = Vm) ->
+            with(Config, quick(#{directory => Directory}), {Full, []}, fun(#{vm := Node} = Vm) ->
                 _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
                 #{file := undefined, reason := Reason} = told(Vm),
                 has("No space left on device", Reason),
@@ -163,7 +163,7 @@ a_full_disk_is_told_and_survived(Config) ->
     end.
 
 a_program_that_is_killed_meanwhile_is_started_again_and_watches(Config) ->
-    with(Config, ?QUICK, [], fun(#{vm := Node, directory := Directory} = Vm) ->
+    with(Config, quick(), [], fun(#{vm := Node, directory := Directory} = Vm) ->
         Program = other_vm:call(Node, accept_queue_port, os_pid, []),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() ->
             eventually:is(1, fun() -> length(documents(Directory)) end),
@@ -181,7 +181,7 @@ a_program_that_is_killed_meanwhile_is_started_again_and_watches(Config) ->
     end).
 
 a_vm_that_dies_while_it_hangs_leaves_its_evidence(Config) ->
-    Vm = start(Config, ?QUICK, []),
+    Vm = start(Config, quick(), []),
     #{vm := Node, os_pid := OsPid, directory := Directory} = Vm,
     Program = other_vm:call(Node, accept_queue_port, os_pid, []),
     unlink(Node),
@@ -192,7 +192,7 @@ a_vm_that_dies_while_it_hangs_leaves_its_evidence(Config) ->
     ?assertEqual(2, length(files(Directory))).
 
 a_vm_that_ends_is_no_hang(Config) ->
-    Vm = start(Config, ?QUICK, []),
+    Vm = start(Config, quick(), []),
     #{vm := Node, directory := Directory} = Vm,
     Program = other_vm:call(Node, accept_queue_port, os_pid, []),
     %% The application first: it takes its time to end.
@@ -207,7 +207,7 @@ without_the_program_the_vm_says_so_and_goes_on(Config) ->
     ok = filelib:ensure_dir(Library),
     {ok, _} = file:copy(filename:join(accept_queue_nif:priv_dir(), "accept_queue_nif.so"), Library),
     Others = #{paths => [Ebin, filename:dirname(code:which(?MODULE))]},
-    Vm = start(Config, ?QUICK, {[], []}, Others),
+    Vm = start(Config, quick(), {[], []}, Others),
     {warning, Line} = logged(Vm),
     has("^accept_queue: there is no watchdog: the program accept-queue is not in .*/no_program/accept_queue/priv$", Line),
     #{vm := Node} = Vm,
@@ -216,7 +216,7 @@ without_the_program_the_vm_says_so_and_goes_on(Config) ->
 
 %% Where the kernel has no Yama, there is nothing to grant, and the VM does not complain.
 the_memory_can_be_granted(Config) ->
-    with(Config, ?QUICK#{grant_memory => true}, [], fun(#{vm := Node} = Vm) ->
+    with(Config, quick(#{grant_memory => true}), [], fun(#{vm := Node} = Vm) ->
         Program = other_vm:call(Node, accept_queue_port, os_pid, []),
         Expected =
             case file:read_file("/proc/sys/kernel/yama/ptrace_scope") of
@@ -234,6 +234,11 @@ the_memory_can_be_granted(Config) ->
     end).
 
 %% A VM with a watchdog.
+
+quick() -> quick(#{}).
+
+%% As short as is allowed.
+quick(Others) -> Others#{heartbeat_ms => 100, hang_after_ms => 1000}.
 
 with(Config, Watchdog, Arguments, Test) when is_list(Arguments) ->
     with(Config, Watchdog, {[], Arguments}, Test);
@@ -261,6 +266,7 @@ directory(Config, Name) ->
 %% How long it took, and how long what is done meanwhile took.
 hang(#{vm := Node}, Way, Arguments, Meanwhile) ->
     {Module, Function} = if Way =:= sleep_on -> {?MODULE, sleep_on}; true -> {hanging_nif, Way} end,
+    {module, hanging_nif} = other_vm:call(Node, code, ensure_loaded, [hanging_nif]),
     BeganMs = erlang:monotonic_time(millisecond),
     Self = self(),
     Caller = spawn_link(fun() ->
@@ -285,8 +291,7 @@ begin_there(StandIns) ->
     {ok, telemetry, Telemetry} = compile:file(filename:join(StandIns, "telemetry.erl"), [binary]),
     {module, telemetry} = code:load_binary(telemetry, "telemetry.erl", Telemetry),
     Self = self(),
-    ok = logger:add_handler(?MODULE, ?MODULE, #{config => #{to => Self}}),
-    {module, hanging_nif} = code:ensure_loaded(hanging_nif),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{filter_default => stop, filters => logged:filters(), config => #{to => Self}}),
     {ok, _} = application:ensure_all_started(accept_queue),
     ok = accept_queue:subscribe(),
     ok = telemetry:attach(?MODULE, [accept_queue, vm, hung], fun(_, Measured, Metadata, _) -> Self ! {measured, {Measured, Metadata}} end, none),
@@ -323,8 +328,13 @@ sleep_on(Scheduler, Ms) ->
 much_to_do() ->
     _ = hung_vm:work(),
     _ = [spawn(fun() -> hung_vm:tick(N) end) || N <- lists:seq(1, 5000)],
+    _ = [spawn(fun ask/0) || _ <- lists:seq(1, 32)],
     %% One that collects a large heap again and again.
     spawn(fun() -> garbage([]) end).
+
+ask() ->
+    _ = accept_queue:list(),
+    ask().
 
 garbage(Kept) ->
     garbage(lists:sublist([lists:seq(1, 100000) | Kept], 20)).

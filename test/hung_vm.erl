@@ -4,11 +4,22 @@
 %% It is not talked to: one that hangs does not answer. It says on its standard output that it is ready.
 -module(hung_vm).
 
--export([start/1, start/2, stop/1]).
+-export([start/1, start/2, stop/1, with_stopped/3]).
 -export([main/1]).
 -export([serve/1, waiting/1, work/0, tick/1]).
 
+-include_lib("stdlib/include/assert.hrl").
+
 -define(READY_MS, 20000).
+%% PTRACE_SEIZE and PTRACE_INTERRUPT, which sends no signal (include/uapi/linux/ptrace.h), and a wait for all of them
+%% (__WALL): a thread may be fetching an event meanwhile.
+-define(DEBUGGER,
+    "my $ptrace = int shift; $| = 1;"
+    "for my $thread (@ARGV) { for my $request (0x4206, 0x4207) {"
+    "    syscall($ptrace, $request, int $thread, 0, 0) == 0 or die \"thread $thread: $!\" } }"
+    "for my $thread (@ARGV) { waitpid($thread, 0x40000000) == $thread or die \"wait for $thread: $!\" }"
+    "print \"stopped\\n\"; sleep 60"
+).
 %% Longer than any look at it takes.
 -define(HANG_MS, 20000).
 
@@ -56,6 +67,36 @@ stop(#{os_pid := OsPid, port := Port}) ->
     after ?READY_MS -> erlang:error({does_not_end, OsPid})
     end.
 
+%% Some of its threads, those so named, stand still as if a debugger had forgotten them. `ptrace' is asked by a process of its
+%% own, with whose end they go on.
+with_stopped(Name, #{os_pid := OsPid}, Look) ->
+    Threads = [filename:basename(Dir) || Dir <- filelib:wildcard(io_lib:format("/proc/~b/task/*", [OsPid])), is_named(Name, Dir)],
+    ?assertNotEqual([], Threads),
+    Debugger = open_port({spawn_executable, os:find_executable("perl")}, [
+        {args, ["-e", ?DEBUGGER, integer_to_list(ptrace()) | Threads]}, {line, 1000}, exit_status, stderr_to_stdout
+    ]),
+    {os_pid, DebuggerPid} = erlang:port_info(Debugger, os_pid),
+    try
+        receive
+            {Debugger, {data, {eol, "stopped"}}} -> Look();
+            {Debugger, Other} -> erlang:error({cannot_stop, Name, Other})
+        after ?READY_MS -> erlang:error({cannot_stop, Name})
+        end
+    after
+        "" = os:cmd("kill -KILL " ++ integer_to_list(DebuggerPid))
+    end.
+
+is_named(Name, Dir) ->
+    {ok, Comm} = file:read_file(Dir ++ "/comm"),
+    re:run(Comm, Name, [{capture, none}]) =:= match.
+
+%% The number of the call; include/uapi/asm-generic/unistd.h, arch/x86/entry/syscalls/syscall_64.tbl.
+ptrace() ->
+    case string:prefix(erlang:system_info(system_architecture), "x86_64") of
+        nomatch -> 117;
+        _ -> 101
+    end.
+
 %% In the other VM.
 
 main([Way]) ->
@@ -73,8 +114,13 @@ listen(Way) when Way =:= socket; Way =:= busy_socket ->
     ok = socket:bind(Listener, #{family => inet, addr => {127, 0, 0, 1}, port => 0}),
     ok = socket:listen(Listener, 30),
     Listener;
-listen(_) ->
-    {ok, Listener} = gen_tcp:listen(0, [binary, {ip, {127, 0, 0, 1}}, {active, false}, {backlog, 30}]),
+listen(Way) ->
+    Backlog =
+        case Way of
+            clipped -> 65535;
+            _ -> 30
+        end,
+    {ok, Listener} = gen_tcp:listen(0, [binary, {ip, {127, 0, 0, 1}}, {active, false}, {backlog, Backlog}]),
     Listener.
 
 sockname({'$socket', _} = Listener) ->
@@ -121,6 +167,16 @@ hang(crowd, Listener) ->
     _ = pool(Listener),
     _ = [spawn(fun() -> tick(N) end) || N <- lists:seq(1, 5000)],
     ready();
+hang(slow, Listener) ->
+    _ = spawn(fun Serve() ->
+        {ok, _} = accept(Listener),
+        timer:sleep(300),
+        Serve()
+    end),
+    ready();
+hang(leak, Listener) ->
+    _ = [spawn(fun() -> keep(Listener) end) || _ <- lists:seq(1, 3)],
+    ready();
 hang(dirty_io, Listener) ->
     _ = pool(Listener),
     All = erlang:system_info(dirty_io_schedulers),
@@ -160,6 +216,11 @@ serve(Listener) ->
         {error, _} -> timer:sleep(50)
     end,
     serve(Listener).
+
+%% Neither reads nor closes.
+keep(Listener) ->
+    {ok, _} = accept(Listener),
+    keep(Listener).
 
 close({'$socket', _} = Accepted) -> socket:close(Accepted);
 close(Accepted) -> gen_tcp:close(Accepted).

@@ -140,6 +140,12 @@ impl Diagnosis {
         threads(&self.evidence)
     }
 
+    /// It should have been heard of, and has not for so long.
+    pub(crate) fn of_silent(self, silent: Duration) -> Diagnosis {
+        let findings = diagnosis::diagnose_silent(self.candidate.pid, &self.evidence, silent);
+        Diagnosis { findings, ..self }
+    }
+
     /// For a program.
     pub(crate) fn report(&self) -> Report<'_> {
         let Diagnosis { findings, candidate, evidence, distribution } = self;

@@ -601,10 +601,7 @@ pub(crate) mod tests {
             quiet: 2,
             items: vec![Item::Figures { number: 0, changed: vec![(0, Some(31)), (8, None)] }],
         });
-        let payload = [2, 0xac, 0x02, 2, 2, 0, 0x81, 0x02, 32, 0];
-        assert_eq!(
-            written(&[sample]),
-            [&[10, 0, 0, 0][..], &crc32fast::hash(&payload).to_le_bytes(), &payload].concat()
-        );
+        let bytes = [10, 0, 0, 0, 0x7e, 0x5f, 0x78, 0xbe, 2, 0xac, 0x02, 2, 2, 0, 0x81, 0x02, 32, 0];
+        assert_eq!(written(&[sample]), bytes);
     }
 }

@@ -163,7 +163,7 @@ fn what_the_watchdog_has_written_of_a_vm_that_hangs_is_a_page_too() {
     });
     let page = Page::of(&evidence, folder);
     let dom = page.dom(&[]);
-    assert!(dom.contains("<p>No heartbeat for 1.5 s: the last came at "), "{dom}");
+    assert!(dom.contains("<p>No heartbeat for ") && dom.contains(" s: the last came at "), "{dom}");
     assert!(dom.contains(&format!("The queue of {at} is full (2 of 2)")), "what diagnose finds: {dom}");
     let labels = attributes(&dom, "aria-label");
     assert!(labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 of 1 queued")), "{labels:?}");

@@ -297,7 +297,8 @@ impl Detector {
                 let asked = at.saturating_sub(anchor.at + anchor.took + AGE_TOLERANCE);
                 let from_before = waits.iter().filter(|&&waited| waited >= asked).count() as u32;
                 let same_head = match (head_arrived, anchor.head_arrived) {
-                    (Some(now), Some(then)) => now.abs_diff(then) <= AGE_TOLERANCE + took.max(anchor.took),
+                    // Nobody steps in before the head: one that seems to have come earlier was read late.
+                    (Some(now), Some(then)) => now <= then + AGE_TOLERANCE + anchor.took,
                     (_, None) => true,
                     (None, Some(_)) => false,
                 };
@@ -399,6 +400,20 @@ impl Detector {
         }
     }
 
+    /// Nothing that has been seen since the readings began, or began anew, speaks against it; they may not have gone on for
+    /// long enough to tell that it holds.
+    fn may_still_hold(&self, condition: Condition) -> bool {
+        let throughout = |since: Time| since <= self.observed_since;
+        let Some(Last { depth, .. }) = self.last else { return true };
+        match condition {
+            Condition::Behind => depth.queued > 0 && self.behind_since.map_or(self.counts.is_none(), throughout),
+            Condition::Overflowing => self.full_since.is_some_and(throughout),
+            Condition::Stuck => depth.queued > 0 && self.idle_since(depth).is_some_and(throughout),
+            Condition::Abandoned => depth.queued > 0 && self.counts.is_none(),
+            Condition::Leaking => self.counts.is_none(),
+        }
+    }
+
     /// The last look, where it was at a queue that has not been empty since: it says nothing of those who came later.
     fn counts_of_these(&self) -> Option<Counts> {
         let (looked, counts) = self.counts?;
@@ -429,6 +444,7 @@ impl Detector {
                 }
                 (None, None) => track,
                 (Some(_), Some(_)) => Track { absent_since: None, ..track },
+                (Some(_), None) if self.may_still_hold(condition) => Track { absent_since: None, ..track },
                 (Some(_), None) => {
                     let absent = track.absent_since.unwrap_or(seen);
                     if seen.saturating_sub(absent) < self.settings.clear {

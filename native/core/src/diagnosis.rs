@@ -64,6 +64,8 @@ pub enum Id {
     SchedulerBlocked,
     /// A scheduler does nothing but compute.
     SchedulerSpinning,
+    /// Its heartbeats stay away, and nothing else says why.
+    NoHeartbeat,
     /// The kernel has told of a connection, and nothing has come of it.
     EventNotHandled,
     /// The set that waits for the listener is nobody's.
@@ -106,6 +108,7 @@ impl Id {
             Id::DescriptorsExhausted => "descriptors_exhausted",
             Id::SchedulerBlocked => "scheduler_blocked",
             Id::SchedulerSpinning => "scheduler_spinning",
+            Id::NoHeartbeat => "no_heartbeat",
             Id::EventNotHandled => "event_not_handled",
             Id::UnattendedPollset => "unattended_pollset",
             Id::NobodyPolls => "nobody_polls",
@@ -177,7 +180,16 @@ impl Confidence {
 
 /// What is wrong, the strongest first; never empty: the last word is "healthy" or "cannot tell".
 pub fn diagnose(pid: i32, evidence: &Evidence) -> Vec<Finding> {
-    let case = Case { pid, evidence, settings: Settings::default() };
+    judge(&Case { pid, evidence, settings: Settings::default(), silent: None })
+}
+
+/// The same of a VM that should have been heard of, and has not for so long: it hangs, whether clients wait or not.
+pub fn diagnose_silent(pid: i32, evidence: &Evidence, silent: Duration) -> Vec<Finding> {
+    judge(&Case { pid, evidence, settings: Settings::default(), silent: Some(silent) })
+}
+
+fn judge(case: &Case) -> Vec<Finding> {
+    let evidence = case.evidence;
     let mut found = case.process();
     // Of one that does not run, whatever else does not go on is a consequence.
     let runs = found.is_empty();
@@ -186,6 +198,7 @@ pub fn diagnose(pid: i32, evidence: &Evidence) -> Vec<Finding> {
         let threads = case.threads();
         let is_explained = !found.is_empty() || !threads.is_empty();
         found.extend(threads);
+        found.extend(case.silent.filter(|_| !is_explained).map(|silent| case.no_heartbeat(silent)));
         found.extend(evidence.listeners.iter().filter_map(|listener| case.accepting(listener, is_explained)));
         found.extend(evidence.listeners.iter().filter_map(|listener| case.pool(listener)));
     }
@@ -209,6 +222,8 @@ struct Case<'a> {
     pid: i32,
     evidence: &'a Evidence,
     settings: Settings,
+    /// Its heartbeats have stayed away for so long.
+    silent: Option<Duration>,
 }
 
 impl Case<'_> {
@@ -309,7 +324,7 @@ impl Case<'_> {
         let waiting: Vec<_> =
             self.evidence.listeners.iter().filter(|listener| self.waits_for_scheduler(listener)).collect();
         let mut found: Vec<_> = self.held().map(|(facts, held)| self.blocked(facts, held, &waiting)).collect();
-        if found.is_empty() && !waiting.is_empty() {
+        if found.is_empty() && (!waiting.is_empty() || self.silent.is_some()) {
             let spins = self.evidence.schedulers().filter(|facts| facts.doing == Doing::Spins);
             found.extend(spins.map(|facts| self.spinning(facts, &waiting)));
         }
@@ -447,6 +462,26 @@ impl Case<'_> {
         }
     }
 
+    fn no_heartbeat(&self, silent: Duration) -> Finding {
+        Finding {
+            id: Id::NoHeartbeat,
+            gravity: Gravity::Hang,
+            confidence: Confidence::Certain,
+            listener: None,
+            text: format!(
+                "No heartbeat of this VM for {}: at least one of its schedulers runs no Erlang process, and no thread shows why.",
+                Seconds(silent)
+            ),
+            advice: format!(
+                "See whether the machine gives the VM the processors that it counts on (a quota of its control group, steal \
+                 time), and whether somebody has blocked its schedulers. {}",
+                self.about_dump()
+            )
+            .replace("PID", &self.pid.to_string()),
+            figures: vec![("silent_ms", Figure::Number(silent.as_millis() as u64))],
+        }
+    }
+
     /// Why nobody takes the head of this queue.
     fn accepting(&self, listener: &ListenerFacts, is_explained: bool) -> Option<Finding> {
         let (accepting, _) = listener.accepting.as_ref()?;
@@ -518,7 +553,8 @@ impl Case<'_> {
                 Confidence::Likely,
                 format!(
                     "The kernel has told the VM of a connection on {endpoint}, and nothing has come of it: a scheduler that \
-                     does not come round to it, or (with the `socket` module) no process in accept. {waiting}"
+                     does not come round to it, or (with the `socket` module) no process in accept{}. {waiting}",
+                    self.stopped()
                 ),
                 format!("The threads below show who is at work. {}{DEBUGGER}", self.about_dump())
                     .replace("PID", &self.pid.to_string()),
@@ -530,7 +566,8 @@ impl Case<'_> {
                 Confidence::Likely,
                 format!(
                     "{endpoint} is armed in the schedulers' epoll set, and no thread waits on that set: nobody will learn of its \
-                     connections before some scheduler polls again. {waiting}"
+                     connections before some scheduler polls again{}. {waiting}",
+                    self.stopped()
                 ),
                 "Any activity may wake a scheduler: a message to the VM, a timer. If this repeats, report it to OTP with this \
                  output; `+IOs false` keeps descriptors out of that set from the next start on."
@@ -541,8 +578,9 @@ impl Case<'_> {
                 Gravity::Hang,
                 if self.poller_held().is_some() { Confidence::Certain } else { Confidence::Likely },
                 format!(
-                    "{endpoint} is armed, and connections have come, but nobody fetches the event{}. {waiting}",
-                    self.poller_held().map(|name| format!(": {} waits elsewhere", name.escape_debug())).unwrap_or_default()
+                    "{endpoint} is armed, and connections have come, but nobody fetches the event{}{}. {waiting}",
+                    self.poller_held().map(|name| format!(": {} waits elsewhere", name.escape_debug())).unwrap_or_default(),
+                    self.stopped()
                 ),
                 format!("Keep this output: it is evidence of a fault of the emulator or of what stops its threads.{DEBUGGER}")
                     .replace("PID", &self.pid.to_string()),
@@ -791,10 +829,15 @@ impl Case<'_> {
         }
     }
 
-    /// Every scheduler was seen to wait for work, or to do some, and its stack says so.
+    /// Every scheduler was seen to wait for work, or to do some, and its stack says so; and nobody who may have fetched an event
+    /// is kept from handing it on.
     fn all_rest(&self) -> bool {
         let mut schedulers = self.evidence.schedulers().peekable();
+        let is_kept = |facts: &ThreadFacts| {
+            matches!(facts.thread.role, Role::Poller(_)) && matches!(facts.doing, Doing::Held(_) | Doing::Stopped)
+        };
         schedulers.peek().is_some()
+            && !self.evidence.threads.iter().any(is_kept)
             && schedulers.all(|facts| matches!(facts.doing, Doing::Rests { is_sure: true } | Doing::Moves))
     }
 
@@ -813,6 +856,19 @@ impl Case<'_> {
             .iter()
             .find(|facts| matches!(facts.thread.role, Role::Poller(_)) && matches!(facts.doing, Doing::Held(_)))
             .map(|facts| facts.thread.name.as_str())
+    }
+
+    /// Threads that somebody else holds, while the process as a whole goes on.
+    fn stopped(&self) -> String {
+        let is_stopped = |facts: &&ThreadFacts| facts.doing == Doing::Stopped;
+        let stopped: Vec<_> = self.evidence.threads.iter().filter(is_stopped).map(|facts| &facts.thread).collect();
+        match stopped[..] {
+            [] => String::new(),
+            [one] => format!("; a debugger has stopped {} (thread {})", one.name.escape_debug(), one.tid),
+            [first, ..] => {
+                format!("; a debugger has stopped {} threads, {} first", stopped.len(), first.name.escape_debug())
+            }
+        }
     }
 
     fn waiting(&self, listener: &ListenerFacts) -> String {
@@ -892,5 +948,47 @@ struct Seconds(Duration);
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} s", self.0.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use crate::vm::threads::{State, Thread};
+
+    fn scheduler(number: u32, doing: Doing) -> ThreadFacts {
+        let thread = Thread {
+            tid: number as i32,
+            name: format!("{number}_scheduler"),
+            role: Role::Scheduler(number),
+            state: State::Running,
+            cpu: Duration::ZERO,
+            delayed: Duration::ZERO,
+            wait_channel: None,
+            call: Err(Error::Unsupported),
+        };
+        ThreadFacts { thread, used: Duration::ZERO, doing }
+    }
+
+    #[test]
+    fn a_vm_that_is_silent_is_never_told_to_be_well() {
+        let rests = Doing::Rests { is_sure: true };
+        for (sentence, doing, usually, silent) in [
+            ("all rest", rests.clone(), Id::Healthy, Id::NoHeartbeat),
+            ("one computes, and it is known not to be Erlang code", Doing::Spins, Id::Healthy, Id::SchedulerSpinning),
+        ] {
+            let threads = vec![scheduler(1, rests.clone()), scheduler(2, doing)];
+            let evidence = Evidence { is_beam: true, looks: 7, threads, ..Evidence::default() };
+            let first = |findings: Vec<Finding>| findings.first().map(|finding| finding.id);
+            assert_eq!(first(diagnose(7, &evidence)), Some(usually), "{sentence}");
+            assert_eq!(first(diagnose_silent(7, &evidence, Duration::from_secs(5))), Some(silent), "{sentence}");
+            let stopped = Evidence { run: Run::Stopped, ..evidence };
+            assert_eq!(
+                first(diagnose_silent(7, &stopped, Duration::from_secs(5))),
+                Some(Id::ProcessStopped),
+                "{sentence}, but it has been stopped"
+            );
+        }
     }
 }

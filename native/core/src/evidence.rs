@@ -345,7 +345,9 @@ fn doing(seen: &[Seen], wanted: Duration, window: Duration, rest: Option<&Rest>)
     let innermost = frames.and_then(<[Frame]>::first);
     let is_in_library = innermost.is_some_and(|frame| matches!(frame.owner, Owner::Library(_)));
     if is_rest && !is_in_library {
-        return Doing::Rests { is_sure: innermost.is_some() };
+        // Of one that has only just come to its place nobody has read the stack, and nobody needs to: it is not held up.
+        let has_come = seen.len() > 1 && !is_same_place(seen[seen.len() - 2].1, last);
+        return Doing::Rests { is_sure: innermost.is_some() || has_come };
     }
     let Some(&(since, first)) = seen.iter().rev().take_while(|(_, thread)| is_same_place(thread, last)).last() else {
         return Doing::Moves;
@@ -436,6 +438,8 @@ fn is_attended(sights: &[Sight], accepting: Option<&(Accepting, Vec<Registration
     let sets: Vec<u64> =
         registrations.iter().filter(is_set).filter_map(|found| u64::try_from(found.epoll).ok()).collect();
     sights.iter().flat_map(|sight| &sight.threads.list).any(|thread| match thread.call {
+        // A debugger that has stopped a thread leaves it in its call, from which it will not come back.
+        _ if matches!(thread.state, State::Stopped | State::Traced) => false,
         Ok(Call::Waiting { number, first, .. }) => calls::is_epoll(number) && sets.contains(&first),
         // Who is not waiting polls in between.
         Ok(Call::Running) => *set == Set::Schedulers && matches!(thread.role, Role::Scheduler(_)),

@@ -27,6 +27,8 @@ struct Simulation {
     is_unix: bool,
     /// How long the dump behind a look takes; the ages are those at its end.
     dump_takes: Duration,
+    /// By 80 ms: on the way from the clock to the dump.
+    comes_late: bool,
 }
 
 struct Client {
@@ -54,6 +56,7 @@ impl Simulation {
             looks: 0,
             is_unix: false,
             dump_takes: Duration::ZERO,
+            comes_late: false,
         }
     }
 
@@ -83,7 +86,9 @@ impl Simulation {
     /// In jiffies of 4 ms, and not in order.
     fn waits(&self) -> Option<Vec<Duration>> {
         let rows = self.queue.iter().rev().filter(|client| client.state != State::Reset);
-        let jiffies = |client: &Client| ms((self.now + self.dump_takes - client.arrived).as_millis() as u64 / 4 * 4);
+        let late = if self.comes_late { ms(80) } else { ms(0) };
+        let jiffies =
+            |client: &Client| ms((self.now + late + self.dump_takes - client.arrived).as_millis() as u64 / 4 * 4);
         (!self.is_unix).then(|| rows.map(jiffies).collect())
     }
 
@@ -382,6 +387,49 @@ fn dumps_that_take_their_time_on_a_busy_machine_do_not_put_off_stuck() {
         if nth % 7 == 0 {
             queue.arrive(1);
         }
+    });
+    let (at, _) = queue.raising(Stuck);
+    assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);
+}
+
+/// Of these, `stuck` takes longer to be seen than to be forgotten.
+#[test]
+fn what_stood_before_a_sleep_stands_after_it_and_is_not_told_again() {
+    let mut queue = Simulation::new(8);
+    queue.detector = Detector::new(Settings {
+        hold_for: ms(800),
+        stuck: ms(1500),
+        clear: ms(700),
+        census: ms(500),
+        ..Settings::default()
+    });
+    queue.close_wait = 2000;
+    queue.arrive(9);
+    queue.leave(6);
+    queue.idle(ms(3000));
+    let told = queue.raised();
+    assert_eq!(told.len(), Condition::ALL.len(), "{told:?}");
+    queue.now += ms(10_000);
+    queue.idle(ms(5000));
+    assert_eq!((queue.raised(), queue.cleared()), (told, vec![]));
+    // It wakes up again, and then the pool does.
+    queue.now += ms(10_000);
+    queue.idle(ms(100));
+    queue.accept(usize::MAX);
+    queue.close_wait = 0;
+    queue.idle(ms(5000));
+    assert_eq!((queue.raised().len(), queue.cleared().len()), (Condition::ALL.len(), Condition::ALL.len()));
+}
+
+#[test]
+fn a_look_that_comes_late_without_saying_so_does_not_make_another_head() {
+    let mut queue = Simulation::new(4096);
+    queue.idle(ms(2000)).arrive(3);
+    let blocked = queue.now;
+    let mut nth = 0;
+    queue.run(ms(7000), |queue| {
+        nth += 1;
+        queue.comes_late = nth > 6 && nth % 2 == 0;
     });
     let (at, _) = queue.raising(Stuck);
     assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);

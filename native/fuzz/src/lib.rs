@@ -19,8 +19,10 @@ macro_rules! targets {
 mod datagram;
 
 targets! {
+    command_line
     elf_symbols
     end_reply
+    epmd_answer
     epoll_fdinfo
     kernel_files
     maps

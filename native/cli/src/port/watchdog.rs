@@ -6,9 +6,9 @@
 mod evidence;
 mod samples;
 mod store;
+mod story;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +23,8 @@ use crate::findings::Diagnosis;
 use evidence::Evidence;
 use samples::Samples;
 use store::Store;
+pub(crate) use story::{Finding, Hung};
+use story::{Recorded, Story};
 
 /// Where the reader puts a heartbeat.
 #[derive(Debug, Clone)]
@@ -41,31 +43,6 @@ enum Message {
     Recorded(Recorded),
 }
 
-/// What became of one hang's evidence.
-#[derive(Debug)]
-struct Recorded {
-    hang: u64,
-    file: Result<PathBuf, String>,
-    finding: Option<Finding>,
-}
-
-/// The strongest finding.
-#[derive(Debug)]
-pub(crate) struct Finding {
-    pub(crate) id: &'static str,
-    pub(crate) text: String,
-}
-
-/// What the VM is told when it is back.
-#[derive(Debug)]
-pub(crate) struct Hung {
-    /// From the last heartbeat before to the first one after.
-    pub(crate) lasted: Duration,
-    /// The document, or why there is none.
-    pub(crate) file: Result<PathBuf, String>,
-    pub(crate) finding: Option<Finding>,
-}
-
 /// A hang is noticed that much late.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -76,13 +53,9 @@ struct Watchdog {
     samples: Samples,
     outbox: Outbox,
     recorders: SyncSender<Message>,
-    /// Which hang this is, or the next one will be.
-    hang: u64,
+    story: Story,
     /// To whoever looks at a VM that may be about to hang: that it does. Dropped where it does not.
     looking: Option<Sender<Duration>>,
-    is_writing: bool,
-    recorded: Option<Recorded>,
-    back: Option<Duration>,
 }
 
 pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Beats> {
@@ -98,11 +71,8 @@ pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::R
         samples: Samples::follow(vm)?,
         outbox,
         recorders: messages.clone(),
-        hang: 1,
+        story: Story::default(),
         looking: None,
-        is_writing: false,
-        recorded: None,
-        back: None,
     };
     thread::Builder::new().name("watchdog".into()).spawn(move || watchdog.run(&inbox))?;
     Ok(Beats(messages))
@@ -117,7 +87,8 @@ impl Watchdog {
             let step = match inbox.recv_timeout(TICK) {
                 Ok(Message::Beat) => heartbeat.beat(begun.elapsed()),
                 Ok(Message::Recorded(recorded)) => {
-                    self.recorded(recorded);
+                    let hung = self.story.recorded(recorded);
+                    self.tell(hung);
                     None
                 }
                 Err(RecvTimeoutError::Timeout) => heartbeat.tick(begun.elapsed()),
@@ -129,8 +100,8 @@ impl Watchdog {
                 Some(Step::Dismiss) => self.looking = None,
                 Some(Step::Hung { silent }) => self.hung(silent),
                 Some(Step::Back { silent }) => {
-                    self.back = Some(silent);
-                    self.tell();
+                    let hung = self.story.back(silent);
+                    self.tell(hung);
                 }
             }
         }
@@ -150,19 +121,13 @@ impl Watchdog {
     }
 
     fn look(&mut self) {
-        if self.is_writing {
-            // The one before was never told.
-            self.recorded.get_or_insert(Recorded {
-                hang: self.hang,
-                file: Err(STILL_WRITING.to_owned()),
-                finding: None,
-            });
-            return self.tell();
+        if let Err(hung) = self.story.may_look() {
+            return self.tell(hung);
         }
         let (hangs, verdict) = channel();
         let recorder = Recorder {
             vm: self.vm,
-            hang: self.hang,
+            hang: self.story.hang(),
             settings: self.settings,
             store: self.store.clone(),
             samples: self.samples.clone(),
@@ -173,37 +138,20 @@ impl Watchdog {
     }
 
     fn hung(&mut self, silent: Duration) {
-        let is_recorded = self.looking.take().is_some_and(|looking| looking.send(silent).is_ok());
-        if is_recorded {
-            self.is_writing = true;
+        if self.looking.take().is_some_and(|looking| looking.send(silent).is_ok()) {
+            self.story.is_being_written();
         } else {
-            let why = if self.is_writing { STILL_WRITING } else { "no thread can be had" };
-            self.recorded = Some(Recorded { hang: self.hang, file: Err(why.to_owned()), finding: None });
+            self.story.is_lost();
         }
     }
 
-    fn recorded(&mut self, recorded: Recorded) {
-        self.is_writing = false;
-        // Of one that was told without it, there is no more to tell.
-        if recorded.hang == self.hang {
-            self.recorded = Some(recorded);
-            self.tell();
-        }
-    }
-
-    /// Where both are known, how long it lasted and what was written down.
-    fn tell(&mut self) {
-        let (Some(lasted), Some(_)) = (self.back, &self.recorded) else { return };
-        if let Some(Recorded { file, finding, .. }) = self.recorded.take() {
-            let hung = Hung { lasted, file, finding };
+    fn tell(&self, hung: Option<Hung>) {
+        if let Some(hung) = hung {
+            // Without room it is lost, as a reply would be; the file is there.
             self.outbox.put(&tuple([atom("event"), atom("hung"), hung.into()]));
         }
-        self.back = None;
-        self.hang += 1;
     }
 }
-
-const STILL_WRITING: &str = "the disk has not yet taken the evidence of a hang";
 
 /// Looks at one VM that may be about to hang, and writes down what it saw if it does.
 struct Recorder {
@@ -225,7 +173,7 @@ impl Recorder {
             settings,
             silent,
             at: SystemTime::now(),
-            diagnosis,
+            diagnosis: diagnosis.map(|diagnosis| diagnosis.of_silent(silent)),
             kernel: kernel::of(vm),
             samples: samples.all(),
         };

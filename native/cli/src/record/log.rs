@@ -180,3 +180,57 @@ impl Log {
 fn shown(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::Sample;
+
+    fn sample(at_ms: u64) -> Entry {
+        Entry::Sample(Sample { at_ms, ..Sample::default() })
+    }
+
+    fn read(path: &Path) -> Vec<Entry> {
+        let bytes = fs::read(path).expect("a recording");
+        let mut entries = Entries::new(&bytes[MAGIC.len()..]);
+        let read = std::iter::from_fn(|| entries.next().expect("memory can be read")).collect();
+        assert_eq!(entries.whole(), bytes.len() as u64, "all of it is whole");
+        read
+    }
+
+    #[test]
+    fn wherever_the_end_was_torn_the_next_run_goes_on_behind_what_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.aq");
+        let mut log = Log::open(&path, 1 << 20).expect("a new recording");
+        let written: Vec<_> = [1, 200, 30_000].map(sample).into();
+        let mut ends = vec![0];
+        for entry in &written {
+            log.write(std::slice::from_ref(entry)).expect("room");
+            ends.push(log.length as usize);
+        }
+        drop(log);
+        let bytes = fs::read(&path).expect("a recording");
+        for torn in 0..=bytes.len() {
+            fs::write(&path, &bytes[..torn]).expect("a torn recording");
+            let mut log = Log::open(&path, 1 << 20).expect("a recording of ours");
+            assert_eq!(log.write(&[sample(7)]), Ok(Room::Left));
+            drop(log);
+            let whole = ends.iter().filter(|end| **end <= torn).count() - 1;
+            assert_eq!(read(&path), [&written[..whole], &[sample(7)]].concat(), "torn at {torn}");
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.aq");
+        let mut log = Log::open(&path, 300).expect("a new recording");
+        while log.write(&[sample(1)]).expect("a file") == Room::Left {}
+        assert!(log.length <= 300 - RESERVE);
+        log.finish(&[Entry::Ended { at_ms: 1, why: "so".to_owned() }]).expect("a file");
+        assert!(matches!(read(&path).last(), Some(Entry::Ended { .. })));
+        let refused = Log::open(&path, 300).err().expect("no room");
+        assert!(refused.ends_with("and --max-size allows 300"), "{refused}");
+    }
+}

@@ -416,12 +416,15 @@ impl Track {
         [&mut self.queued, &mut self.limit, &mut self.left, &mut self.oldest_wait_ms, &mut self.close_wait]
     }
 
-    /// What somebody should see first: who turned clients away or stood still, whatever else was wrong, how full it was.
+    /// What somebody should see first: who overflowed or stood still, dropped anything, had anything else wrong; then who was the fullest.
     fn gravity(&self) -> f64 {
         let held = &self.conditions.first;
         let has_failed = held.iter().any(|held| matches!(held.condition, "overflowing" | "stuck"));
         let is = |gravity: f64, holds: bool| if holds { gravity } else { 0.0 };
-        is(1e9, has_failed) + is(1e6, !held.is_empty()) + self.worst.map_or(0.0, |worst| worst.fill())
+        is(1e9, has_failed)
+            + is(1e8, self.dropped_in_all > 0)
+            + is(1e7, !held.is_empty())
+            + self.worst.map_or(0.0, |worst| worst.fill())
     }
 }
 

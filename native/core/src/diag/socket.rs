@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn signals_do_not_end_a_reading() {
         let handled = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled)).expect("a handler");
+        signal_hook::flag::register(signal_hook::consts::SIGUSR2, Arc::clone(&handled)).expect("a handler");
         let (mut diag, kernel) = diag(PATIENCE);
         let (tell, told) = std::sync::mpsc::channel();
         let reader = thread::spawn(move || {
@@ -222,7 +222,7 @@ mod tests {
         for _ in 0..20 {
             eventually(waits_in_recv);
             handled.store(false, Ordering::SeqCst);
-            rustix::process::kill_process(thread, rustix::process::Signal::USR1).expect("a signal");
+            rustix::process::kill_process(thread, rustix::process::Signal::USR2).expect("a signal");
             eventually(|| handled.load(Ordering::SeqCst));
         }
         say(&kernel, QUEUE_OF_SIX);

@@ -48,6 +48,12 @@ fn ask(epmd: SocketAddr) -> Result<Vec<Node>, Error> {
             Err(error) => return Err(error.into()),
         }
     }
+    named(&answer)
+}
+
+/// All that epmd answered.
+#[doc(hidden)] // for the fuzzer
+pub fn named(answer: &[u8]) -> Result<Vec<Node>, Error> {
     // Four bytes with epmd's own port stand before the text.
     let text = answer.get(4..).ok_or(Error::Errno(Errno::BAD_MESSAGE))?;
     Ok(String::from_utf8_lossy(text).lines().filter_map(node).collect())

@@ -107,7 +107,9 @@ fn arguments(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     line.split(|&byte| byte == 0)
 }
 
-fn beam_of(pid: i32, line: &[u8]) -> Option<Candidate> {
+/// What `/proc/PID/cmdline` says of it.
+#[doc(hidden)] // for the fuzzer
+pub fn beam_of(pid: i32, line: &[u8]) -> Option<Candidate> {
     let program = program_of(line)?;
     // `erlexec` hands these to every emulator, whatever a release calls the program (erts/etc/common/erlexec.c).
     let started_by_erlexec = || {

@@ -1,0 +1,13 @@
+//! `/proc/PID/cmdline`, which a process writes as it likes.
+
+use accept_queue_core::vm::find::beam_of;
+
+/// As many characters of a name as are told.
+const NAME: usize = 255;
+
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Some(candidate) = beam_of(1, bytes) {
+        assert!(candidate.is_beam && candidate.name.chars().count() <= NAME);
+        let _ = candidate.is_node(&candidate.name);
+    }
+}

@@ -126,10 +126,10 @@ shell(Text, {for_s, Seconds}, Folder, Shop) ->
     Ended = io_lib:format("timeout --preserve-status --kill-after=10 --signal=TERM ~b ", [Seconds]),
     Commands = [
         %% 128 + SIGTERM: it leaves that to the system.
-        ["{ ", Ended, Line, "\n} || [ $? = 143 ] & all=\"$all $!\"\n"]
+        ["{ ", Ended, Line, "\n} || [ $? = 143 ]\n"]
      || Line <- string:split(Text, "\n", all), string:trim(Line) =/= "", hd(Line) =/= $#
     ],
-    shell(["all=\n", Commands, "for each in $all; do wait $each; done"], 0, Folder, Shop);
+    shell(Commands, 0, Folder, Shop);
 shell(Text, Status, Folder, #{pid := Pid}) ->
     Script = ["set -eu -o pipefail\nexec 2>&1 </dev/null\n", Text, "\n"],
     Port = open_port({spawn_executable, os:find_executable("timeout")}, [

@@ -351,18 +351,18 @@ fn an_observer_meets_a_listener_judges_it_and_misses_it_when_it_is_gone() {
     assert_eq!(is_new(&reading), Some(false));
     let reading = reading.expect("the listener");
     assert_eq!(reading.looked.expect("a look at all").counts.queued_alive, 2);
-    // The clock is ours: a second in which nobody accepts.
-    let full = (3..15).find_map(|tick| {
-        let reading = read(100_000 + tick * 100, Looks::Wanted).0.expect("the listener");
-        reading.tick.changes.into_iter().next()
-    });
-    assert!(matches!(full, Some(Change::Raised { condition: Condition::Overflowing, .. })), "{full:?}");
+    // The clock is ours: a second in which nobody accepts. How long the clients wait is the kernel's: more may be wrong by then.
+    let told: Vec<_> = (3..15)
+        .flat_map(|tick| read(100_000 + tick * 100, Looks::Wanted).0.expect("the listener").tick.changes)
+        .collect();
+    let is_full = |change: &Change| matches!(change, Change::Raised { condition: Condition::Overflowing, .. });
+    assert!(told.iter().any(is_full), "{told:?}");
 
     drop(socket);
     let (reading, gone) = read(101_500, Looks::Wanted);
     assert!(reading.is_none());
     let gone = gone.iter().find(|gone| gone.endpoint == endpoint).expect("gone");
-    assert_eq!(gone.conditions.iter().map(|held| held.0).collect::<Vec<_>>(), [Condition::Overflowing]);
+    assert!(gone.conditions.iter().any(|held| held.0 == Condition::Overflowing), "{:?}", gone.conditions);
 }
 
 /// A process that looks like the BEAM of this node and holds the listener, which is nobody else's from here on. It has stopped

@@ -5,10 +5,14 @@ use std::io::{ErrorKind, Read};
 
 use crate::Error;
 
+/// As much as most files of `/proc` hold.
+const USUAL: usize = 2048;
+
 /// The whole of a file of `/proc`; [`Error::Truncated`] where it holds more than `most` bytes, [`Error::NotFound`] where
 /// there is none, or its process has ended.
 pub(super) fn read(path: &str, most: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
+    // With room for what most of them hold: a buffer that has to grow makes six reads of one.
+    let mut bytes = Vec::with_capacity(USUAL);
     File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(|error| reason(&error))?;
     if bytes.len() as u64 > most { Err(Error::Truncated) } else { Ok(bytes) }
 }

@@ -58,7 +58,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
         {ok, Text} = file:read_file(Page),
         has("no heartbeat of VM [0-9]+ for 5\\.[0-9] s; one is due every 1\\.0 s", Text),
         has("libhanging_nif\\.so", Text),
-        has("queued, every 0\\.5 s, the oldest first:\n(?s:.*)" ++ text(Address) ++ ": 0(?: x[0-9]+)?(?:, 1)?, 2 x[0-9]+\n", Text),
+        has("queued, every 0\\.5 s, the oldest first:\n(?s:.*)" ++ text(Address) ++ ": (?:-(?: x[0-9]+)?, )?0(?: x[0-9]+)?(?:, 1)?, 2 x[0-9]+\n", Text),
         %% A line of the log, and telemetry.
         {error, Line} = logged(Vm),
         has("^this VM hung for [0-9.]+ s\\. What was seen: .*libhanging_nif\\.so.* \\(scheduler_blocked\\) The evidence: " ++ Document ++ "$", Line),

@@ -40,12 +40,14 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
 	@$(quietly) "components" test/components
 	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
-	@$(quietly) "common test" rebar3 ct
+	@$(quietly) "common test" env ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct
 	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
 	@$(quietly) "exunit" mix test
 	@$(quietly) "edoc" rebar3 edoc
-	@$(quietly) "what the documents show" test/docs
-	@$(quietly) "packaging" test/packaging
+	@# The one waits most of its time, the other compiles in a clone of its own.
+	@$(quietly) "what the documents show" test/docs & documents=$$!; \
+		$(quietly) "packaging" test/packaging; packaged=$$?; \
+		wait $$documents && exit $$packaged
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
@@ -56,7 +58,8 @@ matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian rel
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers
 
-load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10; the figures in _build/load
+load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10, and a minute of calls; the figures in _build/load
+	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_register_SUITE
 	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE \
 		--case every_stall_is_told_once_and_nothing_else_is
 	@cat _build/load/stalls.md

@@ -50,7 +50,8 @@ test: setup check ## everything, on real sockets
 		wait $$documents && exit $$packaged
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
-	@cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
+	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \
+		cargo build --quiet --locked --package accept-queue-core --example without_sock_diag"
 	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27
 	@$(quietly) "OTP 29 (forky)" test/roots forky 29
 	@$(quietly) "hex package" test/hex_package

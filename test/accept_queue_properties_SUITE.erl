@@ -249,8 +249,8 @@ names_what_is_wrong(Sentence, Options) ->
 %% What a sentence about it may name.
 parts({watch, Listeners}) -> [[watch, Named] || Named <- [Listeners | elements_of(Listeners)]] ++ [[watch, {said, "is no option"}]];
 parts({watchdog, Given}) ->
-    Whole = [[watchdog, Given], [watchdog, {said, "directory is missing"}], [watchdog, {said, "times heartbeat_ms"}]],
-    Whole ++ [[watchdog | Named] || Option <- elements_of(Given), Named <- parts(Option)];
+    Said = ["is no option", "directory is missing", "times heartbeat_ms"],
+    [[watchdog, Given] | [[watchdog, {said, Words}] || Words <- Said]] ++ [[watchdog | Named] || Option <- elements_of(Given), Named <- parts(Option)];
 parts({Key, Value}) -> [[Key, Value], [Key, {said, "is no option"}], [Key, {said, "is not supported"}]];
 parts(Other) -> [[Other]].
 

@@ -19,13 +19,17 @@ MINUTES ?= 10
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: ## install Erlang, rebar3, Elixir and Rust where they are missing, or say the one command that does
+setup: ## install Erlang, rebar3, Elixir, Rust and what the tests take where they are missing, or say the one command that does
 	@scripts/setup
+
+.PHONY: tools
+tools:
+	@scripts/setup building
 
 build: ## the NIF, the program and the Erlang application, under _build/rebar3
 	@$(quietly) "build" rebar3 compile
 
-demo: setup build ## the experiment of 2009 on real sockets; about 20 s
+demo: tools build ## the experiment of 2009 on real sockets; about 20 s
 	@ERL_LIBS=$(libs) escript examples/experiment_2009.escript
 
 check: ## what must hold before each commit; no sockets, fast

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use accept_queue_core::census::Look;
 use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time, on_clock};
+use accept_queue_core::history::History;
 use accept_queue_core::{Counts, Depth};
 use proptest::prelude::*;
 
@@ -725,6 +726,42 @@ proptest! {
             }
         }
         prop_assert_eq!(queue.detector.conditions().count(), 0, "a clear after every raise");
+    }
+}
+
+fn any_ms() -> impl Strategy<Value = Duration> {
+    prop_oneof![0u64..10_000, any::<u64>(), Just(u64::MAX)].prop_map(Duration::from_millis)
+}
+
+prop_compose! {
+    fn any_settings()(
+        times in prop::array::uniform6(any_ms()), ratio in any::<f64>(), min in any::<u32>(), max in any::<u32>(),
+    ) -> Settings {
+        let [interval, max_wait, hold_for, stuck, clear, census] = times;
+        let (abandoned_ratio, abandoned_min, close_wait_max) = (ratio, min, max);
+        Settings { interval, max_wait, hold_for, stuck, abandoned_ratio, abandoned_min, close_wait_max, clear, census }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_settings_and_any_times_make_a_history_that_answers(
+        settings in any_settings(),
+        steps in prop::collection::vec((any_ms(), 0u8..4, any::<u32>(), any::<u32>(), any_ms()), 1..40),
+    ) {
+        let mut history = History::new(settings, on_clock(Duration::ZERO));
+        for (passed, step, queued, limit, waited) in steps {
+            let at = on_clock(passed);
+            match step {
+                0 => drop(history.depth_read(at, Depth { queued, limit, drops: Some(limit) })),
+                1 => {
+                    let counts = Counts { queued, limit, queued_closed: queued / 2, oldest_wait: Some(waited), ..Counts::default() };
+                    let _ = history.look_taken(at, &Look { counts, waits: Some(vec![waited]), took: waited });
+                }
+                2 => history.missed(),
+                _ => prop_assert!(history.status(at).conditions.len() <= Condition::ALL.len()),
+            }
+        }
     }
 }
 

@@ -37,6 +37,8 @@ is_its_own(note) -> true;
 is_its_own(search_now_and_then) -> true;
 is_its_own({accept_queue_patrol, listeners_changed}) -> true;
 is_its_own({accept_queue_patrol, {late, _}}) -> true;
+%% A receive that was not waited for, as a trace tells it.
+is_its_own(timeout) -> true;
 is_its_own(_) -> false.
 
 there_is_one_thread_however_often_the_monitor_is_killed_and_none_when_the_application_has_stopped(_) ->

@@ -27,9 +27,10 @@ all() ->
         the_memory_can_be_granted
     ].
 
-%% The measure of the issue: the defaults, and the NIF as the source.
+%% The measure of the issue: the defaults, and the NIF as the source. Of one scheduler, for another that wakes up in between may
+%% take the clients.
 ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
-    with(Config, #{}, [], fun(#{directory := Directory, address := Address} = Vm) ->
+    with(Config, #{}, ["+S", "1"], fun(#{directory := Directory, address := Address} = Vm) ->
         {HungMs, WithinMs} = hang(Vm, sleep, [10000], fun() ->
             %% Later than the program's first samples.
             eventually:passes(erlang:monotonic_time(millisecond) + 1500),

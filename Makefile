@@ -45,13 +45,13 @@ test: setup check ## everything, on real sockets
 	@$(quietly) "components" test/components
 	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
 	@$(quietly) "common test" env ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct
-	@$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port)
-	@$(quietly) "exunit" mix test
-	@$(quietly) "edoc" rebar3 edoc
-	@# The one waits most of its time, the other compiles in a clone of its own.
-	@$(quietly) "what the documents show" test/docs & documents=$$!; \
-		$(quietly) "packaging" test/packaging; packaged=$$?; \
-		wait $$documents && exit $$packaged
+	@# What compiles in a clone of its own does so meanwhile.
+	@$(quietly) "packaging" test/packaging & packaging=$$!; \
+		$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port) && \
+		$(quietly) "exunit" mix test && \
+		$(quietly) "edoc" rebar3 edoc && \
+		$(quietly) "what the documents show" test/docs; rest=$$?; \
+		wait $$packaging && exit $$rest
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \

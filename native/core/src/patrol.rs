@@ -157,7 +157,7 @@ fn walk(shared: &Shared) {
         if !told.is_empty() {
             report(Report::Told(told));
         }
-        if round.search && listening.has_changed(survey::listening_cookies()) {
+        if round.search && listening.has_changed(survey::listening().map(survey::cookies)) {
             report(Report::ListenersChanged);
         }
     }

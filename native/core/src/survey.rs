@@ -45,10 +45,10 @@ pub fn listening() -> Result<Vec<Listening>, Error> {
 }
 
 /// Which sockets these are, in the order of their cookies: to see whether one is new or gone.
-pub fn listening_cookies() -> Result<Vec<Cookie>, Error> {
-    let mut cookies: Vec<_> = listening()?.into_iter().map(|listening| listening.cookie).collect();
+pub fn cookies(listening: Vec<Listening>) -> Vec<Cookie> {
+    let mut cookies: Vec<_> = listening.into_iter().map(|listening| listening.cookie).collect();
     cookies.sort_unstable();
-    Ok(cookies)
+    cookies
 }
 
 /// The same, in the namespace of the netlink socket.

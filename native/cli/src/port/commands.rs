@@ -7,6 +7,7 @@ use accept_queue_core::detector::{Settings, Time, on_clock};
 use accept_queue_core::kernel;
 use accept_queue_core::remote::Remote;
 use accept_queue_core::remote_watch::Watches;
+use accept_queue_core::survey;
 use accept_queue_core::verdict::{Standing, verdict};
 
 use super::etf::Term;
@@ -47,14 +48,7 @@ impl Desk {
             ("held", [sockets]) => remote.held(&asked::<Vec<_>>(sockets)?).into(),
             ("resize", [sockets, backlog]) => remote.resize(&asked::<Vec<_>>(sockets)?, asked(backlog)?).into(),
             ("listening", []) => remote.listening().into(),
-            ("listening_cookies", []) => {
-                let cookies = remote.listening().map(|found| {
-                    let mut cookies: Vec<_> = found.into_iter().map(|listening| listening.cookie).collect();
-                    cookies.sort_unstable();
-                    cookies
-                });
-                cookies.into()
-            }
+            ("listening_cookies", []) => remote.listening().map(survey::cookies).into(),
             ("own", []) => remote.own().into(),
             ("waited", [fd]) => remote.waited(asked(fd)?).into(),
             ("peer_closed", [fd]) => remote.peer_closed(asked(fd)?).into(),

@@ -1,5 +1,5 @@
 %% @private
-%% The facts that the rules of advice want: gathered here, judged in `native/core/src/advice.rs'.
+%% The facts that the rules of advice want: gathered here, judged in `native/core/src/rules/advice.rs'.
 -module(accept_queue_advice).
 
 -export([all/0, of_handle/1]).

@@ -1,5 +1,5 @@
 %% @private
-%% Goes the rounds of what the port program watches, and reports what there is to say: what `native/core/src/patrol.rs' is to the
+%% Goes the rounds of what the port program watches, and reports what there is to say: what `native/core/src/monitor/poller.rs' is to the
 %% NIF, and the same messages.
 %%
 %% It ends with the process that it reports to.

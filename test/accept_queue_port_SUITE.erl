@@ -309,9 +309,9 @@ every_word_of_the_program_is_known_to_the_vm(_) ->
         words("native/cli/src/port/commands.rs", "atom\\(\"([a-z_]+)\"") ++
         words("native/cli/src/port/watchdog.rs", "(?:atom|event)\\(\"([a-z_]+)\"") ++
         words("native/core/src/error.rs", "=> \"([a-z_]+)\"") ++
-        words("native/core/src/kernel.rs", "\\(\"([a-z_]+)\", self") ++
-        words("native/core/src/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
-        words("native/core/src/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
+        words("native/core/src/linux/counters.rs", "\\(\"([a-z_]+)\", self") ++
+        words("native/core/src/rules/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
+        words("native/core/src/rules/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
     ?assert(length(Words) > 100),
     Known = [atom_to_list(Word) || Word <- accept_queue_port:words()],
     ?assertEqual([], lists:usort(Words) -- Known).

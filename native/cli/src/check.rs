@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
-use accept_queue_core::check::{Limits, Severity, Trouble};
-use accept_queue_core::detector::{Condition, on_clock};
-use accept_queue_core::observer::{Looks, Observer, Reading};
-use accept_queue_core::outside::{self, Gap, Owned, Owner, Scope};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Looks, Observer, Reading};
+use accept_queue_core::outside::snapshot::{self, Gap, Owned, Owner, Scope};
+use accept_queue_core::rules::check::{Limits, Severity, Trouble};
+use accept_queue_core::rules::detector::{Condition, on_clock};
 use accept_queue_core::{Counts, Endpoint};
 use serde::Serialize;
 
@@ -120,7 +120,7 @@ fn line(status: Status, text: &str, performance: &str) -> String {
 }
 
 fn at_once(options: &CheckOptions) -> Result<Seen, String> {
-    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+    let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     let limits = options.limits();
     let judged = |Owned { namespace, owners, queue }: Owned| {
         let counts = queue.look.counts;
@@ -144,7 +144,7 @@ fn over_time(options: &CheckOptions, samples: u32) -> Result<Seen, String> {
     let last = look(samples - 1)?;
     if last.readings.is_empty() {
         // An observer waits for a server to come back; whoever asks wants to know that it has gone.
-        outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+        snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     }
     let judged = |reading: Reading| {
         // It was closed before anybody could look at who stands in it.
@@ -294,7 +294,7 @@ fn label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use accept_queue_core::vm::namespace::Namespace;
+    use accept_queue_core::linux::namespace::Namespace;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accept_queue_core::detector::{Condition, Evidence};
+use accept_queue_core::rules::detector::{Condition, Evidence};
 
 /// The word for it, the same in every output.
 pub(crate) fn name(condition: Condition) -> &'static str {

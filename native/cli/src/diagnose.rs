@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use accept_queue_core::Error;
-use accept_queue_core::diagnosis::{Finding, Gravity};
+use accept_queue_core::rules::diagnosis::{Finding, Gravity};
 
 use crate::args::DiagnoseOptions;
 use crate::findings::Diagnosis;

@@ -13,9 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::{Settings, Time};
-use accept_queue_core::observer::{Looks, Observer, Sample};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Looks, Observer, Sample};
+use accept_queue_core::rules::detector::{Settings, Time};
 use tokio::sync::oneshot;
 
 use crate::args::ExportOptions;
@@ -149,7 +149,7 @@ impl Exporter {
             return Arc::clone(page);
         }
         let page = Page { sample: self.last.as_ref().ok(), own: self.own, tally: self.tally };
-        let text: Arc<str> = page.text(accept_queue_core::kernel::read().ok().as_ref()).into();
+        let text: Arc<str> = page.text(accept_queue_core::linux::counters::read().ok().as_ref()).into();
         self.page = Some(Arc::clone(&text));
         text
     }

@@ -1,8 +1,8 @@
 //! A queue in the words of the contract, as every `--json` tells it. Absent is null.
 
-use accept_queue_core::outside::{Gap, Glimpsed, Owned, Owner};
+use accept_queue_core::outside::snapshot::{Gap, Glimpsed, Owned, Owner};
+use accept_queue_core::reading::tcp_table::Glimpse;
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::tcp_table::Glimpse;
 use accept_queue_core::{Address, Counts};
 use serde::Serialize;
 

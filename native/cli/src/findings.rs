@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use accept_queue_core::diagnosis::{self, Figure, Finding};
-use accept_queue_core::evidence::{Doing, Evidence, Held, ListenerFacts, Run, ThreadFacts};
+use accept_queue_core::outside::examination;
+use accept_queue_core::rules::diagnosis::{self, Figure, Finding};
+use accept_queue_core::rules::evidence::{Doing, Evidence, Held, ListenerFacts, Run, ThreadFacts};
 use accept_queue_core::vm::calls;
 use accept_queue_core::vm::distribution::{self, Distribution, Epmd};
 use accept_queue_core::vm::find::Candidate;
@@ -13,7 +14,7 @@ use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::{Accepting, Set};
 use accept_queue_core::vm::stack::Owner;
 use accept_queue_core::vm::threads::{Call, Role};
-use accept_queue_core::{Endpoint, Error, examination};
+use accept_queue_core::{Endpoint, Error};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::Settings;
-use accept_queue_core::observer::{Looks, Observer};
+use accept_queue_core::outside::observer::{Looks, Observer};
+use accept_queue_core::rules::detector::Settings;
 
 use crate::args::ScopeOptions;
 use crate::interrupt::on_interrupt;

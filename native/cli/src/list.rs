@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use accept_queue_core::outside;
+use accept_queue_core::outside::snapshot;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ struct Report {
 }
 
 pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
-    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+    let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     let report = Report {
         schema: SCHEMA,
         listeners: snapshot

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::{Time, on_clock};
+use accept_queue_core::rules::detector::{Time, on_clock};
 
 pub(crate) struct Pace {
     begun: Instant,

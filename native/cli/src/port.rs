@@ -17,7 +17,7 @@ use std::panic;
 use std::thread;
 use std::time::Instant;
 
-use accept_queue_core::remote::{end_with_parent, is_descendant_of};
+use accept_queue_core::outside::remote::{end_with_parent, is_descendant_of};
 
 use crate::args::PortOptions;
 use commands::Desk;

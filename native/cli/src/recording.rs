@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use accept_queue_core::detector::Condition;
+use accept_queue_core::rules::detector::Condition;
 
 /// The first bytes of every file; the last of them is the version of the format. The first is no character of any text.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89AQREC\n\x01";

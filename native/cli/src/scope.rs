@@ -1,7 +1,7 @@
 //! Whose listeners are meant: what stands on the command line, in the words of core.
 
 use accept_queue_core::Error;
-use accept_queue_core::outside::Scope;
+use accept_queue_core::outside::snapshot::Scope;
 
 use crate::args::ScopeOptions;
 

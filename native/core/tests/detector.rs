@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use accept_queue_core::census::Look;
-use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time, on_clock};
-use accept_queue_core::history::History;
-use accept_queue_core::{Counts, Depth};
+use accept_queue_core::rules::detector::{Change, Condition, Detector, Evidence, Settings, Time, on_clock};
+use accept_queue_core::rules::history::History;
+use accept_queue_core::{Counts, Depth, Look};
 use proptest::prelude::*;
 
 const TICK: Duration = Duration::from_millis(100);

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use accept_queue_core::detector::Condition;
-use accept_queue_core::diagnosis::{Confidence, Finding, Gravity, diagnose};
-use accept_queue_core::evidence::{
+use accept_queue_core::rules::detector::Condition;
+use accept_queue_core::rules::diagnosis::{Confidence, Finding, Gravity, diagnose};
+use accept_queue_core::rules::evidence::{
     Circumstances, Doing, Evidence, Held, Lack, ListenerFacts, QueueSight, Rest, Run, Sight, ThreadFacts,
 };
 use accept_queue_core::vm::open_files::Descriptors;

@@ -7,11 +7,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::{Change, Condition, Settings};
-use accept_queue_core::diag::{DiagSocket, Family, Request, States};
-use accept_queue_core::observer::{Looks, Observer, Reading, Sample};
-use accept_queue_core::outside::{self, Scope, Snapshot};
-use accept_queue_core::{Counts, Endpoint, Error, Listener, accepted, held, kernel, listening, survey};
+use accept_queue_core::linux::counters;
+use accept_queue_core::linux::diag::{DiagSocket, Family, Request, States};
+use accept_queue_core::outside::observer::{Looks, Observer, Reading, Sample};
+use accept_queue_core::outside::snapshot::{self, Scope, Snapshot};
+use accept_queue_core::reading::{accepted, held, survey};
+use accept_queue_core::rules::detector::{Change, Condition, Settings};
+use accept_queue_core::{Counts, Endpoint, Error, Listener, listening};
 use socket2::{Domain, SockRef, Socket, Type};
 
 fn listen(address: &str, backlog: i32) -> Socket {
@@ -171,7 +173,7 @@ fn a_dump_that_does_not_fit_is_an_error_and_not_a_shorter_list() {
 
 #[test]
 fn an_overflow_is_counted_here_and_in_the_namespace() {
-    let before = kernel::read().expect("counters").listen_overflows.expect("ListenOverflows");
+    let before = counters::read().expect("counters").listen_overflows.expect("ListenOverflows");
     let socket = listen("127.0.0.1:0", 0);
     let listener = open(&socket);
     let at = address_of(&socket);
@@ -181,12 +183,12 @@ fn an_overflow_is_counted_here_and_in_the_namespace() {
     let depth = listener.depth().expect("a depth");
     assert_eq!((depth.queued, depth.limit), (1, 0));
     assert!(depth.drops >= Some(1), "once a SYN, and a SYN is sent again after a second: {depth:?}");
-    assert!(kernel::read().expect("counters").listen_overflows.expect("ListenOverflows") > before);
+    assert!(counters::read().expect("counters").listen_overflows.expect("ListenOverflows") > before);
 }
 
 #[test]
 fn somaxconn_clips_in_silence() {
-    let somaxconn = kernel::read().expect("limits").somaxconn.expect("somaxconn");
+    let somaxconn = counters::read().expect("limits").somaxconn.expect("somaxconn");
     let socket = listen("127.0.0.1:0", i32::MAX);
     assert_eq!(u64::from(open(&socket).depth().expect("a depth").limit), somaxconn);
 }
@@ -262,7 +264,7 @@ fn a_listener_is_resized_while_it_is_full() {
     let _third = connect(at);
     assert_eq!(listener.resize(0), Ok(0));
     assert_eq!(listener.depth().map(|depth| (depth.queued, depth.limit)), Ok((3, 0)), "what is queued stays queued");
-    let somaxconn = kernel::read().expect("limits").somaxconn.expect("somaxconn");
+    let somaxconn = counters::read().expect("limits").somaxconn.expect("somaxconn");
     assert_eq!(listener.resize(i32::MAX as u32).map(u64::from), Ok(somaxconn));
     drop(socket);
     assert_eq!(listener.resize(1), Err(Error::Closed));
@@ -312,14 +314,14 @@ fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
     let socket = listen("127.0.0.1:0", 10);
     let at = address_of(&socket);
     let _client = connect(at);
-    let Snapshot { queues, glimpses, gaps } = outside::snapshot(&from_outside()).expect("a snapshot");
+    let Snapshot { queues, glimpses, gaps } = snapshot::take(&from_outside()).expect("a snapshot");
     assert_eq!((glimpses, gaps), (vec![], vec![]));
     let endpoint = Endpoint::Tcp(at.into());
     let owned = queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("the listener");
     assert_eq!(owned.owners.iter().map(|owner| owner.fd).collect::<Vec<_>>(), [socket.as_raw_fd()]);
     assert_eq!((owned.queue.look.counts.queued, owned.queue.look.counts.limit), (1, 10));
 
-    let on_port = outside::snapshot(&Scope::Port(at.port())).expect("a snapshot");
+    let on_port = snapshot::take(&Scope::Port(at.port())).expect("a snapshot");
     assert!(
         on_port.queues.iter().all(|owned| matches!(&owned.queue.endpoint, Endpoint::Tcp(a) if a.port == at.port()))
     );
@@ -328,7 +330,7 @@ fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
 
 #[test]
 fn the_sockets_of_a_process_that_is_not_there_are_not_found() {
-    assert_eq!(outside::snapshot(&Scope::Process(i32::MAX)), Err(Error::NotFound));
+    assert_eq!(snapshot::take(&Scope::Process(i32::MAX)), Err(Error::NotFound));
 }
 
 #[test]
@@ -420,7 +422,7 @@ fn a_unix_socket_is_seen_from_outside_too() {
     let path = std::env::temp_dir().join(format!("accept-queue-outside-{}", std::process::id()));
     let _listener = UnixListener::bind(&path).expect("bind");
     let _client = UnixStream::connect(&path).expect("a client");
-    let seen = outside::snapshot(&from_outside()).expect("a snapshot");
+    let seen = snapshot::take(&from_outside()).expect("a snapshot");
     std::fs::remove_file(&path).expect("the path");
     let endpoint = Endpoint::Unix(path.into_os_string().into_encoded_bytes());
     let counts = seen.queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("it").queue.look.counts;

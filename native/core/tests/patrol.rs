@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::{Change, Condition, Settings, Time, on_clock};
-use accept_queue_core::history::Status;
-use accept_queue_core::patrol::{Patrol, Report, Reporter, Told};
-use accept_queue_core::watch::Watch;
+use accept_queue_core::monitor::poller::{Patrol, Report, Reporter, Told};
+use accept_queue_core::monitor::watch::Watch;
+use accept_queue_core::rules::detector::{Change, Condition, Settings, Time, on_clock};
+use accept_queue_core::rules::history::Status;
 use accept_queue_core::{Error, Listener};
 
 const DEADLINE: Duration = Duration::from_secs(10);

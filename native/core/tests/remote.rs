@@ -6,10 +6,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::Settings;
-use accept_queue_core::remote::{Remote, is_descendant_of};
-use accept_queue_core::remote_watch::{Lost, Watches};
-use accept_queue_core::{Error, Listener, accepted, held};
+use accept_queue_core::outside::remote::{Remote, is_descendant_of};
+use accept_queue_core::outside::remote_watch::{Lost, Watches};
+use accept_queue_core::reading::{accepted, held};
+use accept_queue_core::rules::detector::Settings;
+use accept_queue_core::{Error, Listener};
 
 fn remote() -> Remote {
     Remote::new(std::process::id() as i32)

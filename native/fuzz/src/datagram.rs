@@ -1,6 +1,6 @@
 //! What the targets of sock_diag share.
 
-use accept_queue_core::diag::netlink::{Message, Question, messages};
+use accept_queue_core::linux::diag::netlink::{Message, Question, messages};
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;

@@ -1,6 +1,6 @@
 //! One datagram of a dump of the ends of connections.
 
-use accept_queue_core::diag::EndRequest;
+use accept_queue_core::linux::diag::EndRequest;
 
 use crate::datagram;
 

@@ -1,7 +1,7 @@
 //! One datagram of a dump of TCP sockets, as far as the counts.
 
-use accept_queue_core::Census;
-use accept_queue_core::diag::Request;
+use accept_queue_core::linux::diag::Request;
+use accept_queue_core::reading::census::Census;
 
 use crate::datagram;
 

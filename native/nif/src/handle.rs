@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use accept_queue_core::Listeners;
-use accept_queue_core::detector::Settings;
-use accept_queue_core::watch::Watch;
+use accept_queue_core::monitor::watch::Watch;
+use accept_queue_core::rules::detector::Settings;
 use rustler::ResourceArc;
 
 use crate::patrol::now;

@@ -40,8 +40,11 @@ fn is_open(handle: &Handle) -> bool {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn verdict(standing: Terms<core::verdict::Standing>) -> Vec<Terms<core::verdict::Finding>> {
-    core::verdict::verdict(&standing.0, &core::detector::Settings::default()).into_iter().map(Terms).collect()
+fn verdict(standing: Terms<core::rules::verdict::Standing>) -> Vec<Terms<core::rules::verdict::Finding>> {
+    core::rules::verdict::verdict(&standing.0, &core::rules::detector::Settings::default())
+        .into_iter()
+        .map(Terms)
+        .collect()
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -55,8 +58,8 @@ fn counts(handle: &Handle) -> Result<Terms<core::Counts>, Reason> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn held(handle: &Handle) -> Result<Vec<Terms<core::held::Held>>, Reason> {
-    Ok(core::held::by(&handle.0)?.into_iter().map(Terms).collect())
+fn held(handle: &Handle) -> Result<Vec<Terms<core::reading::held::Held>>, Reason> {
+    Ok(core::reading::held::by(&handle.0)?.into_iter().map(Terms).collect())
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -71,46 +74,46 @@ fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
-    Ok(core::survey::own()?.into_iter().map(Terms).collect())
+    Ok(core::reading::survey::own()?.into_iter().map(Terms).collect())
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn waited(fd: i32) -> Result<Terms<Duration>, Reason> {
-    Ok(Terms(core::accepted::waited(fd)?))
+    Ok(Terms(core::reading::accepted::waited(fd)?))
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn peer_closed(fd: i32) -> Result<bool, Reason> {
-    Ok(core::accepted::peer_closed(fd)?)
+    Ok(core::reading::accepted::peer_closed(fd)?)
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
-    Ok(Terms(core::Inode::of(fd)?))
+    Ok(Terms(core::linux::sockopt::inode(fd)?))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn kernel() -> Result<Terms<core::kernel::Kernel>, Reason> {
-    Ok(Terms(core::kernel::read()?))
+fn kernel() -> Result<Terms<core::linux::counters::Kernel>, Reason> {
+    Ok(Terms(core::linux::counters::read()?))
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn advise(facts: Terms<core::advice::Facts>) -> Vec<Terms<core::advice::Advice>> {
-    core::advice::advise(&facts.0).into_iter().map(Terms).collect()
+fn advise(facts: Terms<core::rules::advice::Facts>) -> Vec<Terms<core::rules::advice::Advice>> {
+    core::rules::advice::advise(&facts.0).into_iter().map(Terms).collect()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn default_settings() -> Terms<core::detector::Settings> {
-    Terms(core::detector::Settings::default())
+fn default_settings() -> Terms<core::rules::detector::Settings> {
+    Terms(core::rules::detector::Settings::default())
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn watch(id: u64, handle: &Handle, settings: Terms<core::detector::Settings>) -> ResourceArc<Watched> {
+fn watch(id: u64, handle: &Handle, settings: Terms<core::rules::detector::Settings>) -> ResourceArc<Watched> {
     Watched::new(id, handle, settings.0)
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn status(watched: &Watched) -> Terms<core::history::Status> {
+fn status(watched: &Watched) -> Terms<core::rules::history::Status> {
     Terms(watched.0.status(now()))
 }
 
@@ -138,7 +141,7 @@ fn patrol_is_at_work(patrol: &Patrolling) -> bool {
 
 #[rustler::nif(schedule = "Normal")]
 fn let_read(pid: i32) -> Result<i32, Reason> {
-    core::remote::let_read(pid)?;
+    core::outside::remote::let_read(pid)?;
     Ok(pid)
 }
 

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use accept_queue_core::detector::{Time, on_clock};
-use accept_queue_core::patrol::{Patrol, Report, Reporter};
+use accept_queue_core::monitor::poller::{Patrol, Report, Reporter};
+use accept_queue_core::rules::detector::{Time, on_clock};
 use rustler::{LocalPid, OwnedEnv, ResourceArc};
 
 use crate::terms::{Reason, Terms};

@@ -1,9 +1,9 @@
 //! How core's values look as Erlang terms: the keys and errors of the public contract, and nothing else.
 
 use accept_queue_core as core;
-use accept_queue_core::detector::{Change, Condition, Evidence, Settings};
-use accept_queue_core::history::{Looked, Tick};
-use accept_queue_core::patrol::{Report, Told};
+use accept_queue_core::monitor::poller::{Report, Told};
+use accept_queue_core::rules::detector::{Change, Condition, Evidence, Settings};
+use accept_queue_core::rules::history::{Looked, Tick};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
 use std::net::IpAddr;
@@ -142,7 +142,7 @@ impl Encoder for Terms<core::Listener> {
     }
 }
 
-impl Encoder for Terms<core::held::Held> {
+impl Encoder for Terms<core::reading::held::Held> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let held = &self.0;
         map(
@@ -212,7 +212,7 @@ impl Encoder for Terms<Duration> {
     }
 }
 
-impl Encoder for Terms<core::kernel::Kernel> {
+impl Encoder for Terms<core::linux::counters::Kernel> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let kernel = &self.0;
         map(
@@ -340,7 +340,7 @@ impl Encoder for Terms<Evidence> {
     }
 }
 
-impl Encoder for Terms<core::history::Status> {
+impl Encoder for Terms<core::rules::history::Status> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let status = &self.0;
         let conditions: Vec<_> =
@@ -362,7 +362,7 @@ impl Encoder for Terms<core::history::Status> {
     }
 }
 
-impl Encoder for Terms<core::history::Span> {
+impl Encoder for Terms<core::rules::history::Span> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let span = &self.0;
         map(
@@ -377,9 +377,9 @@ impl Encoder for Terms<core::history::Span> {
     }
 }
 
-impl<'a> Decoder<'a> for Terms<core::advice::Facts> {
+impl<'a> Decoder<'a> for Terms<core::rules::advice::Facts> {
     fn decode(facts: Term<'a>) -> NifResult<Self> {
-        Ok(Terms(core::advice::Facts {
+        Ok(Terms(core::rules::advice::Facts {
             backend: known(facts, atoms::backend())?.map(|Terms(backend)| backend),
             requested: known(facts, atoms::requested())?,
             limit: known(facts, atoms::limit())?,
@@ -394,23 +394,23 @@ impl<'a> Decoder<'a> for Terms<core::advice::Facts> {
     }
 }
 
-impl<'a> Decoder<'a> for Terms<core::advice::Backend> {
+impl<'a> Decoder<'a> for Terms<core::rules::advice::Backend> {
     fn decode(backend: Term<'a>) -> NifResult<Self> {
         match backend.decode::<Atom>()? {
-            inet if inet == atoms::inet() => Ok(Terms(core::advice::Backend::Inet)),
-            socket if socket == atoms::socket() => Ok(Terms(core::advice::Backend::Socket)),
+            inet if inet == atoms::inet() => Ok(Terms(core::rules::advice::Backend::Inet)),
+            socket if socket == atoms::socket() => Ok(Terms(core::rules::advice::Backend::Socket)),
             _ => Err(rustler::Error::BadArg),
         }
     }
 }
 
-impl Encoder for Terms<core::advice::Advice> {
+impl Encoder for Terms<core::rules::advice::Advice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::advice::Advice { id, severity, text, evidence } = &self.0;
+        let core::rules::advice::Advice { id, severity, text, evidence } = &self.0;
         let severity = match severity {
-            core::advice::Severity::Info => atoms::info(),
-            core::advice::Severity::Warning => atoms::warning(),
-            core::advice::Severity::Error => atoms::error(),
+            core::rules::advice::Severity::Info => atoms::info(),
+            core::rules::advice::Severity::Warning => atoms::warning(),
+            core::rules::advice::Severity::Error => atoms::error(),
         };
         let (names, figures): (Vec<_>, Vec<_>) =
             evidence.iter().map(|&(name, figure)| (word(env, name), figure)).unzip();
@@ -445,10 +445,10 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
 }
 
 /// What the table of `accept_queue:i/0` knows of a listener.
-impl<'a> Decoder<'a> for Terms<core::verdict::Standing> {
+impl<'a> Decoder<'a> for Terms<core::rules::verdict::Standing> {
     fn decode(standing: Term<'a>) -> NifResult<Self> {
         let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();
-        Ok(Terms(core::verdict::Standing {
+        Ok(Terms(core::rules::verdict::Standing {
             queued: figure(atoms::queued())?,
             limit: figure(atoms::limit())?,
             left: figure(atoms::queued_closed())? + figure(atoms::queued_reset())?,
@@ -459,14 +459,14 @@ impl<'a> Decoder<'a> for Terms<core::verdict::Standing> {
     }
 }
 
-impl Encoder for Terms<core::verdict::Finding> {
+impl Encoder for Terms<core::rules::verdict::Finding> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self.0 {
-            core::verdict::Finding::Full => atoms::full().encode(env),
-            core::verdict::Finding::NobodyAccepts => atoms::nobody_accepts().encode(env),
-            core::verdict::Finding::Behind => atoms::behind().encode(env),
-            core::verdict::Finding::Left(count) => (atoms::left(), count).encode(env),
-            core::verdict::Finding::Leaking(count) => (atoms::leaking(), count).encode(env),
+            core::rules::verdict::Finding::Full => atoms::full().encode(env),
+            core::rules::verdict::Finding::NobodyAccepts => atoms::nobody_accepts().encode(env),
+            core::rules::verdict::Finding::Behind => atoms::behind().encode(env),
+            core::rules::verdict::Finding::Left(count) => (atoms::left(), count).encode(env),
+            core::rules::verdict::Finding::Leaking(count) => (atoms::leaking(), count).encode(env),
         }
     }
 }

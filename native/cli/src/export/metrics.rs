@@ -1,10 +1,10 @@
 //! A sample -> the text that Prometheus reads. Pure. What is absent has no line, for 0 would be a figure.
 
 use accept_queue_core::Counts;
-use accept_queue_core::detector::Condition;
-use accept_queue_core::kernel::Kernel;
-use accept_queue_core::observer::{Reading, Sample};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::counters::Kernel;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Reading, Sample};
+use accept_queue_core::rules::detector::Condition;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -306,8 +306,8 @@ fn label(name: &str, value: &str) -> LabelPair {
 mod tests {
     use std::time::Duration;
 
-    use accept_queue_core::detector::Settings;
-    use accept_queue_core::history::History;
+    use accept_queue_core::rules::detector::Settings;
+    use accept_queue_core::rules::history::History;
     use accept_queue_core::{Depth, Endpoint};
 
     use super::*;

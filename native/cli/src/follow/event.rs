@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use accept_queue_core::Endpoint;
-use accept_queue_core::detector::{Change, Condition, Evidence};
-use accept_queue_core::observer::{Gone, Reading, Sample};
-use accept_queue_core::outside::{Gap, Owner};
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Gone, Reading, Sample};
+use accept_queue_core::outside::snapshot::{Gap, Owner};
+use accept_queue_core::rules::detector::{Change, Condition, Evidence};
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::namespace::Namespace;
 
 /// Something to tell.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use accept_queue_core::Endpoint;
-use accept_queue_core::observer::{Reading, Sample};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Reading, Sample};
 
 use super::event::Event;
 use crate::condition::{many, seconds};

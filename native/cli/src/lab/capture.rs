@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
 
-use accept_queue_core::sockopt;
+use accept_queue_core::linux::sockopt;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use pcap_file::{DataLink, TsResolution};
 use rustix::event::{PollFd, PollFlags, poll};

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{self, Command, Stdio};
 use std::thread;
 
-use accept_queue_core::diag::DiagSocket;
-use accept_queue_core::{Errno, Error, sockopt};
+use accept_queue_core::linux::diag::DiagSocket;
+use accept_queue_core::linux::sockopt;
+use accept_queue_core::{Errno, Error};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{client, refusal};

@@ -12,7 +12,7 @@ mod steps;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::diag::State;
+use accept_queue_core::linux::diag::State;
 
 use self::capture::{Capture, Wire};
 use self::crowd::Crowd;

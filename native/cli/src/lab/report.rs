@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use accept_queue_core::diag::State;
-use accept_queue_core::ends::{Ends, Standing};
+use accept_queue_core::linux::diag::State;
+use accept_queue_core::reading::ends::{Ends, Standing};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 

@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use accept_queue_core::diag::{DiagSocket, EndRequest, Family};
-use accept_queue_core::ends::Ends;
-use accept_queue_core::kernel::{self, Kernel};
-use accept_queue_core::{Census, Cookie, Counts, Error, accepted, sockopt};
+use accept_queue_core::linux::counters::{self, Kernel};
+use accept_queue_core::linux::diag::{DiagSocket, EndRequest, Family};
+use accept_queue_core::linux::sockopt;
+use accept_queue_core::reading::accepted;
+use accept_queue_core::reading::census::Census;
+use accept_queue_core::reading::ends::Ends;
+use accept_queue_core::{Cookie, Counts, Error};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
@@ -167,7 +170,7 @@ impl Scene {
 }
 
 fn kernel_of(hosts: &Hosts) -> Result<Kernel, String> {
-    hosts.server.visit(kernel::read)?.map_err(|error| format!("the kernel's counters could not be read: {error}"))
+    hosts.server.visit(counters::read)?.map_err(|error| format!("the kernel's counters could not be read: {error}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What happens in the experiment: the steps, when each has settled, and what it shows. Pure.
 
-use accept_queue_core::diag::State;
+use accept_queue_core::linux::diag::State;
 use serde::Serialize;
 
 use super::client::Order;

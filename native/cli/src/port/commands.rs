@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use accept_queue_core::advice::{Facts, advise};
-use accept_queue_core::detector::{Settings, Time, on_clock};
-use accept_queue_core::kernel;
-use accept_queue_core::remote::Remote;
-use accept_queue_core::remote_watch::Watches;
-use accept_queue_core::survey;
-use accept_queue_core::verdict::{Standing, verdict};
+use accept_queue_core::linux::counters;
+use accept_queue_core::outside::remote::Remote;
+use accept_queue_core::outside::remote_watch::Watches;
+use accept_queue_core::reading::survey;
+use accept_queue_core::rules::advice::{Facts, advise};
+use accept_queue_core::rules::detector::{Settings, Time, on_clock};
+use accept_queue_core::rules::verdict::{Standing, verdict};
 
 use super::etf::Term;
 use super::words::{Asked, answer, atom, tuple};
@@ -53,7 +53,7 @@ impl Desk {
             ("waited", [fd]) => remote.waited(asked(fd)?).into(),
             ("peer_closed", [fd]) => remote.peer_closed(asked(fd)?).into(),
             ("inode", [fd]) => remote.inode(asked(fd)?).into(),
-            ("kernel", []) => kernel::read().into(),
+            ("kernel", []) => counters::read().into(),
             ("verdict", [standing]) => ok(verdict(&asked::<Standing>(standing)?, &Settings::default())),
             ("advise", [facts]) => ok(advise(&asked::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),

@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use accept_queue_core::heartbeat::{Heartbeat, Settings, Step};
-use accept_queue_core::kernel;
+use accept_queue_core::linux::counters;
+use accept_queue_core::rules::heartbeat::{Heartbeat, Settings, Step};
 
 use super::outbox::Outbox;
 use super::words::{atom, tuple};
@@ -182,7 +182,7 @@ impl Recorder {
             silent,
             at: SystemTime::now(),
             diagnosis: diagnosis.map(|diagnosis| diagnosis.of_silent(silent)),
-            kernel: kernel::of(vm),
+            kernel: counters::of(vm),
             samples: samples.all(),
         };
         let file = evidence.document().and_then(|document| store.write(evidence.at, vm, &document, &evidence.page()));

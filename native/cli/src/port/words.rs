@@ -4,14 +4,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use accept_queue_core::advice::{Advice, Backend, Facts, Severity};
-use accept_queue_core::detector::{Change, Condition, Evidence, Settings};
-use accept_queue_core::held::Held;
-use accept_queue_core::history::{Looked, Span, Status, Tick};
-use accept_queue_core::kernel::Kernel;
-use accept_queue_core::remote::RemoteSocket;
-use accept_queue_core::remote_watch::{Answer, Lost};
-use accept_queue_core::verdict::{Finding, Standing};
+use accept_queue_core::linux::counters::Kernel;
+use accept_queue_core::outside::remote::RemoteSocket;
+use accept_queue_core::outside::remote_watch::{Answer, Lost};
+use accept_queue_core::reading::held::Held;
+use accept_queue_core::rules::advice::{Advice, Backend, Facts, Severity};
+use accept_queue_core::rules::detector::{Change, Condition, Evidence, Settings};
+use accept_queue_core::rules::history::{Looked, Span, Status, Tick};
+use accept_queue_core::rules::verdict::{Finding, Standing};
 use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Interface, Listening};
 
 use super::etf::Term;

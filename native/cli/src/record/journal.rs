@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use accept_queue_core::Endpoint;
-use accept_queue_core::detector::Condition;
-use accept_queue_core::observer::Reading;
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::Reading;
+use accept_queue_core::rules::detector::Condition;
 
 use super::millis;
 use crate::figures::{self, Figures as Counted};
@@ -208,8 +208,8 @@ fn short(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use accept_queue_core::history::{Looked, Status, Tick};
-    use accept_queue_core::outside::Owner;
+    use accept_queue_core::outside::snapshot::Owner;
+    use accept_queue_core::rules::history::{Looked, Status, Tick};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::{Counts, Depth};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
-use accept_queue_core::detector::Condition;
+use accept_queue_core::rules::detector::Condition;
 use serde::Deserialize;
 
 use super::timeline::LATEST_MS;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use accept_queue_core::detector::Condition;
+use accept_queue_core::rules::detector::Condition;
 use serde::Serialize;
 
 use super::bins::{MOST_BINS, Series, Sums};

@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::Time;
-use accept_queue_core::observer::Reading;
+use accept_queue_core::outside::observer::Reading;
+use accept_queue_core::rules::detector::Time;
 use accept_queue_core::vm::descriptors;
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::pollset::{self, Accepting, Registration};

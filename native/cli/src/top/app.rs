@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::kernel::Kernel;
-use accept_queue_core::observer::Reading;
-use accept_queue_core::outside::Scope;
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::counters::Kernel;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::Reading;
+use accept_queue_core::outside::snapshot::Scope;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::column::Column;
@@ -317,7 +317,7 @@ fn gap_in_words(gap: &Unreadable) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use accept_queue_core::detector::Condition;
+    use accept_queue_core::rules::detector::Condition;
 
     use super::super::line::tests::{Made, observation};
     use super::*;

@@ -1,7 +1,7 @@
 //! The threads of a process and why it does not accept, as lines of text. Pure.
 
-use accept_queue_core::check::Severity;
-use accept_queue_core::diagnosis::Gravity;
+use accept_queue_core::rules::check::Severity;
+use accept_queue_core::rules::diagnosis::Gravity;
 
 use super::app::App;
 use super::lookout::WINDOW;
@@ -63,7 +63,7 @@ fn severity(gravity: Gravity) -> Severity {
 pub(crate) mod tests {
     use std::time::Duration;
 
-    use accept_queue_core::evidence::{Doing, Evidence, Held, Lack, ListenerFacts, ThreadFacts};
+    use accept_queue_core::rules::evidence::{Doing, Evidence, Held, Lack, ListenerFacts, ThreadFacts};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
     use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread};

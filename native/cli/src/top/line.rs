@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use accept_queue_core::check::{Severity, Trouble};
-use accept_queue_core::detector::{Condition, Time};
-use accept_queue_core::history::Status;
-use accept_queue_core::observer::Reading;
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::Reading;
+use accept_queue_core::rules::check::{Severity, Trouble};
+use accept_queue_core::rules::detector::{Condition, Time};
+use accept_queue_core::rules::history::Status;
 use accept_queue_core::vm::pollset::Accepting;
 use accept_queue_core::{Counts, Depth, Endpoint};
 
@@ -147,9 +147,9 @@ impl Line {
 pub(crate) mod tests {
     use std::sync::Arc;
 
-    use accept_queue_core::history::{Span, Tick};
-    use accept_queue_core::observer::Sample;
-    use accept_queue_core::outside::{Gap, Missing, Owner};
+    use accept_queue_core::outside::observer::Sample;
+    use accept_queue_core::outside::snapshot::{Gap, Missing, Owner};
+    use accept_queue_core::rules::history::{Span, Tick};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::vm::pollset::{Events, Registration, Set};
     use accept_queue_core::{Address, Cookie, Errno, Error, Inode};

@@ -5,9 +5,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-use accept_queue_core::evidence::Evidence;
+use accept_queue_core::Error;
+use accept_queue_core::outside::examination;
+use accept_queue_core::rules::evidence::Evidence;
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::{Error, examination};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::findings::Diagnosis;

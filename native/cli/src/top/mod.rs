@@ -20,7 +20,7 @@ mod words;
 use std::io::IsTerminal;
 
 use accept_queue_core::Error;
-use accept_queue_core::outside::Scope;
+use accept_queue_core::outside::snapshot::Scope;
 
 use crate::args::TopOptions;
 use app::App;

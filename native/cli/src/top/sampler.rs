@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::{Settings, Time};
-use accept_queue_core::kernel::{self, Kernel};
-use accept_queue_core::observer::{Looks, Observer, Sample};
-use accept_queue_core::outside::Scope;
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::counters::{self, Kernel};
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Looks, Observer, Sample};
+use accept_queue_core::outside::snapshot::Scope;
+use accept_queue_core::rules::detector::{Settings, Time};
 
 use super::accepting::{Pollsets, Stand};
 use super::has_ended;
@@ -51,7 +51,7 @@ impl Sampler {
         // look walks the table of connections.
         let sample = self.observer.sample(at, Looks::Occupied)?;
         let stands = self.pollsets.look(at, &sample.readings);
-        let kernel = Namespace::own().and_then(|own| Ok((own, kernel::read()?))).ok();
+        let kernel = Namespace::own().and_then(|own| Ok((own, counters::read()?))).ok();
         Ok(Observation { at, elapsed, took: begun.elapsed(), sample, stands, kernel })
     }
 

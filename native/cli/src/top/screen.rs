@@ -1,6 +1,6 @@
 //! Draws the state.
 
-use accept_queue_core::check::Severity;
+use accept_queue_core::rules::check::Severity;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -273,9 +273,9 @@ fn keys(app: &App) -> Text<'static> {
 mod tests {
     use std::time::Duration;
 
-    use accept_queue_core::detector::Condition;
-    use accept_queue_core::kernel::Kernel;
-    use accept_queue_core::vm::namespace::Namespace;
+    use accept_queue_core::linux::counters::Kernel;
+    use accept_queue_core::linux::namespace::Namespace;
+    use accept_queue_core::rules::detector::Condition;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use ratatui::buffer::Buffer;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accept_queue_core::observer::Reading;
+use accept_queue_core::outside::observer::Reading;
 use accept_queue_core::{Counts, Depth};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use accept_queue_core::observer::Reading;
+use accept_queue_core::outside::observer::Reading;
 use anstyle::{AnsiColor, Style};
 
 use crate::condition;

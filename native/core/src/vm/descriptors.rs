@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
-use super::ended;
+use crate::linux::proc_file::ended;
 use crate::{Error, Inode};
 
 /// Room for the names of some hundred descriptors.
@@ -97,7 +97,9 @@ mod tests {
         let opened = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let mut held = Vec::new();
         sockets(std::process::id() as i32, |inode, fd| held.push((inode, fd))).expect("own descriptors");
-        assert!(held.contains(&(Inode::of(opened.as_raw_fd()).expect("its inode"), opened.as_raw_fd())));
+        assert!(
+            held.contains(&(crate::linux::sockopt::inode(opened.as_raw_fd()).expect("its inode"), opened.as_raw_fd()))
+        );
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! A VM that hangs looks to other nodes like one that epmd has forgotten, and the other way round.
 
-use super::namespace::beside;
-use super::{epmd, file};
+use super::epmd;
 use crate::Error;
+use crate::linux::namespace::beside;
+use crate::linux::proc_file as file;
 
 /// How others reach a node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use procfs::process::{Process, StatFlags};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::ended;
 use crate::Error;
+use crate::linux::proc_file::ended;
 
 /// A process that may own listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use std::fs;
 
-use super::file;
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// Descriptors of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
-use super::ended;
+use crate::linux::proc_file::ended;
 use crate::{Error, Inode};
 
 /// An epoll set of a process.
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn the_kernel_here_is_read_as_the_captured_one() {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let inode = Inode::of(socket.as_raw_fd()).expect("its inode");
+        let inode = crate::linux::sockopt::inode(socket.as_raw_fd()).expect("its inode");
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("a set");
         let own = std::process::id() as i32;
         let number = poll.as_raw_fd();

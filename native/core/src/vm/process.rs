@@ -1,8 +1,8 @@
 //! Whether a process runs at all: stopped, frozen, traced, or ended. And which signals it handles.
 
-use super::file;
 use super::threads::{Stat, State};
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// What a process is at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

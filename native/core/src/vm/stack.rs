@@ -15,9 +15,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 
+use super::symbols;
 use super::threads::Stand;
-use super::{file, symbols};
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// Code that a process has mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use super::file;
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// One thread, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

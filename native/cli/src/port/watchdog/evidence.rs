@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use accept_queue_core::heartbeat::Settings;
-use accept_queue_core::kernel::Kernel;
+use accept_queue_core::linux::counters::Kernel;
+use accept_queue_core::rules::heartbeat::Settings;
 use accept_queue_core::{Endpoint, Error};
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use accept_queue_core::detector::{Condition, Settings};
-use accept_queue_core::observer::{Looks, Observer, Reading};
-use accept_queue_core::outside::Scope;
-use accept_queue_core::{Depth, Endpoint, kernel};
+use accept_queue_core::linux::counters;
+use accept_queue_core::outside::observer::{Looks, Observer, Reading};
+use accept_queue_core::outside::snapshot::Scope;
+use accept_queue_core::rules::detector::{Condition, Settings};
+use accept_queue_core::{Depth, Endpoint};
 
 /// One reading of all queues.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ fn sample(observer: &mut Observer, pid: i32, at: Duration) -> Sample {
             Vec::new()
         }
     };
-    let counters = kernel::of(pid).inspect_err(|error| unreadable.push(error.to_string())).unwrap_or_default();
+    let counters = counters::of(pid).inspect_err(|error| unreadable.push(error.to_string())).unwrap_or_default();
     let omitted = queues.len().saturating_sub(MOST_QUEUES);
     if omitted > 0 {
         queues.sort_by_key(|queue: &Queue| std::cmp::Reverse(queue.depth.queued));

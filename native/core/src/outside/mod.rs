@@ -1,0 +1,7 @@
+//! The listeners of other processes, from `/proc` and netlink: once, over time, one by one, and why a VM does not accept.
+
+pub mod examination;
+pub mod observer;
+pub mod remote;
+pub mod remote_watch;
+pub mod snapshot;

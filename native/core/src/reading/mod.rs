@@ -1,0 +1,11 @@
+//! What a caller asks of the kernel, made of rows: one listener, several, all of them, and what stands before them.
+
+pub mod accepted;
+pub mod census;
+pub mod ends;
+pub mod held;
+pub mod listener;
+pub mod listeners;
+pub mod survey;
+pub mod tcp_table;
+mod unix_census;

@@ -97,7 +97,7 @@ impl Counts {
 
 /// Counts, and what they were made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct Census {
     /// What was counted.
     pub counts: Counts,
     /// How long each of the queued that still has a row has waited, in no order; `None` for a Unix socket, of which the
@@ -107,15 +107,15 @@ pub struct Look {
     pub took: Duration,
 }
 
-impl Look {
+impl Census {
     /// With how long it took since the time of the look.
-    pub fn taken_in(self, took: Duration) -> Look {
-        Look { took, ..self }
+    pub fn taken_in(self, took: Duration) -> Census {
+        Census { took, ..self }
     }
 
     /// The two as one.
-    pub fn plus(self, other: Look) -> Look {
-        Look {
+    pub fn plus(self, other: Census) -> Census {
+        Census {
             counts: self.counts.plus(other.counts),
             waits: both(self.waits, other.waits, |one, other| [one, other].concat()),
             took: self.took.max(other.took),

@@ -51,9 +51,10 @@ mod socket;
 pub mod vm;
 
 pub use address::{Address, Endpoint, Interface};
-pub use counts::{Counts, Depth, Look};
+pub use counts::{Census, Counts, Depth};
 pub use error::{Errno, Error};
 pub use reading::listener::Listener;
 pub use reading::listeners::Listeners;
-pub use reading::survey::{Listening, Queue, listening, survey};
+pub use reading::queue::Queue;
+pub use reading::survey::{Listening, listening, survey};
 pub use socket::{Cookie, Inode};

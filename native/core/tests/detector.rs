@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use accept_queue_core::rules::detector::{Change, Condition, Detector, Evidence, Settings, Time, on_clock};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Detector, Settings, Time, on_clock};
 use accept_queue_core::rules::history::History;
-use accept_queue_core::{Counts, Depth, Look};
+use accept_queue_core::{Census, Counts, Depth};
 use proptest::prelude::*;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -94,7 +94,7 @@ impl Simulation {
 
     fn read(&mut self) {
         self.read_depth();
-        if self.detector.wants_counts(self.now) {
+        if self.detector.wants_census(self.now) {
             self.look();
         }
     }
@@ -107,8 +107,8 @@ impl Simulation {
 
     fn look(&mut self) {
         self.looks += 1;
-        let look = Look { counts: self.counts(), waits: self.waits(), took: self.dump_takes };
-        let changes = self.detector.look_taken(self.now, &look);
+        let look = Census { counts: self.counts(), waits: self.waits(), took: self.dump_takes };
+        let changes = self.detector.census_taken(self.now, &look);
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
 
@@ -161,7 +161,7 @@ impl Simulation {
         self.changes.iter().filter_map(cleared).collect()
     }
 
-    fn raising(&self, wanted: Condition) -> (Time, Evidence) {
+    fn raising(&self, wanted: Condition) -> (Time, ConditionEvidence) {
         let found = self.changes.iter().find_map(|(at, change)| match change {
             Change::Raised { condition, evidence } if *condition == wanted => Some((*at, *evidence)),
             _ => None,
@@ -337,7 +337,7 @@ fn failed(queue: &mut Simulation) {
     queue.idle(ms(2000)).arrive(5);
     queue.idle(ms(500));
     for _ in 0..100 {
-        queue.detector.missed();
+        queue.detector.reading_failed();
         queue.now += TICK;
     }
     queue.idle(TICK).accept(5);
@@ -534,7 +534,7 @@ fn one_who_comes_before_each_reading_and_is_gone_at_each_look_does_not_stick() {
         queue.read_depth();
         queue.accept(1);
         queue.now += ms(20);
-        if queue.detector.wants_counts(queue.now) {
+        if queue.detector.wants_census(queue.now) {
             queue.look();
         }
         queue.now += ms(80);
@@ -702,7 +702,7 @@ proptest! {
                 Step::Reset(count) => queue.reset(count),
                 Step::Hold(count) => queue.close_wait = count,
                 Step::Sleep(duration) => queue.now += ms(duration),
-                Step::Fail => queue.detector.missed(),
+                Step::Fail => queue.detector.reading_failed(),
             }
             queue.idle(TICK * ticks as u32);
         }
@@ -755,9 +755,9 @@ proptest! {
                 0 => drop(history.depth_read(at, Depth { queued, limit, drops: Some(limit) })),
                 1 => {
                     let counts = Counts { queued, limit, queued_closed: queued / 2, oldest_wait: Some(waited), ..Counts::default() };
-                    let _ = history.look_taken(at, &Look { counts, waits: Some(vec![waited]), took: waited });
+                    let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), took: waited });
                 }
-                2 => history.missed(),
+                2 => history.reading_failed(),
                 _ => prop_assert!(history.status(at).conditions.len() <= Condition::ALL.len()),
             }
         }
@@ -961,7 +961,7 @@ fn read_by(script: &Script, cadence: &Cadence) -> Told {
         }
         if now == next_reading {
             queue.read_depth();
-            if queue.detector.wants_counts(queue.now) {
+            if queue.detector.wants_census(queue.now) {
                 next_look = Some(now + cadence.lag_ms);
             }
             next_reading += gaps.next().expect("a cadence has a gap");

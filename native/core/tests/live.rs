@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use accept_queue_core::linux::counters;
 use accept_queue_core::linux::diag::{DiagSocket, Family, Request, States};
-use accept_queue_core::outside::observer::{Looks, Observer, Reading, Sample};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading, Sample};
 use accept_queue_core::outside::snapshot::{self, Scope, Snapshot};
 use accept_queue_core::reading::{accepted, held, survey};
 use accept_queue_core::rules::detector::{Change, Condition, Settings};
@@ -314,12 +314,12 @@ fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
     let socket = listen("127.0.0.1:0", 10);
     let at = address_of(&socket);
     let _client = connect(at);
-    let Snapshot { queues, glimpses, gaps } = snapshot::take(&from_outside()).expect("a snapshot");
-    assert_eq!((glimpses, gaps), (vec![], vec![]));
+    let Snapshot { queues, partial, gaps } = snapshot::take(&from_outside()).expect("a snapshot");
+    assert_eq!((partial, gaps), (vec![], vec![]));
     let endpoint = Endpoint::Tcp(at.into());
     let owned = queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("the listener");
     assert_eq!(owned.owners.iter().map(|owner| owner.fd).collect::<Vec<_>>(), [socket.as_raw_fd()]);
-    assert_eq!((owned.queue.look.counts.queued, owned.queue.look.counts.limit), (1, 10));
+    assert_eq!((owned.queue.census.counts.queued, owned.queue.census.counts.limit), (1, 10));
 
     let on_port = snapshot::take(&Scope::Port(at.port())).expect("a snapshot");
     assert!(
@@ -336,7 +336,7 @@ fn the_sockets_of_a_process_that_is_not_there_are_not_found() {
 #[test]
 fn an_observer_meets_a_listener_judges_it_and_misses_it_when_it_is_gone() {
     let mut observer = Observer::new(from_outside(), Settings::default());
-    observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a first sample");
+    observer.sample(Duration::from_secs(100), CensusScope::Wanted).expect("a first sample");
     let socket = listen("127.0.0.1:0", 1);
     let at = address_of(&socket);
     let endpoint = Endpoint::Tcp(at.into());
@@ -347,21 +347,21 @@ fn an_observer_meets_a_listener_judges_it_and_misses_it_when_it_is_gone() {
     };
     let is_new = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.is_new);
 
-    assert_eq!(is_new(&read(100_100, Looks::Wanted).0), Some(true), "met as soon as it listens");
+    assert_eq!(is_new(&read(100_100, CensusScope::Wanted).0), Some(true), "met as soon as it listens");
     let _clients = [connect(at), connect(at)];
-    let (reading, _) = read(100_200, Looks::All);
+    let (reading, _) = read(100_200, CensusScope::All);
     assert_eq!(is_new(&reading), Some(false));
     let reading = reading.expect("the listener");
-    assert_eq!(reading.looked.expect("a look at all").counts.queued_alive, 2);
+    assert_eq!(reading.census.expect("a look at all").counts.queued_alive, 2);
     // The clock is ours: a second in which nobody accepts. How long the clients wait is the kernel's: more may be wrong by then.
     let told: Vec<_> = (3..15)
-        .flat_map(|tick| read(100_000 + tick * 100, Looks::Wanted).0.expect("the listener").tick.changes)
+        .flat_map(|tick| read(100_000 + tick * 100, CensusScope::Wanted).0.expect("the listener").depth_reading.changes)
         .collect();
     let is_full = |change: &Change| matches!(change, Change::Raised { condition: Condition::Overflowing, .. });
     assert!(told.iter().any(is_full), "{told:?}");
 
     drop(socket);
-    let (reading, gone) = read(101_500, Looks::Wanted);
+    let (reading, gone) = read(101_500, CensusScope::Wanted);
     assert!(reading.is_none());
     let gone = gone.iter().find(|gone| gone.endpoint == endpoint).expect("gone");
     assert!(gone.conditions.iter().any(|held| held.0 == Condition::Overflowing), "{:?}", gone.conditions);
@@ -389,7 +389,7 @@ fn the_listeners_of_a_vm_that_has_ended_are_gone_though_nobody_is_left_in_the_sc
     // The parent goes on before the kernel has written the new command line. Each sample is late enough for a search.
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut searches = (1..).map(|search| Duration::from_secs(100 + 10 * search));
-    let mut sample = || observer.sample(searches.next().expect("no end"), Looks::Wanted).expect("a sample");
+    let mut sample = || observer.sample(searches.next().expect("no end"), CensusScope::Wanted).expect("a sample");
     let met = loop {
         let readings = sample().readings;
         if !readings.is_empty() || Instant::now() > deadline {
@@ -400,7 +400,7 @@ fn the_listeners_of_a_vm_that_has_ended_are_gone_though_nobody_is_left_in_the_sc
     end(vm);
     let gone = sample().gone;
     assert_eq!(gone.iter().map(|gone| &gone.endpoint).collect::<Vec<_>>(), [&endpoint]);
-    assert!(observer.let_go(Duration::from_secs(1_000_000)).is_empty(), "told once");
+    assert!(observer.forget(Duration::from_secs(1_000_000)).is_empty(), "told once");
 }
 
 #[test]
@@ -409,11 +409,11 @@ fn what_was_followed_of_a_process_that_has_ended_can_be_let_go() {
     let endpoint = Endpoint::Tcp(address_of(&socket).into());
     let process = stand_in_for_a_beam("nobody", socket);
     let mut observer = Observer::new(Scope::Process(process.id() as i32), Settings::default());
-    observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a sample");
+    observer.sample(Duration::from_secs(100), CensusScope::Wanted).expect("a sample");
     end(process);
-    let late = observer.sample(Duration::from_secs(110), Looks::Wanted);
+    let late = observer.sample(Duration::from_secs(110), CensusScope::Wanted);
     assert_eq!(late.map(|sample| sample.readings.len()), Err(Error::NotFound));
-    let gone = observer.let_go(Duration::from_secs(111));
+    let gone = observer.forget(Duration::from_secs(111));
     assert_eq!(gone.iter().map(|gone| &gone.endpoint).collect::<Vec<_>>(), [&endpoint]);
 }
 
@@ -425,6 +425,6 @@ fn a_unix_socket_is_seen_from_outside_too() {
     let seen = snapshot::take(&from_outside()).expect("a snapshot");
     std::fs::remove_file(&path).expect("the path");
     let endpoint = Endpoint::Unix(path.into_os_string().into_encoded_bytes());
-    let counts = seen.queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("it").queue.look.counts;
+    let counts = seen.queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("it").queue.census.counts;
     assert_eq!((counts.queued, counts.queued_alive, counts.drops, counts.syn_recv), (1, 1, None, None));
 }

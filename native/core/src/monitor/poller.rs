@@ -15,14 +15,14 @@ use std::time::Duration;
 use crate::monitor::watch::{self, Watch};
 use crate::reading::survey;
 use crate::rules::detector::Time;
-use crate::rules::history::{Looked, Tick};
+use crate::rules::history::{CensusTaken, DepthReading};
 use crate::{Cookie, Error};
 
 /// What somebody should know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// Of watches, each by the number that it was given.
-    Told(Vec<(u64, Told)>),
+    Notices(Vec<(u64, Notice)>),
     /// A round came later than the next one was due, by this much.
     Late(Duration),
     /// Other sockets listen in this network namespace than a second ago, or did so a second ago: one that was met while it was
@@ -32,17 +32,17 @@ pub enum Report {
 
 /// What a watch has to say.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum Notice {
     /// A reading of the first tier changed something, or works again, or all are wanted.
-    Tick(Tick),
+    Depth(DepthReading),
     /// The same of a look.
-    Look(Looked),
-    /// It cannot be read. Told once, until it can or fails in another way.
+    Census(CensusTaken),
+    /// It cannot be read. Notice once, until it can or fails in another way.
     Failed(Error),
 }
 
 /// Whoever drops this ends it.
-pub struct Patrol {
+pub struct Poller {
     /// The thread has the other reference.
     shared: Arc<Shared>,
 }
@@ -52,24 +52,24 @@ pub type Reporter = Box<dyn FnMut(Report) + Send>;
 
 struct Shared {
     clock: fn() -> Time,
-    orders: Mutex<Orders>,
+    schedule: Mutex<Schedule>,
     changed: Condvar,
     /// Held throughout a round.
     reporter: Mutex<Reporter>,
 }
 
 #[derive(Default)]
-struct Orders {
-    beats: BTreeMap<Duration, Beat>,
+struct Schedule {
+    grids: BTreeMap<Duration, Grid>,
     search_due: Time,
     /// Each reading is wanted, not only those that change something.
     all: bool,
     /// How often they have been given.
-    edition: u64,
+    generation: u64,
     ended: bool,
 }
 
-struct Beat {
+struct Grid {
     due: Time,
     watches: Arc<[Arc<Watch>]>,
 }
@@ -81,7 +81,7 @@ struct Round {
     late: Option<Duration>,
     search: bool,
     all: bool,
-    edition: u64,
+    generation: u64,
 }
 
 /// How often to see whether a listener is new or gone: a dump of those that listen.
@@ -89,18 +89,18 @@ const SEARCH: Duration = Duration::from_secs(1);
 /// Whoever asks for less would have a processor for himself.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-impl Patrol {
+impl Poller {
     /// Nothing is watched yet. The clock never goes back.
-    pub fn start(clock: fn() -> Time, reporter: Reporter) -> io::Result<Patrol> {
+    pub fn start(clock: fn() -> Time, reporter: Reporter) -> io::Result<Poller> {
         let shared = Arc::new(Shared {
             clock,
-            orders: Mutex::default(),
+            schedule: Mutex::default(),
             changed: Condvar::new(),
             reporter: Mutex::new(reporter),
         });
         let theirs = Arc::clone(&shared);
         thread::Builder::new().name("accept_queue".into()).spawn(move || walk(&theirs))?;
-        Ok(Patrol { shared })
+        Ok(Poller { shared })
     }
 
     /// Reports go there from now on. Waits for the end of a round that has begun: what it changed has been reported before.
@@ -115,40 +115,40 @@ impl Patrol {
         for watch in watches {
             by_interval.entry(watch.interval().max(SHORTEST)).or_default().push(watch);
         }
-        let mut orders = held(&self.shared.orders);
-        orders.beats = by_interval
+        let mut schedule = held(&self.shared.schedule);
+        schedule.grids = by_interval
             .into_iter()
             .map(|(interval, watches)| {
-                let due = orders.beats.get(&interval).map_or(now + interval, |beat| beat.due);
-                (interval, Beat { due, watches: watches.into() })
+                let due = schedule.grids.get(&interval).map_or(now + interval, |grid| grid.due);
+                (interval, Grid { due, watches: watches.into() })
             })
             .collect();
-        orders.all = all;
-        orders.edition += 1;
+        schedule.all = all;
+        schedule.generation += 1;
         self.shared.changed.notify_one();
     }
 
     /// Whether its thread still runs; it ends with nothing but a fault of ours.
-    pub fn is_at_work(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
 }
 
 /// Does not wait for the thread, which ends by itself.
-impl Drop for Patrol {
+impl Drop for Poller {
     fn drop(&mut self) {
-        held(&self.shared.orders).ended = true;
+        held(&self.shared.schedule).ended = true;
         self.shared.changed.notify_one();
     }
 }
 
 fn walk(shared: &Shared) {
     let mut failing = HashMap::new();
-    let (mut edition, mut listening) = (0, Listening::default());
+    let (mut generation, mut listening) = (0, Listening::default());
     while let Some(round) = shared.next_round() {
         let report = &mut *held(&shared.reporter);
-        if round.edition > edition {
-            edition = round.edition;
+        if round.generation > generation {
+            generation = round.generation;
             failing.clear();
         }
         if let Some(late) = round.late {
@@ -156,7 +156,7 @@ fn walk(shared: &Shared) {
         }
         let told = go(&round, &mut failing);
         if !told.is_empty() {
-            report(Report::Told(told));
+            report(Report::Notices(told));
         }
         if round.search && listening.has_changed(survey::listening().map(survey::cookies)) {
             report(Report::ListenersChanged);
@@ -164,27 +164,27 @@ fn walk(shared: &Shared) {
     }
 }
 
-fn go(round: &Round, failing: &mut HashMap<u64, Error>) -> Vec<(u64, Told)> {
+fn go(round: &Round, failing: &mut HashMap<u64, Error>) -> Vec<(u64, Notice)> {
     let mut told = Vec::new();
     let mut wanting = Vec::new();
     for watch in round.watches.iter().flat_map(|watches| watches.iter()) {
-        let tick = watch.tick(round.at);
-        if tick.as_ref().is_ok_and(|tick| tick.wants_look) {
+        let tick = watch.read(round.at);
+        if tick.as_ref().is_ok_and(|tick| tick.wants_census) {
             wanting.push(&**watch);
         }
         match tick {
-            Ok(tick) if !round.all && tick.changes.is_empty() && !tick.works_again => {}
+            Ok(tick) if !round.all && tick.changes.is_empty() && !tick.resumed => {}
             Ok(tick) => {
                 failing.remove(&watch.id());
-                told.push((watch.id(), Told::Tick(tick)));
+                told.push((watch.id(), Notice::Depth(tick)));
             }
             Err(error) => told.extend(failed(watch.id(), error, failing)),
         }
     }
-    for (watch, look) in wanting.iter().zip(watch::look(&wanting, round.at)) {
+    for (watch, look) in wanting.iter().zip(watch::census(&wanting, round.at)) {
         match look {
             Ok(look) if !round.all && look.changes.is_empty() => {}
-            Ok(look) => told.push((watch.id(), Told::Look(look))),
+            Ok(look) => told.push((watch.id(), Notice::Census(look))),
             // The next reading of the first tier says so.
             Err(Error::Closed) => {}
             Err(error) => told.extend(failed(watch.id(), error, failing)),
@@ -193,47 +193,47 @@ fn go(round: &Round, failing: &mut HashMap<u64, Error>) -> Vec<(u64, Told)> {
     told
 }
 
-fn failed(id: u64, error: Error, failing: &mut HashMap<u64, Error>) -> Option<(u64, Told)> {
-    (failing.insert(id, error) != Some(error)).then_some((id, Told::Failed(error)))
+fn failed(id: u64, error: Error, failing: &mut HashMap<u64, Error>) -> Option<(u64, Notice)> {
+    (failing.insert(id, error) != Some(error)).then_some((id, Notice::Failed(error)))
 }
 
 impl Shared {
     /// Sleeps until something is due; `None`: it is over.
     fn next_round(&self) -> Option<Round> {
-        let mut orders = held(&self.orders);
+        let mut schedule = held(&self.schedule);
         loop {
             let now = (self.clock)();
-            if orders.ended {
+            if schedule.ended {
                 return None;
             }
-            let round = orders.due(now);
+            let round = schedule.due(now);
             if round.search || !round.watches.is_empty() {
                 return Some(round);
             }
-            let patience = orders.next_due().saturating_sub(now);
-            orders = self.changed.wait_timeout(orders, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let patience = schedule.next_due().saturating_sub(now);
+            schedule = self.changed.wait_timeout(schedule, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-impl Orders {
+impl Schedule {
     fn due(&mut self, at: Time) -> Round {
         let (mut watches, mut late) = (Vec::new(), None);
-        for (&interval, beat) in self.beats.iter_mut().filter(|(_, beat)| beat.due <= at) {
-            watches.push(Arc::clone(&beat.watches));
-            late = late.max(Some(at - beat.due).filter(|&late| late > interval));
-            beat.due = on_grid(beat.due, interval, at);
+        for (&interval, grid) in self.grids.iter_mut().filter(|(_, grid)| grid.due <= at) {
+            watches.push(Arc::clone(&grid.watches));
+            late = late.max(Some(at - grid.due).filter(|&late| late > interval));
+            grid.due = on_grid(grid.due, interval, at);
         }
         // With the others where it can be: each waking costs more than what is done in it.
         let search = self.search_due <= at + SEARCH / 20;
         if search {
             self.search_due = at + SEARCH;
         }
-        Round { at, watches, late, search, all: self.all, edition: self.edition }
+        Round { at, watches, late, search, all: self.all, generation: self.generation }
     }
 
     fn next_due(&self) -> Time {
-        self.beats.values().map(|beat| beat.due).fold(self.search_due, Time::min)
+        self.grids.values().map(|grid| grid.due).fold(self.search_due, Time::min)
     }
 }
 

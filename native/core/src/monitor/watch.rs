@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::reading::survey;
 use crate::rules::detector::{Settings, Time};
-use crate::rules::history::{History, Looked, Status, Tick};
+use crate::rules::history::{CensusTaken, DepthReading, History, Status};
 use crate::{Error, Listeners};
 
 /// A listener that is read again and again. Readers of its status may come at any time, from any thread.
@@ -35,10 +35,10 @@ impl Watch {
     }
 
     /// Reads the first tier.
-    pub fn tick(&self, at: Time) -> Result<Tick, Error> {
+    pub fn read(&self, at: Time) -> Result<DepthReading, Error> {
         let reading = self.listeners.depth();
         let mut history = self.history();
-        let depth = reading.inspect_err(|_| history.missed())?;
+        let depth = reading.inspect_err(|_| history.reading_failed())?;
         Ok(history.depth_read(at, depth))
     }
 
@@ -54,13 +54,13 @@ impl Watch {
 }
 
 /// Looks at who stands in each of these queues. Where they are many, one dump for each family serves them all.
-pub fn look(watches: &[&Watch], at: Time) -> Vec<Result<Looked, Error>> {
+pub fn census(watches: &[&Watch], at: Time) -> Vec<Result<CensusTaken, Error>> {
     let begun = Instant::now();
     // Where this fails, each look fails for itself.
     let everybody = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
     let look_at = |watch: &&Watch| {
-        let look = watch.listeners.look_among(&everybody).map_or_else(|| watch.listeners.look(), Ok)?;
-        Ok(watch.history().look_taken(at, &look.taken_in(begun.elapsed())))
+        let look = watch.listeners.census_among(&everybody).map_or_else(|| watch.listeners.census(), Ok)?;
+        Ok(watch.history().census_taken(at, &look.taken_in(begun.elapsed())))
     };
     watches.iter().map(look_at).collect()
 }

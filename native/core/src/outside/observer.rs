@@ -13,8 +13,8 @@ use crate::linux::namespace::Namespace;
 use crate::outside::snapshot::{Gap, Holdings, Owner, Place, Scope, holdings};
 use crate::reading::survey::{Listening, listening_through, survey_some};
 use crate::rules::detector::{Change, Condition, Settings, Time};
-use crate::rules::history::{History, Looked, Status, Tick};
-use crate::{Cookie, Depth, Error, Inode, Look};
+use crate::rules::history::{CensusTaken, DepthReading, History, Status};
+use crate::{Census, Cookie, Depth, Error, Inode};
 
 /// Follows whatever is in its scope.
 pub struct Observer {
@@ -45,7 +45,7 @@ struct Followed {
     owners: Vec<Owner>,
     history: History,
     /// What this sample read.
-    fresh: Option<(Tick, Option<Looked>)>,
+    fresh: Option<(DepthReading, Option<CensusTaken>)>,
     /// What has changed since the last sample that succeeded.
     untold: Vec<Change>,
     /// Whether a sample that succeeded had it.
@@ -77,9 +77,9 @@ pub struct Reading {
     /// It was not there in the sample before.
     pub is_new: bool,
     /// How deep it is, and what that changed.
-    pub tick: Tick,
+    pub depth_reading: DepthReading,
     /// Who stands in it, if that was looked at now, and what that changed.
-    pub looked: Option<Looked>,
+    pub census: Option<CensusTaken>,
     /// Everything that is known of it.
     pub status: Status,
 }
@@ -99,7 +99,7 @@ pub struct Gone {
 
 /// At which queues to look closely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looks {
+pub enum CensusScope {
     /// Where the detector wants it.
     Wanted,
     /// There, and wherever somebody waits.
@@ -117,7 +117,7 @@ impl Observer {
     /// Reads everything in the scope. [`Error::NotFound`] where the scope is one process and it has ended.
     ///
     /// After an error the next sample that succeeds tells what has changed since: a change is told once, and never lost.
-    pub fn sample(&mut self, at: Time, looks: Looks) -> Result<Sample, Error> {
+    pub fn sample(&mut self, at: Time, looks: CensusScope) -> Result<Sample, Error> {
         let is_due = self.searched.is_none_or(|searched| at.saturating_sub(searched) >= SEARCH);
         let (mut listening, mut has_strangers) = self.listening();
         if is_due || has_strangers {
@@ -135,7 +135,7 @@ impl Observer {
                 visited.look(at, looks)
             });
             if let Err(error) = read {
-                visited.followed.values_mut().for_each(Followed::missed);
+                visited.followed.values_mut().for_each(Followed::reading_failed);
                 if error == Error::NotFound {
                     // Whoever was to be visited has ended.
                     self.searched = None;
@@ -148,9 +148,9 @@ impl Observer {
     }
 
     /// What is followed is followed no longer, and is told as gone. For when the scope is one process and it has ended.
-    pub fn let_go(&mut self, at: Time) -> Vec<Gone> {
+    pub fn forget(&mut self, at: Time) -> Vec<Gone> {
         let mut gone = std::mem::take(&mut self.gone);
-        gone.extend(self.visited.drain(..).flat_map(|visited| visited.let_go(at)));
+        gone.extend(self.visited.drain(..).flat_map(|visited| visited.forget(at)));
         self.searched = None;
         gone
     }
@@ -179,7 +179,7 @@ impl Observer {
             });
         }
         // Nobody of the scope is left there.
-        self.gone.extend(before.into_iter().flat_map(|visited| visited.let_go(at)));
+        self.gone.extend(before.into_iter().flat_map(|visited| visited.forget(at)));
         self.visited.sort_by_key(|visited| visited.place.namespace);
         self.gaps = gaps;
         self.searched = Some(at);
@@ -229,11 +229,11 @@ impl Visited {
     }
 
     /// Takes in who stands in them, where that is wanted.
-    fn look(&mut self, at: Time, looks: Looks) -> Result<(), Error> {
+    fn look(&mut self, at: Time, looks: CensusScope) -> Result<(), Error> {
         let is_wanted = |followed: &Followed| match looks {
-            Looks::Wanted => followed.wants_look(),
-            Looks::Occupied => followed.wants_look() || followed.is_occupied(),
-            Looks::All => true,
+            CensusScope::Wanted => followed.wants_census(),
+            CensusScope::Occupied => followed.wants_census() || followed.is_occupied(),
+            CensusScope::All => true,
         };
         let wanted: Vec<_> =
             self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(endpoint, _)| endpoint.clone()).collect();
@@ -241,10 +241,10 @@ impl Visited {
         let queues = self.with_diag(|diag| survey_some(diag, &wanted.iter().collect::<Vec<_>>()))?;
         let took = begun.elapsed();
         let looks: HashMap<_, _> =
-            queues.into_iter().map(|queue| (queue.endpoint, queue.look.taken_in(took))).collect();
+            queues.into_iter().map(|queue| (queue.endpoint, queue.census.taken_in(took))).collect();
         for endpoint in wanted {
             if let (Some(followed), Some(look)) = (self.followed.get_mut(&endpoint), looks.get(&endpoint)) {
-                followed.look_taken(at, look);
+                followed.census_taken(at, look);
             }
         }
         Ok(())
@@ -254,21 +254,21 @@ impl Visited {
     fn tell(&mut self, at: Time) -> impl Iterator<Item = Reading> {
         let namespace = self.place.namespace;
         self.followed.iter_mut().filter_map(move |(endpoint, followed)| {
-            let (tick, looked) = followed.fresh.take()?;
+            let (depth_reading, census) = followed.fresh.take()?;
             Some(Reading {
                 namespace,
                 endpoint: endpoint.clone(),
                 owners: followed.owners.clone(),
                 sockets: followed.sockets.clone(),
                 is_new: !std::mem::replace(&mut followed.is_told, true),
-                tick,
-                looked,
+                depth_reading,
+                census,
                 status: followed.history.status(at),
             })
         })
     }
 
-    fn let_go(self, at: Time) -> impl Iterator<Item = Gone> {
+    fn forget(self, at: Time) -> impl Iterator<Item = Gone> {
         let namespace = self.place.namespace;
         self.followed.into_iter().filter_map(move |(endpoint, followed)| followed.gone(at, namespace, endpoint))
     }
@@ -293,23 +293,23 @@ impl Followed {
         self.fresh = Some((tick, None));
     }
 
-    fn wants_look(&self) -> bool {
-        self.fresh.as_ref().is_some_and(|(tick, _)| tick.wants_look)
+    fn wants_census(&self) -> bool {
+        self.fresh.as_ref().is_some_and(|(tick, _)| tick.wants_census)
     }
 
     fn is_occupied(&self) -> bool {
         self.fresh.as_ref().is_some_and(|(tick, _)| tick.depth.queued > 0)
     }
 
-    fn look_taken(&mut self, at: Time, look: &Look) {
+    fn census_taken(&mut self, at: Time, look: &Census) {
         if let Some((_, looked)) = &mut self.fresh {
-            *looked = Some(self.history.look_taken(at, look));
+            *looked = Some(self.history.census_taken(at, look));
         }
     }
 
-    fn missed(&mut self) {
+    fn reading_failed(&mut self) {
         self.put_off();
-        self.history.missed();
+        self.history.reading_failed();
     }
 
     /// What a sample that failed had found out.

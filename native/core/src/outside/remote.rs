@@ -22,9 +22,10 @@ use crate::linux::namespace::beside;
 use crate::linux::sockopt::{self, Connection};
 use crate::reading::accepted;
 use crate::reading::held::{self, Held};
-use crate::reading::survey::{Queue, listening_some, listening_through, survey_some};
+use crate::reading::queue::Queue;
+use crate::reading::survey::{listening_some, listening_through, survey_some};
 use crate::vm::descriptors;
-use crate::{Cookie, Depth, Errno, Error, Inode, Listener, Listening, Look};
+use crate::{Census, Cookie, Depth, Errno, Error, Inode, Listener, Listening};
 
 /// A process that is read from outside.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub fn end_with_parent() -> Result<(), Error> {
 
 /// Lets that process, and whatever it starts, read the memory of this one, where Yama would not (`kernel.yama.ptrace_scope` 1):
 /// until it ends, or another is named in its place. EINVAL where the kernel has no Yama, and nothing needs to be allowed.
-pub fn let_read(pid: i32) -> Result<(), Error> {
+pub fn allow_ptrace(pid: i32) -> Result<(), Error> {
     let reader = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Error::NotFound)?;
     Ok(set_ptracer(PTracer::ProcessID(reader))?)
 }
@@ -126,9 +127,9 @@ impl Remote {
     }
 
     /// Who stands in the queues: one walk for each address, however many sockets share it.
-    pub fn look(&mut self, sockets: &[RemoteSocket]) -> Result<Look, Error> {
+    pub fn census(&mut self, sockets: &[RemoteSocket]) -> Result<Census, Error> {
         let everybody = self.survey(sockets)?;
-        self.look_among(sockets, &everybody)
+        self.census_among(sockets, &everybody)
     }
 
     /// The queues of these, and maybe others.
@@ -141,7 +142,7 @@ impl Remote {
     }
 
     /// The sum of the counts, from a census.
-    pub(crate) fn look_among(&self, sockets: &[RemoteSocket], everybody: &[Queue]) -> Result<Look, Error> {
+    pub(crate) fn census_among(&self, sockets: &[RemoteSocket], everybody: &[Queue]) -> Result<Census, Error> {
         let mut seen = HashSet::new();
         let mut looks = Vec::new();
         for socket in sockets {
@@ -152,16 +153,16 @@ impl Remote {
             let looked = match everybody.iter().find(is_its) {
                 Some(queue) => {
                     let members = queue.sockets.iter().map(|&(cookie, _)| cookie).collect();
-                    self.vouched(socket).map(|()| (queue.look.clone(), members))
+                    self.vouched(socket).map(|()| (queue.census.clone(), members))
                 }
-                None => self.through_copy(socket, Listener::look),
+                None => self.through_copy(socket, Listener::census),
             };
             looks.push(looked.map(|(look, members)| {
                 seen.extend::<Vec<Cookie>>(members);
                 look
             }));
         }
-        sum(looks, Look::plus)
+        sum(looks, Census::plus)
     }
 
     /// Whether any of them is still open.

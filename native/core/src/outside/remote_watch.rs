@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::outside::remote::{Remote, RemoteSocket};
 use crate::rules::detector::{Settings, Time};
-use crate::rules::history::{History, Looked, Status, Tick};
-use crate::{Depth, Error, Look};
+use crate::rules::history::{CensusTaken, DepthReading, History, Status};
+use crate::{Census, Depth, Error};
 
 /// What is remembered of each.
 #[derive(Debug, Default)]
@@ -47,25 +47,25 @@ impl Watches {
     }
 
     /// Reads the first tier of each: one dump for all.
-    pub fn tick(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<Tick>> {
+    pub fn read(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<DepthReading>> {
         let shown = remote.shown(self.sockets(ids));
         let read = |watched: &mut Watched| {
             let depth: Result<Depth, Error> =
                 shown.as_ref().map_err(|&error| error).and_then(|shown| remote.depth_among(&watched.sockets, shown));
-            let depth = depth.inspect_err(|_| watched.history.missed())?;
+            let depth = depth.inspect_err(|_| watched.history.reading_failed())?;
             Ok(watched.history.depth_read(at, depth))
         };
         self.each(ids, at, read)
     }
 
     /// Looks at who stands in each of these queues: one walk for all.
-    pub fn look(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<Looked>> {
+    pub fn census(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<CensusTaken>> {
         let begun = Instant::now();
         let everybody = remote.survey(self.sockets(ids));
         let read = |watched: &mut Watched| {
-            let look: Result<Look, Error> =
-                everybody.as_ref().map_err(|&error| error).and_then(|all| remote.look_among(&watched.sockets, all));
-            Ok(watched.history.look_taken(at, &look?.taken_in(begun.elapsed())))
+            let look: Result<Census, Error> =
+                everybody.as_ref().map_err(|&error| error).and_then(|all| remote.census_among(&watched.sockets, all));
+            Ok(watched.history.census_taken(at, &look?.taken_in(begun.elapsed())))
         };
         self.each(ids, at, read)
     }

@@ -11,8 +11,9 @@ use std::sync::{Arc, OnceLock};
 use crate::address::Endpoint;
 use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::{Namespace, beside};
-use crate::reading::survey::{Listening, Queue, listening_through, survey_some};
-use crate::reading::tcp_table::{self, Glimpse};
+use crate::reading::queue::Queue;
+use crate::reading::survey::{Listening, listening_through, survey_some};
+use crate::reading::tcp_table::{self, PartialQueue};
 use crate::vm::find::{self, Candidate};
 use crate::vm::{descriptors, epmd};
 use crate::{Error, Inode};
@@ -23,7 +24,7 @@ pub enum Scope {
     /// Those of every process that runs a BEAM.
     Beams,
     /// Those of every process, and in this thread's network namespace also those that no process was seen to hold.
-    Everybody,
+    All,
     /// Those of one process, whatever it runs.
     Process(i32),
     /// Those of the BEAMs that run a node of this name.
@@ -41,15 +42,15 @@ pub struct Owner {
     pub fd: RawFd,
 }
 
-/// A queue, and whose it is.
+/// A queue, and the processes that own it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
-    /// Where the address means what it says.
+pub struct Owned<Q = Queue> {
+    /// The network namespace of its address.
     pub namespace: Namespace,
     /// Every process of the scope that holds it, by number; several where a server forks.
     pub owners: Vec<Owner>,
     /// The queue.
-    pub queue: Queue,
+    pub queue: Q,
 }
 
 /// What could not be read of a process.
@@ -75,7 +76,7 @@ pub enum Missing {
     /// Everything in its network namespace.
     #[error("its network namespace could not be entered ({0}); CAP_SYS_ADMIN would allow it")]
     Namespace(Error),
-    /// All but a [`Glimpse`] of its queues.
+    /// All but a [`PartialQueue`] of its queues.
     #[error(
         "its network namespace could not be entered ({0}): of its queues no limit, drops and waits are known, and nothing \
          of its Unix sockets; CAP_SYS_ADMIN would allow it"
@@ -89,33 +90,22 @@ pub struct Snapshot {
     /// The queues, by namespace and address.
     pub queues: Vec<Owned>,
     /// Those of which less is known, by namespace and address.
-    pub glimpses: Vec<Glimpsed>,
+    pub partial: Vec<Owned<PartialQueue>>,
     /// What is missing.
     pub gaps: Vec<Gap>,
-}
-
-/// A queue in a namespace that could not be entered, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glimpsed {
-    /// Where the address means what it says.
-    pub namespace: Namespace,
-    /// Every process of the scope that holds it, by number.
-    pub owners: Vec<Owner>,
-    /// What is known of the queue.
-    pub glimpse: Glimpse,
 }
 
 /// Looks once: at the tables of each namespace, and at the descriptors of the processes. [`Error::NotFound`] where there is
 /// no such process or node.
 pub fn take(scope: &Scope) -> Result<Snapshot, Error> {
     let Holdings { mut places, gaps } = holdings(scope)?;
-    let mut seen = Snapshot { queues: Vec::new(), glimpses: Vec::new(), gaps };
+    let mut seen = Snapshot { queues: Vec::new(), partial: Vec::new(), gaps };
     for place in &mut places {
         match place.open().and_then(|mut diag| place.survey(&mut diag)) {
             Ok(queues) => seen.queues.extend(queues),
-            Err(error) => match place.glimpses() {
-                Ok(glimpses) if !place.is_own()? => {
-                    seen.glimpses.extend(glimpses);
+            Err(error) => match place.partial() {
+                Ok(partial) if !place.is_own()? => {
+                    seen.partial.extend(partial);
                     seen.gaps.extend(
                         place.refused(error)?.into_iter().map(|gap| Gap { missing: Missing::Part(error), ..gap }),
                     );
@@ -127,13 +117,13 @@ pub fn take(scope: &Scope) -> Result<Snapshot, Error> {
     let is_there = match scope {
         Scope::Process(_) => !places.is_empty(),
         Scope::Node(name) => places.iter().any(|place| place.has_node(name)),
-        Scope::Beams | Scope::Everybody | Scope::Port(_) => true,
+        Scope::Beams | Scope::All | Scope::Port(_) => true,
     };
     if !is_there && seen.gaps.is_empty() {
         return Err(Error::NotFound);
     }
     seen.queues.sort_by(|one, other| one.place().cmp(&other.place()));
-    seen.glimpses.sort_by_key(|glimpsed| (glimpsed.namespace, glimpsed.glimpse.address));
+    seen.partial.sort_by_key(|owned| (owned.namespace, owned.queue.address));
     Ok(seen)
 }
 
@@ -155,7 +145,7 @@ pub(crate) struct Place {
     pub(crate) namespace: Namespace,
     members: Vec<Member>,
     /// By inode. A machine may have a hundred thousand.
-    held: Vec<Held>,
+    held: Vec<HeldSocket>,
     takes: Takes,
     has_asked_epmd: bool,
 }
@@ -168,7 +158,7 @@ struct Member {
 
 /// A socket in the hands of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+struct HeldSocket {
     inode: Inode,
     member: usize,
     fd: RawFd,
@@ -196,7 +186,7 @@ pub(crate) fn holdings(scope: &Scope) -> Result<Holdings, Error> {
         Scope::Port(port) => {
             found.place(own, &Takes::Port(*port));
         }
-        Scope::Everybody => {
+        Scope::All => {
             found.place(own, &Takes::All);
             find::pids()?.for_each(|pid| found.add(Member { pid, candidate: OnceLock::new() }, &Takes::Held));
         }
@@ -244,7 +234,7 @@ impl Holdings {
             Ok(Some(namespace)) => {
                 let place = self.place(namespace, takes);
                 let member = place.members.len();
-                place.held.extend(sockets.into_iter().map(|(inode, fd)| Held { inode, member, fd }));
+                place.held.extend(sockets.into_iter().map(|(inode, fd)| HeldSocket { inode, member, fd }));
                 place.members.push(process);
             }
             // It ended while we looked.
@@ -315,13 +305,13 @@ impl Place {
     }
 
     /// What the files of a process there tell without entering.
-    fn glimpses(&self) -> Result<Vec<Glimpsed>, Error> {
-        let owned = |glimpse: Glimpse| {
-            let owners = self.owners(&Endpoint::Tcp(glimpse.address), glimpse.sockets.iter().copied())?;
-            Some(Glimpsed { namespace: self.namespace, owners, glimpse })
+    fn partial(&self) -> Result<Vec<Owned<PartialQueue>>, Error> {
+        let owned = |queue: PartialQueue| {
+            let owners = self.owners(&Endpoint::Tcp(queue.address), queue.sockets.iter().copied())?;
+            Some(Owned { namespace: self.namespace, owners, queue })
         };
-        let glimpses = self.by_any(tcp_table::read)?.unwrap_or_default();
-        Ok(glimpses.into_iter().filter_map(owned).collect())
+        let partial = self.by_any(tcp_table::read)?.unwrap_or_default();
+        Ok(partial.into_iter().filter_map(owned).collect())
     }
 
     /// A BEAM whose command line tells no node may have become one since. epmd knows it by the port at which it listens for
@@ -383,7 +373,7 @@ impl Place {
 
     /// Whose a listener with these sockets is; `None`: it is not wanted.
     pub(crate) fn owners(&self, endpoint: &Endpoint, sockets: impl Iterator<Item = Inode>) -> Option<Vec<Owner>> {
-        let owner = |held: &Held| Some(Owner { process: self.members[held.member].candidate()?, fd: held.fd });
+        let owner = |held: &HeldSocket| Some(Owner { process: self.members[held.member].candidate()?, fd: held.fd });
         let mut owners: Vec<_> = sockets.flat_map(|inode| self.held(inode)).filter_map(owner).collect();
         owners.sort_by_key(|owner| (owner.process.pid, owner.fd));
         owners.dedup_by_key(|owner| owner.process.pid);
@@ -400,7 +390,7 @@ impl Place {
     }
 
     /// Who holds this socket.
-    fn held(&self, inode: Inode) -> &[Held] {
+    fn held(&self, inode: Inode) -> &[HeldSocket] {
         let begin = self.held.partition_point(|held| held.inode < inode);
         let length = self.held[begin..].partition_point(|held| held.inode == inode);
         &self.held[begin..begin + length]

@@ -10,9 +10,8 @@ use socket2::{SockAddr, SockRef, Type};
 use crate::address::{Address, Endpoint};
 use crate::linux::diag::{DiagSocket, Family, States};
 use crate::linux::sockopt;
-use crate::reading::census::Census;
-use crate::reading::unix_census::UnixCensus;
-use crate::{Cookie, Counts, Depth, Error, Inode, Look};
+use crate::reading::census;
+use crate::{Census, Cookie, Counts, Depth, Error, Inode};
 
 /// A listening stream socket, by descriptor number and cookie. It holds nothing open: when the owner closes the socket,
 /// every later reading is [`Error::Closed`], also when the number has been given to another socket.
@@ -88,16 +87,16 @@ impl Listener {
 
     /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
-        self.look().map(|(look, _)| look.counts)
+        self.census().map(|(census, _)| census.counts)
     }
 
     /// The same with what they were made of, and with the sockets that share the address and whose sum they are.
-    pub(crate) fn look(&self) -> Result<(Look, Vec<Cookie>), Error> {
+    pub(crate) fn census(&self) -> Result<(Census, Vec<Cookie>), Error> {
         self.vouched(match &self.endpoint {
-            Endpoint::Tcp(address) => self.tcp_look(address),
+            Endpoint::Tcp(address) => self.tcp_census(address),
             Endpoint::Unix(_) => {
                 let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
-                counts.map(|counts| (Look { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
+                counts.map(|counts| (Census { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
             }
         })
     }
@@ -141,15 +140,15 @@ impl Listener {
         sockopt::borrow(self.fd)
     }
 
-    fn tcp_look(&self, address: &Address) -> Result<(Look, Vec<Cookie>), Error> {
-        let census = self.dump(|diag| Census::take(diag, Family::of(address.ip), Some(address.port)))?;
-        let group = census.group_of(self.cookie).ok_or_else(|| self.no_row())?;
-        Ok((group.look(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
+    fn tcp_census(&self, address: &Address) -> Result<(Census, Vec<Cookie>), Error> {
+        let tally = self.dump(|diag| census::tcp(diag, Family::of(address.ip), Some(address.port)))?;
+        let group = tally.group_of(self.cookie).ok_or_else(|| self.no_row())?;
+        Ok((group.census(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
     fn unix_counts(&self, states: States) -> Result<Counts, Error> {
-        let census = self.dump(|diag| UnixCensus::take(diag, states))?;
-        census.counts_of(self.cookie).ok_or_else(|| self.no_row())
+        let tally = self.dump(|diag| census::unix(diag, states))?;
+        tally.counts_of(self.cookie).ok_or_else(|| self.no_row())
     }
 
     /// Why the kernel's table has no listener of this cookie.

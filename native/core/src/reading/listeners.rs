@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::reading::survey::Queue;
-use crate::{Counts, Depth, Error, Listener, Look};
+use crate::reading::queue::Queue;
+use crate::{Census, Counts, Depth, Error, Listener};
 
 /// Sockets whose figures are told as their sum. One that has been closed is left out, until all have been.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,21 +45,21 @@ impl Listeners {
 
     /// The sum of the counts: one dump an address, however many sockets share it.
     pub fn counts(&self) -> Result<Counts, Error> {
-        self.look().map(|look| look.counts)
+        self.census().map(|census| census.counts)
     }
 
     /// The same with what they were made of.
-    pub fn look(&self) -> Result<Look, Error> {
+    pub fn census(&self) -> Result<Census, Error> {
         let mut seen = HashSet::new();
-        let mut total: Option<Look> = None;
+        let mut total: Option<Census> = None;
         for listener in &self.0 {
             if seen.contains(&listener.cookie()) {
                 continue;
             }
-            match listener.look() {
+            match listener.census() {
                 Ok((look, members)) => {
                     seen.extend(members);
-                    total = added(total, look, Look::plus);
+                    total = added(total, look, Census::plus);
                 }
                 Err(Error::Closed) => {}
                 Err(error) => return Err(error),
@@ -69,16 +69,16 @@ impl Listeners {
     }
 
     /// The same from a census of all, if each of the sockets is in it; it is not where they live in another namespace.
-    pub fn look_among(&self, everybody: &[Queue]) -> Option<Look> {
+    pub fn census_among(&self, everybody: &[Queue]) -> Option<Census> {
         let mut seen = HashSet::new();
-        let mut total: Option<Look> = None;
+        let mut total: Option<Census> = None;
         for listener in &self.0 {
             let (index, queue) = everybody
                 .iter()
                 .enumerate()
                 .find(|(_, queue)| queue.sockets.iter().any(|socket| socket.0 == listener.cookie()))?;
             if seen.insert(index) {
-                total = added(total, queue.look.clone(), Look::plus);
+                total = added(total, queue.census.clone(), Census::plus);
             }
         }
         total

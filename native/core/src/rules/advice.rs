@@ -45,7 +45,7 @@ pub struct Advice {
     /// The rule that speaks.
     pub id: &'static str,
     /// How bad it is.
-    pub severity: Severity,
+    pub severity: AdviceSeverity,
     /// For the person on call: what, which figure says so, the remedy.
     pub text: String,
     /// The figures that the rule went by.
@@ -54,7 +54,7 @@ pub struct Advice {
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
+pub enum AdviceSeverity {
     /// May be meant so: worth a thought.
     Info,
     /// Clients will be lost under a load that the server could stand.
@@ -107,7 +107,7 @@ fn backlog_wraps(facts: &Facts) -> Option<Advice> {
     let limit = facts.limit.filter(|_| facts.backend == Some(Backend::Inet))?;
     let (severity, what, backlog, evidence) = match facts.requested {
         Some(requested) if wraps(facts) => (
-            Severity::Error,
+            AdviceSeverity::Error,
             format!(
                 "listen was asked for a backlog of {requested}, of which the inet driver passes on 16 bits, {}; {limit} \
                  is in force.",
@@ -117,7 +117,7 @@ fn backlog_wraps(facts: &Facts) -> Option<Advice> {
             vec![("requested", requested.into()), ("limit", limit.into())],
         ),
         None if limit == 0 => (
-            Severity::Warning,
+            AdviceSeverity::Warning,
             "The backlog in force is 0, so that one connection may wait. Either listen was asked for 0, or for a \
              multiple of 65536, of which the inet driver passes on 16 bits."
                 .to_owned(),
@@ -139,7 +139,7 @@ fn default_backlog(facts: &Facts) -> Option<Advice> {
     let limit = facts.limit.filter(|&limit| limit == GEN_TCP_BACKLOG)?;
     facts.requested.is_none_or(|requested| requested == GEN_TCP_BACKLOG).then(|| Advice {
         id: "default_backlog",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: format!(
             "The backlog is {limit}, gen_tcp's default: of a burst of {} clients one is dropped. {} and \
              `{{backlog, {USUAL_BACKLOG}}}` in the listen options.",
@@ -157,7 +157,7 @@ fn somaxconn_clips(facts: &Facts) -> Option<Advice> {
     let Some(requested) = facts.requested else {
         return (u64::from(limit) == somaxconn).then(|| Advice {
             id: "somaxconn_clips",
-            severity: Severity::Info,
+            severity: AdviceSeverity::Info,
             text: format!(
                 "The backlog in force is {limit}, which is what net.core.somaxconn allows: if listen was asked for \
                  more, it was clipped. If more is wanted, `sysctl -w net.core.somaxconn=N` and then \
@@ -174,7 +174,7 @@ fn somaxconn_clips(facts: &Facts) -> Option<Advice> {
         };
         Advice {
             id: "somaxconn_clips",
-            severity: Severity::Warning,
+            severity: AdviceSeverity::Warning,
             text: format!(
                 "listen was asked for a backlog of {requested}, and {limit} is in force. {allow} \
                  `accept_queue:resize(L, {requested})`."
@@ -198,7 +198,7 @@ fn drain_time(facts: &Facts) -> Option<Advice> {
     let fitting = (u64::from(queued) * patience_ms / oldest_ms.max(1)).saturating_sub(1);
     (drain_ms > patience_ms).then(|| Advice {
         id: "drain_time",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: format!(
             "With a backlog of {limit} a full queue takes {drain_ms} ms to drain at the present rate ({queued} wait, the \
              oldest for {oldest_ms} ms), while clients wait for {patience_ms} ms: who gets the last places has left before \
@@ -225,7 +225,7 @@ fn one_acceptor(facts: &Facts) -> Option<Advice> {
     };
     Some(Advice {
         id: "one_acceptor",
-        severity: Severity::Info,
+        severity: AdviceSeverity::Info,
         text: format!(
             "{what} While it is busy with a connection, or stuck, all others wait: let several processes call accept on the \
              socket (ranch starts {USUAL_ACCEPTORS}), or let it do nothing but accept and hand over."
@@ -246,7 +246,7 @@ fn many_acceptors(facts: &Facts) -> Option<Advice> {
     };
     (acceptors > MANY_ACCEPTORS).then(|| Advice {
         id: "many_acceptors",
-        severity: Severity::Info,
+        severity: AdviceSeverity::Info,
         text: format!(
             "{acceptors} processes accept on a socket of the socket backend, which lets one at a time try and hands the turn \
              on through the poll set: beyond some {MANY_ACCEPTORS} they accept more slowly, not faster. Start about \
@@ -262,7 +262,7 @@ fn abort_on_overflow(facts: &Facts) -> Option<Advice> {
     let value = facts.tcp_abort_on_overflow.filter(|&value| value != 0)?;
     Some(Advice {
         id: "abort_on_overflow",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: format!(
             "net.ipv4.tcp_abort_on_overflow is {value}: a client that meets a full queue in the middle of its handshake is \
              reset, though the queue may have room a moment later. `sysctl -w net.ipv4.tcp_abort_on_overflow=0`."
@@ -277,7 +277,7 @@ fn no_syncookies(facts: &Facts) -> Option<Advice> {
     facts.tcp_syncookies.filter(|&value| value == 0)?;
     Some(Advice {
         id: "no_syncookies",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: "net.ipv4.tcp_syncookies is 0: a flood of SYNs that nobody completes keeps every other client out. \
                `sysctl -w net.ipv4.tcp_syncookies=1`."
             .to_owned(),
@@ -295,7 +295,7 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Severity::{Error, Info, Warning};
+    use super::AdviceSeverity::{Error, Info, Warning};
     use super::*;
 
     const NOTHING_KNOWN: Facts = Facts {
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn each_rule_speaks_when_its_facts_say_so() {
-        type Sentence = (&'static str, Facts, &'static [(&'static str, Severity)]);
+        type Sentence = (&'static str, Facts, &'static [(&'static str, AdviceSeverity)]);
         let table: &[Sentence] = &[
             ("where nothing is known nothing is said", NOTHING_KNOWN, &[]),
             ("a listener that is set well needs no advice", WELL_SET, &[]),

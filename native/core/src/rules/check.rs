@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::Counts;
 use crate::rules::detector::{Condition, Settings};
 use crate::rules::history::Status;
-use crate::rules::verdict::{Finding, Standing, verdict};
+use crate::rules::verdict::{ListenerState, Symptom, verdict};
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +87,7 @@ impl Limits {
 
     /// What is wrong by one reading, which cannot tell a burst from a queue that stands but by who waits how long.
     pub fn at_once(&self, counts: &Counts) -> Vec<Trouble> {
-        let standing = Standing {
+        let standing = ListenerState {
             queued: counts.queued,
             limit: counts.limit,
             left: counts.queued_closed + counts.queued_reset(),
@@ -108,13 +108,13 @@ impl Limits {
 }
 
 /// The condition that a finding would be, had it lasted.
-fn condition(finding: Finding) -> Condition {
+fn condition(finding: Symptom) -> Condition {
     match finding {
-        Finding::Full => Condition::Overflowing,
-        Finding::NobodyAccepts => Condition::Stuck,
-        Finding::Behind => Condition::Behind,
-        Finding::Left(_) => Condition::Abandoned,
-        Finding::Leaking(_) => Condition::Leaking,
+        Symptom::Full => Condition::Overflowing,
+        Symptom::NoAcceptor => Condition::Stuck,
+        Symptom::Behind => Condition::Behind,
+        Symptom::Left(_) => Condition::Abandoned,
+        Symptom::Leaking(_) => Condition::Leaking,
     }
 }
 
@@ -122,7 +122,7 @@ fn condition(finding: Finding) -> Condition {
 mod tests {
     use super::*;
     use crate::rules::history::History;
-    use crate::{Depth, Look};
+    use crate::{Census, Depth};
     use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
     use Trouble::Filled;
 
@@ -169,7 +169,7 @@ mod tests {
             let counts = queue(queued, 10, oldest_ms);
             history.depth_read(at, Depth { queued, limit: 10, drops: Some(0) });
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
-            history.look_taken(at, &Look { counts, waits: Some(waits), took: Duration::ZERO });
+            history.census_taken(at, &Census { counts, waits: Some(waits), took: Duration::ZERO });
         }
         limits.over_time(&history.status(begun + span))
     }

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::{Counts, Depth, Look};
+use crate::{Census, Counts, Depth};
 
 /// A point on the caller's clock: see [`on_clock`].
 pub type Time = Duration;
@@ -105,20 +105,20 @@ pub enum Change {
         /// Which.
         condition: Condition,
         /// What was read.
-        evidence: Evidence,
+        evidence: ConditionEvidence,
     },
     /// It no longer holds. The evidence is what was read last.
     Cleared {
         /// Which.
         condition: Condition,
         /// What was read.
-        evidence: Evidence,
+        evidence: ConditionEvidence,
     },
 }
 
 /// The figures behind a condition.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evidence {
+pub struct ConditionEvidence {
     /// How long it has held, or had held when it was cleared.
     pub held_for: Duration,
     /// The queue.
@@ -231,7 +231,7 @@ impl Detector {
     }
 
     /// A reading failed: what follows is not of one piece with what was before.
-    pub fn missed(&mut self) {
+    pub fn reading_failed(&mut self) {
         self.last = None;
     }
 
@@ -253,7 +253,7 @@ impl Detector {
     }
 
     /// The second tier, after a reading of the first at the same time.
-    pub fn look_taken(&mut self, at: Time, look: &Look) -> Vec<Change> {
+    pub fn census_taken(&mut self, at: Time, look: &Census) -> Vec<Change> {
         let counts = look.counts;
         self.counts = Some((at, counts));
         if let Some(waits) = &look.waits {
@@ -321,7 +321,7 @@ impl Detector {
     }
 
     /// Whether it is time to look at who stands in the queue.
-    pub fn wants_counts(&self, at: Time) -> bool {
+    pub fn wants_census(&self, at: Time) -> bool {
         let looked = self.counts.map(|(then, _)| at.saturating_sub(then));
         let every = if self.is_suspicious(at) { CLOSE_LOOK } else { self.settings.census };
         looked.is_none_or(|ago| ago >= every) || self.is_due(at)
@@ -473,8 +473,8 @@ impl Detector {
         self.counts.filter(|_| by_look).map_or(at, |(looked, _)| looked)
     }
 
-    fn evidence(&self, held_for: Duration) -> Evidence {
-        Evidence {
+    fn evidence(&self, held_for: Duration) -> ConditionEvidence {
+        ConditionEvidence {
             held_for,
             depth: self.last.map_or(Depth { queued: 0, limit: 0, drops: None }, |last| last.depth),
             counts: self.counts.map(|(_, counts)| counts),

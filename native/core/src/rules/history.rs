@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::rules::detector::{Change, Condition, Detector, Settings, Time};
-use crate::{Counts, Depth, Look};
+use crate::{Census, Counts, Depth};
 
 /// What is remembered of a listener that is read again and again.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct History {
 
 /// What a reading of the first tier came to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tick {
+pub struct DepthReading {
     /// The queue.
     pub depth: Depth,
     /// Its drops, which do not wrap while it is watched.
@@ -26,21 +26,21 @@ pub struct Tick {
     /// What it changed.
     pub changes: Vec<Change>,
     /// Somebody should look at who stands in the queue.
-    pub wants_look: bool,
+    pub wants_census: bool,
     /// The reading before this one failed, or there was none.
-    pub works_again: bool,
+    pub resumed: bool,
 }
 
-impl Tick {
+impl DepthReading {
     /// There is nothing to say, and nothing to do.
     pub fn is_quiet(&self) -> bool {
-        self.changes.is_empty() && !self.wants_look && !self.works_again
+        self.changes.is_empty() && !self.wants_census && !self.resumed
     }
 }
 
 /// What a look came to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Looked {
+pub struct CensusTaken {
     /// Who stands in the queue.
     pub counts: Counts,
     /// What it changed.
@@ -94,23 +94,23 @@ impl History {
     }
 
     /// A reading failed.
-    pub fn missed(&mut self) {
-        self.detector.missed();
+    pub fn reading_failed(&mut self) {
+        self.detector.reading_failed();
     }
 
     /// A reading of the first tier.
-    pub fn depth_read(&mut self, at: Time, depth: Depth) -> Tick {
-        let works_again = self.detector.depth().is_none();
+    pub fn depth_read(&mut self, at: Time, depth: Depth) -> DepthReading {
+        let resumed = self.detector.depth().is_none();
         self.read_at = Some(at);
         self.window.add(at, depth.queued);
         let changes = self.detector.depth_read(at, depth);
         let drops = self.drops.follow(depth.drops);
-        Tick { depth, drops, changes, wants_look: self.detector.wants_counts(at), works_again }
+        DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed }
     }
 
     /// A look at who stands in the queue.
-    pub fn look_taken(&mut self, at: Time, look: &Look) -> Looked {
-        Looked { counts: look.counts, changes: self.detector.look_taken(at, look) }
+    pub fn census_taken(&mut self, at: Time, look: &Census) -> CensusTaken {
+        CensusTaken { counts: look.counts, changes: self.detector.census_taken(at, look) }
     }
 
     /// What is known.

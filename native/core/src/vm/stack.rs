@@ -46,7 +46,7 @@ const LONGEST_LINE: u64 = 4 * 4096 + 256;
 
 /// Whose code it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum Origin {
     /// The emulator's: `beam.smp`, and what its JIT has made.
     Emulator,
     /// The C library's and the kernel's: those through which everybody waits.
@@ -58,8 +58,8 @@ pub enum Owner {
 /// A call that has not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Whose code it is; never [`Owner::System`].
-    pub owner: Owner,
+    /// Whose code it is; never [`Origin::System`].
+    pub origin: Origin,
     /// Where in it.
     pub address: u64,
     /// The function, where [`name`] has found it.
@@ -107,7 +107,7 @@ impl Code {
         let mut found: Vec<_> = self
             .regions
             .iter()
-            .filter(|region| matches!(region.owner(), Owner::Library(_)))
+            .filter(|region| matches!(region.origin(), Origin::Library(_)))
             .map(Region::file_name)
             .collect();
         found.sort_unstable();
@@ -138,17 +138,17 @@ impl Region {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    fn owner(&self) -> Owner {
+    fn origin(&self) -> Origin {
         let name = self.file_name();
         let is_system = ["libc.so", "libc-", "libc.musl", "ld-", "libpthread", "[vdso]", "[vsyscall]"];
         // The JIT's code is in no file, or in one that has never had a name.
         let is_jit = self.path.is_empty() || self.path.starts_with("/memfd:") || self.path.starts_with("[anon");
         if is_system.iter().any(|prefix| name.starts_with(prefix)) {
-            Owner::System
+            Origin::System
         } else if is_jit || name.starts_with("beam.") {
-            Owner::Emulator
+            Origin::Emulator
         } else {
-            Owner::Library(name.to_owned())
+            Origin::Library(name.to_owned())
         }
     }
 
@@ -183,7 +183,7 @@ pub fn frames(pid: i32, at: Stand, code: &Code) -> Result<Vec<Frame>, Error> {
         .map(|(address, region)| {
             // A call that never returns may end its function: the address behind it is already another's.
             let address = if address == at.pc { address } else { address - 1 };
-            Frame { owner: region.owner(), address, symbol: None }
+            Frame { origin: region.origin(), address, symbol: None }
         })
         .collect())
 }
@@ -206,7 +206,7 @@ fn walk<'a>(
     std::iter::once(pc)
         .chain(returns)
         .filter_map(|address| Some((address, code.region(address)?)))
-        .filter(|(_, region)| region.owner() != Owner::System)
+        .filter(|(_, region)| region.origin() != Origin::System)
         .take(FRAMES)
         .collect()
 }
@@ -257,21 +257,21 @@ mod tests {
         Code::parse(MAPS.as_bytes()).expect("mappings")
     }
 
-    fn owner(address: u64) -> Option<Owner> {
-        code().region(address).map(Region::owner)
+    fn origin(address: u64) -> Option<Origin> {
+        code().region(address).map(Region::origin)
     }
 
     #[test]
     fn an_address_belongs_to_whoever_has_mapped_code_there() {
-        assert_eq!(owner(0x55d0_a000_0000), Some(Owner::Emulator));
-        assert_eq!(owner(0x7f00_0000_0010), Some(Owner::Emulator), "the JIT's");
-        assert_eq!(owner(0x7f10_0000_0010), Some(Owner::Emulator), "the JIT's, mapped twice");
-        assert_eq!(owner(0x7f20_0000_0010), None, "data of the library");
-        assert_eq!(owner(0x7f20_0001_ffff), Some(Owner::Library("image nif.so".to_owned())));
-        assert_eq!(owner(0x7f20_0002_0000), None, "behind its end");
-        assert_eq!(owner(0x7f30_0000_0000), Some(Owner::System));
-        assert_eq!(owner(0x7fff_0000_1fff), Some(Owner::System));
-        assert_eq!(owner(0), None);
+        assert_eq!(origin(0x55d0_a000_0000), Some(Origin::Emulator));
+        assert_eq!(origin(0x7f00_0000_0010), Some(Origin::Emulator), "the JIT's");
+        assert_eq!(origin(0x7f10_0000_0010), Some(Origin::Emulator), "the JIT's, mapped twice");
+        assert_eq!(origin(0x7f20_0000_0010), None, "data of the library");
+        assert_eq!(origin(0x7f20_0001_ffff), Some(Origin::Library("image nif.so".to_owned())));
+        assert_eq!(origin(0x7f20_0002_0000), None, "behind its end");
+        assert_eq!(origin(0x7f30_0000_0000), Some(Origin::System));
+        assert_eq!(origin(0x7fff_0000_1fff), Some(Origin::System));
+        assert_eq!(origin(0), None);
         assert_eq!(code().libraries(), ["image nif.so"]);
     }
 
@@ -290,8 +290,8 @@ mod tests {
         let before = |address| Some(if address == 0x7f20_0001_0100 { [0; 7] } else { [0, 0, 0xe8, 1, 2, 3, 4] });
         let code = code();
         let found: Vec<_> =
-            walk(0x7f30_0000_0500, &stack, &code, before).into_iter().map(|(_, region)| region.owner()).collect();
-        assert_eq!(found, [Owner::Library("image nif.so".to_owned()), Owner::Emulator]);
+            walk(0x7f30_0000_0500, &stack, &code, before).into_iter().map(|(_, region)| region.origin()).collect();
+        assert_eq!(found, [Origin::Library("image nif.so".to_owned()), Origin::Emulator]);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -338,7 +338,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_bytes_are_nothing_breaks(bytes: Vec<u8>, address: u64) {
-            let _ = Code::parse(&bytes[..]).map(|code| code.region(address).map(Region::owner));
+            let _ = Code::parse(&bytes[..]).map(|code| code.region(address).map(Region::origin));
         }
 
         #[test]
@@ -361,7 +361,7 @@ mod tests {
         let at = Stand { sp: &raw const local as u64, pc: here };
         let frames = frames(own, at, &code).expect("own memory");
         assert!(
-            matches!(&frames[0].owner, Owner::Library(name) if name.starts_with("accept_queue_core")),
+            matches!(&frames[0].origin, Origin::Library(name) if name.starts_with("accept_queue_core")),
             "{frames:?}"
         );
         assert_eq!(Code::read(i32::MAX), Err(Error::NotFound));

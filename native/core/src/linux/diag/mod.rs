@@ -13,7 +13,7 @@ pub mod socket;
 pub mod unix;
 
 pub(crate) use connection::Connections;
-pub use end::{EndRequest, EndRow, State};
+pub use end::{EndRequest, EndRow, TcpState};
 pub use reply::{QueuedState, Row};
 pub use request::{Family, Request, States};
 pub use socket::DiagSocket;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::monitor::poller::{Patrol, Report, Reporter, Told};
+use accept_queue_core::monitor::poller::{Notice, Poller, Report, Reporter};
 use accept_queue_core::monitor::watch::Watch;
 use accept_queue_core::rules::detector::{Change, Condition, Settings, Time, on_clock};
 use accept_queue_core::rules::history::Status;
@@ -33,7 +33,7 @@ fn listener() -> (TcpListener, SocketAddr) {
 fn watch(id: u64, listener: &TcpListener, settings: Settings) -> Arc<Watch> {
     let handle = Listener::open(listener.as_raw_fd()).expect("a listener");
     let watch = Watch::new(id, handle.into(), settings, now());
-    watch.tick(now()).expect("a first reading");
+    watch.read(now()).expect("a first reading");
     Arc::new(watch)
 }
 
@@ -47,20 +47,20 @@ fn mailbox() -> (Reporter, Receiver<Report>) {
 }
 
 /// The next thing that is told of a watch; other tests make and close listeners meanwhile.
-fn told(reports: &Receiver<Report>) -> (u64, Told) {
+fn told(reports: &Receiver<Report>) -> (u64, Notice) {
     loop {
         match reports.recv_timeout(DEADLINE).expect("a report within the deadline") {
-            Report::Told(mut told) => return told.remove(0),
+            Report::Notices(mut told) => return told.remove(0),
             Report::Late(_) | Report::ListenersChanged => {}
         }
     }
 }
 
-fn changes(told: Told) -> Vec<Change> {
+fn changes(told: Notice) -> Vec<Change> {
     match told {
-        Told::Tick(tick) => tick.changes,
-        Told::Look(look) => look.changes,
-        Told::Failed(error) => panic!("a reading failed: {error}"),
+        Notice::Depth(tick) => tick.changes,
+        Notice::Census(look) => look.changes,
+        Notice::Failed(error) => panic!("a reading failed: {error}"),
     }
 }
 
@@ -75,7 +75,7 @@ fn raised(change: &Change) -> Option<Condition> {
 fn nobody_is_told_anything_while_a_queue_is_empty() {
     let (listener, _) = listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
+    let patrol = Poller::start(now, reporter).expect("a thread");
     let watch = watch(7, &listener, quick());
     patrol.watch(vec![Arc::clone(&watch)], false);
     let readings = |status: Status| status.window.map_or(0, |window| window.readings);
@@ -84,14 +84,17 @@ fn nobody_is_told_anything_while_a_queue_is_empty() {
         assert!(begun.elapsed() < DEADLINE, "it is read at its interval");
         std::thread::sleep(MS);
     }
-    assert!(reports.try_iter().all(|report| !matches!(report, Report::Told(_))), "thirty readings and nothing to say");
+    assert!(
+        reports.try_iter().all(|report| !matches!(report, Report::Notices(_))),
+        "thirty readings and nothing to say"
+    );
 }
 
 #[test]
 fn a_client_whom_nobody_accepts_is_behind_then_stuck_and_no_more_when_he_is_accepted() {
     let (listener, address) = listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
+    let patrol = Poller::start(now, reporter).expect("a thread");
     patrol.watch(vec![watch(7, &listener, quick())], false);
     let _client = TcpStream::connect(address).expect("a client");
     let mut heard = Vec::new();
@@ -114,10 +117,10 @@ fn a_client_whom_nobody_accepts_is_behind_then_stuck_and_no_more_when_he_is_acce
 fn every_reading_is_told_where_all_are_wanted() {
     let (listener, _) = listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
+    let patrol = Poller::start(now, reporter).expect("a thread");
     patrol.watch(vec![watch(7, &listener, quick())], true);
     for _ in 0..5 {
-        assert!(matches!(told(&reports), (7, Told::Tick(_) | Told::Look(_))));
+        assert!(matches!(told(&reports), (7, Notice::Depth(_) | Notice::Census(_))));
     }
 }
 
@@ -126,10 +129,10 @@ fn a_listener_that_is_closed_is_told_once() {
     let (listener, _) = listener();
     let (other, address) = self::listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
+    let patrol = Poller::start(now, reporter).expect("a thread");
     patrol.watch(vec![watch(7, &listener, quick()), watch(8, &other, quick())], false);
     drop(listener);
-    assert_eq!(told(&reports), (7, Told::Failed(Error::Closed)));
+    assert_eq!(told(&reports), (7, Notice::Failed(Error::Closed)));
     let _client = TcpStream::connect(address).expect("a client");
     assert_eq!(told(&reports).0, 8, "the other is read as before, and nothing more is told of the first");
 }
@@ -138,7 +141,7 @@ fn a_listener_that_is_closed_is_told_once() {
 fn a_new_reporter_gets_what_comes_after_the_round_that_had_begun() {
     let (listener, _) = listener();
     let (reporter, before) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
+    let patrol = Poller::start(now, reporter).expect("a thread");
     patrol.watch(vec![watch(7, &listener, quick())], true);
     told(&before);
     let (reporter, after) = mailbox();
@@ -154,10 +157,10 @@ fn a_round_that_is_held_up_is_told_as_late() {
     let (listener, _) = listener();
     let (mut reporter, reports) = mailbox();
     let mut held_up = false;
-    let patrol = Patrol::start(
+    let patrol = Poller::start(
         now,
         Box::new(move |report| {
-            if matches!(report, Report::Told(_)) && !std::mem::replace(&mut held_up, true) {
+            if matches!(report, Report::Notices(_)) && !std::mem::replace(&mut held_up, true) {
                 std::thread::sleep(100 * MS);
             }
             reporter(report);
@@ -176,7 +179,7 @@ fn a_round_that_is_held_up_is_told_as_late() {
 #[test]
 fn a_listener_that_comes_is_told_twice_so_that_it_is_met_when_it_is_ready() {
     let (reporter, reports) = mailbox();
-    let _patrol = Patrol::start(now, reporter).expect("a thread");
+    let _patrol = Poller::start(now, reporter).expect("a thread");
     let (_listener, _) = listener();
     for _ in 0..2 {
         assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::ListenersChanged));
@@ -186,8 +189,8 @@ fn a_listener_that_comes_is_told_twice_so_that_it_is_met_when_it_is_ready() {
 #[test]
 fn the_thread_ends_with_the_last_who_wants_it() {
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
-    assert!(patrol.is_at_work());
+    let patrol = Poller::start(now, reporter).expect("a thread");
+    assert!(patrol.is_running());
     drop(patrol);
     // Its reporter is dropped with it.
     let begun = Instant::now();

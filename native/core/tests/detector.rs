@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Detector, Settings, Time, on_clock};
 use accept_queue_core::rules::history::History;
-use accept_queue_core::{Census, Counts, Depth};
+use accept_queue_core::{Census, Cookie, Counts, Depth, Members};
 use proptest::prelude::*;
 
+const SOCKET: Cookie = Cookie(1);
 const TICK: Duration = Duration::from_millis(100);
 
 fn ms(ms: u64) -> Duration {
@@ -101,7 +102,7 @@ impl Simulation {
 
     fn read_depth(&mut self) {
         let depth = Depth { queued: self.queue.len() as u32, limit: self.limit, drops: Some(self.drops) };
-        let changes = self.detector.depth_read(self.now, depth);
+        let changes = self.detector.depth_read(self.now, Members::one(SOCKET, depth));
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
 
@@ -752,7 +753,10 @@ proptest! {
         for (passed, step, queued, limit, waited) in steps {
             let at = on_clock(passed);
             match step {
-                0 => drop(history.depth_read(at, Depth { queued, limit, drops: Some(limit) })),
+                0 => {
+                    let depth = Depth { queued, limit, drops: Some(limit) };
+                    let _ = history.depth_read(at, Members::one(SOCKET, depth));
+                }
                 1 => {
                     let counts = Counts { queued, limit, queued_closed: queued / 2, oldest_wait: Some(waited), ..Counts::default() };
                     let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), took: waited });

@@ -24,7 +24,7 @@ use crate::vm::process::{self, Process};
 use crate::vm::stack::{self, Code, Origin};
 use crate::vm::threads::{self, Call, Role};
 use crate::vm::{calls, descriptors, open_files, pollset};
-use crate::{Census, Depth, Error, Inode};
+use crate::{Census, Depth, Error, Inode, Sum};
 
 /// Looks at one process, and remembers what does not change between two looks.
 pub struct Examiner {
@@ -128,8 +128,7 @@ impl Examiner {
             Closeness::Close => survey_through(diag)?
                 .into_iter()
                 .map(|queue| {
-                    let counts = &queue.census.counts;
-                    let depth = Depth { queued: counts.queued, limit: counts.limit, drops: counts.drops };
+                    let depth = queue.census.counts.depth();
                     (queue.endpoint, queue.sockets.iter().map(|&(_, inode)| inode).collect(), depth, Some(queue.census))
                 })
                 .collect(),

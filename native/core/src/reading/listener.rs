@@ -77,11 +77,8 @@ impl Listener {
     #[inline]
     pub fn depth(&self) -> Result<Depth, Error> {
         self.vouched(match &self.endpoint {
-            Endpoint::Tcp(_) => tcp_depth(self.fd),
-            Endpoint::Unix(_) => {
-                let counts = self.unix_counts(States::LISTENERS);
-                counts.map(|Counts { queued, limit, drops, .. }| Depth { queued, limit, drops })
-            }
+            Endpoint::Tcp(_) => sockopt::depth(self.fd),
+            Endpoint::Unix(_) => self.unix_counts(States::LISTENERS).map(|counts| counts.depth()),
         })
     }
 
@@ -155,12 +152,6 @@ impl Listener {
     fn no_row(&self) -> Error {
         if sockopt::is_listening(self.fd) { Error::NotFound } else { Error::NotListening }
     }
-}
-
-#[inline]
-fn tcp_depth(fd: RawFd) -> Result<Depth, Error> {
-    let queue = sockopt::queue(fd)?;
-    Ok(Depth { queued: queue.queued, limit: queue.limit, drops: sockopt::drops(fd)? })
 }
 
 fn endpoint(local: &SockAddr) -> Option<Endpoint> {

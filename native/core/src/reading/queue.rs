@@ -19,3 +19,15 @@ impl From<Group> for Queue {
         Queue { endpoint: Endpoint::Tcp(group.address), census: group.census(), sockets: group.sockets }
     }
 }
+
+impl Queue {
+    /// Whether this socket is one of those that share it.
+    pub(crate) fn has(&self, socket: Cookie) -> bool {
+        self.sockets.iter().any(|&(cookie, _)| cookie == socket)
+    }
+
+    /// The sockets that share it.
+    pub(crate) fn cookies(&self) -> Vec<Cookie> {
+        self.sockets.iter().map(|&(cookie, _)| cookie).collect()
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::linux::diag::{QueuedState, Row};
-use crate::{Address, Census, Cookie, Counts, Inode};
+use crate::{Address, Census, Cookie, Counts, Inode, Sum};
 
 /// A listening address and what has been counted for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Tally {
             Row::Listener { address, cookie, inode, queued, limit, drops } => {
                 let group = self.group(address);
                 group.sockets.push((cookie, inode));
-                let own = Counts { queued, limit, drops, sockets: 1, ..Counts::NOBODY };
+                let own = Counts { queued, limit, drops, sockets: 1, ..Counts::EMPTY };
                 group.counts = if group.sockets.len() == 1 { own } else { group.counts.plus(own) };
             }
             Row::Handshake { local } => {
@@ -109,7 +109,7 @@ impl Tally {
             Some(&index) => index,
             None => {
                 same_port.push(self.groups.len());
-                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::NOBODY, waits: Vec::new() });
+                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::EMPTY, waits: Vec::new() });
                 self.groups.len() - 1
             }
         };

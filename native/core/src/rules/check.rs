@@ -122,7 +122,7 @@ fn condition(finding: Symptom) -> Condition {
 mod tests {
     use super::*;
     use crate::rules::history::History;
-    use crate::{Census, Depth};
+    use crate::{Census, Cookie, Depth, Members};
     use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
     use Trouble::Filled;
 
@@ -167,7 +167,8 @@ mod tests {
         for (sample, (queued, oldest_ms)) in samples.into_iter().enumerate() {
             let at = begun + Duration::from_millis(sample as u64 * 250);
             let counts = queue(queued, 10, oldest_ms);
-            history.depth_read(at, Depth { queued, limit: 10, drops: Some(0) });
+            let depth = Depth { queued, limit: 10, drops: Some(0) };
+            history.depth_read(at, Members::one(Cookie(1), depth));
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
             history.census_taken(at, &Census { counts, waits: Some(waits), took: Duration::ZERO });
         }

@@ -13,7 +13,7 @@ use crate::vm::pollset::{Accepting, Registration, Set};
 use crate::vm::process::{Frozen, Process};
 use crate::vm::stack::{Frame, Origin};
 use crate::vm::threads::{Call, Role, Stand, State, Thread, Threads};
-use crate::{Census, Counts, Depth, Endpoint, Error};
+use crate::{Census, Cookie, Counts, Depth, Endpoint, Error, Members};
 
 /// One look at a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -370,6 +370,9 @@ fn doing(seen: &[Seen], wanted: Duration, window: Duration, rest: Option<&Rest>)
     })
 }
 
+/// The sockets that share an address, as one.
+const SUM: Cookie = Cookie(0);
+
 impl ListenerFacts {
     fn of(sights: &[Sight], endpoint: &Endpoint, last: &QueueSight) -> ListenerFacts {
         let seen: Vec<(Time, &QueueSight)> = sights
@@ -382,7 +385,7 @@ impl ListenerFacts {
         let waited = looks.last().and_then(|(_, counts)| counts.oldest_wait).or_else(|| occupied(&seen));
         let mut detector = Detector::new(Settings::default());
         for (at, queue) in &seen {
-            detector.depth_read(*at, queue.depth);
+            detector.depth_read(*at, Members::one(SUM, queue.depth));
             if let Some(look) = &queue.look {
                 detector.census_taken(*at, look);
             }

@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::inet::{ANY_PORT, Family, INET_DIAG_INFO, InetDiagMessage, InetDiagRequest, LAST_DATA_SENT, Ports, States};
 use super::netlink::{Envelope, MALFORMED, Question, attribute, word};
-use super::reply::{InetDiagMessage, LAST_DATA_SENT};
-use super::request::{
-    ANY_PORT, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, Family, INET_DIAG_INFO, InetDiagRequest,
-    LAST_ACK, Ports, States,
-};
 use crate::linux::sockopt::Connection;
+use crate::linux::tcp_state::{CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
 use crate::{Error, Inode};
 
 /// A dump of all connections of a family.

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::inet::{ANY_PORT, Family, InetDiagMessage, InetDiagRequest, Ports, States};
 use super::netlink::{Envelope, MALFORMED, Question};
-use super::reply::InetDiagMessage;
-use super::request::{ANY_PORT, Family, InetDiagRequest, Ports, States};
 use crate::Error;
 use crate::address::ip_from_diag;
+use crate::linux::tcp_state;
 
 /// A TCP state, in the numbers of include/net/tcp_states.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,17 +56,16 @@ impl TcpState {
 
     fn of(number: u8) -> Option<TcpState> {
         Some(match number {
-            1 => TcpState::Established,
-            2 => TcpState::SynSent,
-            // 12 is TCP_NEW_SYN_RECV, the same before a socket is made for it.
-            3 | 12 => TcpState::SynRecv,
-            4 => TcpState::FinWait1,
-            5 => TcpState::FinWait2,
-            6 => TcpState::TimeWait,
-            8 => TcpState::CloseWait,
-            9 => TcpState::LastAck,
-            10 => TcpState::Listen,
-            11 => TcpState::Closing,
+            tcp_state::ESTABLISHED => TcpState::Established,
+            tcp_state::SYN_SENT => TcpState::SynSent,
+            tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV => TcpState::SynRecv,
+            tcp_state::FIN_WAIT1 => TcpState::FinWait1,
+            tcp_state::FIN_WAIT2 => TcpState::FinWait2,
+            tcp_state::TIME_WAIT => TcpState::TimeWait,
+            tcp_state::CLOSE_WAIT => TcpState::CloseWait,
+            tcp_state::LAST_ACK => TcpState::LastAck,
+            tcp_state::LISTEN => TcpState::Listen,
+            tcp_state::CLOSING => TcpState::Closing,
             _ => return None,
         })
     }

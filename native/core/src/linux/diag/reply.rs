@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use zerocopy::byteorder::{NativeEndian, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
+use super::inet::{INET_DIAG_INFO, INET_DIAG_SKMEMINFO, InetDiagMessage, LAST_DATA_SENT};
 use super::netlink::{MALFORMED, attribute, cookie, word};
-use super::request::{CLOSE_WAIT, ESTABLISHED, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, LISTEN, SYN_RECV, SocketId};
 use crate::address::ip_from_diag;
+use crate::linux::tcp_state::{CLOSE_WAIT, ESTABLISHED, LISTEN, SYN_RECV};
 use crate::{Address, Cookie, Error, Inode, Interface};
 
 /// What a row of the kernel's table means to the owner of a listener.
@@ -76,24 +76,6 @@ pub enum QueuedState {
     Closed,
 }
 
-/// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(super) struct InetDiagMessage {
-    pub(super) family: u8,
-    pub(super) state: u8,
-    _timer: u8,
-    pub(super) retransmits: u8,
-    pub(super) id: SocketId,
-    _expires: U32<NativeEndian>,
-    receive_queue: U32<NativeEndian>,
-    send_queue: U32<NativeEndian>,
-    _uid: U32<NativeEndian>,
-    pub(super) inode: U32<NativeEndian>,
-}
-
-/// `tcpi_last_data_sent` in `struct tcp_info`, in milliseconds.
-pub(super) const LAST_DATA_SENT: usize = 44;
 /// `tcpi_last_ack_recv`: since the last segment with an ACK, and a FIN is one.
 const LAST_ACK_RECEIVED: usize = 56;
 /// `SK_MEMINFO_DROPS` words of four bytes into INET_DIAG_SKMEMINFO.

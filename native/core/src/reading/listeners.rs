@@ -55,7 +55,7 @@ impl Listeners {
 
     /// The same with what they were made of.
     pub fn census(&self) -> Result<Census, Error> {
-        self.each_address(|listener| listener.census())
+        self.each_address(Listener::census)
     }
 
     /// The same from the queues of a namespace, if each of the sockets is in them; it is not where it lives in another.

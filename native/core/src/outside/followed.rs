@@ -2,7 +2,7 @@
 
 use crate::linux::namespace::Namespace;
 use crate::outside::sample::{Gone, Reading};
-use crate::outside::snapshot::Owner;
+use crate::outside::scope::Owner;
 use crate::rules::detector::{Change, Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History};
 use crate::{Census, Cookie, Depth, Endpoint, Inode, Members};

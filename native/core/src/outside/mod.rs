@@ -2,8 +2,10 @@
 
 pub mod examination;
 mod followed;
+mod holdings;
 pub mod observer;
 pub mod remote;
 pub mod remote_watch;
 mod sample;
+mod scope;
 pub mod snapshot;

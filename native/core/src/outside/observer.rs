@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::linux::diag::DiagSocket;
 use crate::outside::followed::Followed;
-use crate::outside::snapshot::{Gap, Holdings, Place, Scope, holdings};
+use crate::outside::holdings::{Holdings, Place, holdings};
+use crate::outside::scope::{Gap, Scope};
 use crate::reading::survey::{listening_through, survey_some};
 use crate::rules::detector::{Settings, Time};
 use crate::{Cookie, Endpoint, Error, Listening, Members};

@@ -89,7 +89,7 @@ impl Remote {
                     let listener = Listener::open(copy.as_raw_fd())?;
                     (listener.cookie(), listener.endpoint().clone())
                 }
-                // Then one that listens in another namespace cannot be told from one that does not listen.
+                // Then one that listens in another namespace cannot be distinguished from one that does not listen.
                 Err(Error::Errno(Errno(libc::EPERM))) => return Err(Error::NotListening),
                 Err(error) => return Err(error),
             },
@@ -196,7 +196,7 @@ impl Remote {
         Ok(own.collect())
     }
 
-    /// How long a connection stood in the queue: one walk over the connections.
+    /// How long a connection waited in the queue: one walk over the connections.
     pub fn waited(&mut self, fd: RawFd) -> Result<Duration, Error> {
         self.of_connection(fd, accepted::waited_of, accepted::waited)
     }

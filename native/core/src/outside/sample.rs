@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::linux::namespace::Namespace;
-use crate::outside::snapshot::{Gap, Owner};
+use crate::outside::scope::{Gap, Owner};
 use crate::rules::detector::Condition;
 use crate::rules::history::{CensusTaken, DepthReading, Status};
 use crate::{Cookie, Endpoint, Inode};

@@ -1,8 +1,8 @@
-//! How many sockets of a listening address are in which state, at the server or at its clients: what somebody counts with
-//! netstat, sort and uniq.
+//! How many sockets of a listening address are in which state, at the server or at its clients: what
+//! `netstat | sort | uniq -c` counts.
 //!
-//! One walk over the kernel's table for each end. It tells states, not meanings: who is still queued, [`crate::reading::census`]
-//! knows.
+//! One walk over the kernel's table for each end. It gives states, not meanings: which of them are still queued,
+//! [`crate::reading::census`] says.
 
 use std::collections::BTreeMap;
 

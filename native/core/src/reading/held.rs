@@ -18,7 +18,7 @@ pub struct Held {
     pub inode: Inode,
     /// The end that has closed.
     pub peer: Address,
-    /// Bytes that nobody has read.
+    /// Bytes that the application has not read.
     pub unread: u32,
     /// Since anything came from the peer: since its FIN, unless this side goes on sending.
     pub silent: Duration,
@@ -50,7 +50,7 @@ fn read(listener: &Listener) -> Result<Vec<Held>, Error> {
     listener.dump(|diag| before(diag, listener.endpoint(), listener.cookie()))
 }
 
-/// Whoever holds them: the connections of one listener, in the namespace of the netlink socket.
+/// The connections of one listener, whichever process holds them, in the namespace of the netlink socket.
 pub(crate) fn before(diag: &mut DiagSocket, endpoint: &Endpoint, cookie: Cookie) -> Result<Vec<Held>, Error> {
     // A Unix socket whose peer has closed stays connected, and no state of the kernel's says so.
     let Endpoint::Tcp(address) = endpoint else { return Err(Error::Unsupported) };

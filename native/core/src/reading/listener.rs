@@ -1,4 +1,4 @@
-//! One listening socket that this process owns: what identifies it, how deep its queue is, who stands in it.
+//! One listening socket that this process owns: what identifies it, how deep its queue is, what is in it.
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +24,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Looks at a descriptor number of this process and remembers which socket it is.
+    /// The listening socket of a descriptor number of this process. [`Error::Closed`] where the number stands for nothing,
+    /// [`Error::NotListening`] where for something else.
     pub fn open(fd: RawFd) -> Result<Listener, Error> {
         Listener::resolve(fd).map_err(|error| match error {
             Error::Errno(errno) if errno.0 == libc::EBADF => Error::Closed,
@@ -67,7 +68,7 @@ impl Listener {
         &self.endpoint
     }
 
-    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel tells the depth in a dump only.
+    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel gives the depth in a dump only.
     #[inline]
     pub fn has_first_tier(&self) -> bool {
         matches!(self.endpoint, Endpoint::Tcp(_))
@@ -82,7 +83,7 @@ impl Listener {
         })
     }
 
-    /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
+    /// What is in the queue, for the address that this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
         self.census().map(|(census, _)| census.counts)
     }
@@ -98,7 +99,7 @@ impl Listener {
         })
     }
 
-    /// Gives the socket another backlog, and tells the one that is now in force. `listen(2)` on a listening socket does
+    /// Gives the socket another backlog, and returns the one that is now in force. `listen(2)` on a listening socket does
     /// nothing else; what is queued stays queued.
     pub fn resize(&self, backlog: u32) -> Result<u32, Error> {
         let backlog = i32::try_from(backlog).map_err(|_| Error::Errno(crate::Errno(libc::EINVAL)))?;

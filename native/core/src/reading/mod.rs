@@ -1,4 +1,4 @@
-//! What a caller asks of the kernel, made of rows: one listener, several, all of them, and what stands before them.
+//! What a caller asks of the kernel, made of rows: one listener, several, all of them, and the connections in front of them.
 
 pub mod accepted;
 pub mod census;

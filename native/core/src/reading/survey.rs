@@ -10,7 +10,7 @@ use crate::reading::census;
 use crate::reading::queue::Queue;
 use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener};
 
-/// A socket that listens somewhere in a network namespace, whoever owns it.
+/// A socket that listens in a network namespace, whichever process owns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
     /// What it is bound to.
@@ -43,7 +43,7 @@ pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>,
     Ok(found)
 }
 
-/// Whoever listens at these endpoints, and maybe others, in the namespace of the netlink socket.
+/// The sockets that listen at these endpoints, and maybe others, in the namespace of the netlink socket.
 pub(crate) fn listening_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Listening>, Error> {
     if wanted.len() > FEW {
         return listening_through(diag);

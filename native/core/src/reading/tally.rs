@@ -11,7 +11,7 @@ use crate::{Address, Census, Cookie, Counts, Inode, Sum};
 pub struct Group {
     /// Where.
     pub address: Address,
-    /// The sockets that share it (SO_REUSEPORT); the kernel does not tell which of them a connection belongs to.
+    /// The sockets that share it (SO_REUSEPORT); the kernel does not say which of them a connection belongs to.
     pub sockets: Vec<(Cookie, Inode)>,
     /// What was counted.
     pub counts: Counts,
@@ -65,8 +65,8 @@ impl Tally {
         }
     }
 
-    /// Whether more are queued somewhere than rows were seen: connections that were reset. Acceptors at work leave the same
-    /// picture, so this asks for another look.
+    /// Whether more are queued somewhere than there are rows: connections that were reset. Acceptors at work leave the same
+    /// picture, so this asks for another walk.
     pub(crate) fn has_resets(&self) -> bool {
         self.groups.iter().any(|group| group.counts.queued_reset() > 0)
     }
@@ -82,7 +82,7 @@ impl Tally {
     }
 
     /// Takes a second census, and of each group the one with fewer resets: a reset connection keeps its place until it is
-    /// accepted, while one that came as another went during the walk is seen the second time.
+    /// accepted, while one that came as another went during the walk has a row the second time.
     pub(crate) fn keep_lasting_resets(&mut self, again: Tally) {
         for later in again.groups {
             if let Some(group) = self.groups.iter_mut().find(|group| group.address == later.address)
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_outlived_its_listener_is_credited_to_nobody() {
+    fn a_handshake_that_outlived_its_listener_is_credited_to_no_other() {
         let tally = tally(&[listener("127.0.0.2", 1, 0), Row::Handshake { local: at("127.0.0.1") }]);
         assert_eq!(tally.into_groups()[0].counts.syn_recv, Some(0));
     }

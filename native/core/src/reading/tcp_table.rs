@@ -1,7 +1,7 @@
 //! The queues of a network namespace that cannot be entered, out of `/proc/PID/net/tcp` and `tcp6`.
 //!
 //! These files are readable where setns is not allowed: those of a rootless container, for the user who started it. They
-//! tell less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
+//! say less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::reading::census;
 use crate::reading::tally::{Group, Tally};
 use crate::{Address, Cookie, Errno, Error, Inode, Interface};
 
-/// A queue, as far as these files tell of it.
+/// A queue, as far as these files show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartialQueue {
     /// Where.
@@ -47,7 +47,7 @@ pub fn read(pid: i32) -> Result<Vec<PartialQueue>, Error> {
     for file in files {
         let table = || match file(&process) {
             Ok(entries) => Ok(counted(&entries)),
-            // A kernel without the family, or the process has ended: the other file tells.
+            // A kernel without the family, or the process has ended: the other file says.
             Err(ProcError::NotFound(_)) if !partial.is_empty() => Ok(Tally::default()),
             Err(error) => Err(reason(error)),
         };
@@ -66,7 +66,7 @@ fn counted(entries: &[TcpNetEntry]) -> Tally {
     tally
 }
 
-/// What the file does not tell is made up here, and left out again in [`PartialQueue`].
+/// What the file does not say is made up here, and left out again in [`PartialQueue`].
 fn row(entry: &TcpNetEntry) -> Option<Row> {
     const UNKNOWN_AGE: Duration = Duration::ZERO;
     const UNKNOWN_LIMIT: u32 = 0;

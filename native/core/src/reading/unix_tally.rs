@@ -1,7 +1,7 @@
 //! Rows in, counts out, for Unix stream sockets. Pure.
 //!
-//! Children are told by their name, which they have from their listener. Two listeners may have had one name, where a path
-//! was unlinked and bound again: the kernel does not tell their children apart, and each is shown with all of them.
+//! Children are known by their name, which they have from their listener. Two listeners may have had one name, where a path
+//! was unlinked and bound again: the kernel does not distinguish their children, and each is shown with all of them.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What is set wrongly, before anything breaks: facts in, advice out.
 //!
 //! A rule looks at facts of one listener, or of the kernel, and says nothing where a fact that it needs is not known. It
-//! judges settings and not conditions: that a queue is full or that nobody accepts is for others to say.
+//! judges settings and not conditions: that a queue is full or is not accepted from is for others to say.
 
 use std::time::Duration;
 
@@ -79,8 +79,7 @@ const RULES: [fn(&Facts) -> Option<Advice>; 8] = [
     no_syncookies,
 ];
 
-/// What gen_tcp and `socket:listen/1` ask for when nobody says otherwise (`LISTEN_BACKLOG` in
-/// inet_int.hrl).
+/// What gen_tcp and `socket:listen/1` ask for by default (`LISTEN_BACKLOG` in inet_int.hrl).
 const GEN_TCP_BACKLOG: u32 = 5;
 
 /// To start from where nothing is known of the load: the default of ranch and of Thousand Island.
@@ -184,8 +183,8 @@ fn somaxconn_clips(facts: &Facts) -> Option<Advice> {
     })
 }
 
-/// Little's law: those who wait came within the time that the oldest has waited, and leave as fast. So a client that gets
-/// the last place waits for (limit + 1) * oldest_wait / queued, and who has lost patience by then is work for nothing.
+/// Little's law: the queued came within the time that the oldest has waited, and leave as fast. So a client that gets
+/// the last place waits for (limit + 1) * oldest_wait / queued, and one that has lost patience by then is work for nothing.
 fn drain_time(facts: &Facts) -> Option<Advice> {
     let (limit, queued, oldest) = (facts.limit?, facts.queued?, facts.oldest_wait?);
     if queued < QUEUED_FOR_A_RATE {
@@ -201,7 +200,7 @@ fn drain_time(facts: &Facts) -> Option<Advice> {
         severity: AdviceSeverity::Warning,
         text: format!(
             "With a backlog of {limit} a full queue takes {drain_ms} ms to drain at the present rate ({queued} wait, the \
-             oldest for {oldest_ms} ms), while clients wait for {patience_ms} ms: who gets the last places has left before \
+             oldest for {oldest_ms} ms), while clients wait for {patience_ms} ms: a client in the last places has left before \
              its turn. Accept faster, or leave fewer places: `accept_queue:resize(L, {fitting})`."
         ),
         evidence: vec![
@@ -214,7 +213,7 @@ fn drain_time(facts: &Facts) -> Option<Advice> {
     })
 }
 
-/// While the one hands a connection over, or does a TLS handshake, or is stuck, nobody accepts.
+/// While the one hands a connection over, or does a TLS handshake, or is stuck, no process accepts.
 fn one_acceptor(facts: &Facts) -> Option<Advice> {
     let (what, figure) = match (facts.pool, facts.waiting_acceptors) {
         (Some(1), _) => ("One process accepts for this listener.", "pool"),
@@ -235,7 +234,7 @@ fn one_acceptor(facts: &Facts) -> Option<Advice> {
 }
 
 /// The socket backend lets one process at a time try to accept. Each accept arms the poll set for the next in line and
-/// wakes it by a message, and whoever comes back looks through the whole line for itself (`essio_accept` and
+/// wakes it by a message, and each that comes back searches the whole line (`essio_accept` and
 /// `esock_acceptor_search4pid` in unix_socket_syncio.c, before OTP 26 in prim_socket_nif.c). Inside gen_tcp each call of
 /// accept also starts a process (`gen_tcp_socket:accept/2`).
 fn many_acceptors(facts: &Facts) -> Option<Advice> {
@@ -278,7 +277,7 @@ fn no_syncookies(facts: &Facts) -> Option<Advice> {
     Some(Advice {
         id: "no_syncookies",
         severity: AdviceSeverity::Warning,
-        text: "net.ipv4.tcp_syncookies is 0: a flood of SYNs that nobody completes keeps every other client out. \
+        text: "net.ipv4.tcp_syncookies is 0: a flood of SYNs without a last ACK keeps every other client out. \
                `sysctl -w net.ipv4.tcp_syncookies=1`."
             .to_owned(),
         evidence: vec![("tcp_syncookies", 0)],
@@ -347,7 +346,7 @@ mod tests {
             ("nor does one on the socket backend", ON_SOCKET, &[]),
             ("a backlog of 5 is gen_tcp's default", backlog(None, 5), &[("default_backlog", Warning)]),
             ("also where it was asked for", backlog(Some(5), 5), &[("default_backlog", Warning)]),
-            ("a backlog of 6 was chosen by somebody", backlog(None, 6), &[]),
+            ("a backlog of 6 was chosen", backlog(None, 6), &[]),
             ("a backlog clipped to 5 is no default", backlog(Some(9), 5), &[("somaxconn_clips", Warning)]),
             ("more than somaxconn was asked for", backlog(Some(8192), 4096), &[("somaxconn_clips", Warning)]),
             ("as much as somaxconn was asked for", backlog(Some(4096), 4096), &[]),
@@ -385,8 +384,8 @@ mod tests {
             ("a pool of one", Facts { pool: Some(1), ..WELL_SET }, &[("one_acceptor", Info)]),
             ("a pool of one that is busy", Facts { pool: Some(1), ..waiting(0) }, &[("one_acceptor", Info)]),
             ("a pool of ten of which one waits", Facts { pool: Some(10), ..waiting(1) }, &[]),
-            ("one waits, of a pool that nobody knows", waiting(1), &[("one_acceptor", Info)]),
-            ("none waits, of a pool that nobody knows", waiting(0), &[]),
+            ("one waits, of a pool that is not known", waiting(1), &[("one_acceptor", Info)]),
+            ("none waits, of a pool that is not known", waiting(0), &[]),
             ("32 acceptors on the socket backend", waiting(32), &[]),
             ("33 acceptors on the socket backend", waiting(33), &[("many_acceptors", Info)]),
             ("a pool of 100 of which 10 wait", Facts { pool: Some(100), ..waiting(10) }, &[("many_acceptors", Info)]),

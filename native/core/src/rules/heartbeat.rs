@@ -1,8 +1,8 @@
-//! Heartbeats of a VM -> when to look at it, when it hangs, and when it is back. Pure.
+//! Heartbeats of a VM -> when to examine it, when it hangs, and when it is back. Pure.
 //!
-//! Silence counts only while the watcher itself is seen to run: of a machine that slept, or of a control group that was
+//! Silence counts only while the watcher itself runs: of a machine that slept, or of a control group that was
 //! frozen with all that is in it, the watcher has slept as well, and nothing is held against the VM. A VM that alone is
-//! stopped or frozen is silent, and hangs as far as its clients can tell.
+//! stopped or frozen is silent, and hangs as far as its clients know.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub struct HangSettings {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It may be about to hang: look at it, for [`HangSettings::window`], so that it is known why when it does.
+    /// It may be about to hang: examine it, for [`HangSettings::window`], so that the reason is known when it does.
     Examine,
-    /// It is well; what was seen is not wanted.
+    /// It is well: the examination is not wanted.
     Dismiss,
     /// It hangs.
     Hung {
@@ -56,14 +56,14 @@ enum Phase {
     Hangs,
 }
 
-/// What was not looked at for longer has been slept through.
+/// The watcher has slept where it was not called for longer.
 const MOST_GAP: Duration = Duration::from_millis(500);
-/// A hang shows itself in a second ([`crate::rules::detector::Settings::hold_for`]); more is seen in two.
+/// A hang shows itself in a second ([`crate::rules::detector::Settings::hold_for`]); two show more.
 const LEAST_WINDOW: Duration = Duration::from_millis(1200);
 const MOST_WINDOW: Duration = Duration::from_millis(2000);
 
 impl HangSettings {
-    /// For how long to look.
+    /// For how long to examine.
     pub fn window(&self) -> Duration {
         self.hang_after.saturating_sub(self.overdue()).clamp(LEAST_WINDOW, MOST_WINDOW)
     }
@@ -130,22 +130,22 @@ mod tests {
     /// Ticks every 100 ms up to `until`, with a heartbeat at each of `beats`, and none of either in `asleep`.
     fn story(settings: HangSettings, beats: &[u64], asleep: std::ops::Range<u64>, until: u64) -> Vec<(u64, Step)> {
         let mut heartbeat = Heartbeat::new(settings, ms(0));
-        let mut told = Vec::new();
+        let mut steps = Vec::new();
         for at in (0..=until).step_by(100).filter(|at| !asleep.contains(at)) {
             let step = if beats.contains(&at) { heartbeat.beat(ms(at)) } else { heartbeat.tick(ms(at)) };
-            told.extend(step.map(|step| (at, step)));
+            steps.extend(step.map(|step| (at, step)));
         }
-        told
+        steps
     }
 
     #[test]
-    fn silence_is_told_from_lateness_and_from_sleep() {
+    fn silence_is_distinguished_from_lateness_and_from_sleep() {
         let awake = 0..0;
-        for (sentence, beats, asleep, until, told) in [
-            ("whoever has never begun is not missed", &[][..], awake.clone(), 60_000, vec![]),
-            ("who beats is well", &[0, 1000, 2000, 3000, 4000, 5000, 6000], awake.clone(), 7000, vec![]),
+        for (sentence, beats, asleep, until, steps) in [
+            ("a VM that has never begun is not missed", &[][..], awake.clone(), 60_000, vec![]),
+            ("one that beats is well", &[0, 1000, 2000, 3000, 4000, 5000, 6000], awake.clone(), 7000, vec![]),
             (
-                "one that is late is looked at and let go",
+                "one that is late is examined and dismissed",
                 &[0, 3500, 4500],
                 awake.clone(),
                 6000,
@@ -178,12 +178,12 @@ mod tests {
                 vec![(50_600, Step::Examine), (52_600, Step::Hung { silent: ms(52_600) })],
             ),
         ] {
-            assert_eq!(story(USUAL, beats, asleep, until), told, "{sentence}");
+            assert_eq!(story(USUAL, beats, asleep, until), steps, "{sentence}");
         }
     }
 
     #[test]
-    fn a_look_is_over_when_the_hang_is_one_or_a_little_later() {
+    fn an_examination_is_over_when_the_hang_is_one_or_a_little_later() {
         for (heartbeat, hang_after, late) in
             [(1000, 5000, 0), (100, 1000, 350), (333, 1000, 700), (600, 2000, 100), (1000, 3_600_000, 0)]
         {
@@ -195,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_each_look_has_one_end(gaps in prop::collection::vec((0..2000_u64, any::<bool>()), 0..200)) {
+        fn whatever_comes_each_examination_has_one_end(gaps in prop::collection::vec((0..2000_u64, any::<bool>()), 0..200)) {
             let (mut at, mut open) = (Duration::ZERO, None);
             let mut heartbeat = Heartbeat::new(USUAL, at);
             for (gap, is_beat) in gaps {

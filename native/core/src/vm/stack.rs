@@ -1,8 +1,8 @@
-//! In which library a thread stands that waits: read from its stack, without stopping it.
+//! In which library a thread waits: read from its stack, without stopping it.
 //!
-//! The kernel tells the stack pointer of a thread that waits ([`super::threads::Call`]); the words above it hold the addresses
+//! The kernel gives the stack pointer of a thread that waits ([`super::threads::Call`]); the words above it hold the addresses
 //! to which its calls will return. A word counts where it points into the code of a mapped file, just behind a call. That is a
-//! guess, though a good one: a word that an earlier call has left on the stack may look the same. The first frame outside of the
+//! guess, though a good one: a word that an earlier call has left on the stack may be like it. The first frame outside of the
 //! C library ([`Frame`] number 0) is as good as certain, for little stands between it and the stack pointer.
 //!
 //! `/proc/PID/mem` is opened for reading only. Needs the right to trace: CAP_SYS_PTRACE, or the same user where Yama allows it.
@@ -39,17 +39,17 @@ pub struct Code {
     pub is_cut: bool,
 }
 
-/// The kernel's own limit is 65,530 (`vm.max_map_count`) where nobody has raised it.
+/// The kernel's own limit is 65,530 (`vm.max_map_count`) where it has not been raised.
 pub const MOST_MAPPINGS: usize = 100_000;
 /// A path is at most a page, and each of its bytes may be escaped by four.
 const LONGEST_LINE: u64 = 4 * 4096 + 256;
 
-/// Whose code it is.
+/// Which code it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The emulator's: `beam.smp`, and what its JIT has made.
     Emulator,
-    /// The C library's and the kernel's: those through which everybody waits.
+    /// The C library's and the kernel's: those through which every thread waits.
     System,
     /// Of a library that has been loaded: a NIF, a driver, or what these use. The name of its file.
     Library(String),
@@ -58,7 +58,7 @@ pub enum Origin {
 /// A call that has not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Whose code it is; never [`Origin::System`].
+    /// Which code it is; never [`Origin::System`].
     pub origin: Origin,
     /// Where in it.
     pub address: u64,
@@ -152,11 +152,11 @@ impl Region {
         }
     }
 
-    /// The function at an address in it. The file is looked up where the process sees it, and must be the one that it has mapped.
+    /// The function at an address in it. The file is looked up in the root of the process, and must be the one that it has mapped.
     fn symbol(&self, pid: i32, address: u64) -> Option<String> {
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(self.path.as_bytes())).strip_prefix("/").ok()?;
         let path = std::path::Path::new(&format!("/proc/{pid}/root")).join(path);
-        // Whatever has taken the place of the file: nobody waits for a pipe to be opened.
+        // Whatever has taken the place of the file: a pipe is not to be waited for.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
         let status = file.metadata().ok()?;
         let is_same = status.is_file()
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_belongs_to_whoever_has_mapped_code_there() {
+    fn an_address_belongs_to_the_file_whose_code_is_mapped_there() {
         assert_eq!(origin(0x55d0_a000_0000), Some(Origin::Emulator));
         assert_eq!(origin(0x7f00_0000_0010), Some(Origin::Emulator), "the JIT's");
         assert_eq!(origin(0x7f10_0000_0010), Some(Origin::Emulator), "the JIT's, mapped twice");

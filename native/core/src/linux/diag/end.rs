@@ -91,7 +91,7 @@ pub enum EndRequest {
 pub struct EndRow {
     /// This end.
     pub local: SocketAddr,
-    /// The other end; for a listener, nobody's address.
+    /// The other end; for a listener, the unspecified address.
     pub peer: SocketAddr,
     /// The state.
     pub state: TcpState,
@@ -100,7 +100,7 @@ pub struct EndRow {
 }
 
 impl EndRequest {
-    /// The kernel has looked at the port only: whether the socket is the listener's, or a client of it.
+    /// The kernel compares the port only: whether the socket is the listener's, or a client of it.
     pub fn wants(&self, row: &EndRow) -> bool {
         match *self {
             EndRequest::Server(address) => row.local == address,

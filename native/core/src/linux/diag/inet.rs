@@ -41,7 +41,7 @@ pub struct States(u32);
 impl States {
     /// The listeners alone. The kernel keeps them in a table of their own: this never touches the connections.
     pub const LISTENERS: States = States(1 << LISTEN);
-    /// The listeners, and what the peer has closed and somebody may still hold.
+    /// The listeners, and what the peer has closed and a process may still hold.
     pub const LISTENERS_AND_CLOSE_WAIT: States = States(1 << LISTEN | 1 << CLOSE_WAIT);
     /// The listeners and all that can be a child of one. The kernel walks every bucket of the table of connections.
     pub const LISTENERS_AND_CHILDREN: States = States(1 << LISTEN | 1 << ESTABLISHED | 1 << SYN_RECV | 1 << CLOSE_WAIT);

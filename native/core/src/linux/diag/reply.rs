@@ -28,7 +28,7 @@ pub enum Row {
         queued: u32,
         /// The backlog in force.
         limit: u32,
-        /// Packets dropped; `None` where the kernel does not tell.
+        /// Packets dropped; `None` before Linux 4.12.
         drops: Option<u32>,
     },
     /// A handshake that is not finished.
@@ -90,7 +90,7 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         Ok(Address { ip, port, interface: Interface(id.interface.get()) })
     };
     let local = end(id.source, id.source_port.get())?;
-    // A kernel that does not tell an age has no TCP_INFO in sock_diag at all: then nothing here can be trusted.
+    // A kernel that does not give an age has no TCP_INFO in sock_diag at all: then nothing here can be trusted.
     let age = |offset| -> Result<Duration, Error> {
         let info = attribute(attributes, INET_DIAG_INFO)?.ok_or(Error::Unsupported)?;
         word(info, offset).map(|ms| Duration::from_millis(ms.into())).ok_or(Error::Unsupported)
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_captured_queue_of_six_reads_as_it_stood() {
+    fn a_captured_queue_of_six_reads_as_it_was() {
         let rows = rows(QUEUE_OF_SIX).expect("a whole datagram");
         let Row::Listener { address, queued, limit, drops, .. } = rows[0] else { panic!("the listener comes first") };
         assert_eq!((address.to_string().as_str(), queued, limit, drops), ("127.0.0.1:37847", 6, 10, Some(0)));

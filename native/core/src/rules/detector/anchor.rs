@@ -1,7 +1,7 @@
 //! Whether anything was accepted between two censuses, by the head of the queue.
 //!
-//! A queue that does not get shorter may be stuck, or refilled as fast as it is accepted from. The depth does not tell these
-//! apart; the head does. As long as nothing is accepted, the connections of an earlier census are all still there, or have been
+//! A queue that does not get shorter may be stuck, or refilled as fast as it is accepted from. The depth does not distinguish
+//! these; the head does. As long as nothing is accepted, the connections of an earlier census are all still there, or have been
 //! reset and left their place, and none is before the head. So one census is kept as an anchor, and each later one is compared:
 //!
 //! | later census | [`Comparison`] | means |
@@ -70,7 +70,7 @@ impl Anchor {
         match self.compare(&now, waits) {
             Comparison::Fresh => Anchor { sighting: now, idle_since: now.at },
             Comparison::Sharper => Anchor { sighting: now, ..self },
-            // Two that came almost together are told apart at once, or never: not by how their ages are rounded. An age that
+            // Two that came almost together are distinguished at once, or never: not by how their ages are rounded. An age that
             // was read late makes its connection come early, so the latest arrival is the best.
             Comparison::Same => {
                 let head_arrived = now.head_arrived.max(self.sighting.head_arrived);

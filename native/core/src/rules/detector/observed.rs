@@ -1,11 +1,11 @@
 //! What has been read of a listener without a gap: what the rules judge by.
 
+use std::time::Duration;
+
 use super::anchor::{Anchor, Sighting};
 use super::settings::Settings;
 use super::time::Time;
 use crate::{Census, Counts, Depth, Members};
-
-use std::time::Duration;
 
 /// What has been read since the observation began, or began again.
 #[derive(Debug, Clone)]
@@ -130,12 +130,12 @@ impl Head {
         Some(at.saturating_sub(self.anchor?.head_arrived()?))
     }
 
-    /// Since when nothing has been accepted, as far as can be told; `None`: it cannot.
+    /// Since when nothing has been accepted, as far as is known; `None`: it is not.
     pub(super) fn idle_since(&self, depth: Depth) -> Option<Time> {
         match self.anchor {
             Some(anchor) => Some(anchor.idle_since()),
             // Without ages there is only the depth: one that never falls. A full queue that is accepted from is refilled at
-            // once, and looks the same.
+            // once, and is the same.
             None if depth.queued <= depth.limit => Some(self.progress_at),
             None => None,
         }

@@ -105,7 +105,7 @@ fn a_queue_that_overflows_is_in_the_recording_from_beginning_to_end() {
         queued.last().is_some_and(|step| step[step.as_array().map_or(0, Vec::len) - 1].is_null()),
         "closed: {track}"
     );
-    assert_eq!(timeline["runs"]["first"][0]["ended"], "it was to end");
+    assert_eq!(timeline["runs"]["first"][0]["ended"], "ended as asked");
     assert_eq!((&timeline["torn_bytes"], &timeline["interval_ms"]), (&0.into(), &20.into()));
 }
 
@@ -132,7 +132,7 @@ fn a_recorder_that_is_killed_has_lost_nothing_and_the_next_goes_on_behind_it() {
         place.record_until(&options, |timeline| timeline["runs"]["first"].as_array().map(Vec::len) == Some(2));
     recorder.signal("TERM");
     let (status, said) = recorder.end();
-    assert!(status.success() && said.contains("20 bytes of an entry that was not finished are cut off."), "{said}");
+    assert!(status.success() && said.contains("20 bytes of an incomplete entry are cut off."), "{said}");
     assert!(place.bytes().starts_with(&whole));
     let timeline = place.timeline();
     let owner = &track(&timeline, &at).expect("the listener of both")["owners"][0];
@@ -243,8 +243,8 @@ fn bad_input_is_one_clear_line() {
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
     for (arguments, status, sentence) in [
         (&["record", "/", "--all"][..], 1, "/: is a directory"),
-        (&["record", "/dev/full", "--all"], 1, "/dev/full: is no file"),
-        (&["record", pipe.to_str().expect("text"), "--all"], 1, "is no file"),
+        (&["record", "/dev/full", "--all"], 1, "/dev/full: is no regular file"),
+        (&["record", pipe.to_str().expect("text"), "--all"], 1, "is no regular file"),
         (&["record", "/nowhere/a.aq", "--all"], 1, "/nowhere/a.aq: No such file or directory"),
         (&["record", file, "--pid", "2147483647"], 1, "there is no process 2147483647"),
         (&["record"], 2, "<FILE>"),

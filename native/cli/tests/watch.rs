@@ -145,7 +145,7 @@ fn it_ends_by_itself_after_so_many_samples_or_so_long() {
     let (status, said) = watch(&[&options[..], &["--count", "3"]].concat()).end();
     assert!(status.success() && said.contains("3 samples in 0."), "{said}");
     let (status, said) = watch(&[&options[..], &["--for", "300ms"]].concat()).end();
-    assert!(status.success() && said.contains("samples in 0.") && said.contains("nobody waited"), "{said}");
+    assert!(status.success() && said.contains("samples in 0.") && said.contains("no connection waited"), "{said}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl HangEvidence {
                 let _ = writeln!(page, "it could not be examined: {error}");
             }
         }
-        let _ = writeln!(page, "\nqueued, every {:.1} s, oldest first:", INTERVAL.as_secs_f64());
+        let _ = writeln!(page, "\nqueued, every {:.1} s, the oldest first:", INTERVAL.as_secs_f64());
         let mut endpoints: Vec<&Endpoint> = samples.iter().flat_map(|one| &one.queues).map(|q| &q.endpoint).collect();
         endpoints.sort();
         endpoints.dedup();

@@ -248,7 +248,7 @@ fn bad_input_is_one_clear_line() {
         (&["record", "/nowhere/a.aq", "--all"], 1, "/nowhere/a.aq: No such file or directory"),
         (&["record", file, "--pid", "2147483647"], 1, "there is no process 2147483647"),
         (&["record"], 2, "<FILE>"),
-        (&["record", file, "--interval", "1ms"], 2, "an interval is 10ms to 1h"),
+        (&["record", file, "--interval", "1ms"], 2, "a reading is taken every 10ms to 1h"),
         (&["record", file, "--for", "0s"], 2, "a time has a number and a unit"),
         (&["record", file, "--max-size", "64"], 2, "a size has a number and KiB, MiB or GiB, as 64MiB, and is not 0"),
         (&["record", file, "--max-size", "0GiB"], 2, "a size has a number and KiB, MiB or GiB"),

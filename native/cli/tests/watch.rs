@@ -165,7 +165,7 @@ fn bad_input_is_one_clear_line() {
         (&["--pid", "0"], 2, "0 is not in 1..=2147483647"),
         (&["--port", "65536"], 2, "65536 is not in 1..=65535"),
         (&["--interval", "fast"], 2, "a time has a number and a unit, as 100ms, 5s or 1m30s, and is not 0"),
-        (&["--interval", "1ms"], 2, "an interval is 10ms to 1h"),
+        (&["--interval", "1ms"], 2, "a reading is taken every 10ms to 1h"),
         (&["--for", "0s"], 2, "a time has a number and a unit"),
         (&["--count", "0"], 2, "0 is not in 1.."),
         (&["--pid", "1", "--all"], 2, "cannot be used with"),

@@ -14,7 +14,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&time) => Ok(time),
-        _ => Err("an interval is 10ms to 1h".to_owned()),
+        _ => Err("a reading is taken every 10ms to 1h".to_owned()),
     }
 }
 

@@ -114,7 +114,7 @@ fn run_action(action: Action, sockets: &mut Vec<Socket>) {
         // A socket in SYN_SENT has no peer yet: it is dropped, and its SYN is not sent again. The others keep their
         // descriptors, so that they can still be reset: the kernel sends the same FIN on shutdown as on close.
         Action::Close => {
-            sockets.retain(|socket| socket.peer_addr().is_ok() && socket.shutdown(Shutdown::Write).is_ok())
+            sockets.retain(|socket| socket.peer_addr().is_ok() && socket.shutdown(Shutdown::Write).is_ok());
         }
         Action::Reset => {
             let mut number = 0;

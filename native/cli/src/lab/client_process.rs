@@ -57,7 +57,7 @@ const CLIENTS_PER_ADDRESS: u32 = 5000;
 /// Addresses for the most clients that `--clients` allows.
 pub(crate) const ADDRESSES: u32 = 4;
 
-/// Whether a process may hold so many clients, with its soft limit raised.
+/// The limit of open files that this many clients need.
 pub(crate) fn check_limit(clients: u16) -> Result<Rlimit, String> {
     let needed = u64::from(clients) + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);

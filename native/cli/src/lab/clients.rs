@@ -74,10 +74,10 @@ impl Clients {
     /// The first line of their standard error.
     fn exit_reason(&mut self) -> String {
         self.actions = None;
-        let mut words = String::new();
+        let mut text = String::new();
         // The message is an error already, with or without the reason.
-        let _ = self.process.stderr.as_mut().map(|stderr| stderr.read_to_string(&mut words));
-        let line = words.lines().next().unwrap_or("without a message");
+        let _ = self.process.stderr.as_mut().map(|stderr| stderr.read_to_string(&mut text));
+        let line = text.lines().next().unwrap_or("without a message");
         format!("the clients ended: {}", line.trim_start_matches("accept-queue: ").escape_debug())
     }
 }

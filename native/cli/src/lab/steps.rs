@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::client_process::Action;
 use super::experiment::{Accepted, Observation};
 
-/// In this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Step {

@@ -55,7 +55,7 @@ pub(crate) struct EntryReader<R> {
 }
 
 impl<R: Read> EntryReader<R> {
-    /// `from` stands behind [`MAGIC`].
+    /// `from`: the input behind [`MAGIC`].
     pub(crate) fn new(from: R) -> EntryReader<R> {
         EntryReader { from, whole: MAGIC.len() as u64, buffer: Vec::new() }
     }

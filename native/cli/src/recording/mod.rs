@@ -37,17 +37,17 @@ pub(crate) const FIGURES: [&str; 12] = [
 pub(crate) type FigureValues = [Option<u64>; FIGURES.len()];
 
 /// An index of [`FIGURES`].
-pub(crate) type Figure = usize;
+pub(crate) type FigureIndex = usize;
 
-pub(crate) const QUEUED: Figure = 0;
-pub(crate) const LIMIT: Figure = 1;
-pub(crate) const DROPS: Figure = 2;
-pub(crate) const QUEUED_ALIVE: Figure = 4;
-pub(crate) const QUEUED_CLOSED: Figure = 5;
-pub(crate) const QUEUED_RESET: Figure = 6;
-pub(crate) const QUEUED_BYTES: Figure = 7;
-pub(crate) const OLDEST_WAIT_MS: Figure = 8;
-pub(crate) const CLOSE_WAIT: Figure = 10;
+pub(crate) const QUEUED: FigureIndex = 0;
+pub(crate) const LIMIT: FigureIndex = 1;
+pub(crate) const DROPS: FigureIndex = 2;
+pub(crate) const QUEUED_ALIVE: FigureIndex = 4;
+pub(crate) const QUEUED_CLOSED: FigureIndex = 5;
+pub(crate) const QUEUED_RESET: FigureIndex = 6;
+pub(crate) const QUEUED_BYTES: FigureIndex = 7;
+pub(crate) const OLDEST_WAIT_MS: FigureIndex = 8;
+pub(crate) const CLOSE_WAIT: FigureIndex = 10;
 
 /// A greater figure is recorded as this one.
 pub(crate) const GREATEST: u64 = u64::MAX - 1;
@@ -94,7 +94,7 @@ pub(crate) enum Item {
     /// The figures that have changed.
     Figures {
         number: u64,
-        changed: Vec<(Figure, Option<u64>)>,
+        changed: Vec<(FigureIndex, Option<u64>)>,
     },
     /// It exists, and this sample could not read it: nothing is known of it until its next figures.
     Unread {

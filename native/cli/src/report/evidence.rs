@@ -20,7 +20,7 @@ struct Document {
     schema: u32,
     pid: Option<u64>,
     name: Option<String>,
-    hang: Option<Hang>,
+    hang: Option<HangTimes>,
     #[serde(default)]
     findings: Vec<FoundText>,
     sample_interval_ms: Option<u64>,
@@ -28,7 +28,7 @@ struct Document {
 }
 
 #[derive(Deserialize)]
-struct Hang {
+struct HangTimes {
     last_heartbeat_at: Option<u64>,
     silent_ms: Option<u64>,
 }
@@ -44,7 +44,7 @@ struct FoundText {
 struct Sampled {
     at: u64,
     #[serde(default)]
-    listeners: Vec<Listener>,
+    listeners: Vec<ListenerSample>,
     /// Listeners that are left out.
     #[serde(default)]
     omitted: u64,
@@ -53,7 +53,7 @@ struct Sampled {
 }
 
 #[derive(Deserialize)]
-struct Listener {
+struct ListenerSample {
     address: String,
     queued: Option<u64>,
     limit: Option<u64>,
@@ -100,7 +100,7 @@ pub(super) fn read(text: &[u8]) -> Result<EvidenceFile, String> {
         entries.push(Entry::Sample(SampleEntry { at_ms: end_ms, quiet: 0, items: follower.items(sampled) }));
     }
     entries.push(Entry::Ended { at_ms: end_ms, why: "the watchdog has written the evidence".to_owned() });
-    let silent = document.hang.and_then(|Hang { last_heartbeat_at, silent_ms }| {
+    let silent = document.hang.and_then(|HangTimes { last_heartbeat_at, silent_ms }| {
         let at = UNIX_EPOCH + Duration::from_millis(last_heartbeat_at.filter(|at| *at <= LATEST_MS)?);
         let (silent, at) = (seconds(Duration::from_millis(silent_ms?)), humantime::format_rfc3339_seconds(at));
         Some(format!("No heartbeat for {silent}: the last came at {at}."))
@@ -143,8 +143,8 @@ impl Follower {
         items
     }
 
-    fn listener(&mut self, listener: Listener, items: &mut Vec<Item>) {
-        let Listener { address, queued, limit, drops, oldest_wait_ms, close_wait, conditions } = listener;
+    fn listener(&mut self, listener: ListenerSample, items: &mut Vec<Item>) {
+        let ListenerSample { address, queued, limit, drops, oldest_wait_ms, close_wait, conditions } = listener;
         let number = match self.numbers.get(&address) {
             Some(number) => *number,
             None => {

@@ -32,7 +32,7 @@ pub(crate) struct Timeline {
     step_ms: u64,
     /// Bytes at the end of the file that are no intact entry.
     torn_bytes: u64,
-    runs: Bounded<Run>,
+    runs: Bounded<RecordedRun>,
     /// Times that are not recorded.
     holes: Bounded<Hole>,
     unreadable: Bounded<Note>,
@@ -42,11 +42,11 @@ pub(crate) struct Timeline {
     /// More than [`MOST_LISTENERS`].
     has_more_listeners: bool,
     #[serde(skip)]
-    state: State,
+    position: Position,
 }
 
 #[derive(Debug, Serialize)]
-struct Run {
+struct RecordedRun {
     from: u64,
     /// `None`: how it ended is not recorded.
     ended: Option<String>,
@@ -66,7 +66,7 @@ struct Note {
 
 /// The current position in the recording.
 #[derive(Debug, Default)]
-struct State {
+struct Position {
     /// At 0 ms of this run.
     epoch_ms: u64,
     /// Of the last entry.
@@ -91,21 +91,21 @@ impl Timeline {
                 (self.host, self.scope, self.version) = (host, scope, version);
                 self.interval_ms = interval_ms;
                 self.end_run();
-                let before = self.state.now;
-                (self.state.epoch_ms, self.state.at_ms) = (epoch_ms, 0);
-                if self.state.has_begun {
+                let before = self.position.now;
+                (self.position.epoch_ms, self.position.at_ms) = (epoch_ms, 0);
+                if self.position.has_begun {
                     self.clock();
-                    self.holes.push(Hole { from: before, to: self.state.now });
+                    self.holes.push(Hole { from: before, to: self.position.now });
                 } else {
-                    self.state.has_begun = true;
+                    self.position.has_begun = true;
                     let now = self.epoch_now();
-                    (self.from, self.to, self.state.now) = (now, now, now);
+                    (self.from, self.to, self.position.now) = (now, now, now);
                 }
-                self.runs.push(Run { from: self.state.now, ended: None });
+                self.runs.push(RecordedRun { from: self.position.now, ended: None });
             }
             Entry::Sample(sample) => self.sample(sample),
             Entry::Ended { at_ms, why } => {
-                self.state.at_ms = at_ms;
+                self.position.at_ms = at_ms;
                 self.clock();
                 if let Some(run) = self.runs.first.last_mut()
                     && self.runs.more == 0
@@ -130,19 +130,19 @@ impl Timeline {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.state.has_begun
+        !self.position.has_begun
     }
 
     fn sample(&mut self, SampleEntry { at_ms, quiet, items }: SampleEntry) {
-        let passed = at_ms.saturating_sub(self.state.at_ms);
-        let before = self.state.now;
+        let passed = at_ms.saturating_sub(self.position.at_ms);
+        let before = self.position.now;
         // The sample itself may set the clock.
         for item in &items {
             if let Item::Clock { epoch_ms } = item {
-                self.state.epoch_ms = *epoch_ms;
+                self.position.epoch_ms = *epoch_ms;
             }
         }
-        self.state.at_ms = at_ms;
+        self.position.at_ms = at_ms;
         let is_late = quiet == 0 && is_hole(self.interval_ms, passed);
         let has_slept =
             self.epoch_now().saturating_sub(before) > passed && is_hole(self.interval_ms, self.epoch_now() - before);
@@ -150,7 +150,7 @@ impl Timeline {
             let step = self.step();
             self.listeners.iter_mut().for_each(|track| track.hide(step));
             self.clock();
-            self.holes.push(Hole { from: before, to: self.state.now });
+            self.holes.push(Hole { from: before, to: self.position.now });
             let step = self.step();
             self.listeners.iter_mut().filter(|track| track.is_read).for_each(|track| track.show(step));
         } else {
@@ -160,7 +160,7 @@ impl Timeline {
     }
 
     fn item(&mut self, item: Item) {
-        let (now, step) = (self.state.now, self.step());
+        let (now, step) = (self.position.now, self.step());
         match item {
             Item::Listener { number, namespace, address, owners } => self.declared(number, namespace, address, owners),
             Item::Figures { number, changed } => self.with(number, |track| track.changed(now, step, &changed)),
@@ -169,7 +169,7 @@ impl Timeline {
             Item::Cleared { number, condition, .. } => self.with(number, |track| track.cleared(now, condition)),
             Item::Gone { number } => {
                 self.with(number, |track| track.gone(now, step));
-                self.state.numbers.remove(&number);
+                self.position.numbers.remove(&number);
             }
             Item::Unreadable(text) => self.unreadable.push(Note { at: now, text }),
             Item::Clock { .. } => {}
@@ -178,52 +178,52 @@ impl Timeline {
 
     fn declared(&mut self, number: u64, namespace: u64, address: String, owners: Vec<RecordedOwner>) {
         let place = (namespace, address);
-        let index = match self.state.known.get(&place) {
+        let index = match self.position.known.get(&place) {
             Some(index) => *index,
             None if self.listeners.len() == MOST_LISTENERS => {
                 self.has_more_listeners = true;
-                self.state.numbers.remove(&number);
+                self.position.numbers.remove(&number);
                 return;
             }
             None => {
                 let (namespace, address) = place.clone();
                 self.listeners.push(Track::new(namespace, address));
-                self.state.known.insert(place, self.listeners.len() - 1);
+                self.position.known.insert(place, self.listeners.len() - 1);
                 self.listeners.len() - 1
             }
         };
         self.listeners[index].owners =
             owners.into_iter().map(|RecordedOwner { pid, name }| TrackOwner { pid, name }).collect();
         // A recorder gives each listener one number.
-        if self.state.numbers.len() < MOST_LISTENERS || self.state.numbers.contains_key(&number) {
-            self.state.numbers.insert(number, index);
+        if self.position.numbers.len() < MOST_LISTENERS || self.position.numbers.contains_key(&number) {
+            self.position.numbers.insert(number, index);
         }
     }
 
     /// Does nothing where the listener is counted only.
     fn with(&mut self, number: u64, change: impl FnOnce(&mut Track)) {
-        if let Some(index) = self.state.numbers.get(&number) {
+        if let Some(index) = self.position.numbers.get(&number) {
             change(&mut self.listeners[*index]);
         }
     }
 
     /// Nothing is known until the next run.
     fn end_run(&mut self) {
-        let (now, step) = (self.state.now, self.step());
+        let (now, step) = (self.position.now, self.step());
         for track in &mut self.listeners {
             track.end(now, step);
         }
-        self.state.numbers.clear();
+        self.position.numbers.clear();
     }
 
     fn epoch_now(&self) -> u64 {
-        self.state.epoch_ms.saturating_add(self.state.at_ms).min(LATEST_MS)
+        self.position.epoch_ms.saturating_add(self.position.at_ms).min(LATEST_MS)
     }
 
-    /// Moves to the time of the last entry. Where the clock was set back, time stands still until it is later again.
+    /// Moves to the time of the last entry. Where the clock was set back, time does not move until it is later again.
     fn clock(&mut self) {
-        self.state.now = self.epoch_now().max(self.state.now);
-        self.to = self.state.now;
+        self.position.now = self.epoch_now().max(self.position.now);
+        self.to = self.position.now;
         while (self.to - self.from) / self.step_ms >= MOST_BINS {
             self.step_ms *= 2;
             self.listeners.iter_mut().for_each(Track::halve);
@@ -231,7 +231,7 @@ impl Timeline {
     }
 
     fn step(&self) -> u64 {
-        (self.state.now - self.from) / self.step_ms
+        (self.position.now - self.from) / self.step_ms
     }
 }
 

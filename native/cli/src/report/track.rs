@@ -7,7 +7,7 @@ use super::bins::{Series, Sums};
 use super::bounded::Bounded;
 use crate::condition;
 use crate::recording::{
-    CLOSE_WAIT, DROPS, FIGURES, Figure, FigureValues, LIMIT, OLDEST_WAIT_MS, QUEUED, QUEUED_CLOSED, QUEUED_RESET,
+    CLOSE_WAIT, DROPS, FIGURES, FigureIndex, FigureValues, LIMIT, OLDEST_WAIT_MS, QUEUED, QUEUED_CLOSED, QUEUED_RESET,
 };
 
 /// One listener over all of it.
@@ -79,7 +79,7 @@ impl Track {
         }
     }
 
-    pub(super) fn changed(&mut self, at: u64, step: u64, changed: &[(Figure, Option<u64>)]) {
+    pub(super) fn changed(&mut self, at: u64, step: u64, changed: &[(FigureIndex, Option<u64>)]) {
         let drops_before = self.now[DROPS];
         for (figure, value) in changed.iter().filter(|(figure, _)| *figure < FIGURES.len()) {
             self.now[*figure] = *value;

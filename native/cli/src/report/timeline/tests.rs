@@ -102,7 +102,7 @@ fn what_was_not_read_is_not_drawn() {
             json!([[0, 3, 3, null], [1137, 3]]),
         ),
         (
-            "the clock was set back: time stands still until it is later",
+            "the clock was set back: time does not move until it is later",
             vec![sample(100, 0, vec![Item::Clock { epoch_ms: EPOCH - 9000 }]), sample(200, 0, vec![depth(0, 4, 5, 0)])],
             json!([[0, 3, 4, 4]]),
         ),

@@ -1,4 +1,4 @@
-//! An event -> one JSON object on a line of its own.
+//! An event -> a line with one JSON object.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::condition;
 use crate::figures::{self, Figures, Process, SCHEMA};
-use crate::follow::event::{Event, Listener};
+use crate::follow::event::{Event, ListenerRef};
 
 #[derive(Serialize)]
 struct Line {
@@ -71,11 +71,11 @@ struct Place {
     owners: Vec<Process>,
 }
 
-/// What has been read: how deep the queue is, and who stands in it as of the last look, if there was one.
+/// The depth, and the counts of the last census where there was one.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Read {
-    Looked {
+    Census {
         #[serde(flatten)]
         figures: Figures,
         looked_ms_ago: u64,
@@ -98,7 +98,7 @@ impl From<&Event<'_>> for What {
             Event::Added(reading) => What::Added { place: Place::from(*reading), read: Read::depth(reading) },
             Event::Sample(reading) => What::Sample {
                 place: Place::from(*reading),
-                // Who stands there is told when it was looked at, and not again.
+                // The counts are part of the sample that took the census, and of no later one.
                 read: if reading.census.is_some() { Read::all(reading) } else { Read::depth(reading) },
                 conditions: reading.status.conditions.iter().map(|held| condition::name(held.0)).collect(),
             },
@@ -130,9 +130,9 @@ impl From<&Event<'_>> for What {
     }
 }
 
-impl<'a, T: Into<Listener<'a>>> From<T> for Place {
+impl<'a, T: Into<ListenerRef<'a>>> From<T> for Place {
     fn from(listener: T) -> Place {
-        let Listener { namespace, endpoint, owners } = listener.into();
+        let ListenerRef { namespace, endpoint, owners } = listener.into();
         Place { address: endpoint.to_string(), namespace: namespace.0, owners: figures::owners(owners) }
     }
 }
@@ -147,7 +147,7 @@ impl Read {
         let Depth { queued, limit, .. } = reading.depth_reading.depth;
         let now = Counts { queued, limit, ..*counts };
         let figures = Figures { drops: reading.depth_reading.drops, ..Figures::from(&now) };
-        Read::Looked { figures, looked_ms_ago: millis(*ago) }
+        Read::Census { figures, looked_ms_ago: millis(*ago) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server that does not accept, and everything that can be read of it and of its clients at one moment.
+//! The server that does not accept, and one observation of both ends.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use socket2::{Domain, Socket, Type};
 use super::hosts::Hosts;
 use super::refusal;
 
-pub(crate) struct Scene {
+pub(crate) struct Experiment {
     hosts: Hosts,
     listener: Socket,
     cookie: Cookie,
@@ -30,9 +30,9 @@ pub(crate) struct Scene {
     accepted: Option<Accepted>,
 }
 
-/// One look at everything.
+/// Everything that is read at one time.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Look {
+pub(crate) struct Observation {
     pub(crate) counts: Counts,
     pub(crate) server: Ends,
     pub(crate) clients: Ends,
@@ -41,11 +41,10 @@ pub(crate) struct Look {
     pub(crate) elapsed: Duration,
 }
 
-/// What came out of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Accepted {
     pub(crate) connections: u32,
-    /// Their clients had left.
+    /// Of them, closed or reset by their clients before.
     pub(crate) dead: u32,
 }
 
@@ -90,9 +89,9 @@ impl Counters {
     }
 }
 
-impl Scene {
-    /// Binds a socket to a free port. Nobody can connect to it before [`Scene::listen`].
-    pub(crate) fn set(hosts: Hosts) -> Result<Scene, String> {
+impl Experiment {
+    /// Binds a socket to a free port. No client can connect before [`Experiment::listen`].
+    pub(crate) fn bind(hosts: Hosts) -> Result<Experiment, String> {
         let at = SocketAddr::from((hosts.server_ip, 0));
         let bound = hosts.server.visit(|| -> io::Result<Socket> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -104,7 +103,7 @@ impl Scene {
         let address = listener.local_addr().ok().and_then(|address| address.as_socket());
         let address = address.ok_or("the address of a socket could not be read")?;
         let read = |error: Error| format!("the kernel's sockets could not be read: {error}");
-        Ok(Scene {
+        Ok(Experiment {
             cookie: sockopt::cookie(listener.as_raw_fd()).map_err(read)?,
             at_server: hosts.server.diag().map_err(read)?,
             at_clients: hosts.clients.diag().map_err(read)?,
@@ -130,14 +129,14 @@ impl Scene {
         self.before.somaxconn
     }
 
-    /// The clients are read first and the counters last: no SYN is told that has not been counted.
-    pub(crate) fn look(&mut self) -> Result<Look, String> {
+    /// Reads the clients first and the counters last: every SYN in it has been counted.
+    pub(crate) fn observe(&mut self) -> Result<Observation, String> {
         let read = |error: Error| format!("the kernel's sockets could not be read: {error}");
         let clients = Ends::read(&mut self.at_clients, &EndRequest::Client(self.address)).map_err(read)?;
         let family = Family::of(self.address.ip());
         let tally = census::tcp(&mut self.at_server, family, Some(self.address.port())).map_err(read)?;
         let group = tally.group_of(self.cookie).ok_or("the kernel's table has no row of the listener")?;
-        Ok(Look {
+        Ok(Observation {
             counts: group.counts,
             server: Ends::read(&mut self.at_server, &EndRequest::Server(self.address)).map_err(read)?,
             clients,
@@ -147,7 +146,7 @@ impl Scene {
         })
     }
 
-    /// Accepts whatever waits, and closes it.
+    /// Accepts all queued connections, and closes them.
     pub(crate) fn accept(&mut self) -> Result<(), String> {
         let mut sum = self.accepted.unwrap_or_default();
         loop {
@@ -159,7 +158,7 @@ impl Scene {
                     sum.dead += u32::from(dead);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // Linux passes on what has happened to a connection before it was accepted (man 2 accept).
+                // Linux returns errors of the connection from accept (man 2 accept).
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => return Err(format!("accept: {}", refusal(&error))),
             }
@@ -178,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_told_by_its_rise_and_left_out_where_it_stood_still() {
+    fn a_counter_is_shown_by_its_rise_and_left_out_where_it_has_none() {
         let before = Kernel { listen_overflows: Some(5), listen_drops: Some(9), ..Kernel::default() };
         let now = Kernel { listen_overflows: Some(74), ..before };
         let counters = Counters::between(&before, &now);

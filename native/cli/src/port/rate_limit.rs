@@ -1,29 +1,29 @@
-//! How often the program lets itself be asked. Pure.
+//! How many requests a second the program answers. Pure.
 
 use std::time::Duration;
 
-/// So many in each span of time.
+/// At most [`IN_A_SPAN`] requests in each span of time.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimit {
     span: u64,
-    asked: u32,
+    requests: u32,
 }
 
 const SPAN_MS: u64 = 10;
 const IN_A_SPAN: u32 = 200;
 
-impl Pace {
-    /// How long to wait before this one is answered.
+impl RateLimit {
+    /// How long to wait before this request is answered.
     pub(crate) fn wait(&mut self, now: Duration) -> Duration {
         let span = now.as_millis() as u64 / SPAN_MS;
         if span > self.span {
-            *self = Pace { span, asked: 0 };
+            *self = RateLimit { span, requests: 0 };
         }
-        self.asked += 1;
-        if self.asked <= IN_A_SPAN {
+        self.requests += 1;
+        if self.requests <= IN_A_SPAN {
             return Duration::ZERO;
         }
-        *self = Pace { span: self.span + 1, asked: 1 };
+        *self = RateLimit { span: self.span + 1, requests: 1 };
         Duration::from_millis(self.span * SPAN_MS).saturating_sub(now)
     }
 }
@@ -34,18 +34,18 @@ mod tests {
 
     #[test]
     fn a_flood_is_answered_at_twenty_thousand_a_second() {
-        let mut pace = Pace::default();
+        let mut limit = RateLimit::default();
         let mut now = Duration::from_secs(5);
         for _ in 0..10_000 {
-            now += pace.wait(now);
+            now += limit.wait(now);
         }
         let took = (now - Duration::from_secs(5)).as_millis();
         assert!((480..=500).contains(&took), "{took} ms");
     }
 
     #[test]
-    fn whoever_asks_now_and_then_never_waits() {
-        let mut pace = Pace::default();
-        assert!((0..100_000).all(|ms| pace.wait(Duration::from_millis(ms)) == Duration::ZERO));
+    fn one_request_a_millisecond_never_waits() {
+        let mut limit = RateLimit::default();
+        assert!((0..100_000).all(|ms| limit.wait(Duration::from_millis(ms)) == Duration::ZERO));
     }
 }

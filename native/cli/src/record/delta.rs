@@ -1,4 +1,4 @@
-//! What there is to tell of a sample -> what of it is not known from the samples before. Pure.
+//! The events of a sample -> entries with what has changed since the samples before. Pure.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,26 +9,29 @@ use accept_queue_core::outside::observer::Reading;
 use accept_queue_core::rules::detector::Condition;
 
 use super::millis;
-use crate::figures::{self, Figures as Counted};
-use crate::follow::event::{Event, Listener};
-use crate::follow::{Outcome, Told};
-use crate::recording::{Entry, FIGURES, Figures, Item, Process, SILENCE_MS, Sample, is_hole};
+use crate::figures::{self, Figures};
+use crate::follow::event::{Event, ListenerRef};
+use crate::follow::{Batch, Outcome};
+use crate::recording::{
+    Entry, FIGURES, FigureValues, Item, OLDEST_WAIT_MS, QUEUED_ALIVE, QUEUED_BYTES, QUEUED_CLOSED, QUEUED_RESET,
+    RecordedOwner, SILENCE_MS, SampleEntry, is_hole,
+};
 
 /// More owners than these are not named: a server that forks may have a thousand.
 const MOST_OWNERS: usize = 8;
-/// Of a name that somebody has chosen, so many bytes at most.
+/// Bytes that are kept of a name that a process chose.
 const LONGEST: usize = 1024;
-/// The clock of the machine is not where it was expected to be.
+/// A clock that is off by less than this was not set.
 const CLOCK_SLACK_MS: u64 = 500;
 
 /// What has been recorded in this run.
-pub(super) struct Journal {
+pub(super) struct DeltaEncoder {
     interval_ms: u64,
-    /// When it has begun, as recorded last.
+    /// When the run began, as recorded last.
     began_ms: Option<u64>,
     known: HashMap<(Namespace, Endpoint), Known>,
     next: u64,
-    /// Samples since the last that was written.
+    /// Samples since the last one that was written.
     quiet: u64,
     sampled_ms: u64,
     written_ms: u64,
@@ -36,42 +39,50 @@ pub(super) struct Journal {
 
 struct Known {
     number: u64,
-    owners: Vec<Process>,
-    figures: Figures,
-    /// When it was read last; `None`: it was not in the last sample.
+    owners: Vec<RecordedOwner>,
+    figures: FigureValues,
+    /// When it was last read; `None`: it was not in the last sample.
     read_ms: Option<u64>,
 }
 
-impl Journal {
-    pub(super) fn new(interval_ms: u64) -> Journal {
-        Journal { interval_ms, began_ms: None, known: HashMap::new(), next: 0, quiet: 0, sampled_ms: 0, written_ms: 0 }
+impl DeltaEncoder {
+    pub(super) fn new(interval_ms: u64) -> DeltaEncoder {
+        DeltaEncoder {
+            interval_ms,
+            began_ms: None,
+            known: HashMap::new(),
+            next: 0,
+            quiet: 0,
+            sampled_ms: 0,
+            written_ms: 0,
+        }
     }
 
     pub(super) fn has_begun(&self) -> bool {
         self.began_ms.is_some()
     }
 
-    /// `began_ms` is when this run has begun, by what the clock of the machine shows now.
-    pub(super) fn told(&mut self, at_ms: u64, began_ms: u64, told: &Told) -> Vec<Entry> {
+    /// `began_ms`: when this run began, by the current clock of the machine.
+    pub(super) fn entries(&mut self, at_ms: u64, began_ms: u64, batch: &Batch) -> Vec<Entry> {
         let mut items = Vec::new();
         let is_first = self.began_ms.is_none();
         let before = *self.began_ms.get_or_insert(began_ms);
-        // Held against what is recorded, so that little by little adds up.
+        // Compared with what is recorded, so that small steps add up.
         if before.abs_diff(began_ms) > CLOCK_SLACK_MS {
             self.began_ms = Some(began_ms);
             items.push(Item::Clock { epoch_ms: began_ms });
         }
-        told.events.iter().for_each(|event| self.event(at_ms, event, &mut items));
-        if told.outcome != Outcome::Ended {
+        batch.events.iter().for_each(|event| self.event(at_ms, event, &mut items));
+        if batch.outcome != Outcome::Ended {
             self.missed(at_ms, &mut items);
         }
-        // When the recorder was at work must be seen from what is written.
+        // The recording must show when the recorder did not run.
         let is_late = is_hole(self.interval_ms, at_ms - self.sampled_ms);
         let mut entries: Vec<_> = if is_late { self.flush().into_iter().collect() } else { Vec::new() };
         self.sampled_ms = at_ms;
         if is_first || is_late || !items.is_empty() || at_ms - self.written_ms >= SILENCE_MS {
             self.written_ms = at_ms;
-            entries.push(Entry::Sample(Sample { at_ms, quiet: std::mem::take(&mut self.quiet), items }));
+            entries.push(Entry::Sample(SampleEntry { at_ms, quiet: std::mem::take(&mut self.quiet), items }));
         } else {
             self.quiet += 1;
         }
@@ -87,7 +98,7 @@ impl Journal {
     fn flush(&mut self) -> Option<Entry> {
         let quiet = std::mem::take(&mut self.quiet).checked_sub(1)?;
         self.written_ms = self.sampled_ms;
-        Some(Entry::Sample(Sample { at_ms: self.sampled_ms, quiet, items: Vec::new() }))
+        Some(Entry::Sample(SampleEntry { at_ms: self.sampled_ms, quiet, items: Vec::new() }))
     }
 
     fn event(&mut self, at_ms: u64, event: &Event, items: &mut Vec<Item>) {
@@ -107,14 +118,19 @@ impl Journal {
                 known.map(|known| Item::Gone { number: known.number })
             }
             Event::Unreadable { process, reason } => {
-                let who = process.map_or(String::new(), |process| figures::Process::from(process).shown() + ": ");
-                Some(Item::Unreadable(short(&(who + reason))))
+                let prefix = process.map_or(String::new(), |process| figures::Process::from(process).shown() + ": ");
+                Some(Item::Unreadable(short(&(prefix + reason))))
             }
         };
         items.extend(item);
     }
 
-    fn cleared<'a>(&self, listener: impl Into<Listener<'a>>, condition: Condition, lasted: Duration) -> Option<Item> {
+    fn cleared<'a>(
+        &self,
+        listener: impl Into<ListenerRef<'a>>,
+        condition: Condition,
+        lasted: Duration,
+    ) -> Option<Item> {
         self.number(listener).map(|number| Item::Cleared { number, condition, lasted_ms: millis(lasted) })
     }
 
@@ -125,7 +141,7 @@ impl Journal {
         let known = self.known.entry(place).or_insert_with(|| {
             let number = self.next;
             self.next += 1;
-            Known { number, owners: Vec::new(), figures: Figures::default(), read_ms: None }
+            Known { number, owners: Vec::new(), figures: FigureValues::default(), read_ms: None }
         });
         if is_new || known.owners != owners {
             known.owners.clone_from(&owners);
@@ -146,7 +162,7 @@ impl Journal {
         known.read_ms = Some(at_ms);
     }
 
-    /// Those that this sample should have had.
+    /// Listeners that this sample should have and has not.
     fn missed(&mut self, at_ms: u64, items: &mut Vec<Item>) {
         for known in self.known.values_mut() {
             if known.read_ms.is_some_and(|read_ms| read_ms < at_ms) {
@@ -156,17 +172,17 @@ impl Journal {
         }
     }
 
-    fn number<'a>(&self, listener: impl Into<Listener<'a>>) -> Option<u64> {
-        let Listener { namespace, endpoint, .. } = listener.into();
+    fn number<'a>(&self, listener: impl Into<ListenerRef<'a>>) -> Option<u64> {
+        let ListenerRef { namespace, endpoint, .. } = listener.into();
         self.known.get(&(namespace, endpoint.clone())).map(|known| known.number)
     }
 }
 
-/// Who stands in the queue is known as of the last look.
-fn figures(reading: &Reading, before: Figures) -> Figures {
+/// The counts are those of the last census.
+fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
     let mut figures = before;
     if let Some(looked) = &reading.census {
-        let counted = Counted::from(&looked.counts);
+        let counted = Figures::from(&looked.counts);
         figures = [
             None,
             None,
@@ -184,20 +200,19 @@ fn figures(reading: &Reading, before: Figures) -> Figures {
     }
     let depth = reading.depth_reading.depth;
     if depth.queued == 0 {
-        // Who stands there is known without a look: nobody.
-        let [.., alive, closed, reset, bytes, oldest, _, _, _] = &mut figures;
-        *oldest = None;
-        for nobody in [alive, closed, reset, bytes] {
-            *nobody = nobody.map(|_| 0);
+        // An empty queue needs no census.
+        figures[OLDEST_WAIT_MS] = None;
+        for count in [QUEUED_ALIVE, QUEUED_CLOSED, QUEUED_RESET, QUEUED_BYTES] {
+            figures[count] = figures[count].map(|_| 0);
         }
     }
     figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.depth_reading.drops]);
     figures
 }
 
-fn owners(reading: &Reading) -> Vec<Process> {
+fn owners(reading: &Reading) -> Vec<RecordedOwner> {
     let named = reading.owners.iter().take(MOST_OWNERS);
-    named.map(|owner| Process { pid: owner.process.pid as u64, name: short(&owner.process.name) }).collect()
+    named.map(|owner| RecordedOwner { pid: owner.process.pid as u64, name: short(&owner.process.name) }).collect()
 }
 
 fn short(text: &str) -> String {
@@ -246,21 +261,21 @@ mod tests {
         }
     }
 
-    impl Journal {
+    impl DeltaEncoder {
         fn sampled(&mut self, at_ms: u64, reading: &Reading) -> Vec<Entry> {
-            let told =
-                Told { at: Duration::from_millis(at_ms), outcome: Outcome::Read, events: &[Event::Sample(reading)] };
-            self.told(at_ms, BEGAN, &told)
+            let batch =
+                Batch { at: Duration::from_millis(at_ms), outcome: Outcome::Read, events: &[Event::Sample(reading)] };
+            self.entries(at_ms, BEGAN, &batch)
         }
 
         fn failed(&mut self, at_ms: u64) -> Vec<Entry> {
-            let told = Told { at: Duration::from_millis(at_ms), outcome: Outcome::Failed, events: &[] };
-            self.told(at_ms, BEGAN, &told)
+            let batch = Batch { at: Duration::from_millis(at_ms), outcome: Outcome::Failed, events: &[] };
+            self.entries(at_ms, BEGAN, &batch)
         }
     }
 
     fn entry(at_ms: u64, quiet: u64, items: Vec<Item>) -> Entry {
-        Entry::Sample(Sample { at_ms, quiet, items })
+        Entry::Sample(SampleEntry { at_ms, quiet, items })
     }
 
     fn figures(changed: Vec<(usize, Option<u64>)>) -> Item {
@@ -268,44 +283,44 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_while_nothing_changes_but_a_sign_of_life() {
-        let mut journal = Journal::new(100);
-        let first = journal.sampled(0, &reading(0, None));
-        let owners = vec![Process { pid: 4711, name: "shop".to_owned() }];
+    fn while_nothing_changes_an_entry_is_written_every_ten_seconds() {
+        let mut encoder = DeltaEncoder::new(100);
+        let first = encoder.sampled(0, &reading(0, None));
+        let owners = vec![RecordedOwner { pid: 4711, name: "shop".to_owned() }];
         let listener = Item::Listener { number: 0, namespace: 1, address: "unix:/run/shop".to_owned(), owners };
         let depth = figures(vec![(0, Some(0)), (1, Some(5)), (2, Some(7))]);
         assert_eq!(first, [entry(0, 0, vec![listener, depth])]);
-        let silence: Vec<_> = (1..100).flat_map(|tick| journal.sampled(tick * 100, &reading(0, None))).collect();
+        let silence: Vec<_> = (1..100).flat_map(|tick| encoder.sampled(tick * 100, &reading(0, None))).collect();
         assert_eq!(silence, []);
-        assert_eq!(journal.sampled(10_000, &reading(0, None)), [entry(10_000, 99, vec![])]);
-        assert_eq!(journal.sampled(10_100, &reading(3, None)), [entry(10_100, 0, vec![figures(vec![(0, Some(3))])])]);
+        assert_eq!(encoder.sampled(10_000, &reading(0, None)), [entry(10_000, 99, vec![])]);
+        assert_eq!(encoder.sampled(10_100, &reading(3, None)), [entry(10_100, 0, vec![figures(vec![(0, Some(3))])])]);
     }
 
     #[test]
-    fn when_the_recorder_was_not_at_work_can_be_seen() {
-        let mut journal = Journal::new(100);
-        journal.sampled(0, &reading(0, None));
-        journal.sampled(100, &reading(0, None));
-        journal.sampled(200, &reading(0, None));
-        let late = journal.sampled(60_000, &reading(0, None));
+    fn a_pause_of_the_recorder_is_recorded() {
+        let mut encoder = DeltaEncoder::new(100);
+        encoder.sampled(0, &reading(0, None));
+        encoder.sampled(100, &reading(0, None));
+        encoder.sampled(200, &reading(0, None));
+        let late = encoder.sampled(60_000, &reading(0, None));
         assert_eq!(late, [entry(200, 1, vec![]), entry(60_000, 0, vec![])]);
-        journal.sampled(60_100, &reading(0, None));
+        encoder.sampled(60_100, &reading(0, None));
         let end = Entry::Ended { at_ms: 60_150, why: "so".to_owned() };
-        assert_eq!(journal.finish(60_150, "so"), [entry(60_100, 0, vec![]), end]);
+        assert_eq!(encoder.finish(60_150, "so"), [entry(60_100, 0, vec![]), end]);
     }
 
     #[test]
     fn what_could_not_be_read_is_not_what_it_was() {
-        let mut journal = Journal::new(100);
-        journal.sampled(0, &reading(2, None));
-        assert_eq!(journal.failed(100), [entry(100, 0, vec![Item::Unread { number: 0 }])]);
-        assert_eq!(journal.failed(200), []);
-        assert_eq!(journal.sampled(300, &reading(2, None)), [entry(300, 1, vec![figures(vec![])])]);
+        let mut encoder = DeltaEncoder::new(100);
+        encoder.sampled(0, &reading(2, None));
+        assert_eq!(encoder.failed(100), [entry(100, 0, vec![Item::Unread { number: 0 }])]);
+        assert_eq!(encoder.failed(200), []);
+        assert_eq!(encoder.sampled(300, &reading(2, None)), [entry(300, 1, vec![figures(vec![])])]);
     }
 
     #[test]
-    fn who_stands_in_an_empty_queue_is_known_without_a_look() {
-        let mut journal = Journal::new(100);
+    fn the_counts_of_an_empty_queue_are_known_without_a_census() {
+        let mut encoder = DeltaEncoder::new(100);
         let counts = Counts {
             queued: 2,
             limit: 5,
@@ -315,19 +330,19 @@ mod tests {
             sockets: 1,
             ..Counts::default()
         };
-        journal.sampled(0, &reading(2, Some(counts)));
+        encoder.sampled(0, &reading(2, Some(counts)));
         let emptied = figures(vec![(0, Some(0)), (5, Some(0)), (8, None)]);
-        assert_eq!(journal.sampled(100, &reading(0, None)), [entry(100, 0, vec![emptied])]);
+        assert_eq!(encoder.sampled(100, &reading(0, None)), [entry(100, 0, vec![emptied])]);
     }
 
     #[test]
-    fn a_clock_that_is_set_is_told_once() {
-        let mut journal = Journal::new(100);
-        journal.sampled(0, &reading(0, None));
-        let quiet = Told { at: Duration::from_millis(100), outcome: Outcome::Ended, events: &[] };
-        assert_eq!(journal.told(100, BEGAN + 499, &quiet), []);
+    fn a_clock_that_is_set_is_recorded_once() {
+        let mut encoder = DeltaEncoder::new(100);
+        encoder.sampled(0, &reading(0, None));
+        let quiet = Batch { at: Duration::from_millis(100), outcome: Outcome::Ended, events: &[] };
+        assert_eq!(encoder.entries(100, BEGAN + 499, &quiet), []);
         let clock = Item::Clock { epoch_ms: BEGAN + 501 };
-        assert_eq!(journal.told(200, BEGAN + 501, &quiet), [entry(200, 1, vec![clock])]);
-        assert_eq!(journal.told(300, BEGAN + 501, &quiet), []);
+        assert_eq!(encoder.entries(200, BEGAN + 501, &quiet), [entry(200, 1, vec![clock])]);
+        assert_eq!(encoder.entries(300, BEGAN + 501, &quiet), []);
     }
 }

@@ -1,4 +1,4 @@
-//! The file: opened where it is ours, cut where it is torn, and only ever longer from there on.
+//! The file of a recording: locked, cut behind its last intact entry, then only appended to.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -10,39 +10,38 @@ use rustix::io::Errno;
 
 use crate::condition::many;
 use crate::output::refusal;
-use crate::recording::{Entries, Entry, HEAD, LARGEST, MAGIC, is_torn};
+use crate::recording::{Entry, EntryReader, HEAD, LARGEST, MAGIC, is_torn};
 
-/// Kept free for the last entry.
+/// Bytes kept free for the last entry.
 const RESERVE: u64 = 256;
 
-pub(super) struct Log {
+pub(super) struct RecordingFile {
     path: PathBuf,
     file: File,
-    /// Up to here, everything is whole.
+    /// Up to the end of the last entry.
     length: u64,
-    /// What it was when it was opened.
+    /// Length when it was opened.
     before: u64,
     is_new: bool,
     most: u64,
 }
 
-/// Whether there is room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Left,
     None,
 }
 
-impl Log {
-    /// A file that is not a recording, or that somebody writes to, is not touched.
-    pub(super) fn open(path: &Path, most: u64) -> Result<Log, String> {
+impl RecordingFile {
+    /// A file that is no recording, or that another process writes to, is left as it is.
+    pub(super) fn open(path: &Path, most: u64) -> Result<RecordingFile, String> {
         let refused = |reason: &str| format!("{}: {reason}", shown(path));
         let failed = |error: io::Error| refused(&refusal(&error));
         let is_new = match fs::metadata(path) {
             Ok(status) if status.is_dir() => return Err(failed(ErrorKind::IsADirectory.into())),
-            // To open a device or a pipe may do something already.
+            // Opening a device or a pipe may have an effect.
             Ok(status) if !status.is_file() => {
-                return Err(refused("is no file: a recording is gone on with, and read again"));
+                return Err(refused("is no regular file: a recording is appended to, and read again"));
             }
             Ok(_) => false,
             Err(error) if error.kind() == ErrorKind::NotFound => true,
@@ -55,20 +54,20 @@ impl Log {
             Err(Errno::WOULDBLOCK) => return Err(refused("another accept-queue record is writing to it")),
             Err(error) => return Err(failed(error.into())),
         }
-        let mut log = Log { path: path.to_owned(), file, length: 0, before: 0, is_new, most };
-        log.find_end()?;
-        log.before = log.length;
-        Ok(log)
+        let mut recording = RecordingFile { path: path.to_owned(), file, length: 0, before: 0, is_new, most };
+        recording.find_end()?;
+        recording.before = recording.length;
+        Ok(recording)
     }
 
-    /// Adds them, all or none.
+    /// Appends all of them or none.
     pub(super) fn write(&mut self, entries: &[Entry]) -> Result<Room, String> {
         let bytes = self.bytes(entries);
         if self.length + bytes.len() as u64 + RESERVE > self.most {
             return Ok(Room::None);
         }
         if let Err(reason) = self.append(&bytes) {
-            // It says why it ends, where there is room for that.
+            // The recording ends with the reason, where there is room for it.
             let at_ms = entries.iter().rev().find_map(|entry| match entry {
                 Entry::Sample(sample) => Some(sample.at_ms),
                 _ => None,
@@ -81,7 +80,7 @@ impl Log {
         Ok(Room::Left)
     }
 
-    /// The last entries; how many bytes have come since it was opened.
+    /// Appends the last entries. Returns the bytes written since it was opened.
     pub(super) fn finish(mut self, entries: &[Entry]) -> Result<u64, String> {
         let written = self.append(&self.bytes(entries));
         let kept = written.and_then(|()| self.file.sync_all().map_err(|error| refusal(&error)));
@@ -89,10 +88,10 @@ impl Log {
         Ok(self.length - self.before)
     }
 
-    /// What has come to nothing leaves nothing behind.
-    pub(super) fn forget_if_new(&self) {
+    /// A new file without an entry is removed.
+    pub(super) fn remove_if_empty(&self) {
         if self.is_new && self.length == 0 {
-            // It stays, then, and is empty.
+            // Where that fails, an empty file stays.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -109,7 +108,7 @@ impl Log {
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), String> {
         if let Err(error) = self.file.write_all_at(bytes, self.length) {
-            // A part of it may stand there. Where it cannot be cut off, the next run will.
+            // A part may have been written. Where it cannot be cut off, the next run cuts it off.
             let _ = self.file.set_len(self.length);
             return Err(refusal(&error));
         }
@@ -117,7 +116,7 @@ impl Log {
         Ok(())
     }
 
-    /// Where the last entry that is whole ends. What is torn behind it is cut off.
+    /// Finds the end of the last intact entry, and cuts off an incomplete one behind it.
     fn find_end(&mut self) -> Result<(), String> {
         let shown = self.shown();
         let failed = |error: io::Error| format!("{shown}: {}", refusal(&error));
@@ -138,12 +137,12 @@ impl Log {
         let mut whole = 0;
         if named == MAGIC.len() {
             self.file.seek(SeekFrom::Start(MAGIC.len() as u64)).map_err(failed)?;
-            let mut entries = Entries::new(BufReader::new(&self.file));
+            let mut entries = EntryReader::new(BufReader::new(&self.file));
             while entries.next().map_err(failed)?.is_some() {}
             whole = entries.whole();
-            if self.tail_is_worth_something(whole, all).map_err(failed)? {
+            if self.has_data_behind(whole, all).map_err(failed)? {
                 return Err(format!(
-                    "{shown}: is damaged at byte {whole}, and whole again behind it: it is not gone on with, and is left as it is"
+                    "{shown}: is damaged at byte {whole}, and whole again behind it: it is not appended to, and is left as it is"
                 ));
             }
         }
@@ -153,14 +152,14 @@ impl Log {
         if whole < all {
             self.file.set_len(whole).map_err(failed)?;
             let torn = many(all - whole, "byte");
-            eprintln!("accept-queue: {shown}: {torn} of an entry that was not finished are cut off.");
+            eprintln!("accept-queue: {shown}: {torn} of an incomplete entry are cut off.");
         }
         self.length = whole;
         Ok(())
     }
 
-    /// What follows the last entry that is whole.
-    fn tail_is_worth_something(&self, whole: u64, all: u64) -> io::Result<bool> {
+    /// Whether the bytes behind the last intact entry are more than an interrupted write leaves.
+    fn has_data_behind(&self, whole: u64, all: u64) -> io::Result<bool> {
         let mut from = &self.file;
         from.seek(SeekFrom::Start(whole))?;
         let mut left = from.take(all - whole);
@@ -184,15 +183,15 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::Sample;
+    use crate::recording::SampleEntry;
 
     fn sample(at_ms: u64) -> Entry {
-        Entry::Sample(Sample { at_ms, ..Sample::default() })
+        Entry::Sample(SampleEntry { at_ms, ..SampleEntry::default() })
     }
 
     fn read(path: &Path) -> Vec<Entry> {
         let bytes = fs::read(path).expect("a recording");
-        let mut entries = Entries::new(&bytes[MAGIC.len()..]);
+        let mut entries = EntryReader::new(&bytes[MAGIC.len()..]);
         let read = std::iter::from_fn(|| entries.next().expect("memory can be read")).collect();
         assert_eq!(entries.whole(), bytes.len() as u64, "all of it is whole");
         read
@@ -202,20 +201,20 @@ mod tests {
     fn wherever_the_end_was_torn_the_next_run_goes_on_behind_what_is_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.aq");
-        let mut log = Log::open(&path, 1 << 20).expect("a new recording");
+        let mut recording = RecordingFile::open(&path, 1 << 20).expect("a new recording");
         let written: Vec<_> = [1, 200, 30_000].map(sample).into();
         let mut ends = vec![0];
         for entry in &written {
-            log.write(std::slice::from_ref(entry)).expect("room");
-            ends.push(log.length as usize);
+            recording.write(std::slice::from_ref(entry)).expect("room");
+            ends.push(recording.length as usize);
         }
-        drop(log);
+        drop(recording);
         let bytes = fs::read(&path).expect("a recording");
         for torn in 0..=bytes.len() {
             fs::write(&path, &bytes[..torn]).expect("a torn recording");
-            let mut log = Log::open(&path, 1 << 20).expect("a recording of ours");
-            assert_eq!(log.write(&[sample(7)]), Ok(Room::Left));
-            drop(log);
+            let mut recording = RecordingFile::open(&path, 1 << 20).expect("a recording of ours");
+            assert_eq!(recording.write(&[sample(7)]), Ok(Room::Left));
+            drop(recording);
             let whole = ends.iter().filter(|end| **end <= torn).count() - 1;
             assert_eq!(read(&path), [&written[..whole], &[sample(7)]].concat(), "torn at {torn}");
         }
@@ -225,12 +224,12 @@ mod tests {
     fn what_there_is_no_room_for_is_not_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.aq");
-        let mut log = Log::open(&path, 300).expect("a new recording");
-        while log.write(&[sample(1)]).expect("a file") == Room::Left {}
-        assert!(log.length <= 300 - RESERVE);
-        log.finish(&[Entry::Ended { at_ms: 1, why: "so".to_owned() }]).expect("a file");
+        let mut recording = RecordingFile::open(&path, 300).expect("a new recording");
+        while recording.write(&[sample(1)]).expect("a file") == Room::Left {}
+        assert!(recording.length <= 300 - RESERVE);
+        recording.finish(&[Entry::Ended { at_ms: 1, why: "so".to_owned() }]).expect("a file");
         assert!(matches!(read(&path).last(), Some(Entry::Ended { .. })));
-        let refused = Log::open(&path, 300).err().expect("no room");
+        let refused = RecordingFile::open(&path, 300).err().expect("no room");
         assert!(refused.ends_with("and --max-size allows 300"), "{refused}");
     }
 }

@@ -5,7 +5,7 @@ import Config
 #   # who reads: the library in the VM, or a program beside it (docs/port.md)
 #   source: :nif,
 #   # why the VM hung, written down by a program beside it; none where nothing is said (docs/watchdog.md)
-#   watchdog: %{directory: "/var/lib/shop/hangs", heartbeat_ms: 1000, hang_after_ms: 5000, keep: 10, grant_memory: false},
+#   watchdog: %{directory: "/var/lib/shop/hangs", heartbeat_ms: 1000, hang_after_ms: 5000, keep: 10, allow_ptrace: false},
 #   # :all, :none, or a list of what `t:AcceptQueue.listener/0` may be
 #   watch: :all,
 #   interval_ms: 100,

@@ -297,7 +297,7 @@ defmodule AcceptQueue do
 
   @doc """
   Watches a listener with options of its own; what is not given is as in the environment. For a child of your supervision
-  tree see `AcceptQueue.Monitor`. `:accept_queue_event` lists the events.
+  tree see `AcceptQueue.Watcher`. `:accept_queue_event` lists the events.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       iex> AcceptQueue.watch(listener, %{stuck_ms: 2000})

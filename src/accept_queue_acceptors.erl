@@ -31,7 +31,7 @@ look(Socket) ->
     case accept_queue:open(Socket) of
         {ok, Handle} ->
             Look = {_, Waiting, _} = look(Socket, Handle),
-            ok = accept_queue_seen:remember(Handle, Waiting),
+            ok = accept_queue_pool_cache:remember(Handle, Waiting),
             case accept_queue:depth(Handle) of
                 {ok, _} -> {ok, Look};
                 {error, _} = Error -> Error
@@ -49,7 +49,7 @@ look(Socket, Handle) ->
 pool(Socket, Handle) ->
     case accept_queue_ranch:pool(Socket) of
         {ok, Pool} -> Pool;
-        {error, _} -> accept_queue_seen:pool(Handle)
+        {error, _} -> accept_queue_pool_cache:pool(Handle)
     end.
 
 joined(undefined, []) -> undefined;

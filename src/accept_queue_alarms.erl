@@ -9,7 +9,7 @@
 
 -spec settle() -> ok.
 settle() ->
-    settle(accept_queue_journal:standing()).
+    settle(accept_queue_event_store:standing()).
 
 %% For when nobody will watch any more. What stands goes on to stand, and is set again by the next `settle/0'.
 -spec withdraw() -> ok.
@@ -17,7 +17,7 @@ withdraw() ->
     settle(#{}).
 
 settle(Standing) ->
-    Alarms = accept_queue_journal:alarms(),
+    Alarms = accept_queue_event_store:alarms(),
     Handler = whereis(alarm_handler),
     ok = maps:foreach(fun(Id, Told) -> clear(Id, Told, Handler) end, maps:without(maps:keys(Standing), Alarms)),
     maps:foreach(fun(Id, Details) -> set(Id, Details, maps:get(Id, Alarms, untold), Handler) end, Standing).
@@ -31,15 +31,15 @@ set(Id, Details, {Handler, setting}, Handler) ->
     ok = notify(Handler, {clear_alarm, name(Id)}),
     set(Id, Details, untold, Handler);
 set(Id, Details, _Untold, Handler) ->
-    ok = accept_queue_journal:alarm(Id, Handler, setting),
+    ok = accept_queue_event_store:alarm(Id, Handler, setting),
     ok = notify(Handler, {set_alarm, {name(Id), Details}}),
-    accept_queue_journal:alarm(Id, Handler, set).
+    accept_queue_event_store:alarm(Id, Handler, set).
 
 clear(Id, {Handler, _}, Handler) ->
     ok = notify(Handler, {clear_alarm, name(Id)}),
-    accept_queue_journal:no_alarm(Id);
+    accept_queue_event_store:no_alarm(Id);
 clear(Id, {_Gone, _}, _Handler) ->
-    accept_queue_journal:no_alarm(Id).
+    accept_queue_event_store:no_alarm(Id).
 
 %% As alarm_handler:set_alarm/1 and clear_alarm/1 do, but to this one: they raise badarg where there is none, and it may have
 %% gone since it was looked up.

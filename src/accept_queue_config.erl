@@ -15,11 +15,11 @@
     hang_after_ms := pos_integer(),
     directory := file:filename_all(),
     keep := pos_integer(),
-    grant_memory := boolean()
+    allow_ptrace := boolean()
 }.
 
 -define(HOUR_MS, 3600000).
--define(WATCHDOG, #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, grant_memory => false}).
+-define(WATCHDOG, #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, allow_ptrace => false}).
 %% One that is late is not yet missing.
 -define(HEARTBEATS_IN_A_HANG, 3).
 
@@ -74,8 +74,8 @@ wrong_of_watchdog({Key, Value}) ->
         {heartbeat_ms, _} -> wrong_number(Key, Value, {10, ?HOUR_MS});
         {hang_after_ms, _} -> wrong_number(Key, Value, {1000, ?HOUR_MS});
         {keep, _} -> wrong_number(Key, Value, {1, 1000});
-        {grant_memory, _} when is_boolean(Value) -> false;
-        {grant_memory, _} -> {true, sentence("grant_memory is ~0tp; allowed is true or false", [Value])};
+        {allow_ptrace, _} when is_boolean(Value) -> false;
+        {allow_ptrace, _} -> {true, sentence("allow_ptrace is ~0tp; allowed is true or false", [Value])};
         {directory, _} ->
             case is_path(Value) of
                 true -> false;

@@ -15,7 +15,7 @@
 %%
 %% `Details': `address'; `server', its owner's name; `queued', `limit', `drops', as {@link accept_queue:depth/1}; the figures
 %% of {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
-%% began, and `dropped_otherwise', with the queue far from full; `who', {@link accept_queue:acceptors/1} without the stacks, or
+%% began, and `dropped_otherwise', with the queue far from full; `acceptors_summary', {@link accept_queue:acceptors/1} without the stacks, or
 %% `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at the end
 %% `duration_ms'.
 %%
@@ -25,7 +25,7 @@
 %% <table>
 %% <tr><td>event</td><td>when</td><td>measurements</td><td>metadata</td><td>what to do</td></tr>
 %% <tr><td>`[accept_queue, condition, raised]'</td><td>a condition begins</td><td>the figures of `Details'</td>
-%%     <td>`condition', `address', `server', `who', `acceptors'</td><td>`docs/alarms.md'</td></tr>
+%%     <td>`condition', `address', `server', `acceptors_summary', `acceptors'</td><td>`docs/alarms.md'</td></tr>
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
 %% <tr><td>`[accept_queue, sample]'</td><td>each reading, while somebody is attached to it</td>
@@ -39,7 +39,7 @@
 %%     (`docs/watchdog.md'), and it is back; once</td><td>`duration_ms', from the last heartbeat before to the first one
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
 %%     its `text'</td><td>read the file; `docs/hung-vm.md'</td></tr>
-%% <tr><td>`[accept_queue, tick, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
+%% <tr><td>`[accept_queue, poll, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
 %%     <td></td><td>the machine has too few processors for its work, or has stood still</td></tr>
 %% </table>
 %%
@@ -87,7 +87,7 @@
 %% @private To be called by the process that is to own the tables.
 -spec new() -> ok.
 new() ->
-    ok = accept_queue_journal:new(),
+    ok = accept_queue_event_store:new(),
     accept_queue_samples:new().
 
 %% @private
@@ -100,13 +100,13 @@ start_link() ->
 %% @private
 -spec raised(condition(), details()) -> ok.
 raised(Condition, Details) ->
-    ok = accept_queue_journal:found({raised, Condition, Details}),
+    ok = accept_queue_event_store:found({raised, Condition, Details}),
     wake().
 
 %% @private
 -spec cleared(condition(), details()) -> ok.
 cleared(Condition, Details) ->
-    ok = accept_queue_journal:found({cleared, Condition, Details}),
+    ok = accept_queue_event_store:found({cleared, Condition, Details}),
     wake().
 
 %% @private
@@ -158,7 +158,7 @@ dropped_samples() ->
     accept_queue_samples:dropped().
 
 add(Audiences, Event) ->
-    case accept_queue_journal:add(Audiences, Event) of
+    case accept_queue_event_store:add(Audiences, Event) of
         ok -> wake();
         dropped -> ok
     end.
@@ -174,7 +174,7 @@ wake() ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     _ = process_flag(trap_exit, true),
-    _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_journal:subscribers()],
+    _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_event_store:subscribers()],
     %% The process before this one may have been killed with work in hand.
     ok = wake(),
     self() ! look,
@@ -183,16 +183,16 @@ init([]) ->
 %% @private
 -spec handle_call({subscribe | unsubscribe, pid()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
 handle_call({subscribe, Pid}, _From, State) ->
-    case lists:member(Pid, accept_queue_journal:subscribers()) of
+    case lists:member(Pid, accept_queue_event_store:subscribers()) of
         true ->
             {reply, ok, State};
         false ->
-            ok = accept_queue_journal:subscribe(Pid),
+            ok = accept_queue_event_store:subscribe(Pid),
             _ = erlang:monitor(process, Pid),
             {reply, ok, State}
     end;
 handle_call({unsubscribe, Pid}, _From, State) ->
-    {reply, accept_queue_journal:unsubscribe(Pid), State}.
+    {reply, accept_queue_event_store:unsubscribe(Pid), State}.
 
 %% @private
 -spec handle_cast(wake, #state{}) -> {noreply, #state{}}.
@@ -200,7 +200,7 @@ handle_cast(wake, State) ->
     ok = settle(),
     ok = tell_alarms(),
     ok = tell_subscribers(),
-    ok = lists:foreach(fun accept_queue_teller:wake/1, maps:values(State#state.tellers)),
+    ok = lists:foreach(fun accept_queue_dispatcher:wake/1, maps:values(State#state.tellers)),
     {noreply, State}.
 
 %% @private
@@ -213,7 +213,7 @@ handle_info(look, State) ->
     NowMs = erlang:monotonic_time(millisecond),
     {noreply, lists:foldl(fun(Audience, So) -> watch_over(Audience, NowMs, So) end, State, ?TELLERS)};
 handle_info({'DOWN', _, process, Pid, _}, State) ->
-    ok = accept_queue_journal:unsubscribe(Pid),
+    ok = accept_queue_event_store:unsubscribe(Pid),
     {noreply, State};
 handle_info({'EXIT', Pid, _}, #state{tellers = Tellers} = State) ->
     Ended = [Audience || {Audience, Teller} <- maps:to_list(Tellers), Teller =:= Pid],
@@ -240,17 +240,17 @@ want_samples(Wanted) ->
 %% Adds who accepts, and gives it to everybody. It is asked here and not by the monitor: of a framework whose supervisor does
 %% not answer this takes a second.
 settle() ->
-    case accept_queue_journal:next_found() of
+    case accept_queue_event_store:next_found() of
         {ok, Key, {So, Condition, #{address := Address} = Found}} ->
             Id = {Condition, Address},
-            Details = with_acceptors(Condition, Found#{who => who(Address)}),
+            Details = with_acceptors(Condition, Found#{acceptors_summary => who(Address)}),
             Untold = [{Audience, {So, Condition, Details}} || Audience <- [subscribers | ?TELLERS]],
             ok =
                 case So of
-                    raised -> accept_queue_journal:raised(Id, Details, Untold);
-                    cleared -> accept_queue_journal:cleared(Id, Untold)
+                    raised -> accept_queue_event_store:raised(Id, Details, Untold);
+                    cleared -> accept_queue_event_store:cleared(Id, Untold)
                 end,
-            ok = accept_queue_journal:settled(Key),
+            ok = accept_queue_event_store:settled(Key),
             settle();
         none ->
             ok
@@ -268,41 +268,41 @@ who(Address) ->
         _:_ -> undefined
     end.
 
-with_acceptors(stuck, #{who := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
-with_acceptors(stuck, #{who := #{}} = Details) -> Details#{acceptors => waiting};
+with_acceptors(stuck, #{acceptors_summary := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
+with_acceptors(stuck, #{acceptors_summary := #{}} = Details) -> Details#{acceptors => waiting};
 with_acceptors(_, Details) -> Details.
 
 tell_alarms() ->
     ok = accept_queue_alarms:settle(),
-    accept_queue_journal:forget_cleared().
+    accept_queue_event_store:forget_cleared().
 
 tell_subscribers() ->
-    case accept_queue_journal:take(subscribers) of
+    case accept_queue_event_store:take(subscribers) of
         {ok, Event} ->
             %% A send to another node can hold the sender up.
-            _ = [erlang:send(Pid, message(Event), [nosuspend, noconnect]) || Pid <- accept_queue_journal:subscribers()],
+            _ = [erlang:send(Pid, message(Event), [nosuspend, noconnect]) || Pid <- accept_queue_event_store:subscribers()],
             tell_subscribers();
         none ->
             ok
     end.
 
 teller(logger) ->
-    ok = accept_queue_journal:told(logger),
-    accept_queue_teller:start_link(logger, fun() -> accept_queue_journal:take(logger) end, fun log/1);
+    ok = accept_queue_event_store:told(logger),
+    accept_queue_dispatcher:start_link(logger, fun() -> accept_queue_event_store:take(logger) end, fun log/1);
 teller(telemetry) ->
-    ok = accept_queue_journal:told(telemetry),
-    accept_queue_teller:start_link(telemetry, fun next_for_telemetry/0, fun execute/1).
+    ok = accept_queue_event_store:told(telemetry),
+    accept_queue_dispatcher:start_link(telemetry, fun next_for_telemetry/0, fun execute/1).
 
 %% Samples can wait.
 next_for_telemetry() ->
-    case accept_queue_journal:take(telemetry) of
+    case accept_queue_event_store:take(telemetry) of
         {ok, _} = Taken -> Taken;
         none -> accept_queue_samples:take()
     end.
 
 %% One that hangs is killed; its exit brings the next.
 watch_over(Audience, NowMs, #state{tellers = Tellers, given_up = GivenUp} = State) ->
-    case accept_queue_journal:telling(Audience) of
+    case accept_queue_event_store:telling(Audience) of
         {SinceMs, Event} when NowMs - SinceMs > ?PATIENCE_MS ->
             true = exit(maps:get(Audience, Tellers), kill),
             case GivenUp of
@@ -329,7 +329,7 @@ message({hung, Hung}) -> {accept_queue, vm, hung, Hung}.
 log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
 log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
 log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
-log({late, Late}) -> log(debug, {tick, late}, Late);
+log({late, Late}) -> log(debug, {poll, late}, Late);
 log({hung, Hung}) -> log(error, {vm, hung}, Hung);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
 
@@ -349,7 +349,7 @@ execute({listener, So, Metadata}) ->
 execute({read_failed, Metadata}) ->
     execute([accept_queue, read, failed], #{count => 1}, Metadata);
 execute({late, Late}) ->
-    execute([accept_queue, tick, late], #{}, Late);
+    execute([accept_queue, poll, late], #{}, Late);
 execute({hung, Hung}) ->
     execute([accept_queue, vm, hung], #{}, Hung);
 execute({sample, Sample}) ->

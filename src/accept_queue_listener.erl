@@ -31,7 +31,7 @@ sockets(Listener) ->
 
 %% What is known of each socket of this VM behind a listener.
 -spec entries(accept_queue:listener()) ->
-    {ok, [accept_queue_register:entry()]} | {error, accept_queue:reason() | badarg}.
+    {ok, [accept_queue_registry:entry()]} | {error, accept_queue:reason() | badarg}.
 entries(Listener) ->
     case resolved(Listener) of
         {entries, Entries} ->
@@ -48,7 +48,7 @@ entries(Listener) ->
 %% Every listener of this VM, ordered by address.
 -spec all() -> {ok, [accept_queue:listed()]} | {error, accept_queue:reason()}.
 all() ->
-    case accept_queue_register:listeners() of
+    case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             Depths = [{Entry, queue(Entry, Shown)} || {Entry, Shown} <- Listeners],
             case [Error || {_, {error, Reason} = Error} <- Depths, not lists:member(Reason, ?GONE)] of
@@ -126,7 +126,7 @@ handle(Handle) ->
     select(fun(#{cookie := Cookie}) -> lists:member(Cookie, Cookies) end).
 
 select(Matches) ->
-    case accept_queue_register:listeners() of
+    case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             case [Entry || {Entry, _Shown} <- Listeners, Matches(Entry)] of
                 [] -> {error, not_found};

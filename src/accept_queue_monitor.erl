@@ -5,7 +5,7 @@
 %% what has been raised, stand in a table of the supervisor's: when this process is killed, the next one goes on with the
 %% same detectors, and tells what the one before had no time to tell.
 %%
-%% Nor does it read: a patrol goes the rounds of the watches, a thread of the library's or a process that asks the port program,
+%% Nor does it read: a poller goes the rounds of the watches, a thread of the library's or a process that asks the port program,
 %% and sends a message where there is something to say. While nothing happens no process of the VM is woken for it. Events go to
 %% {@link accept_queue_event}, which is a process of its own: nobody's handler runs here.
 -module(accept_queue_monitor).
@@ -41,8 +41,8 @@
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
     excluded = #{} :: #{accept_queue:address() => true},
-    patrol :: accept_queue_source:patrol(),
-    %% Whom the patrol means.
+    poller :: accept_queue_source:poller(),
+    %% Whom the poller means.
     addresses = #{} :: #{accept_queue_source:watch_id() => accept_queue:address()},
     %% Somebody wants every reading.
     samples :: boolean()
@@ -51,7 +51,7 @@
 -define(TABLE, ?MODULE).
 %% What stands, since when: `{{Address, Condition}, SinceMs}'. Apart, so that health/0 reads nothing else.
 -define(STANDING, accept_queue_standing).
-%% The patrol says when other sockets listen in this network namespace; those of others are found by a search of the VM alone.
+%% The poller says when other sockets listen in this network namespace; those of others are found by a search of the VM alone.
 -define(SEARCH_MS, 10000).
 %% One that could not be watched, or nobody could be asked.
 -define(SEARCH_AGAIN_MS, 1000).
@@ -65,7 +65,7 @@
 -spec new() -> ok.
 new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    true = ets:insert(?TABLE, {patrol, undefined}),
+    true = ets:insert(?TABLE, {poller, undefined}),
     ?STANDING = ets:new(?STANDING, [named_table, public, {read_concurrency, true}]),
     ok.
 
@@ -76,7 +76,7 @@ start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
             case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
-                {error, {no_patrol, Reason}} -> nobody_watches("no thread can be had", Reason);
+                {error, {no_poller, Reason}} -> nobody_watches("no thread can be had", Reason);
                 Started -> Started
             end;
         {error, Sentence} ->
@@ -144,17 +144,17 @@ init(#{watch := Wanted, options := Options}) ->
     _ = process_flag(trap_exit, true),
     _ = process_flag(message_queue_data, off_heap),
     %% From here on what the detectors find is sent to this process; what they found before is told now.
-    case accept_queue_source:patrol(ets:lookup_element(?TABLE, patrol, 2)) of
-        {ok, Patrol} ->
-            true = ets:insert(?TABLE, {patrol, Patrol}),
+    case accept_queue_source:poller(ets:lookup_element(?TABLE, poller, 2)) of
+        {ok, Poller} ->
+            true = ets:insert(?TABLE, {poller, Poller}),
             ok = lists:foreach(fun reconcile/1, rows()),
             ok = note(),
             self() ! search_now_and_then,
             {ok, rounds(#state{
-                wanted = Wanted, options = Options, patrol = Patrol, samples = accept_queue_event:wants_samples()
+                wanted = Wanted, options = Options, poller = Poller, samples = accept_queue_event:wants_samples()
             })};
         {error, Reason} ->
-            {stop, {no_patrol, Reason}}
+            {stop, {no_poller, Reason}}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
@@ -184,18 +184,18 @@ handle_cast({samples, Wanted}, State) ->
 
 %% A search leaves much behind, and may be followed by hours in which nothing happens.
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
-handle_info({accept_queue_patrol, {late, LateMs}}, State) ->
+handle_info({accept_queue_poller, {late, LateMs}}, State) ->
     ok = accept_queue_event:late(#{late_ms => LateMs}),
     {noreply, State};
-handle_info({accept_queue_patrol, listeners_changed}, State) ->
+handle_info({accept_queue_poller, listeners_changed}, State) ->
     {noreply, search(State), hibernate};
-handle_info({accept_queue_patrol, Told}, #state{addresses = Addresses, samples = Samples} = State) ->
+handle_info({accept_queue_poller, Told}, #state{addresses = Addresses, samples = Samples} = State) ->
     %% Whoever is not there any more is of no interest.
     Known = [told(map_get(Id, Addresses), What, Samples) || {Id, What} <- Told, is_map_key(Id, Addresses)],
     {noreply, case lists:member(other_watches, Known) of true -> rounds(State); false -> State end};
-handle_info(note, #state{patrol = Patrol} = State) ->
-    %% A patrol that has ended is a fault: whoever is started instead begins with a new one.
-    true = accept_queue_source:patrol_is_at_work(Patrol),
+handle_info(note, #state{poller = Poller} = State) ->
+    %% A poller that has ended is a fault: whoever is started instead begins with a new one.
+    true = accept_queue_source:poller_is_running(Poller),
     ok = note(),
     {noreply, State};
 handle_info(search_now_and_then, State) ->
@@ -203,8 +203,8 @@ handle_info(search_now_and_then, State) ->
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
-handle_info({'EXIT', Patrol, Reason}, #state{patrol = Patrol}) ->
-    exit({patrol, Reason});
+handle_info({'EXIT', Poller, Reason}, #state{poller = Poller}) ->
+    exit({poller, Reason});
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -220,14 +220,14 @@ terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1
 terminate(_Reason, _State) ->
     ok.
 
-%% What the patrol says.
+%% What the poller says.
 
-told(Address, {tick, {Queued, Limit, Drops}, Changes}, Samples) ->
+told(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
     true = ets:delete(?TABLE, {failed, Address}),
     change(Address, Depth, Changes);
-told(Address, {look, Counts, Changes}, Samples) ->
+told(Address, {census, Counts, Changes}, Samples) ->
     _ = [accept_queue_event:sample(Counts, #{address => Address}) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
 told(Address, {error, closed}, _Samples) ->
@@ -271,7 +271,7 @@ failed(#row{address = Address, server = Server}, Reason) ->
 %% Who is to be watched.
 
 search(#state{wanted = Wanted} = State) ->
-    case accept_queue_register:listeners() of
+    case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
@@ -392,10 +392,10 @@ reconcile(Address, Held, Read) ->
     ],
     ok.
 
-%% The table says who is watched; the patrol follows it.
-rounds(#state{patrol = Patrol, samples = Samples} = State) ->
+%% The table says who is watched; the poller follows it.
+rounds(#state{poller = Poller, samples = Samples} = State) ->
     Watches = [{Watch, Address} || [Address, Watch] <- each(#row.watch)],
-    ok = accept_queue_source:patrol_watch(Patrol, [Watch || {Watch, _} <- Watches], Samples),
+    ok = accept_queue_source:poller_watch(Poller, [Watch || {Watch, _} <- Watches], Samples),
     State#state{addresses = maps:from_list([{accept_queue_source:watch_id(Watch), Address} || {Watch, Address} <- Watches])}.
 
 %% Memory.

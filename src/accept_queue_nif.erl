@@ -7,18 +7,18 @@
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
-    default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
+    default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
 -export([load_error/0, priv_dir/0]).
 
--export_type([watch/0, patrol/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0]).
+-export_type([watch/0, poller/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0]).
 
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
-    default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
+    default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
 
 -type handle() :: reference().
@@ -80,7 +80,7 @@
 -type finding() :: full | nobody_accepts | behind | {left | leaking, pos_integer()}.
 
 -type watch() :: reference().
--type patrol() :: reference().
+-type poller() :: reference().
 -type settings() :: #{
     interval_ms := pos_integer(),
     census_ms := pos_integer(),
@@ -185,8 +185,8 @@ kernel() ->
 
 %% Lets this process of the operating system read the memory of the VM where Yama would not. `{errno, einval}' where the kernel
 %% has no Yama.
--spec let_read(OsPid :: pos_integer()) -> {ok, OsPid :: pos_integer()} | {error, accept_queue:reason()}.
-let_read(_OsPid) ->
+-spec allow_ptrace(OsPid :: pos_integer()) -> {ok, OsPid :: pos_integer()} | {error, accept_queue:reason()}.
+allow_ptrace(_OsPid) ->
     erlang:nif_error(not_loaded).
 
 %% What the monitor asks.
@@ -223,23 +223,23 @@ status(_Watch) ->
     erlang:nif_error(not_loaded).
 
 %% A thread that goes the rounds of what is watched, and ends with the last reference to this. Its reports are messages,
-%% `{accept_queue_patrol, accept_queue_source:report()}'.
--spec patrol_start(ReportsTo :: pid()) -> {ok, patrol()} | {error, accept_queue:reason()}.
-patrol_start(_ReportsTo) ->
+%% `{accept_queue_poller, accept_queue_source:report()}'.
+-spec poller_start(ReportsTo :: pid()) -> {ok, poller()} | {error, accept_queue:reason()}.
+poller_start(_ReportsTo) ->
     erlang:nif_error(not_loaded).
 
 %% From the end of a round that has begun.
--spec patrol_report_to(patrol(), pid()) -> ok.
-patrol_report_to(_Patrol, _Pid) ->
+-spec poller_report_to(poller(), pid()) -> ok.
+poller_report_to(_Poller, _Pid) ->
     erlang:nif_error(not_loaded).
 
 %% These from now on, each at its own interval, and nothing else. `All': every reading is reported.
--spec patrol_watch(patrol(), [watch()], All :: boolean()) -> ok.
-patrol_watch(_Patrol, _Watches, _All) ->
+-spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
+poller_watch(_Poller, _Watches, _All) ->
     erlang:nif_error(not_loaded).
 
--spec patrol_is_at_work(patrol()) -> boolean().
-patrol_is_at_work(_Patrol) ->
+-spec poller_is_running(poller()) -> boolean().
+poller_is_running(_Poller) ->
     erlang:nif_error(not_loaded).
 
 %% Why the library could not be loaded; `undefined' when it was.

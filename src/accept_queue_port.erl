@@ -27,7 +27,7 @@
 }).
 
 -define(TABLE, ?MODULE).
--define(HELLO, {accept_queue, 1}).
+-define(HELLO, {accept_queue, 2}).
 -define(CALL_MS, 5000).
 -define(RESTART_MS, 1000).
 %% More gain nothing: the program answers one after the other.

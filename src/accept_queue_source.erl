@@ -14,9 +14,9 @@
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 -export([default_settings/0, watch/2, watch_id/1, again/1, unwatch/1, status/1]).
--export([patrol/1, patrol_watch/3, patrol_is_at_work/1, interval_ms/1, tick/2, look/1, listening_cookies/0]).
+-export([poller/1, poller_watch/3, poller_is_running/1, interval_ms/1, read/2, census/1, listening_cookies/0]).
 
--export_type([source/0, handle/0, watch/0, watch_id/0, patrol/0, report/0]).
+-export_type([source/0, handle/0, watch/0, watch_id/0, poller/0, report/0]).
 
 %% `fallback': the program, because the library cannot be loaded.
 -type source() :: nif | port | fallback.
@@ -26,14 +26,14 @@
 -type watch() ::
     {watch_id(), accept_queue_nif:watch()}
     | {accept_queue_port_watch, watch_id(), handle(), accept_queue_nif:settings()}.
--type patrol() :: accept_queue_nif:patrol() | pid().
+-type poller() :: accept_queue_nif:poller() | pid().
 %% `late': a round came later than the next one was due. `listeners_changed': other sockets listen than a second ago.
 -type report() ::
     [
         {
             watch_id(),
-            {tick, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}, [accept_queue_nif:change()]}
-            | {look, accept_queue:counts(), [accept_queue_nif:change()]}
+            {reading, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}, [accept_queue_nif:change()]}
+            | {census, accept_queue:counts(), [accept_queue_nif:change()]}
             | {error, accept_queue:reason() | lost}
         },
         ...
@@ -179,7 +179,7 @@ watch({?HANDLE, Sockets} = Handle, Settings) ->
     Id = new_id(),
     case ask(watch, [Id, Sockets, Settings, now_ms()]) of
         ok ->
-            _ = ask(tick, [[Id], now_ms(), false]),
+            _ = ask(read, [[Id], now_ms(), false]),
             {ok, {?WATCH, Id, Handle, Settings}};
         {error, _} = Error ->
             Error
@@ -214,56 +214,56 @@ status({?WATCH, Id, _Handle, _Settings}) -> ask(status, [Id, now_ms()]);
 status({_Id, Watch}) -> {ok, accept_queue_nif:status(Watch)}.
 
 %% Whoever goes the rounds of them: a thread of the library's, or a process that asks the program. Reports to the caller, as
-%% `{accept_queue_patrol, report()}', also in the place of one before who was killed: nothing that the patrol was in the middle of
+%% `{accept_queue_poller, report()}', also in the place of one before who was killed: nothing that the poller was in the middle of
 %% then is still to come.
--spec patrol(Before :: patrol() | undefined) -> {ok, patrol()} | {error, accept_queue:reason()}.
-patrol(Before) ->
+-spec poller(Before :: poller() | undefined) -> {ok, poller()} | {error, accept_queue:reason()}.
+poller(Before) ->
     case source() of
         nif when is_reference(Before) ->
-            case accept_queue_nif:patrol_is_at_work(Before) of
+            case accept_queue_nif:poller_is_running(Before) of
                 true ->
-                    ok = accept_queue_nif:patrol_report_to(Before, self()),
+                    ok = accept_queue_nif:poller_report_to(Before, self()),
                     {ok, Before};
                 false ->
-                    patrol(undefined)
+                    poller(undefined)
             end;
         nif ->
-            accept_queue_nif:patrol_start(self());
+            accept_queue_nif:poller_start(self());
         _ ->
-            accept_queue_pacer:start_link()
+            accept_queue_poller:start_link()
     end.
 
 %% These from now on, each at its own interval, and nothing else. `All': every reading is reported.
--spec patrol_watch(patrol(), [watch()], All :: boolean()) -> ok.
-patrol_watch(Patrol, Watches, All) when is_pid(Patrol) -> accept_queue_pacer:watch(Patrol, Watches, All);
-patrol_watch(Patrol, Watches, All) -> accept_queue_nif:patrol_watch(Patrol, [Watch || {_Id, Watch} <- Watches], All).
+-spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
+poller_watch(Poller, Watches, All) when is_pid(Poller) -> accept_queue_poller:watch(Poller, Watches, All);
+poller_watch(Poller, Watches, All) -> accept_queue_nif:poller_watch(Poller, [Watch || {_Id, Watch} <- Watches], All).
 
--spec patrol_is_at_work(patrol()) -> boolean().
-patrol_is_at_work(Patrol) when is_pid(Patrol) -> is_process_alive(Patrol);
-patrol_is_at_work(Patrol) -> accept_queue_nif:patrol_is_at_work(Patrol).
+-spec poller_is_running(poller()) -> boolean().
+poller_is_running(Poller) when is_pid(Poller) -> is_process_alive(Poller);
+poller_is_running(Poller) -> accept_queue_nif:poller_is_running(Poller).
 
 %% For that process. The library's thread asks nobody.
 
 -spec interval_ms(watch()) -> pos_integer().
 interval_ms({?WATCH, _Id, _Handle, #{interval_ms := IntervalMs}}) -> IntervalMs.
 
--spec tick([watch()], All :: boolean()) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
-tick(Watches, All) ->
-    case ask(tick, [ids(Watches), now_ms(), All]) of
-        {ok, Ticks} ->
+-spec read([watch()], All :: boolean()) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
+read(Watches, All) ->
+    case ask(read, [ids(Watches), now_ms(), All]) of
+        {ok, Readings} ->
             ByPlace = list_to_tuple(Watches),
-            [{element(Place, ByPlace), Tick} || {Place, Tick} <- Ticks];
+            [{element(Place, ByPlace), Reading} || {Place, Reading} <- Readings];
         {error, _} = Error ->
             [{Watch, Error} || Watch <- Watches]
     end.
 
--spec look([watch()]) ->
+-spec census([watch()]) ->
     [{watch(), {ok, {accept_queue:counts(), [accept_queue_nif:change()]}} | {error, lost} | unread()}].
-look([]) ->
+census([]) ->
     [];
-look(Watches) ->
-    case ask(look, [ids(Watches), now_ms()]) of
-        {ok, Looks} -> lists:zip(Watches, Looks);
+census(Watches) ->
+    case ask(census, [ids(Watches), now_ms()]) of
+        {ok, Censuses} -> lists:zip(Watches, Censuses);
         {error, _} = Error -> [{Watch, Error} || Watch <- Watches]
     end.
 

@@ -11,8 +11,8 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     %% The tables are this process's, so that no crash of a child loses them.
-    ok = accept_queue_register:new(),
-    ok = accept_queue_seen:new(),
+    ok = accept_queue_registry:new(),
+    ok = accept_queue_pool_cache:new(),
     ok = accept_queue_event:new(),
     ok = accept_queue_monitor:new(),
     ok = accept_queue_port:new(),

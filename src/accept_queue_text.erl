@@ -20,7 +20,7 @@ sentences({listener, removed}, Details) ->
     [[listener(Details), " is watched no longer."]];
 sentences({read, failed}, #{reason := Reason} = Details) ->
     [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again, and this is not repeated.", [Reason])]];
-sentences({tick, late}, #{late_ms := Ms}) ->
+sentences({poll, late}, #{late_ms := Ms}) ->
     [["accept queues were read ", seconds(Ms), " late: this VM was asleep, or its schedulers were busy."]];
 sentences({vm, hung}, #{duration_ms := Ms} = Details) ->
     [["this VM hung for ", seconds(Ms), "."], finding(Details), evidence(Details)];
@@ -79,9 +79,9 @@ figure(Format, Keys, Details) ->
 
 left(Details) -> maps:get(queued_closed, Details, 0) + maps:get(queued_reset, Details, 0).
 
-who(#{who := #{waiting_count := Waiting, pool := undefined}}) ->
+who(#{acceptors_summary := #{waiting_count := Waiting, pool := undefined}}) ->
     io_lib:format("~b in accept; who else should be is not known.", [Waiting]);
-who(#{who := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
+who(#{acceptors_summary := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
     Places = lists:foldl(
         fun(Process, So) -> maps:update_with(place(Process), fun(N) -> N + 1 end, 1, So) end, #{}, Busy
     ),

@@ -59,13 +59,13 @@ arguments() ->
 -spec started({os_pid, pos_integer()} | undefined) -> ok.
 started(Program) ->
     case {accept_queue_config:watchdog(), Program} of
-        {{ok, #{grant_memory := true}}, {os_pid, OsPid}} -> granted(grant(OsPid));
+        {{ok, #{allow_ptrace := true}}, {os_pid, OsPid}} -> granted(grant(OsPid));
         _ -> ok
     end.
 
 grant(OsPid) ->
     try
-        accept_queue_nif:let_read(OsPid)
+        accept_queue_nif:allow_ptrace(OsPid)
     catch
         error:not_loaded -> {error, not_loaded}
     end.

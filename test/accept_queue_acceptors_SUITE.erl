@@ -338,7 +338,7 @@ the_socket_inside_ssl_is_found_before_and_after_the_handshake(_) ->
     ].
 
 closed_listeners_are_forgotten(_) ->
-    Size = fun() -> ets:info(accept_queue_seen, size) end,
+    Size = fun() -> ets:info(accept_queue_pool_cache, size) end,
     [
         begin
             L = sockets:listen(5),

@@ -106,7 +106,7 @@ an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
     _Client = sockets:client(sockets:address(L)),
     eventually:is({ok, []}, fun() -> waiting(L) end),
     ok = accept_queue_event:raised(stuck, (details(1))#{address := sockets:address(L)}),
-    #{who := Who, acceptors := none_waiting} = subscriber_told(raised, stuck),
+    #{acceptors_summary := Who, acceptors := none_waiting} = subscriber_told(raised, stuck),
     ?assertMatch(#{waiting_count := 0, pool := [Acceptor], busy := [#{pid := Acceptor, parked := _}]}, Who),
     ?assertNot(is_map_key(current_stacktrace, hd(maps:get(busy, Who)))),
     unlink(Acceptor),
@@ -123,13 +123,13 @@ what_was_found_and_not_told_when_its_process_was_killed_is_told_by_the_next(_) -
     raised(stuck, 1),
     exit(Event, kill),
     ?assertMatch(#{address := _}, subscriber_told(raised, stuck)),
-    ?assertEqual(none, accept_queue_journal:next_found()).
+    ?assertEqual(none, accept_queue_event_store:next_found()).
 
 without_telemetry_and_sasl_the_others_are_told(_) ->
     ?assertNot(erlang:function_exported(telemetry, execute, 3)),
     ok = accept_queue:subscribe(),
     raised(behind, 1),
-    ?assertEqual((details(1))#{who => undefined}, subscriber_told(raised, behind)),
+    ?assertEqual((details(1))#{acceptors_summary => undefined}, subscriber_told(raised, behind)),
     ?assertMatch({warning, #{event := {raised, behind}}}, logged({raised, behind})),
     ?assertNot(accept_queue_event:wants_samples()).
 
@@ -194,8 +194,8 @@ an_alarm_that_may_or_may_not_have_been_set_is_there_once(_) ->
     raised(behind, 2),
     eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
-    ok = accept_queue_journal:alarm({stuck, address(1)}, Handler, setting),
-    ok = accept_queue_journal:alarm({behind, address(2)}, Handler, setting),
+    ok = accept_queue_event_store:alarm({stuck, address(1)}, Handler, setting),
+    ok = accept_queue_event_store:alarm({behind, address(2)}, Handler, setting),
     ok = alarm_handler:set_alarm({{accept_queue, behind, address(2)}, details(2)}),
     {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
     eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0).
@@ -252,12 +252,12 @@ subscribers_survive_the_process(_) ->
 a_subscriber_that_has_died_is_forgotten(_) ->
     {Pid, Monitor} = spawn_monitor(fun accept_queue:subscribe/0),
     receive {'DOWN', Monitor, _, _, _} -> ok end,
-    eventually:is([], fun accept_queue_journal:subscribers/0),
+    eventually:is([], fun accept_queue_event_store:subscribers/0),
     %% Also one that died while nobody looked.
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
-    ok = accept_queue_journal:subscribe(Pid),
+    ok = accept_queue_event_store:subscribe(Pid),
     {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
-    eventually:is([], fun accept_queue_journal:subscribers/0).
+    eventually:is([], fun accept_queue_event_store:subscribers/0).
 
 one_that_has_unsubscribed_is_told_nothing_more(_) ->
     %% Twice is once.
@@ -383,7 +383,7 @@ address(N) -> {{127, 0, 0, 1}, N}.
 %% told that this condition is raised.
 
 told_until(Condition) ->
-    Roofs = [subscriber || accept_queue_journal:subscribers() =/= []] ++ [logger, telemetry] ++ [alarm || is_running(sasl)],
+    Roofs = [subscriber || accept_queue_event_store:subscribers() =/= []] ++ [logger, telemetry] ++ [alarm || is_running(sasl)],
     told_until(Condition, Roofs, []).
 
 told_until(_Condition, [], Told) ->

@@ -121,7 +121,7 @@ blocked(Reason, Block) ->
     {L, Address} = watched(8),
     Pool = waiting_pool(L, Block),
     _ = sockets:clients(?POOL + 1, Address),
-    #{acceptors := none_waiting, who := Who} = await({raised, stuck}, Address),
+    #{acceptors := none_waiting, acceptors_summary := Who} = await({raised, stuck}, Address),
     #{waiting_count := 0, busy := Busy} = Who,
     ?assertEqual(lists:sort(Pool), lists:sort([Pid || #{pid := Pid} <- Busy])),
     ?assertEqual([Reason], lists:usort([Id || #{parked := {Id, _}} <- Busy])),
@@ -138,7 +138,7 @@ a_suspended_pool_is_stuck(_) ->
     Pool = waiting_pool(L),
     [true = erlang:suspend_process(Pid) || Pid <- Pool],
     _ = sockets:clients(?POOL + 1, Address),
-    #{who := #{busy := Busy}} = await({raised, stuck}, Address),
+    #{acceptors_summary := #{busy := Busy}} = await({raised, stuck}, Address),
     ?assertEqual([suspended], lists:usort([Id || #{parked := {Id, _}} <- Busy])),
     [exit(Pid, kill) || Pid <- Pool].
 
@@ -147,7 +147,7 @@ a_pool_that_has_exited_is_stuck(_) ->
     [exit(Pid, kill) || Pid <- waiting_pool(L)],
     eventually:is(0, fun() -> maps:get(waiting_count, element(2, accept_queue:acceptors(L))) end),
     _ = sockets:client(Address),
-    ?assertMatch(#{acceptors := none_waiting, who := #{pool := [], busy := []}}, await({raised, stuck}, Address)).
+    ?assertMatch(#{acceptors := none_waiting, acceptors_summary := #{pool := [], busy := []}}, await({raised, stuck}, Address)).
 
 a_pool_of_ranch_at_max_connections_is_stuck(_) ->
     case components:load([ranch]) of
@@ -160,7 +160,7 @@ a_pool_of_ranch_at_max_connections_is_stuck(_) ->
             Address = ranch:get_addr(?FUNCTION_NAME),
             ok = accept_queue:watch({ranch, ?FUNCTION_NAME}, ?QUICK),
             _ = sockets:clients(2 * ?POOL + 2, Address),
-            #{server := Server, who := #{busy := Busy}} = await({raised, stuck}, Address),
+            #{server := Server, acceptors_summary := #{busy := Busy}} = await({raised, stuck}, Address),
             ?assertEqual({ranch, ?FUNCTION_NAME}, Server),
             ?assertEqual(lists:duplicate(?POOL, max_connections), [Id || #{parked := {Id, _}} <- Busy]),
             %% The cause ends.

@@ -5,7 +5,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--define(HELLO, {accept_queue, 1}).
+-define(HELLO, {accept_queue, 2}).
 -define(FRAME_MS, 10000).
 
 all() ->
@@ -196,8 +196,8 @@ a_frame_that_lies_is_told_and_the_next_one_answered(_) ->
             {depth, [[{5, 1, 1, {{127, 0, 0, 256}, 80}}]], {error, badarg}},
             {open, [-1], {error, closed}},
             {inode, [0.5], {error, badarg}},
-            {tick, [[1, 2], 5, false], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
-            {look, [[1], 5], {ok, [{error, lost}]}},
+            {read, [[1, 2], 5, false], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
+            {census, [[1], 5], {ok, [{error, lost}]}},
             {status, [1, 5], {error, lost}},
             {watch, [1, [], #{}, 0], {error, badarg}},
             {unwatch, [1], ok},
@@ -221,9 +221,9 @@ until_exit(Port, Status) ->
 
 another_version_ends_the_program(_) ->
     Port = start_by_hand(os:getpid()),
-    true = port_command(Port, term_to_binary({accept_queue, 2})),
+    true = port_command(Port, term_to_binary({accept_queue, 1})),
     ?HELLO = frame(Port),
-    {event, malformed, <<"the first frame is not {accept_queue, 1}">>} = frame(Port),
+    {event, malformed, <<"the first frame is not {accept_queue, 2}">>} = frame(Port),
     receive
         {Port, {exit_status, 1}} -> ok
     end.

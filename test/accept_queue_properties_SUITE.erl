@@ -171,7 +171,7 @@ any_settings_make_a_watch_that_works(_) ->
     L = sockets:listen(5),
     _ = sockets:clients(2, sockets:address(L)),
     {ok, Handle} = accept_queue:open(L),
-    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
+    {ok, Poller} = accept_queue_nif:poller_start(self()),
     Whole = maps:keys(maps:remove(abandoned_ratio, accept_queue_nif:default_settings())),
     holds(
         tuple([
@@ -184,13 +184,13 @@ any_settings_make_a_watch_that_works(_) ->
             Settings = maps:from_list([{abandoned_ratio, Ratio} | [{Key, Small(Key, Figure)} || {Key, Figure} <- lists:zip(Whole, Figures)]]),
             Watch = accept_queue_nif:watch(1, Handle, Settings),
             ?assertMatch({answer, #{depth := {2, 5, 0}, watched_ms := _}}, outcome(accept_queue_nif, {status, [Watch]})),
-            ok = accept_queue_nif:patrol_watch(Patrol, [Watch], All),
-            ?assert(accept_queue_nif:patrol_is_at_work(Patrol))
+            ok = accept_queue_nif:poller_watch(Poller, [Watch], All),
+            ?assert(accept_queue_nif:poller_is_running(Poller))
         end
     ),
-    ok = accept_queue_nif:patrol_watch(Patrol, [], false),
-    ok = accept_queue_nif:patrol_report_to(Patrol, self()),
-    ?assert(accept_queue_nif:patrol_is_at_work(Patrol), "after the round that was under way").
+    ok = accept_queue_nif:poller_watch(Poller, [], false),
+    ok = accept_queue_nif:poller_report_to(Poller, self()),
+    ?assert(accept_queue_nif:poller_is_running(Poller), "after the round that was under way").
 
 %% Judging.
 
@@ -284,9 +284,9 @@ things() ->
     {ok, Socket} = socket:open(inet, stream, tcp),
     {ok, Wrapped} = gen_tcp:listen(0, [{inet_backend, socket}, {ip, {127, 0, 0, 1}}]),
     Watch = accept_queue_nif:watch(1, Handle, accept_queue_nif:default_settings()),
-    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
+    {ok, Poller} = accept_queue_nif:poller_start(self()),
     [
-        L, Client, Accepted, Closed, Udp, Socket, Wrapped, Handle, HandleOfClosed, Watch, Patrol, make_ref(), self(),
+        L, Client, Accepted, Closed, Udp, Socket, Wrapped, Handle, HandleOfClosed, Watch, Poller, make_ref(), self(),
         open_port({spawn, "cat"}, []), {Ip, Port}, {port, Port}, fun() -> ok end
     ].
 

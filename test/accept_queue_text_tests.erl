@@ -21,7 +21,7 @@ lines() ->
                 queued_closed => 4,
                 queued_reset => 2,
                 acceptors => none_waiting,
-                who => #{waiting_count => 0, pool => [a, b, c], busy => [stands(ranch_conns_sup), stands(ranch_conns_sup), stands(shop)]}
+                acceptors_summary => #{waiting_count => 0, pool => [a, b, c], busy => [stands(ranch_conns_sup), stands(ranch_conns_sup), stands(shop)]}
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.2 s. "
             "31 of 30 queued, the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
@@ -30,7 +30,7 @@ lines() ->
         },
         {
             {raised, overflowing},
-            ?HERE#{held_ms => 0, queued => 5, limit => 4, drops => 3, dropped => 3, dropped_otherwise => 0, who => undefined},
+            ?HERE#{held_ms => 0, queued => 5, limit => 4, drops => 3, dropped => 3, dropped_otherwise => 0, acceptors_summary => undefined},
             "accept queue of 0.0.0.0:8080 (ranch http) is overflowing: 3 packets of clients dropped. "
             "5 of 4 queued, 3 dropped since it was opened. "
             "Try: accept_queue:resize(Listener, 128) if it is bursts; more acceptors if it lasts."
@@ -45,7 +45,7 @@ lines() ->
                 drops => 9,
                 dropped => 0,
                 dropped_otherwise => 9,
-                who => #{waiting_count => 1, pool => undefined, busy => []}
+                acceptors_summary => #{waiting_count => 1, pool => undefined, busy => []}
             },
             "accept queue of 0.0.0.0:8080 is behind: somebody has been waiting too long, for 1.0 s now. "
             "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
@@ -69,7 +69,7 @@ lines() ->
             "accept queue of <<\"/run/a\\n\\e[2J\">> (shop) is watched."
         },
         {
-            {tick, late},
+            {poll, late},
             #{late_ms => 2500},
             "accept queues were read 2.5 s late: this VM was asleep, or its schedulers were busy."
         },

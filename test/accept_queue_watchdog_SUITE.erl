@@ -217,15 +217,15 @@ without_the_program_the_vm_says_so_and_goes_on(Config) ->
 
 %% Where the kernel has no Yama, there is nothing to grant, and the VM does not complain.
 the_memory_can_be_granted(Config) ->
-    with(Config, quick(#{grant_memory => true}), [], fun(#{vm := Node} = Vm) ->
+    with(Config, quick(#{allow_ptrace => true}), [], fun(#{vm := Node} = Vm) ->
         Program = other_vm:call(Node, accept_queue_port, os_pid, []),
         Expected =
             case file:read_file("/proc/sys/kernel/yama/ptrace_scope") of
                 {ok, _} -> {ok, Program};
                 {error, enoent} -> {error, {errno, einval}}
             end,
-        ?assertEqual(Expected, other_vm:call(Node, accept_queue_nif, let_read, [Program])),
-        ?assertEqual({error, not_found}, other_vm:call(Node, accept_queue_nif, let_read, [0])),
+        ?assertEqual(Expected, other_vm:call(Node, accept_queue_nif, allow_ptrace, [Program])),
+        ?assertEqual({error, not_found}, other_vm:call(Node, accept_queue_nif, allow_ptrace, [0])),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
         #{file := File} = told(Vm),
         {ok, Json} = file:read_file(File),

@@ -69,7 +69,7 @@ more(#{repository := Repository, pid := Pid} = Seen) ->
     Clients = sockets:clients(Acceptors + ?WAITING, {{127, 0, 0, 1}, ?PORT}),
     Stuck = event(raised, stuck),
     ?assertMatch(#{queued := ?WAITING, limit := 128, acceptors := none_waiting, held_ms := Ms} when Ms >= 5000, Stuck),
-    #{held_ms := Held, who := #{waiting_count := 0, busy := Busy}} = Stuck,
+    #{held_ms := Held, acceptors_summary := #{waiting_count := 0, busy := Busy}} = Stuck,
     ?assertEqual(Acceptors, length(Busy)),
     [
         ?assertMatch(#{parked := {max_connections, <<"waits for ranch's connections supervisor", _/binary>>}}, Process)

@@ -27,7 +27,7 @@ use pace::Pace;
 use words::{atom, tuple};
 
 /// Raised when a frame means something else than before.
-const VERSION: i128 = 1;
+const VERSION: i128 = 2;
 
 pub(crate) fn run(options: &PortOptions) -> Result<(), String> {
     let vm = options.vm;

@@ -7,7 +7,7 @@ use accept_queue_core::detector::Settings;
 use accept_queue_core::watch::Watch;
 use rustler::ResourceArc;
 
-use crate::patrol::now;
+use crate::poller::now;
 
 /// Nothing but numbers and names: dropping it closes nothing, and no process needs to be watched for it.
 pub(crate) struct Handle(pub(crate) Listeners);

@@ -33,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_patrol, tick, look, late, listeners_changed,
+        counts_ago_ms, accept_queue_poller, reading, census, late, listeners_changed,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -273,7 +273,7 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{accept_queue_patrol, [{Id, Told}] | {late, Ms} | listeners_changed}`.
+/// `{accept_queue_poller, [{Id, Told}] | {late, Ms} | listeners_changed}`.
 impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let report = match &self.0 {
@@ -281,20 +281,20 @@ impl Encoder for Terms<Report> {
             Report::Late(late) => (atoms::late(), Terms(*late)).encode(env),
             Report::ListenersChanged => atoms::listeners_changed().encode(env),
         };
-        (atoms::accept_queue_patrol(), report).encode(env)
+        (atoms::accept_queue_poller(), report).encode(env)
     }
 }
 
-/// `{tick, {Queued, Limit, Drops}, Changes}`, `{look, Counts, Changes}` or `{error, Reason}`.
+/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}` or `{error, Reason}`.
 impl Encoder for Terms<&Told> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
         match self.0 {
             Told::Tick(Tick { depth, drops, changes, .. }) => {
                 let depth = (depth.queued, depth.limit, or_undefined(env, *drops));
-                (atoms::tick(), depth, terms(changes)).encode(env)
+                (atoms::reading(), depth, terms(changes)).encode(env)
             }
-            Told::Look(Looked { counts, changes }) => (atoms::look(), Terms(*counts), terms(changes)).encode(env),
+            Told::Look(Looked { counts, changes }) => (atoms::census(), Terms(*counts), terms(changes)).encode(env),
             Told::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
         }
     }

@@ -65,8 +65,8 @@ impl Desk {
                 watches.end(asked(id)?);
                 atom("ok")
             }
-            ("tick", [ids, at, all]) => ok(ticks(watches, remote, &asked::<Vec<_>>(ids)?, time(at)?, asked(all)?)),
-            ("look", [ids, at]) => {
+            ("read", [ids, at, all]) => ok(ticks(watches, remote, &asked::<Vec<_>>(ids)?, time(at)?, asked(all)?)),
+            ("census", [ids, at]) => {
                 let looks = watches.look(remote, &asked::<Vec<_>>(ids)?, time(at)?);
                 ok(looks.into_iter().map(answer).collect::<Vec<_>>())
             }
@@ -95,8 +95,8 @@ const COMMANDS: &[&str] = &[
     "default_settings",
     "watch",
     "unwatch",
-    "tick",
-    "look",
+    "read",
+    "census",
     "status",
 ];
 

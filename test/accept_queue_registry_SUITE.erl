@@ -1,5 +1,5 @@
 %% What list/0 remembers of the VM, and when it looks again: whatever happens to a listener shows at once.
--module(accept_queue_register_SUITE).
+-module(accept_queue_registry_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -37,11 +37,11 @@ end_per_suite(Config) ->
     ok.
 
 every_kind_is_listed_with_its_owner_and_server(_) ->
-    Named = start(accept_queue_register_owner),
+    Named = start(accept_queue_registry_owner),
     Unnamed = start(undefined),
     Expected = [
         {accept_queue_ssl:transport(L), Pid, Server}
-     || {Pid, Server} <- [{Named, accept_queue_register_owner}, {Unnamed, {?MODULE, init, 1}}],
+     || {Pid, Server} <- [{Named, accept_queue_registry_owner}, {Unnamed, {?MODULE, init, 1}}],
         Make <- every_kind(),
         L <- [make(Pid, Make)]
     ],
@@ -93,7 +93,7 @@ one_that_is_met_in_the_making_gets_its_socket_at_the_next_look(_) ->
 
 %% Not in the application, whose monitor looks as well: the second look has to be ours.
 met_in_the_making() ->
-    ok = accept_queue_register:new(),
+    ok = accept_queue_registry:new(),
     [#{socket := undefined, owner := undefined, address := Address}] = listed_now(),
     {ok, [#{fd := Fd}]} = accept_queue_nif:own(),
     {ok, L} = gen_tcp:listen(0, [{fd, Fd}]),
@@ -102,7 +102,7 @@ met_in_the_making() ->
     gen_tcp:close(L).
 
 a_new_owner_is_told_at_once(_) ->
-    Heir = start(accept_queue_register_heir),
+    Heir = start(accept_queue_registry_heir),
     Self = self(),
     [
         begin
@@ -110,7 +110,7 @@ a_new_owner_is_told_at_once(_) ->
             Socket = accept_queue_ssl:transport(L),
             ?assertMatch([#{owner := Self}], listed(Socket)),
             ok = give(L, Heir),
-            ?assertMatch([#{owner := Heir, server := accept_queue_register_heir}], listed(Socket))
+            ?assertMatch([#{owner := Heir, server := accept_queue_registry_heir}], listed(Socket))
         end
      || Make <- every_kind()
     ],
@@ -251,7 +251,7 @@ every_kind() ->
         [fun() -> kinds:listen(Kind, 5, #{family => local, path => abstract(Kind)}) end || Kind <- kinds:unix()].
 
 abstract(Kind) ->
-    iolist_to_binary([0, "accept_queue_register ", atom_to_list(Kind), pid_to_list(self())]).
+    iolist_to_binary([0, "accept_queue_registry ", atom_to_list(Kind), pid_to_list(self())]).
 
 %% A process that makes what it is told to make.
 start(Name) ->

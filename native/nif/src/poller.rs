@@ -10,17 +10,17 @@ use rustler::{LocalPid, OwnedEnv, ResourceArc};
 use crate::terms::{Reason, Terms};
 
 /// The thread ends with the last reference to this. The library is never unmapped (`build.rs`), so that it may take its time.
-pub(crate) struct Patrolling(pub(crate) Patrol);
+pub(crate) struct PollerHandle(pub(crate) Patrol);
 
-impl Patrolling {
-    pub(crate) fn start(reports_to: LocalPid) -> Result<ResourceArc<Patrolling>, Reason> {
-        let patrol = Patrol::start(now, reporter(reports_to)).map_err(|error| Reason::Core(error.into()))?;
-        Ok(ResourceArc::new(Patrolling(patrol)))
+impl PollerHandle {
+    pub(crate) fn start(reports_to: LocalPid) -> Result<ResourceArc<PollerHandle>, Reason> {
+        let poller = Patrol::start(now, reporter(reports_to)).map_err(|error| Reason::Core(error.into()))?;
+        Ok(ResourceArc::new(PollerHandle(poller)))
     }
 }
 
 #[rustler::resource_impl]
-impl rustler::Resource for Patrolling {}
+impl rustler::Resource for PollerHandle {}
 
 /// The one clock of what is watched. The VM's own may only be asked by its schedulers.
 pub(crate) fn now() -> Time {
@@ -28,7 +28,7 @@ pub(crate) fn now() -> Time {
     on_clock(BEGUN.elapsed())
 }
 
-/// A message to this process, `{accept_queue_patrol, Report}`. Where it has ended, whoever comes next asks what holds.
+/// A message to this process, `{accept_queue_poller, Report}`. Where it has ended, whoever comes next asks what holds.
 pub(crate) fn reporter(pid: LocalPid) -> Reporter {
     let mut env = OwnedEnv::new();
     Box::new(move |report: Report| {

@@ -1,10 +1,10 @@
-defmodule AcceptQueue.Monitor do
+defmodule AcceptQueue.Watcher do
   @moduledoc """
   Watches listeners for as long as it lives: a child for your supervision tree.
 
       children = [
         MyApp.Endpoint,
-        {AcceptQueue.Monitor, listeners: [{:port, 4000}], stuck_ms: 2000}
+        {AcceptQueue.Watcher, listeners: [{:port, 4000}], stuck_ms: 2000}
       ]
 
   The application watches every listener of the VM by itself. This is for those that want options of their own, or nothing

@@ -6,7 +6,7 @@
 %%
 %% What has been found waits here until its story is complete ({@link found/1}); then each audience has it in its own queue.
 %% What is taken from one of those is taken: an event that made a handler hang is not told to it again.
--module(accept_queue_journal).
+-module(accept_queue_event_store).
 
 -export([new/0]).
 -export([found/1, next_found/0, settled/1]).

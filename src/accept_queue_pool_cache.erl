@@ -6,7 +6,7 @@
 %%
 %% Two that look at the same listener at once may lose what one of them has seen, until the next look. The table belongs to
 %% the supervisor, and may be missing: then nothing is remembered.
--module(accept_queue_seen).
+-module(accept_queue_pool_cache).
 
 -export([new/0, pool/1, remember/2]).
 

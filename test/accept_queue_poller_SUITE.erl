@@ -1,6 +1,6 @@
 %% The thread that reads what is watched, as the VM has it: who is woken, and what becomes of it. What it reports is tested in
-%% native/core/tests/patrol.rs, and what is made of that in accept_queue_monitor_SUITE.
--module(accept_queue_patrol_SUITE).
+%% native/core/tests/poller.rs, and what is made of that in accept_queue_monitor_SUITE.
+-module(accept_queue_poller_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -35,8 +35,8 @@ noted() ->
 %% Timers. That other sockets listen, or that this machine let a round come late, is news.
 is_its_own(note) -> true;
 is_its_own(search_now_and_then) -> true;
-is_its_own({accept_queue_patrol, listeners_changed}) -> true;
-is_its_own({accept_queue_patrol, {late, _}}) -> true;
+is_its_own({accept_queue_poller, listeners_changed}) -> true;
+is_its_own({accept_queue_poller, {late, _}}) -> true;
 %% A receive that was not waited for, as a trace tells it.
 is_its_own(timeout) -> true;
 is_its_own(_) -> false.
@@ -68,8 +68,8 @@ a_thread_that_still_runs_survives_that_its_module_is_purged(_) ->
 purge_under_the_thread() ->
     lists:foreach(
         fun(_) ->
-            {ok, Patrol} = accept_queue_nif:patrol_start(self()),
-            true = accept_queue_nif:patrol_is_at_work(Patrol)
+            {ok, Poller} = accept_queue_nif:poller_start(self()),
+            true = accept_queue_nif:poller_is_running(Poller)
         end,
         lists:seq(1, 20)
     ),

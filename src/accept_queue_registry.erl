@@ -10,7 +10,7 @@
 %% seconds.
 %%
 %% The table belongs to the supervisor, and may be missing: then nothing is remembered.
--module(accept_queue_register).
+-module(accept_queue_registry).
 
 -export([new/0, listeners/0]).
 

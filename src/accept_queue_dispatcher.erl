@@ -1,36 +1,36 @@
 %% @private
-%% The process in which the handlers of one audience run.
+%% The process that runs the handlers of one channel, logger or telemetry.
 %%
-%% They are other people's code, and may crash or hang: then this process alone does. It notes what it is telling and since
-%% when; {@link accept_queue_event} kills it when that takes too long and starts another, which goes on with what is next.
+%% Handlers are other people's code, and may crash or hang: then only this process does. It notes which event it is publishing and
+%% since when; {@link accept_queue_event} kills it when that takes too long and starts another, which goes on with the next event.
 -module(accept_queue_dispatcher).
 
 -export([start_link/3, wake/1]).
 -export([run/3]).
 
 -type take() :: fun(() -> {ok, Event :: term()} | none).
--type tell() :: fun((Event :: term()) -> term()).
+-type publish() :: fun((Event :: term()) -> term()).
 
--spec start_link(accept_queue_event_store:audience(), take(), tell()) -> pid().
-start_link(Audience, Take, Tell) ->
-    proc_lib:spawn_link(?MODULE, run, [Audience, Take, Tell]).
+-spec start_link(accept_queue_event_store:channel(), take(), publish()) -> pid().
+start_link(Channel, Take, Publish) ->
+    proc_lib:spawn_link(?MODULE, run, [Channel, Take, Publish]).
 
-%% There is something to take. Whoever writes first and wakes then need not know what this process is doing.
+%% There is something to take. A caller that adds the event first and then wakes need not know what this process is doing.
 -spec wake(pid()) -> ok.
-wake(Teller) ->
-    Teller ! wake,
+wake(Dispatcher) ->
+    Dispatcher ! wake,
     ok.
 
--spec run(accept_queue_event_store:audience(), take(), tell()) -> no_return().
-run(Audience, Take, Tell) ->
+-spec run(accept_queue_event_store:channel(), take(), publish()) -> no_return().
+run(Channel, Take, Publish) ->
     case Take() of
         {ok, Event} ->
-            ok = accept_queue_event_store:now_telling(Audience, Event, erlang:monotonic_time(millisecond)),
-            _ = Tell(Event),
-            ok = accept_queue_event_store:told(Audience);
+            ok = accept_queue_event_store:publishing(Channel, Event, erlang:monotonic_time(millisecond)),
+            _ = Publish(Event),
+            ok = accept_queue_event_store:published(Channel);
         none ->
             receive
                 wake -> ok
             end
     end,
-    ?MODULE:run(Audience, Take, Tell).
+    ?MODULE:run(Channel, Take, Publish).

@@ -1,39 +1,39 @@
 %% @private
-%% What stands, and what of it has still to be told to whom: the memory of {@link accept_queue_event}.
+%% Which conditions are raised, and which events each channel has still to publish: the memory of {@link accept_queue_event}.
 %%
-%% The table belongs to the supervisor, so that neither the process that finds something nor the one that tells it can lose
-%% it by being killed. A condition and what is to be told of it are written by one `ets:insert/2': both are there, or neither.
+%% The table belongs to the supervisor, so that an event survives a kill of the process that found it and of the one that
+%% publishes it. A condition and its events are written by one `ets:insert/2': all are there, or none.
 %%
-%% What has been found waits here until its story is complete ({@link found/1}); then each audience has it in its own queue.
-%% What is taken from one of those is taken: an event that made a handler hang is not told to it again.
+%% What the monitor has found waits here until its details are complete ({@link found/1}); then each channel has it in a queue of
+%% its own. An event is taken once: one that made a handler hang is not published to it again.
 -module(accept_queue_event_store).
 
 -export([new/0]).
 -export([found/1, next_found/0, settled/1]).
--export([raised/3, cleared/2, standing/0, forget_cleared/0]).
--export([add/2, take/1, now_telling/3, telling/1, told/1]).
+-export([raise/3, clear/2, raised/0, forget_cleared/0]).
+-export([add/2, take/1, publishing/3, publishing/1, published/1]).
 -export([subscribers/0, subscribe/1, unsubscribe/1]).
 -export([alarms/0, alarm/3, no_alarm/1]).
 
--export_type([id/0, audience/0]).
+-export_type([id/0, channel/0]).
 
 -type id() :: {accept_queue:condition(), accept_queue:address()}.
--type audience() :: subscribers | logger | telemetry.
+-type channel() :: subscribers | logger | telemetry.
 
 -type found() :: {raised | cleared, accept_queue:condition(), Details :: map()}.
 
 -define(TABLE, ?MODULE).
-%% Anything but a condition is dropped where so much is still to be told. Conditions come no faster than they are cleared.
+%% With so many rows, events of other kinds than conditions are dropped. Conditions are raised no faster than they are cleared.
 -define(ROWS_MAX, 10000).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    %% Ordered: the queue of an audience is the rows whose keys begin with its name, the oldest first.
+    %% Ordered: the queue of a channel is the rows whose keys begin with its name, the oldest first.
     ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set]),
     ok.
 
-%% What has been found and has still to be settled. It stays until it is: whoever is killed in between does it again.
+%% What has been found and is not settled yet. It stays until it is: after a kill the next process settles it again.
 
 -spec found(found()) -> ok.
 found(Found) ->
@@ -54,17 +54,17 @@ settled(Key) ->
     true = ets:delete(?TABLE, Key),
     ok.
 
-%% Conditions. One process at a time writes them.
+%% Conditions. Only one process writes them.
 
-%% Nothing happens where it stands already: whoever was killed before it noted that it had told, tells again.
--spec raised(id(), Details :: map(), [{audience(), Event :: term()}]) -> ok.
-raised(Id, Details, Untold) ->
-    insert(not stands(Id), [{{standing, Id}, Details} | queued(Untold)]).
+%% Nothing happens where it is raised already: a process that was killed before it noted what it had found finds it again.
+-spec raise(id(), Details :: map(), [{channel(), Event :: term()}]) -> ok.
+raise(Id, Details, Events) ->
+    insert(not is_raised(Id), [{{raised, Id}, Details} | queued(Events)]).
 
-%% Nothing happens where it does not stand.
--spec cleared(id(), [{audience(), Event :: term()}]) -> ok.
-cleared(Id, Untold) ->
-    insert(stands(Id), [{{standing, Id}, cleared} | queued(Untold)]).
+%% Nothing happens where it is not raised.
+-spec clear(id(), [{channel(), Event :: term()}]) -> ok.
+clear(Id, Events) ->
+    insert(is_raised(Id), [{{raised, Id}, cleared} | queued(Events)]).
 
 insert(true, Rows) ->
     true = ets:insert(?TABLE, Rows),
@@ -72,61 +72,61 @@ insert(true, Rows) ->
 insert(false, _Rows) ->
     ok.
 
-stands(Id) ->
-    case ets:lookup(?TABLE, {standing, Id}) of
+is_raised(Id) ->
+    case ets:lookup(?TABLE, {raised, Id}) of
         [{_, #{}}] -> true;
         _ -> false
     end.
 
--spec standing() -> #{id() => Details :: map()}.
-standing() ->
-    maps:from_list([{Id, Details} || [Id, #{} = Details] <- ets:match(?TABLE, {{standing, '$1'}, '$2'})]).
+-spec raised() -> #{id() => Details :: map()}.
+raised() ->
+    maps:from_list([{Id, Details} || [Id, #{} = Details] <- ets:match(?TABLE, {{raised, '$1'}, '$2'})]).
 
 -spec forget_cleared() -> ok.
 forget_cleared() ->
-    true = ets:match_delete(?TABLE, {{standing, '_'}, cleared}),
+    true = ets:match_delete(?TABLE, {{raised, '_'}, cleared}),
     ok.
 
 %% The queues.
 
--spec add([audience()], Event :: term()) -> ok | dropped.
-add(Audiences, Event) ->
+-spec add([channel()], Event :: term()) -> ok | dropped.
+add(Channels, Event) ->
     case ets:info(?TABLE, size) < ?ROWS_MAX of
-        true -> insert(true, queued([{Audience, Event} || Audience <- Audiences]));
+        true -> insert(true, queued([{Channel, Event} || Channel <- Channels]));
         false -> dropped
     end.
 
-queued(Untold) ->
-    [{{Audience, ets:update_counter(?TABLE, events, 1, {events, 0})}, Event} || {Audience, Event} <- Untold].
+queued(Events) ->
+    [{{Channel, ets:update_counter(?TABLE, events, 1, {events, 0})}, Event} || {Channel, Event} <- Events].
 
--spec take(audience()) -> {ok, Event :: term()} | none.
-take(Audience) ->
-    case ets:next(?TABLE, {Audience, 0}) of
-        {Audience, _} = Key ->
+-spec take(channel()) -> {ok, Event :: term()} | none.
+take(Channel) ->
+    case ets:next(?TABLE, {Channel, 0}) of
+        {Channel, _} = Key ->
             case ets:take(?TABLE, Key) of
                 [{_, Event}] -> {ok, Event};
                 %% A predecessor that was just being killed has taken it.
-                [] -> take(Audience)
+                [] -> take(Channel)
             end;
         _ ->
             none
     end.
 
-%% Who is telling what, and since when: for whoever looks whether it hangs.
--spec now_telling(audience(), Event :: term(), NowMs :: integer()) -> ok.
-now_telling(Audience, Event, NowMs) ->
-    insert(true, [{{telling, Audience}, NowMs, Event}]).
+%% What a channel is publishing, and since when, so that a handler that hangs is found.
+-spec publishing(channel(), Event :: term(), NowMs :: integer()) -> ok.
+publishing(Channel, Event, NowMs) ->
+    insert(true, [{{publishing, Channel}, NowMs, Event}]).
 
--spec telling(audience()) -> {SinceMs :: integer(), Event :: term()} | nothing.
-telling(Audience) ->
-    case ets:lookup(?TABLE, {telling, Audience}) of
+-spec publishing(channel()) -> {SinceMs :: integer(), Event :: term()} | nothing.
+publishing(Channel) ->
+    case ets:lookup(?TABLE, {publishing, Channel}) of
         [{_, SinceMs, Event}] -> {SinceMs, Event};
         [] -> nothing
     end.
 
--spec told(audience()) -> ok.
-told(Audience) ->
-    true = ets:delete(?TABLE, {telling, Audience}),
+-spec published(channel()) -> ok.
+published(Channel) ->
+    true = ets:delete(?TABLE, {publishing, Channel}),
     ok.
 
 %% Subscribers.
@@ -144,7 +144,7 @@ unsubscribe(Pid) ->
     true = ets:delete(?TABLE, {subscriber, Pid}),
     ok.
 
-%% What alarm_handler has been told, and which one: a new one knows nothing.
+%% Which alarms alarm_handler has, and which process that is: a new one has none.
 
 -spec alarms() -> #{id() => {Handler :: pid(), setting | set}}.
 alarms() ->

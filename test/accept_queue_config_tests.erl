@@ -20,11 +20,11 @@ what_is_wrong_is_said_in_a_sentence_test_() ->
                 "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
             },
             {[interval_ms], "interval_ms is no pair of an option and its value"},
-            {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: one look sees nothing stand"},
+            {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: a condition needs two readings"},
             {often, "the options are often; allowed is a map or a list of pairs"},
             {
                 #{interval_ms => 1000, for_ms => 100},
-                "for_ms is 100; allowed is interval_ms, 1000, or more: one look sees nothing stand"
+                "for_ms is 100; allowed is interval_ms, 1000, or more: a condition needs two readings"
             }
         ]
     ].

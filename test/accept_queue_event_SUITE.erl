@@ -321,7 +321,7 @@ a_telemetry_handler_that_hangs_holds_nobody_up(_) ->
     ?assert(is_process_alive(Hanging)),
     %% Then it is given up, for that event alone, and that is said.
     ?assertMatch(#{condition := behind}, telemetry_told([accept_queue, condition, raised], behind)),
-    ?assertMatch({warning, #{audience := telemetry, during := raised}}, logged({handler, given_up})),
+    ?assertMatch({warning, #{channel := telemetry, during := raised}}, logged({handler, given_up})),
     ?assertNot(is_process_alive(Hanging)).
 
 a_logger_handler_that_hangs_holds_nobody_up(_) ->
@@ -335,7 +335,7 @@ a_logger_handler_that_hangs_holds_nobody_up(_) ->
     ?assertMatch(#{condition := behind}, telemetry_told([accept_queue, condition, raised], behind)),
     ?assert(is_process_alive(Hanging)),
     ?assertMatch({warning, _}, logged({raised, behind})),
-    ?assertMatch({warning, #{audience := logger, during := raised}}, logged({handler, given_up})),
+    ?assertMatch({warning, #{channel := logger, during := raised}}, logged({handler, given_up})),
     ?assertNot(is_process_alive(Hanging)).
 
 samples_are_wanted_while_somebody_is_attached(_) ->

@@ -47,9 +47,9 @@ lines() ->
                 dropped_otherwise => 9,
                 acceptors_summary => #{waiting_count => 1, pool => undefined, busy => []}
             },
-            "accept queue of 0.0.0.0:8080 is behind: somebody has been waiting too long, for 1.0 s now. "
+            "accept queue of 0.0.0.0:8080 is behind: the oldest connection has waited too long, for 1.0 s now. "
             "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
-            "1 in accept; who else should be is not known. "
+            "1 in accept; the rest of the pool is not known. "
             "Try: more acceptors, or less work between accept and the next accept."
         },
         {
@@ -61,7 +61,7 @@ lines() ->
         {
             {read, failed},
             ?HERE#{server => {shop, init, 1}, reason => eperm},
-            "accept queue of 0.0.0.0:8080 (shop:init/1) cannot be read: eperm. It is tried again, and this is not repeated."
+            "accept queue of 0.0.0.0:8080 (shop:init/1) cannot be read: eperm. It is tried again; this is logged once until it works."
         },
         {
             {listener, added},
@@ -76,7 +76,7 @@ lines() ->
         {
             {vm, hung},
             #{duration_ms => 10234, file => <<"/e/a\n.json">>, reason => undefined, finding => no_heartbeat, text => <<"None.">>},
-            "this VM hung for 10.2 s. What was seen: None. (no_heartbeat) The evidence: /e/a?.json"
+            "this VM hung for 10.2 s. Finding: None. (no_heartbeat) The evidence: /e/a?.json"
         },
         {
             {vm, hung},
@@ -85,9 +85,9 @@ lines() ->
         },
         {
             {handler, given_up},
-            #{audience => telemetry, during => sample, waited_ms => 6000},
+            #{channel => telemetry, during => sample, waited_ms => 6000},
             "a handler of telemetry did not return from 'sample' of accept_queue within 6.0 s and was given up. "
-            "Try: detach it, or let it hand its work to a process of its own. This is said once an hour."
+            "Try: detach it, or let it hand its work to a process of its own. This is logged at most once an hour."
         }
     ].
 

@@ -24,7 +24,7 @@ all() ->
         a_vm_that_dies_while_it_hangs_leaves_its_evidence,
         a_vm_that_ends_is_no_hang,
         without_the_program_the_vm_says_so_and_goes_on,
-        the_memory_can_be_granted
+        the_memory_can_be_read_with_allow_ptrace
     ].
 
 %% The measure of the issue: the defaults, and the NIF as the source. Of one scheduler, for another that wakes up in between may
@@ -62,7 +62,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
         has("queued, every 0\\.5 s, the oldest first:\n(?s:.*)" ++ text(Address) ++ ": (?:-(?: x[0-9]+)?, )?0(?: x[0-9]+)?(?:, 1)?, 2 x[0-9]+\n", Text),
         %% A line of the log, and telemetry.
         {error, Line} = logged(Vm),
-        has("^this VM hung for [0-9.]+ s\\. What was seen: .*libhanging_nif\\.so.* \\(scheduler_blocked\\) The evidence: " ++ Document ++ "$", Line),
+        has("^this VM hung for [0-9.]+ s\\. Finding: .*libhanging_nif\\.so.* \\(scheduler_blocked\\) The evidence: " ++ Document ++ "$", Line),
         {Measured, Metadata} = measured(Vm),
         ?assertEqual({#{duration_ms => Ms}, File, scheduler_blocked}, {Measured, maps:get(file, Metadata), maps:get(finding, Metadata)}),
         ?assertNot(is_map_key(reason, Metadata))
@@ -138,7 +138,7 @@ a_folder_that_cannot_be_written_is_told_and_survived(Config) ->
     ok = file:write_file(File, ""),
     with(Config, quick(#{directory => File ++ "/evidence"}), [], fun(Vm) ->
         {error, Soon} = logged(Vm),
-        has("^accept_queue: the port program says watchdog: evidence cannot be written to .*/file/evidence: Not a directory", Soon),
+        has("^accept_queue: the port program reports watchdog: evidence cannot be written to .*/file/evidence: Not a directory", Soon),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
         #{file := undefined, reason := Reason, finding := scheduler_blocked} = told(Vm),
         has("^evidence cannot be written to .*/file/evidence: Not a directory", Reason),
@@ -174,7 +174,7 @@ a_program_that_is_killed_meanwhile_is_started_again_and_watches(Config) ->
             not lists:member(other_vm:call(Node, accept_queue_port, os_pid, []), [Program, undefined])
         end),
         %% The new one has had a heartbeat.
-        eventually:is(sent, fun() -> other_vm:call(Node, accept_queue_port, beat, []) end),
+        eventually:is(sent, fun() -> other_vm:call(Node, accept_queue_port, heartbeat, []) end),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
         #{file := File} = told(Vm),
         ?assertEqual(unicode:characters_to_list(File), lists:last(documents(Directory))),
@@ -215,8 +215,8 @@ without_the_program_the_vm_says_so_and_goes_on(Config) ->
     eventually:is(1, fun() -> length(other_vm:call(Node, accept_queue, watched, [])) end),
     other_vm:stop(Node).
 
-%% Where the kernel has no Yama, there is nothing to grant, and the VM does not complain.
-the_memory_can_be_granted(Config) ->
+%% Where the kernel has no Yama, there is nothing to allow, and the VM does not complain.
+the_memory_can_be_read_with_allow_ptrace(Config) ->
     with(Config, quick(#{allow_ptrace => true}), [], fun(#{vm := Node} = Vm) ->
         Program = other_vm:call(Node, accept_queue_port, os_pid, []),
         Expected =
@@ -302,7 +302,7 @@ begin_there(StandIns) ->
     case whereis(accept_queue_watchdog) of
         undefined -> ok;
         %% The program has heard of it.
-        _ -> eventually:is(sent, fun accept_queue_port:beat/0)
+        _ -> eventually:is(sent, fun accept_queue_port:heartbeat/0)
     end,
     sockets:address(L).
 

@@ -66,7 +66,7 @@ servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's pack
 load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10, and a minute of calls; the figures in _build/load
 	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_registry_SUITE
 	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE \
-		--case every_stall_is_told_once_and_nothing_else_is
+		--case every_stall_is_reported_once_and_nothing_else_is
 	@cat _build/load/stalls.md
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300

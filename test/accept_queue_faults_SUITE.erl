@@ -143,7 +143,7 @@ open_there() ->
     {ok, Handle} = accept_queue:open(sockets:listen(5)),
     put(handle, Handle).
 
-%% Dialyzer does not look behind a stub, so each is called here with what is right and with what is not.
+%% Dialyzer does not check what is behind a stub, so each is called here with right and with wrong arguments.
 every_stub_refuses_what_its_spec_does_not_allow(_) ->
     L = sockets:listen(5),
     {ok, Address} = inet:sockname(L),

@@ -15,11 +15,11 @@
 all() ->
     [
         each_connection_has_its_process_the_longest_held_first,
-        what_nobody_has_accepted_is_held_by_nobody,
+        what_is_not_accepted_is_held_by_no_process,
         a_listener_does_not_answer_for_another,
         a_short_list_says_how_many_there_are,
         members_of_a_group_hold_together,
-        a_name_a_label_and_what_the_holder_does_are_told,
+        a_holder_comes_with_its_name_its_label_and_what_it_does,
         holders_that_die_meanwhile_are_unknown_and_not_mistaken,
         the_right_processes_are_found_among_all_the_ports_of_a_vm,
         a_unix_listener_has_no_such_state,
@@ -71,14 +71,14 @@ each_connection_has_its_process_the_longest_held_first(_) ->
      || Kind <- kinds:tcp()
     ].
 
-%% Between an ssl connection and its user stands a process of ssl's own.
+%% Between an ssl connection and its user is a process of ssl's own.
 holder(ssl, _Pid, Socket) ->
     {connected, Pid} = erlang:port_info(accept_queue_ssl:transport(Socket), connected),
     Pid;
 holder(_Kind, Pid, _Socket) ->
     Pid.
 
-what_nobody_has_accepted_is_held_by_nobody(_) ->
+what_is_not_accepted_is_held_by_no_process(_) ->
     L = sockets:listen(5),
     sockets:close(sockets:client(sockets:address(L))),
     eventually:is({ok, 1}, fun() ->
@@ -144,7 +144,7 @@ accept_all(L) ->
             [Socket | accept_all(L)]
     end.
 
-a_name_a_label_and_what_the_holder_does_are_told(_) ->
+a_holder_comes_with_its_name_its_label_and_what_it_does(_) ->
     L = sockets:listen(5),
     {Client, {Holder, _}} = held(gen_tcp, L),
     register(accept_queue_holder, Holder),
@@ -163,7 +163,7 @@ a_name_a_label_and_what_the_holder_does_are_told(_) ->
     ),
     release(Holder).
 
-%% A socket goes with its owner, so whatever row is told at all is told of its right process, or of none.
+%% A socket goes with its owner, so each row has its right process, or none.
 holders_that_die_meanwhile_are_unknown_and_not_mistaken(_) ->
     L = sockets:listen(100),
     {Clients, Holders} = lists:unzip([held(gen_tcp, L) || _ <- lists:seq(1, 100)]),

@@ -166,7 +166,7 @@ the_limits_and_counters_are_those_of_the_network_namespace(_) ->
             {skip, "no network namespace can be made here: " ++ Refused}
     end.
 
-%% Alone in a network namespace, so that its counters count nobody else's SYNs.
+%% Alone in a network namespace, so that its counters count no other SYNs.
 clipped_and_overflowing() ->
     ok = file:write_file("/proc/sys/net/core/somaxconn", "16"),
     {ok, #{somaxconn := 16, listen_overflows := 0, listen_drops := 0}} = accept_queue:kernel(),

@@ -21,7 +21,7 @@ lines() ->
                 queued_closed => 4,
                 queued_reset => 2,
                 acceptors => none_waiting,
-                acceptors_summary => #{waiting_count => 0, pool => [a, b, c], busy => [stands(ranch_conns_sup), stands(ranch_conns_sup), stands(shop)]}
+                acceptors_summary => #{waiting_count => 0, pool => [a, b, c], busy => [parked_in(ranch_conns_sup), parked_in(ranch_conns_sup), parked_in(shop)]}
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.2 s. "
             "31 of 30 queued, the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
@@ -91,7 +91,7 @@ lines() ->
         }
     ].
 
-stands(Module) ->
+parked_in(Module) ->
     #{current_function => {Module, wait, 0}, parked => {max_connections, <<"max_connections">>}}.
 
 said(Event, Details) ->

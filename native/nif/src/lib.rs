@@ -1,5 +1,6 @@
 //! The NIFs of `accept_queue_nif`: a table of contents. Terms come in, core answers, terms go out.
 
+mod clock;
 mod handle;
 mod poller;
 mod terms;
@@ -10,8 +11,9 @@ use rustler::{Atom, LocalPid, ResourceArc};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::now;
 use handle::{Handle, Watched};
-use poller::{PollerHandle, now, reporter};
+use poller::{PollerHandle, reporter};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]

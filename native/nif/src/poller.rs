@@ -1,15 +1,12 @@
-//! The thread that reads what is watched, as an Erlang process holds it, and its reports as messages.
+//! The poller thread as a resource of an Erlang process, and its reports as messages.
 
-use std::sync::LazyLock;
-use std::time::Instant;
-
-use accept_queue_core::detector::{Time, on_clock};
 use accept_queue_core::patrol::{Patrol, Report, Reporter};
 use rustler::{LocalPid, OwnedEnv, ResourceArc};
 
+use crate::clock::now;
 use crate::terms::{Reason, Terms};
 
-/// The thread ends with the last reference to this. The library is never unmapped (`build.rs`), so that it may take its time.
+/// Dropping the last reference ends the thread, some time later: the library is never unmapped (`build.rs`).
 pub(crate) struct PollerHandle(pub(crate) Patrol);
 
 impl PollerHandle {
@@ -22,13 +19,7 @@ impl PollerHandle {
 #[rustler::resource_impl]
 impl rustler::Resource for PollerHandle {}
 
-/// The one clock of what is watched. The VM's own may only be asked by its schedulers.
-pub(crate) fn now() -> Time {
-    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    on_clock(BEGUN.elapsed())
-}
-
-/// A message to this process, `{accept_queue_poller, Report}`. Where it has ended, whoever comes next asks what holds.
+/// Sends `{accept_queue_poller, Report}` to this process. Where it has ended, the next monitor reads the state of each watch.
 pub(crate) fn reporter(pid: LocalPid) -> Reporter {
     let mut env = OwnedEnv::new();
     Box::new(move |report: Report| {

@@ -1,4 +1,4 @@
-//! How core's values look as Erlang terms: the keys and errors of the public contract, and nothing else.
+//! Core's values as Erlang terms: the keys and errors of the public contract, and nothing else.
 
 use accept_queue_core as core;
 use accept_queue_core::detector::{Change, Condition, Evidence, Settings};
@@ -18,7 +18,7 @@ mod atoms {
         second_tier, already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, errno,
         // a listener
         address, local, cookie, inode, fd, handle, queued, limit, drops,
-        // who stands in front of it
+        // its connections
         syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait,
         sockets,
         // what is wrong
@@ -45,7 +45,7 @@ pub(crate) struct Terms<T>(pub(crate) T);
 /// The second half of `{error, Reason}`.
 pub(crate) enum Reason {
     Core(core::Error),
-    /// Not to be read on a normal scheduler: the caller asks again on a dirty one.
+    /// Not readable on a normal scheduler: the caller asks again on a dirty one.
     SecondTier,
 }
 
@@ -273,7 +273,7 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{accept_queue_poller, [{Id, Told}] | {late, Ms} | listeners_changed}`.
+/// `{accept_queue_poller, [{Id, Notice}] | {late, Ms} | listeners_changed}`.
 impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let report = match &self.0 {
@@ -429,7 +429,7 @@ impl Encoder for Terms<core::advice::Advice> {
     }
 }
 
-/// An atom of a word of core's. Their list is closed: no atom is made of what somebody sent.
+/// An atom of a word of core's. Their list is closed: no atom is made of what was sent.
 fn word(env: Env, word: &'static str) -> Atom {
     Atom::from_str(env, word).unwrap_or(atoms::undefined())
 }
@@ -444,7 +444,7 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
     }
 }
 
-/// What the table of `accept_queue:i/0` knows of a listener.
+/// A listener in the table of `accept_queue:i/0`.
 impl<'a> Decoder<'a> for Terms<core::verdict::Standing> {
     fn decode(standing: Term<'a>) -> NifResult<Self> {
         let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();

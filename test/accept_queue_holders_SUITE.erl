@@ -63,7 +63,7 @@ each_connection_has_its_process_the_longest_held_first(_) ->
                 end
              || Spelling <- [L, Handle, Address]
             ],
-            [release(Pid) || {Pid, _} <- Holders],
+            [eventually:ends(Pid, release) || {Pid, _} <- Holders],
             eventually:is([], fun() -> holders(L) end),
             kinds:close(L),
             ?assertEqual({error, closed}, accept_queue:holders(Handle))
@@ -100,7 +100,7 @@ a_listener_does_not_answer_for_another(_) ->
     ?assertEqual(
         lists:sort([HolderOne, HolderTwo]), lists:sort([Pid || #{pid := Pid, close_wait := 2} <- holders({port, Port})])
     ),
-    [release(Pid) || Pid <- [HolderOne, HolderTwo]].
+    [eventually:ends(Pid, release) || Pid <- [HolderOne, HolderTwo]].
 
 a_short_list_says_how_many_there_are(_) ->
     L = sockets:listen(5),
@@ -119,7 +119,7 @@ a_short_list_says_how_many_there_are(_) ->
     ?assertEqual(5, length(holders(L))),
     {ok, Whole} = accept_queue:holders(L, #{}),
     ?assertEqual(5, length(Whole)),
-    [release(Pid) || {_, {Pid, _}} <- Held].
+    [eventually:ends(Pid, release) || {_, {Pid, _}} <- Held].
 
 members_of_a_group_hold_together(_) ->
     [One, Two] = sockets:group(2, 10),
@@ -161,7 +161,7 @@ a_holder_comes_with_its_name_its_label_and_what_it_does(_) ->
         ],
         holders(L)
     ),
-    release(Holder).
+    eventually:ends(Holder, release).
 
 %% A socket goes with its owner, so each row has its right process, or none.
 holders_that_die_meanwhile_are_unknown_and_not_mistaken(_) ->
@@ -170,7 +170,7 @@ holders_that_die_meanwhile_are_unknown_and_not_mistaken(_) ->
     lists:foreach(fun sockets:close/1, Clients),
     eventually:is(100, fun() -> length(holders(L)) end),
     Owners = maps:from_list([{Socket, Pid} || {Pid, Socket} <- Holders]),
-    {Killer, Monitor} = spawn_monitor(fun() -> [release(Pid) || {Pid, _} <- Holders] end),
+    {Killer, Monitor} = spawn_monitor(fun() -> [eventually:ends(Pid, release) || {Pid, _} <- Holders] end),
     readings_until_none(L, Owners),
     receive {'DOWN', Monitor, process, Killer, Reason} -> ?assertEqual(normal, Reason) end.
 
@@ -243,13 +243,6 @@ hold(Kind, L, Test) ->
     Test ! {self(), Socket},
     receive
         release -> ok
-    end.
-
-release(Pid) ->
-    Monitor = monitor(process, Pid),
-    Pid ! release,
-    receive
-        {'DOWN', Monitor, process, Pid, _} -> ok
     end.
 
 holders(L) ->

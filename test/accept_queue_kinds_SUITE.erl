@@ -290,7 +290,7 @@ questions(Trace) ->
     length(binary:matches(Calls, <<"sendto(">>)).
 
 a_link_local_address_is_identified_by_its_scope(_) ->
-    in_own_network(link_local).
+    other_vm:with_own_network(?MODULE, link_local).
 
 link_local() ->
     "" = os:cmd("ip link add scope_one type veth peer name scope_two"),
@@ -322,16 +322,6 @@ link_local(Name) ->
 
 peer(Scope, Port) ->
     #{family => inet6, addr => ?LINK_LOCAL, port => Port, scope_id => Scope}.
-
-in_own_network(Function) ->
-    case os:cmd("unshare --net true || unshare --map-root-user --net true") of
-        "" ->
-            Vm = other_vm:start(#{under => other_vm:in_own_network()}),
-            ok = other_vm:call(Vm, ?MODULE, Function, []),
-            other_vm:stop(Vm);
-        Refused ->
-            {skip, "no network namespace can be made here: " ++ Refused}
-    end.
 
 a_listener_in_another_network_namespace_is_read_there(_) ->
     Namespace = "accept_queue_" ++ os:getpid(),

@@ -49,7 +49,7 @@ every_kind_is_listed_with_its_owner_and_server(_) ->
     ?assertEqual(lists:sort(Expected), lists:sort(
         [{Socket, Owner, Server} || #{socket := Socket, owner := Owner, server := Server} <- Listed, lists:member(Owner, [Named, Unnamed])]
     )),
-    [stop(Pid) || Pid <- [Named, Unnamed]].
+    [eventually:ends(Pid, stop) || Pid <- [Named, Unnamed]].
 
 what_has_begun_to_listen_is_listed_at_once(_) ->
     [
@@ -114,7 +114,7 @@ a_new_owner_is_listed_at_once(_) ->
         end
      || Make <- every_kind()
     ],
-    stop(Heir).
+    eventually:ends(Heir, stop).
 
 give({'$socket', _} = L, Heir) -> socket:setopt(L, {otp, controlling_process}, Heir);
 give(L, Heir) when element(1, L) =:= sslsocket -> ssl:controlling_process(L, Heir);
@@ -127,7 +127,7 @@ an_owner_that_dies_takes_its_listener_along(_) ->
             Socket = accept_queue_ssl:transport(make(Owner, Make)),
             [#{address := Address}] = listed(Socket),
             {ok, Handle} = accept_queue:open(Socket),
-            stop(Owner),
+            eventually:ends(Owner, stop),
             %% A port closes with its owner; the socket backend gets its 'DOWN' message like any process.
             eventually:is({error, closed}, fun() -> accept_queue:depth(Handle) end),
             ?assertEqual([], listed(Socket)),
@@ -276,13 +276,6 @@ make(Pid, Make) ->
     Pid ! {make, Make, self()},
     receive
         {made, L} -> L
-    end.
-
-stop(Pid) ->
-    Monitor = monitor(process, Pid),
-    Pid ! stop,
-    receive
-        {'DOWN', Monitor, process, Pid, _} -> ok
     end.
 
 listed(Socket) ->

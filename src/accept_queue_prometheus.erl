@@ -95,7 +95,7 @@ of_the_queues(Watched) ->
         {oldest_wait_seconds,
             "How long the longest-waiting connection has waited; absent where none waits. As of the last census.", gauge,
             [{Labels, Ms / 1000} || {Labels, Ms} <- of_counts(oldest_wait_ms, Listed)]},
-        {queued_bytes, "Bytes of requests that those who wait have sent. As of the last census.", gauge,
+        {queued_bytes, "Bytes of requests that the queued clients have sent. As of the last census.", gauge,
             of_counts(queued_bytes, Listed)},
         {syn_recv, "Handshakes that are not finished. As of the last census.", gauge, of_counts(syn_recv, Listed)},
         {accepted_connections, "Accepted connections that are open; close_wait: their clients have closed. As of the last census.",

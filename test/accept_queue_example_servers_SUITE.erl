@@ -67,7 +67,7 @@ each_example_says_in_a_line_what_it_does(_) ->
     ?assertEqual([], [Name || Name <- Names, string:find(Document, ["`", Name, "`"]) =:= nomatch]).
 
 an_example_that_is_none_is_refused(_) ->
-    ?assertEqual({1, "there is no example 'such'; examples/run says which there are\n"}, commands:run(run(), ["such"])).
+    ?assertEqual({1, "there is no example 'such'; examples/run lists them\n"}, commands:run(run(), ["such"])).
 
 a_pool_reports_when_its_queue_is_not_draining(_) ->
     Example = started("gen_tcp_pool", ["0"]),

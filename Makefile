@@ -9,7 +9,7 @@ libs = _build/rebar3/default/lib
 # Those in which a reading is the matter; the others hold as well, and test nothing new there.
 comma = ,
 space = $(subst ,, )
-over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults register acceptors monitor,test/accept_queue_$(suite)_SUITE)))
+over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults registry acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo check test matrix servers load fuzz memcheck bench docs release deb fmt clean
@@ -64,9 +64,9 @@ servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's pack
 	@test/servers
 
 load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10, and a minute of calls; the figures in _build/load
-	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_register_SUITE
+	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_registry_SUITE
 	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE \
-		--case every_stall_is_told_once_and_nothing_else_is
+		--case every_stall_is_reported_once_and_nothing_else_is
 	@cat _build/load/stalls.md
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300

@@ -121,7 +121,7 @@ client({Ip, Port}) ->
 told(Kind, What, Address) ->
     receive
         {accept_queue, Kind, What, #{address := Address}} -> now_us()
-    after ?DEADLINE_MS -> error({not_told, Kind, What})
+    after ?DEADLINE_MS -> error({not_published, Kind, What})
     end.
 
 now_us() ->

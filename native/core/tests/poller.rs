@@ -179,7 +179,7 @@ fn a_poll_that_is_held_up_is_reported_as_late() {
 #[test]
 fn a_listener_that_comes_is_reported_twice_so_that_it_is_found_when_it_is_ready() {
     let (reporter, reports) = mailbox();
-    let _patrol = Poller::start(now, reporter).expect("a thread");
+    let _poller = Poller::start(now, reporter).expect("a thread");
     let (_listener, _) = listener();
     for _ in 0..2 {
         assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::ListenersChanged));

@@ -1,7 +1,8 @@
 //! The NIFs of `accept_queue_nif`: a table of contents. Terms come in, core answers, terms go out.
 
+mod clock;
 mod handle;
-mod patrol;
+mod poller;
 mod terms;
 
 use accept_queue_core as core;
@@ -10,8 +11,9 @@ use rustler::{Atom, LocalPid, ResourceArc};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::now;
 use handle::{Handle, Watched};
-use patrol::{Patrolling, now, reporter};
+use poller::{PollerHandle, reporter};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -118,29 +120,29 @@ fn status(watched: &Watched) -> Terms<core::rules::history::Status> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn patrol_start(reports_to: LocalPid) -> Result<ResourceArc<Patrolling>, Reason> {
-    Patrolling::start(reports_to)
+fn poller_start(reports_to: LocalPid) -> Result<ResourceArc<PollerHandle>, Reason> {
+    PollerHandle::start(reports_to)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn patrol_report_to(patrol: &Patrolling, pid: LocalPid) -> Atom {
-    patrol.0.report_to(reporter(pid));
+fn poller_report_to(poller: &PollerHandle, pid: LocalPid) -> Atom {
+    poller.0.report_to(reporter(pid));
     ok()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn patrol_watch(patrol: &Patrolling, watches: Vec<ResourceArc<Watched>>, all: bool) -> Atom {
-    patrol.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), all);
+fn poller_watch(poller: &PollerHandle, watches: Vec<ResourceArc<Watched>>, all: bool) -> Atom {
+    poller.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), all);
     ok()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn patrol_is_at_work(patrol: &Patrolling) -> bool {
-    patrol.0.is_running()
+fn poller_is_running(poller: &PollerHandle) -> bool {
+    poller.0.is_running()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn let_read(pid: i32) -> Result<i32, Reason> {
+fn allow_ptrace(pid: i32) -> Result<i32, Reason> {
     core::outside::remote::allow_ptrace(pid)?;
     Ok(pid)
 }

@@ -1,4 +1,4 @@
-//! How core's values look as Erlang terms: the keys and errors of the public contract, and nothing else.
+//! Core's values as Erlang terms: the keys and errors of the public contract, and nothing else.
 
 use accept_queue_core as core;
 use accept_queue_core::monitor::poller::{Notice, Report};
@@ -18,7 +18,7 @@ mod atoms {
         second_tier, already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, errno,
         // a listener
         address, local, cookie, inode, fd, handle, queued, limit, drops,
-        // who stands in front of it
+        // its connections
         syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait,
         sockets,
         // what is wrong
@@ -33,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_patrol, tick, look, late, listeners_changed,
+        counts_ago_ms, accept_queue_poller, reading, census, late, listeners_changed,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -45,7 +45,7 @@ pub(crate) struct Terms<T>(pub(crate) T);
 /// The second half of `{error, Reason}`.
 pub(crate) enum Reason {
     Core(core::Error),
-    /// Not to be read on a normal scheduler: the caller asks again on a dirty one.
+    /// Not readable on a normal scheduler: the caller asks again on a dirty one.
     SecondTier,
 }
 
@@ -273,7 +273,7 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{accept_queue_patrol, [{Id, Notice}] | {late, Ms} | listeners_changed}`.
+/// `{accept_queue_poller, [{Id, Notice}] | {late, Ms} | listeners_changed}`.
 impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let report = match &self.0 {
@@ -283,21 +283,21 @@ impl Encoder for Terms<Report> {
             Report::Late(late) => (atoms::late(), Terms(*late)).encode(env),
             Report::ListenersChanged => atoms::listeners_changed().encode(env),
         };
-        (atoms::accept_queue_patrol(), report).encode(env)
+        (atoms::accept_queue_poller(), report).encode(env)
     }
 }
 
-/// `{tick, {Queued, Limit, Drops}, Changes}`, `{look, Counts, Changes}` or `{error, Reason}`.
+/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}` or `{error, Reason}`.
 impl Encoder for Terms<&Notice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
         match self.0 {
             Notice::Depth(DepthReading { depth, drops, changes, .. }) => {
                 let depth = (depth.queued, depth.limit, or_undefined(env, *drops));
-                (atoms::tick(), depth, terms(changes)).encode(env)
+                (atoms::reading(), depth, terms(changes)).encode(env)
             }
             Notice::Census(CensusTaken { counts, changes }) => {
-                (atoms::look(), Terms(*counts), terms(changes)).encode(env)
+                (atoms::census(), Terms(*counts), terms(changes)).encode(env)
             }
             Notice::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
         }
@@ -433,7 +433,7 @@ impl Encoder for Terms<core::rules::advice::Advice> {
     }
 }
 
-/// An atom of a word of core's. Their list is closed: no atom is made of what somebody sent.
+/// An atom of a word of core's. Their list is closed: no atom is made of what was sent.
 fn word(env: Env, word: &'static str) -> Atom {
     Atom::from_str(env, word).unwrap_or(atoms::undefined())
 }
@@ -448,7 +448,7 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
     }
 }
 
-/// What the table of `accept_queue:i/0` knows of a listener.
+/// A listener in the table of `accept_queue:i/0`.
 impl<'a> Decoder<'a> for Terms<core::rules::verdict::ListenerState> {
     fn decode(standing: Term<'a>) -> NifResult<Self> {
         let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();

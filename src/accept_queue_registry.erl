@@ -1,16 +1,15 @@
 %% @private
-%% The listeners of this VM: which Erlang socket stands behind each listening descriptor.
+%% The listeners of this VM, each with its Erlang socket.
 %%
-%% The kernel says who listens, by cookie; of each cookie it is remembered once whose it is. As long as the kernel shows no
-%% cookie that is not known, nothing of the VM is looked at. Otherwise the descriptors of this process are, and the sockets
-%% of the VM until every listening descriptor has found its own.
+%% The kernel lists the listening sockets by cookie, and the table has the owner of each cookie. While the kernel shows no new
+%% cookie, nothing of the VM is read. Otherwise the descriptors of this operating system process are, and then the sockets of the
+%% VM until every listening descriptor has its own.
 %%
-%% A cookie that is not this VM's may become so: a descriptor can be handed over. And a listener in another network
-%% namespace than the VM's is not among those that the kernel shows. So what was found is looked for again after ten
-%% seconds.
+%% A cookie of another process may become this VM's: a descriptor can be handed over. And the kernel does not show a listener in
+%% another network namespace than the VM's. So a scan is good for ten seconds.
 %%
 %% The table belongs to the supervisor, and may be missing: then nothing is remembered.
--module(accept_queue_register).
+-module(accept_queue_registry).
 
 -export([new/0, listeners/0]).
 
@@ -35,7 +34,7 @@ new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
-%% Every listener of this VM, with what the kernel showed of its queue; `undefined' in another network namespace.
+%% Every listener of this VM, with the queue that the kernel showed; `undefined' in another network namespace.
 -spec listeners() -> {ok, [{entry(), accept_queue_nif:listening() | undefined}]} | {error, accept_queue:reason()}.
 listeners() ->
     case accept_queue_source:listening() of
@@ -43,7 +42,7 @@ listeners() ->
             Shown = maps:from_list([{Cookie, Row} || #{cookie := Cookie} = Row <- Listening]),
             case entries(Shown) of
                 {ok, Entries} ->
-                    %% One that has just been closed may still have been shown.
+                    %% The kernel may still have shown one that has just been closed.
                     still(fun({Entry, true}) -> {true, shown(Entry, Shown)}; ({_, false}) -> false end, Entries);
                 {error, _} = Error ->
                     Error
@@ -68,7 +67,7 @@ entries(Shown) ->
             scan(Shown)
     end.
 
-%% Shown no more: closed, or in another network namespace.
+%% Not shown where it is closed, or in another network namespace.
 is_shown(#{cookie := Cookie}, Shown) ->
     is_map_key(Cookie, Shown).
 
@@ -89,7 +88,7 @@ still(Of, Entries) ->
 is_the_sockets(#{socket := undefined}) -> true;
 is_the_sockets(#{socket := Socket, fd := Fd}) -> accept_queue_backend:descriptor(Socket) =:= {ok, Fd}.
 
-%% The last scan, if there was one and it is good: the cookies it knows, and the entries that are ours.
+%% The last scan, while it is good: all cookies that it saw, and the entries of this VM.
 remembered() ->
     case last_scan() of
         {GoodUntilMs, Known, Entries} ->
@@ -109,7 +108,7 @@ last_scan() ->
         error:badarg -> none
     end.
 
-%% A descriptor that listens and has no socket may belong to one that is just being made: it is looked at once more.
+%% A listening descriptor without a socket may belong to one that is just being made: the next call scans once more.
 remember(Known, Entries) ->
     Before =
         case last_scan() of
@@ -131,7 +130,7 @@ remember(Known, Entries) ->
 bare(Entries) ->
     [Cookie || #{socket := undefined, cookie := Cookie} <- Entries].
 
-%% The kernel was asked before the VM: what has begun to listen in between is not yet known, and will be the next time.
+%% The kernel was asked before the VM: a listener that was opened in between is a new cookie for the next call.
 scan(Shown) ->
     case accept_queue_source:own() of
         {ok, Own} ->
@@ -149,7 +148,7 @@ scan(Shown) ->
             Error
     end.
 
-%% The descriptor may have been closed and its number given away since the handle was made.
+%% The descriptor may have been closed and its number reused since the handle was made.
 entry(#{fd := Fd} = Listener, IsOpen, Sockets) ->
     Known = maps:get(Fd, Sockets, undefined),
     Socket =
@@ -162,7 +161,7 @@ entry(#{fd := Fd} = Listener, IsOpen, Sockets) ->
 framework(undefined) -> undefined;
 framework(Socket) -> accept_queue_ranch:owning(accept_queue_backend:owner(Socket)).
 
-%% A listener may have several descriptors. One that has an Erlang socket stands for it.
+%% A listener may have several descriptors. One with an Erlang socket is preferred.
 distinct(Entries) ->
     {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, Entries),
     maps:values(maps:from_list([{Cookie, Entry} || #{cookie := Cookie} = Entry <- Bare ++ Owned])).

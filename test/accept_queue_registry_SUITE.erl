@@ -1,5 +1,5 @@
-%% What list/0 remembers of the VM, and when it looks again: whatever happens to a listener shows at once.
--module(accept_queue_register_SUITE).
+%% What list/0 remembers of the VM, and when it scans again: every change of a listener shows at once.
+-module(accept_queue_registry_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -9,7 +9,7 @@
 -define(THOUSANDS, 2000).
 %% Half a minute, unless less is asked for as by accept_queue_load_SUITE.
 -define(CHURN_MS, 500 * list_to_integer(os:getenv("ACCEPT_QUEUE_LOAD_SECONDS", "60"))).
-%% Each with a backlog of its own, by which its listeners are told.
+%% Each with a backlog of its own, which identifies its listeners.
 -define(CHURNERS, 4).
 -define(FIRST_BACKLOG, 1000).
 %% A listener that is remembered costs some hundred bytes; thousands are opened and closed.
@@ -20,8 +20,8 @@ all() ->
         every_kind_is_listed_with_its_owner_and_server,
         what_has_begun_to_listen_is_listed_at_once,
         what_has_been_closed_is_gone_at_once,
-        one_that_is_met_in_the_making_gets_its_socket_at_the_next_look,
-        a_new_owner_is_told_at_once,
+        one_that_is_met_in_the_making_gets_its_socket_in_the_next_scan,
+        a_new_owner_is_listed_at_once,
         an_owner_that_dies_takes_its_listener_along,
         thousands_of_listeners_are_listed_each_with_its_own_figures,
         without_the_application_nothing_is_remembered_and_all_is_listed,
@@ -37,11 +37,11 @@ end_per_suite(Config) ->
     ok.
 
 every_kind_is_listed_with_its_owner_and_server(_) ->
-    Named = start(accept_queue_register_owner),
+    Named = start(accept_queue_registry_owner),
     Unnamed = start(undefined),
     Expected = [
         {accept_queue_ssl:transport(L), Pid, Server}
-     || {Pid, Server} <- [{Named, accept_queue_register_owner}, {Unnamed, {?MODULE, init, 1}}],
+     || {Pid, Server} <- [{Named, accept_queue_registry_owner}, {Unnamed, {?MODULE, init, 1}}],
         Make <- every_kind(),
         L <- [make(Pid, Make)]
     ],
@@ -49,7 +49,7 @@ every_kind_is_listed_with_its_owner_and_server(_) ->
     ?assertEqual(lists:sort(Expected), lists:sort(
         [{Socket, Owner, Server} || #{socket := Socket, owner := Owner, server := Server} <- Listed, lists:member(Owner, [Named, Unnamed])]
     )),
-    [stop(Pid) || Pid <- [Named, Unnamed]].
+    [eventually:ends(Pid, stop) || Pid <- [Named, Unnamed]].
 
 what_has_begun_to_listen_is_listed_at_once(_) ->
     [
@@ -81,7 +81,7 @@ what_has_been_closed_is_gone_at_once(_) ->
 
 %% The kernel shows a listener a moment before the VM has made its socket. Here that moment lasts as long as the test wants:
 %% the descriptor comes from outside.
-one_that_is_met_in_the_making_gets_its_socket_at_the_next_look(_) ->
+one_that_is_met_in_the_making_gets_its_socket_in_the_next_scan(_) ->
     case os:find_executable("perl") of
         false ->
             {skip, "no perl, which makes the descriptor"};
@@ -91,9 +91,9 @@ one_that_is_met_in_the_making_gets_its_socket_at_the_next_look(_) ->
             other_vm:stop(Vm)
     end.
 
-%% Not in the application, whose monitor looks as well: the second look has to be ours.
+%% Not in the application, whose monitor scans as well: the second scan has to be ours.
 met_in_the_making() ->
-    ok = accept_queue_register:new(),
+    ok = accept_queue_registry:new(),
     [#{socket := undefined, owner := undefined, address := Address}] = listed_now(),
     {ok, [#{fd := Fd}]} = accept_queue_nif:own(),
     {ok, L} = gen_tcp:listen(0, [{fd, Fd}]),
@@ -101,8 +101,8 @@ met_in_the_making() ->
     ?assertMatch([#{socket := L, owner := Self, address := Address}], listed_now()),
     gen_tcp:close(L).
 
-a_new_owner_is_told_at_once(_) ->
-    Heir = start(accept_queue_register_heir),
+a_new_owner_is_listed_at_once(_) ->
+    Heir = start(accept_queue_registry_heir),
     Self = self(),
     [
         begin
@@ -110,11 +110,11 @@ a_new_owner_is_told_at_once(_) ->
             Socket = accept_queue_ssl:transport(L),
             ?assertMatch([#{owner := Self}], listed(Socket)),
             ok = give(L, Heir),
-            ?assertMatch([#{owner := Heir, server := accept_queue_register_heir}], listed(Socket))
+            ?assertMatch([#{owner := Heir, server := accept_queue_registry_heir}], listed(Socket))
         end
      || Make <- every_kind()
     ],
-    stop(Heir).
+    eventually:ends(Heir, stop).
 
 give({'$socket', _} = L, Heir) -> socket:setopt(L, {otp, controlling_process}, Heir);
 give(L, Heir) when element(1, L) =:= sslsocket -> ssl:controlling_process(L, Heir);
@@ -127,8 +127,8 @@ an_owner_that_dies_takes_its_listener_along(_) ->
             Socket = accept_queue_ssl:transport(make(Owner, Make)),
             [#{address := Address}] = listed(Socket),
             {ok, Handle} = accept_queue:open(Socket),
-            stop(Owner),
-            %% A port closes with its owner; the socket backend hears of its end like everybody else.
+            eventually:ends(Owner, stop),
+            %% A port closes with its owner; the socket backend gets its 'DOWN' message like any process.
             eventually:is({error, closed}, fun() -> accept_queue:depth(Handle) end),
             ?assertEqual([], listed(Socket)),
             ?assertEqual({error, not_found}, accept_queue:counts(Address)),
@@ -163,14 +163,14 @@ without_the_application_nothing_is_remembered_and_all_is_listed(_) ->
     ?assertEqual({error, not_found}, accept_queue:depth({port, Port})),
     ok = application:start(accept_queue).
 
-%% In a VM of its own, whose figures are nobody else's.
+%% In a VM of its own, whose figures no other test changes.
 listeners_that_come_and_go_do_no_harm(_) ->
     Vm = other_vm:start(),
-    {Listed, Seen, Figures} = other_vm:call(Vm, ?MODULE, churn, []),
+    {Listed, Moving, Figures} = other_vm:call(Vm, ?MODULE, churn, []),
     other_vm:stop(Vm),
-    ct:comment("~b lists, ~b listeners that come and go among them", [Listed, Seen]),
+    ct:comment("~b lists, ~b listeners that come and go among them", [Listed, Moving]),
     ?assert(Listed > 100),
-    ?assert(Seen > 100),
+    ?assert(Moving > 100),
     ?assertEqual([], [Figure || {_, Before, After, Room} = Figure <- Figures, After > Before + Room]).
 
 churn() ->
@@ -182,7 +182,7 @@ churn() ->
     {_, _} = list_until(now_ms() + ?CHURN_MS div 10, Stays, Owners, 0, 0),
     _ = figures(),
     Before = figures(),
-    {Listed, Seen} = list_until(now_ms() + ?CHURN_MS, Stays, Owners, 0, 0),
+    {Listed, Moving} = list_until(now_ms() + ?CHURN_MS, Stays, Owners, 0, 0),
     After = figures(),
     [
         begin
@@ -193,7 +193,7 @@ churn() ->
      || {Pid, Monitor} <- maps:values(Churners)
     ],
     ?assertMatch([#{socket := Stays}], listed_now()),
-    {Listed, Seen, [{Name, Was, Is, Room} || {{Name, Was, Room}, {Name, Is, Room}} <- lists:zip(Before, After)]}.
+    {Listed, Moving, [{Name, Was, Is, Room} || {{Name, Was, Room}, {Name, Is, Room}} <- lists:zip(Before, After)]}.
 
 backlogs() ->
     lists:seq(?FIRST_BACKLOG, ?FIRST_BACKLOG + ?CHURNERS - 1).
@@ -211,15 +211,15 @@ open_and_close(Backlog) ->
     ],
     open_and_close(Backlog).
 
-list_until(Deadline, Stays, Owners, Listed, Seen) ->
+list_until(Deadline, Stays, Owners, Listed, Moved) ->
     Rows = listed_now(),
     ?assertMatch([_], [Socket || #{socket := Socket} <- Rows, Socket =:= Stays]),
     Moving = [{Backlog, Owner} || #{limit := Backlog, owner := Owner} <- Rows, is_map_key(Backlog, Owners)],
     %% Of one that is closing the owner may be gone; it is never another.
     ?assertEqual([], [Wrong || {Backlog, Owner} = Wrong <- Moving, Owner =/= undefined, Owner =/= maps:get(Backlog, Owners)]),
     case now_ms() > Deadline of
-        true -> {Listed, Seen};
-        false -> list_until(Deadline, Stays, Owners, Listed + 1, Seen + length(Moving))
+        true -> {Listed, Moved};
+        false -> list_until(Deadline, Stays, Owners, Listed + 1, Moved + length(Moving))
     end.
 
 listed_now() ->
@@ -251,9 +251,9 @@ every_kind() ->
         [fun() -> kinds:listen(Kind, 5, #{family => local, path => abstract(Kind)}) end || Kind <- kinds:unix()].
 
 abstract(Kind) ->
-    iolist_to_binary([0, "accept_queue_register ", atom_to_list(Kind), pid_to_list(self())]).
+    iolist_to_binary([0, "accept_queue_registry ", atom_to_list(Kind), pid_to_list(self())]).
 
-%% A process that makes what it is told to make.
+%% A process that makes the listeners that it is asked for.
 start(Name) ->
     {ok, Pid} = proc_lib:start(?MODULE, init, [Name]),
     Pid.
@@ -276,13 +276,6 @@ make(Pid, Make) ->
     Pid ! {make, Make, self()},
     receive
         {made, L} -> L
-    end.
-
-stop(Pid) ->
-    Monitor = monitor(process, Pid),
-    Pid ! stop,
-    receive
-        {'DOWN', Monitor, process, Pid, _} -> ok
     end.
 
 listed(Socket) ->

@@ -1,12 +1,12 @@
 %% @private
-%% Which processes have been seen waiting in accept, of each listener: its pool, where no framework tells.
+%% Which processes have been found in accept, of each listener: its pool, where no framework has it.
 %%
-%% Bounded by the listeners that are open and by a number of processes each. Nothing is pruned by the clock: the dead ones of
-%% a listener are forgotten when it is looked at, closed listeners when a new one is.
+%% Bounded by the open listeners and by a number of processes each. Nothing expires by time: dead processes are dropped when
+%% their listener is read, closed listeners when a new one is remembered.
 %%
-%% Two that look at the same listener at once may lose what one of them has seen, until the next look. The table belongs to
-%% the supervisor, and may be missing: then nothing is remembered.
--module(accept_queue_seen).
+%% Two calls for one listener at the same time may lose what one of them has found, until the next. The table belongs to the
+%% supervisor, and may be missing: then nothing is remembered.
+-module(accept_queue_pool_cache).
 
 -export([new/0, pool/1, remember/2]).
 
@@ -19,7 +19,7 @@ new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public]),
     ok.
 
-%% Those that were seen and are alive; `undefined' where nobody ever was.
+%% Those that were found and are alive; `undefined' where none ever was.
 -spec pool(accept_queue:handle()) -> [pid()] | undefined.
 pool(Handle) ->
     try ets:lookup(?TABLE, key(Handle)) of
@@ -29,7 +29,7 @@ pool(Handle) ->
         error:badarg -> undefined
     end.
 
-%% The handle of one socket. The last seen stay, where there are too many.
+%% The handle of one socket. Where there are too many, the last found stay.
 -spec remember(accept_queue:handle(), [pid()]) -> ok.
 remember(_Handle, []) ->
     ok;

@@ -1,20 +1,20 @@
-defmodule AcceptQueue.Monitor do
+defmodule AcceptQueue.Watcher do
   @moduledoc """
-  Watches listeners for as long as it lives: a child for your supervision tree.
+  Watches the listeners that it is given, for as long as it lives: a child for your supervision tree.
 
       children = [
         MyApp.Endpoint,
-        {AcceptQueue.Monitor, listeners: [{:port, 4000}], stuck_ms: 2000}
+        {AcceptQueue.Watcher, listeners: [{:port, 4000}], stuck_ms: 2000}
       ]
 
-  The application watches every listener of the VM by itself. This is for those that want options of their own, or nothing
-  watched but what they name:
+  The application watches every listener of the VM without it. Use it to give some listeners options of their own, or to watch
+  nothing else:
 
       # config/config.exs
       config :accept_queue, watch: :none
 
   `:listeners` is a list of what `t:AcceptQueue.listener/0` may be; the other options are those of `AcceptQueue.watch/2`. A
-  listener that is not there yet is looked for every second.
+  listener that is not there yet, or is closed, is searched for once a second.
   """
 
   @doc "The child specification of `:accept_queue_watcher`, with `:id` from the options or this module."

@@ -1,6 +1,6 @@
-%% The thread that reads what is watched, as the VM has it: who is woken, and what becomes of it. What it reports is tested in
-%% native/core/tests/patrol.rs, and what is made of that in accept_queue_monitor_SUITE.
--module(accept_queue_patrol_SUITE).
+%% The poller thread in the VM: which processes it wakes, and when it ends. native/core tests what it reports, and
+%% accept_queue_monitor_SUITE what is made of that.
+-module(accept_queue_poller_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -11,7 +11,7 @@ all() ->
         the_monitor_gets_no_message_while_nothing_changes,
         there_is_one_thread_however_often_the_monitor_is_killed_and_none_when_the_application_has_stopped,
         a_thread_that_still_runs_survives_that_its_module_is_purged,
-        a_vm_whose_schedulers_are_all_held_up_learns_afterwards_who_waited_meanwhile
+        a_vm_whose_schedulers_are_all_held_up_gets_the_condition_afterwards
     ].
 
 the_monitor_gets_no_message_while_nothing_changes(_) ->
@@ -32,12 +32,12 @@ noted() ->
     {messages, Messages} = process_info(self(), messages),
     length([note || {trace, _, 'receive', note} <- Messages]).
 
-%% Timers. That other sockets listen, or that this machine let a round come late, is news.
+%% Timers, and two reports that are no change of a listener: other sockets listen, and a poll came late on this machine.
 is_its_own(note) -> true;
 is_its_own(search_now_and_then) -> true;
-is_its_own({accept_queue_patrol, listeners_changed}) -> true;
-is_its_own({accept_queue_patrol, {late, _}}) -> true;
-%% A receive that was not waited for, as a trace tells it.
+is_its_own({accept_queue_poller, listeners_changed}) -> true;
+is_its_own({accept_queue_poller, {late, _}}) -> true;
+%% A receive that was not waited for, in a trace of OTP 29.
 is_its_own(timeout) -> true;
 is_its_own(_) -> false.
 
@@ -68,8 +68,8 @@ a_thread_that_still_runs_survives_that_its_module_is_purged(_) ->
 purge_under_the_thread() ->
     lists:foreach(
         fun(_) ->
-            {ok, Patrol} = accept_queue_nif:patrol_start(self()),
-            true = accept_queue_nif:patrol_is_at_work(Patrol)
+            {ok, Poller} = accept_queue_nif:poller_start(self()),
+            true = accept_queue_nif:poller_is_running(Poller)
         end,
         lists:seq(1, 20)
     ),
@@ -81,19 +81,19 @@ purge_under_the_thread() ->
     undefined = accept_queue_nif:load_error(),
     ok.
 
-%% An idle VM of one scheduler, which a native call holds up for longer than nobody may be accepted. By then the condition
-%% has been raised, and not only since.
-a_vm_whose_schedulers_are_all_held_up_learns_afterwards_who_waited_meanwhile(_) ->
+%% An idle VM of one scheduler, which a native call holds up for longer than `stuck_ms'. The condition is raised meanwhile, and not
+%% only afterwards.
+a_vm_whose_schedulers_are_all_held_up_gets_the_condition_afterwards(_) ->
     Vm = other_vm:start(#{args => ["+S", "1"]}),
     Address = other_vm:call(Vm, ?MODULE, listen_and_watch, [#{stuck_ms => 1000, for_ms => 1000, clear_ms => 1000}]),
     Test = self(),
-    Holder = spawn_link(fun() -> Test ! {self(), other_vm:call(Vm, ?MODULE, hold_up_and_hear, [3000])} end),
+    Holder = spawn_link(fun() -> Test ! {self(), other_vm:call(Vm, ?MODULE, hold_up_and_receive, [3000])} end),
     Client = sockets:client(Address),
     receive
         {Holder, #{queued := Queued, oldest_wait_ms := WaitedMs}} ->
             ?assertEqual(1, Queued),
             ?assert(WaitedMs < 3000, "it is the evidence of the time when it was raised")
-    after 20000 -> error(nothing_was_heard)
+    after 20000 -> error(nothing_was_published)
     end,
     sockets:close(Client),
     other_vm:stop(Vm).
@@ -106,8 +106,8 @@ listen_and_watch(Options) ->
     ok = accept_queue:subscribe(),
     sockets:address(L).
 
-%% Whoever connects now is queued by the kernel alone.
-hold_up_and_hear(Ms) ->
+%% A client that connects now is queued by the kernel alone.
+hold_up_and_receive(Ms) ->
     _ = hanging_nif:sleep(Ms),
     receive
         {accept_queue, raised, stuck, Details} -> Details

@@ -1,91 +1,113 @@
-%% What it costs to watch: processor time of the whole VM while nothing happens, less that of a VM in which nobody watches.
+%% What it costs to watch: processor time and wake-ups of all threads of a VM while nothing happens, less those of the same VM, with
+%% the same listeners, before the application is started.
 -module(bench_monitor).
 
--export([measure/0, watch/1]).
+-export([measure/0]).
+%% Called in a VM of its own.
+-export([load/2, timer/0, watch/1]).
 
--export_type([figures/0]).
+-export_type([figures/0, load/0]).
 
 -type figures() :: #{
-    loads := [{Listeners :: pos_integer(), IntervalMs :: pos_integer(), Percent :: float(), GoalPercent :: float()}],
-    %% Of a core, for a process that wakes up every 100 ms and does nothing.
+    loads := [load()],
+    %% Percent of a core: a process that wakes up every 100 ms and does nothing, and a C program that does so.
     timer := float(),
-    %% The same for a C program.
     sleeper := float(),
     bytes := number(),
     health_ns := number(),
     longest_ms := non_neg_integer()
 }.
+-type load() :: #{
+    listeners := pos_integer(),
+    settings := iodata(),
+    percent := float(),
+    goal := {below, float()} | none,
+    %% A second: of the threads that the application has started, and of the VM's own.
+    our_wakeups := float(),
+    vm_wakeups := float()
+}.
+%% Nanoseconds of all threads, and how often each has slept until something woke it.
+-type use() :: {non_neg_integer(), #{Tid :: string() => non_neg_integer()}}.
 
 %% Each load is measured as often and for so long, with the idle VM beside it; the median counts.
 -define(ROUNDS, 3).
 -define(ROUND_MS, 4000).
-%% Whoever has just been met has been searched for once more, and looked at.
+%% A new listener is searched for once more, and its queue is read in full.
 -define(SETTLED_MS, 15000).
+-define(CALL_MS, 120_000).
 -define(HEALTH_CALLS, 100_000).
-%% Percent of a core.
--define(LOADS, [{1, 100, 0.05}, {100, 100, 0.5}, {1000, 1000, 1.0}]).
+%% {listeners, settings, percent of a core}
+-define(LOADS, [
+    {1, #{}, {below, 0.05}},
+    {20, #{}, none},
+    {100, #{}, {below, 0.5}},
+    {1000, #{}, none},
+    {1000, #{interval_ms => 1000}, {below, 1.0}}
+]).
 
 -spec measure() -> figures().
 measure() ->
-    Waker = spawn_link(fun wake_up/0),
-    Woken = rounds(),
-    unlink(Waker),
-    exit(Waker, kill),
-    Timer = percent(Woken, rounds()),
-    _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
-    Loads = [load(Load) || Load <- ?LOADS],
-    _ = erlang:system_monitor(undefined),
-    Bytes = bytes(),
+    Loads = [
+        (in_own_vm(load, [Count, Settings]))#{listeners => Count, settings => bench_application:settings(Settings), goal => Goal}
+     || {Count, Settings, Goal} <- ?LOADS
+    ],
     #{
-        loads => [{Count, Interval, Percent, Goal} || {Count, Interval, Percent, Goal, _} <- Loads],
-        timer => Timer,
+        loads => Loads,
+        timer => in_own_vm(timer, []),
         sleeper => sleeper(),
-        bytes => Bytes,
-        health_ns => element(5, lists:last(Loads)),
+        %% Of the second and third thousand: the first pays for what is there once.
+        bytes => (in_own_vm(watch, [3000]) - in_own_vm(watch, [1000])) / 2000,
+        health_ns => maps:get(health_ns, lists:last(Loads)),
+        longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads])
+    }.
+
+%% Nothing is left in it from another measurement: no setting, and no memory that costs nothing the second time.
+in_own_vm(Function, Arguments) ->
+    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    Answer = peer:call(Vm, ?MODULE, Function, Arguments, ?CALL_MS),
+    ok = peer:stop(Vm),
+    Answer.
+
+-spec load(pos_integer(), #{atom() => term()}) -> #{atom() => number()}.
+load(Count, Settings) ->
+    _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
+    Listeners = [listener() || _ <- lists:seq(1, Count)],
+    Idle = rounds(),
+    ok = watch_all(Settings, Count),
+    Busy = rounds(),
+    {HealthUs, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
+    lists:foreach(fun gen_tcp:close/1, Listeners),
+    {_, Before} = hd(Idle),
+    IsOurs = fun(Tid) -> not is_map_key(Tid, Before) end,
+    #{
+        percent => percent(Busy, Idle),
+        our_wakeups => wakeups(IsOurs, Busy),
+        vm_wakeups => wakeups(fun(Tid) -> not IsOurs(Tid) end, Busy) - wakeups(fun(_) -> true end, Idle),
+        health_ns => HealthUs * 1000 / ?HEALTH_CALLS,
         longest_ms => longest(0)
     }.
 
-load({Count, Interval, Goal}) ->
-    Listeners = [listener() || _ <- lists:seq(1, Count)],
+%% A process that wakes up every 100 ms and does nothing, in percent of a core.
+-spec timer() -> float().
+timer() ->
     Idle = rounds(),
-    ok = watch_all(Interval, Count),
-    timer:sleep(?SETTLED_MS),
-    Busy = rounds(),
-    {HealthUs, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
-    ok = application:stop(accept_queue),
-    lists:foreach(fun gen_tcp:close/1, Listeners),
-    {Count, Interval, percent(Busy, Idle), Goal, HealthUs * 1000 / ?HEALTH_CALLS}.
+    _ = spawn_link(fun wake_up/0),
+    percent(rounds(), Idle).
 
-%% Of the second and third thousand: the first pays for what is there once. In VMs of their own, for memory that has been used
-%% before costs nothing the second time.
-bytes() ->
-    (grown(3000) - grown(1000)) / 2000.
-
-grown(Count) ->
-    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
-    Bytes = peer:call(Vm, ?MODULE, watch, [Count], 10 * ?SETTLED_MS),
-    ok = peer:stop(Vm),
-    Bytes.
-
-%% What so many cost in a VM in which nobody has watched yet.
+%% What so many cost in memory.
 -spec watch(pos_integer()) -> integer().
 watch(Count) ->
-    ok = logger:set_primary_config(level, error),
-    Listeners = [listener() || _ <- lists:seq(1, Count)],
+    _ = [listener() || _ <- lists:seq(1, Count)],
     Before = resident(),
-    ok = watch_all(1000, Count),
-    timer:sleep(?SETTLED_MS),
-    Bytes = resident() - Before,
-    lists:foreach(fun gen_tcp:close/1, Listeners),
-    Bytes.
+    ok = watch_all(#{interval_ms => 1000}, Count),
+    resident() - Before.
 
-%% It finds them by itself.
-watch_all(IntervalMs, Count) ->
-    _ = application:load(accept_queue),
-    ok = application:set_env(accept_queue, watch, all),
-    ok = application:set_env(accept_queue, interval_ms, IntervalMs),
-    {ok, _} = application:ensure_all_started(accept_queue),
-    watched(Count, erlang:monotonic_time(millisecond) + ?SETTLED_MS).
+%% It finds them of its own accord.
+watch_all(Settings, Count) ->
+    ok = logger:set_primary_config(level, error),
+    ok = bench_application:start(Settings),
+    ok = watched(Count, erlang:monotonic_time(millisecond) + ?SETTLED_MS),
+    timer:sleep(?SETTLED_MS).
 
 watched(Count, Deadline) ->
     case length(accept_queue:watched()) >= Count of
@@ -101,11 +123,36 @@ sleeper() ->
     Program = filename:join(filename:dirname(code:which(?MODULE)), "sleeper"),
     list_to_integer(os:cmd(Program)) / 1.0e7.
 
+-spec rounds() -> [use()].
 rounds() ->
-    [used_ns() || _ <- lists:seq(1, ?ROUNDS)].
+    [used() || _ <- lists:seq(1, ?ROUNDS)].
+
+-spec used() -> use().
+used() ->
+    {Ns, Wakeups} = account(),
+    timer:sleep(?ROUND_MS),
+    {NsThen, WakeupsThen} = account(),
+    {NsThen - Ns, maps:map(fun(Tid, Count) -> Count - maps:get(Tid, Wakeups, 0) end, WakeupsThen)}.
+
+%% The kernel's, of every thread.
+account() ->
+    Tasks = [{filename:basename(Task), Task} || Task <- filelib:wildcard("/proc/self/task/*")],
+    Ns = [binary_to_integer(hd(binary:split(Text, <<" ">>))) || {_, Task} <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/schedstat")]],
+    Wakeups = [{Tid, number("voluntary_ctxt_switches", Text)} || {Tid, Task} <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/status")]],
+    {lists:sum(Ns), maps:from_list(Wakeups)}.
+
+number(Key, Text) ->
+    {match, [Number]} = re:run(Text, "^" ++ Key ++ ":\\s*([0-9]+)", [multiline, {capture, all_but_first, list}]),
+    list_to_integer(Number).
 
 percent(Busy, Idle) ->
-    100 * (median(Busy) - median(Idle)) / (?ROUND_MS * 1_000_000).
+    100 * (median([Ns || {Ns, _} <- Busy]) - median([Ns || {Ns, _} <- Idle])) / (?ROUND_MS * 1_000_000).
+
+wakeups(IsOf, Rounds) ->
+    1000 * median([lists:sum([Count || {Tid, Count} <- maps:to_list(Wakeups), IsOf(Tid)]) || {_, Wakeups} <- Rounds]) / ?ROUND_MS.
+
+median(Values) ->
+    lists:nth((length(Values) + 1) div 2, lists:sort(Values)).
 
 wake_up() ->
     receive
@@ -116,24 +163,10 @@ listener() ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}]),
     Listener.
 
-%% The kernel's account of every thread, in nanoseconds.
-used_ns() ->
-    Before = account(),
-    timer:sleep(?ROUND_MS),
-    account() - Before.
-
-account() ->
-    lists:sum([
-        binary_to_integer(hd(binary:split(Text, <<" ">>)))
-     || File <- filelib:wildcard("/proc/self/task/*/schedstat"), {ok, Text} <- [file:read_file(File)]
-    ]).
-
 resident() ->
     _ = [erlang:garbage_collect(Pid) || Pid <- processes()],
     {ok, Text} = file:read_file("/proc/self/statm"),
     binary_to_integer(lists:nth(2, binary:split(Text, <<" ">>, [global]))) * 4096.
-
-median(Values) -> lists:nth((length(Values) + 1) div 2, lists:sort(Values)).
 
 longest(So) ->
     receive

@@ -18,7 +18,9 @@
     {"watchdog", #{watchdog => #{directory => "_build/bench/watchdog"}}, fun() -> bench_report:watchdog(bench_watch:watchdog()) end},
     {"program", not_started, fun() -> bench_report:program(bench_outside:measure()) end},
     {"watch", not_started, fun() -> bench_report:watch(bench_watch:measure()) end},
-    {"diagnose", not_started, fun() -> bench_report:diagnose(bench_outside:diagnose()) end}
+    {"record", not_started, fun() -> bench_report:record(bench_record:measure()) end},
+    {"diagnose", not_started, fun() -> bench_report:diagnose(bench_outside:diagnose()) end},
+    {"acceptors", not_started, fun() -> bench_report:acceptors(bench_acceptors:measure()) end}
 ]).
 
 %% Those that are wanted, all where none is named, one a line.

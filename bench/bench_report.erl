@@ -2,7 +2,7 @@
 -module(bench_report).
 
 -export([machine/0, markdown/2, json/1]).
--export([readings/1, calls/2, port/1, ports/1, monitor/1, alarms/1, watchdog/1, program/1, watch/1, diagnose/1]).
+-export([readings/1, calls/2, port/1, ports/1, monitor/1, alarms/1, watchdog/1, program/1, watch/1, record/1, diagnose/1, acceptors/1]).
 
 -export_type([part/0]).
 
@@ -345,6 +345,30 @@ diagnose(#{looks := Looks, pollsets := Pollsets}) ->
         }
     ].
 
+-spec record(bench_record:figures()) -> [section()].
+record(Figures) ->
+    [
+        #{
+            title => "How large a recording of one listener becomes, every 100 ms",
+            headings => ["while", "bytes an hour"],
+            rows => [[What, {count, round(Bytes)}] || {What, Bytes} <- Figures]
+        }
+    ].
+
+-spec acceptors(bench_acceptors:figures()) -> [section()].
+acceptors(#{sizes := Sizes, waiting := Waiting, rates := Rates}) ->
+    [
+        #{
+            title => ["Connections accepted and closed a second, of ", bench_table:text({count, Waiting}), " that wait"],
+            headings => ["acceptors" | [bench_table:text({count, Size}) || Size <- Sizes]],
+            rows => [[backend(Backend) | [{count, round(PerSecond)} || PerSecond <- PerSecondBySize]] || {Backend, PerSecondBySize} <- Rates]
+        }
+    ].
+
+backend(inet) -> "`gen_tcp`, the inet driver";
+backend(gen_tcp_socket) -> "`gen_tcp`, `{inet_backend, socket}`";
+backend(socket) -> "`socket`".
+
 -spec program(bench_outside:figures()) -> [section()].
 program(Outside) ->
     [
@@ -415,8 +439,8 @@ name(program_check) -> "`accept-queue check --samples 1 --port`";
 name(ss) -> "`ss -Hltn`".
 
 verdict({_, none}, _) -> [none, none];
-verdict({at_most, Goal}, Ratio) -> [io_lib:format("at most ~p x", [Goal]), met(Ratio =< Goal)];
-verdict({faster, Goal}, Ratio) -> [io_lib:format("at least ~p x", [Goal]), met(Ratio >= Goal)].
+verdict({at_most, Goal}, Ratio) -> [["at most ", bench_table:text({ratio, Goal})], met(Ratio =< Goal)];
+verdict({faster, Goal}, Ratio) -> [["at least ", bench_table:text({ratio, Goal})], met(Ratio >= Goal)].
 
 below(Limit, IsMet) -> [["below ", bench_table:text(Limit)], met(IsMet)].
 

@@ -38,6 +38,7 @@ text({mib, MiB}) -> io_lib:format("~.1f MiB", [float(MiB)]);
 text({count, Count}) -> thousands(Count);
 text({ratio, Ratio}) -> [digits(Ratio), " x"];
 text({at_most, Ratio}) -> text({ratio, Ratio});
+text({faster, Ratio}) when Ratio < 1 -> [digits(Ratio), " x as fast"];
 text({faster, Ratio}) -> [digits(Ratio), " x faster"];
 text({ratios, Low, High}) -> [digits(Low), " to ", digits(High)];
 text({goal, met}) -> "met";

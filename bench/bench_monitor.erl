@@ -3,8 +3,8 @@
 -module(bench_monitor).
 
 -export([measure/0]).
-%% Called in a VM of its own.
--export([load/2, timer/0, watch/1]).
+%% Called in the VM that is measured.
+-export([listen/1, close/1, watch/2, health/0, wake_up/0, resident/0]).
 
 -export_type([figures/0, load/0]).
 
@@ -47,63 +47,91 @@
 
 -spec measure() -> figures().
 measure() ->
-    Loads = [
-        (in_own_vm(load, [Count, Settings]))#{listeners => Count, settings => bench_application:settings(Settings), goal => Goal}
-     || {Count, Settings, Goal} <- ?LOADS
-    ],
+    Loads = [load(Load) || Load <- ?LOADS],
     #{
         loads => Loads,
-        timer => in_own_vm(timer, []),
+        timer => in_own_vm(fun timer/1),
         sleeper => sleeper(),
         %% Of the second and third thousand: the first pays for what is there once.
-        bytes => (in_own_vm(watch, [3000]) - in_own_vm(watch, [1000])) / 2000,
+        bytes => (in_own_vm(fun(Vm) -> grown(Vm, 3000) end) - in_own_vm(fun(Vm) -> grown(Vm, 1000) end)) / 2000,
         health_ns => maps:get(health_ns, lists:last(Loads)),
         longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads])
     }.
 
-%% Nothing is left in it from another measurement: no setting, and no memory that costs nothing the second time.
-in_own_vm(Function, Arguments) ->
+%% Nothing is left in it from another measurement: no setting, and no memory that costs nothing the second time. It is measured
+%% from here, so that measuring wakes none of its threads.
+in_own_vm(Measure) ->
     {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
-    Answer = peer:call(Vm, ?MODULE, Function, Arguments, ?CALL_MS),
+    Answer = Measure(Vm),
     ok = peer:stop(Vm),
     Answer.
 
--spec load(pos_integer(), #{atom() => term()}) -> #{atom() => number()}.
-load(Count, Settings) ->
-    _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
-    Listeners = [listener() || _ <- lists:seq(1, Count)],
-    Idle = rounds(),
-    ok = watch_all(Settings, Count),
-    Busy = rounds(),
-    {HealthUs, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
-    lists:foreach(fun gen_tcp:close/1, Listeners),
-    {_, Before} = hd(Idle),
-    IsOurs = fun(Tid) -> not is_map_key(Tid, Before) end,
-    #{
-        percent => percent(Busy, Idle),
-        our_wakeups => wakeups(IsOurs, Busy),
-        vm_wakeups => wakeups(fun(Tid) -> not IsOurs(Tid) end, Busy) - wakeups(fun(_) -> true end, Idle),
-        health_ns => HealthUs * 1000 / ?HEALTH_CALLS,
-        longest_ms => longest(0)
-    }.
+load({Count, Settings, Goal}) ->
+    in_own_vm(fun(Vm) ->
+        Keeper = call(Vm, listen, [Count]),
+        Idle = rounds(Vm),
+        ok = call(Vm, watch, [Count, Settings]),
+        Busy = rounds(Vm),
+        HealthNs = call(Vm, health, []),
+        {_, Before} = hd(Idle),
+        IsOurs = fun(Tid) -> not is_map_key(Tid, Before) end,
+        #{
+            listeners => Count,
+            settings => bench_application:settings(Settings),
+            goal => Goal,
+            percent => percent(Busy, Idle),
+            our_wakeups => wakeups(IsOurs, Busy),
+            vm_wakeups => wakeups(fun(Tid) -> not IsOurs(Tid) end, Busy) - wakeups(fun(_) -> true end, Idle),
+            health_ns => HealthNs,
+            longest_ms => call(Vm, close, [Keeper])
+        }
+    end).
 
 %% A process that wakes up every 100 ms and does nothing, in percent of a core.
--spec timer() -> float().
-timer() ->
-    Idle = rounds(),
-    _ = spawn_link(fun wake_up/0),
-    percent(rounds(), Idle).
+timer(Vm) ->
+    Idle = rounds(Vm),
+    ok = call(Vm, wake_up, []),
+    percent(rounds(Vm), Idle).
 
-%% What so many cost in memory.
--spec watch(pos_integer()) -> integer().
-watch(Count) ->
-    _ = [listener() || _ <- lists:seq(1, Count)],
-    Before = resident(),
-    ok = watch_all(#{interval_ms => 1000}, Count),
-    resident() - Before.
+%% What so many cost in memory, in bytes.
+grown(Vm, Count) ->
+    _ = call(Vm, listen, [Count]),
+    Before = call(Vm, resident, []),
+    ok = call(Vm, watch, [Count, #{interval_ms => 1000}]),
+    call(Vm, resident, []) - Before.
 
-%% It finds them of its own accord.
-watch_all(Settings, Count) ->
+call(Vm, Function, Arguments) ->
+    peer:call(Vm, ?MODULE, Function, Arguments, ?CALL_MS).
+
+%% Listeners, until they are closed by `close'.
+-spec listen(pos_integer()) -> pid().
+listen(Count) ->
+    Self = self(),
+    Keeper = spawn(fun() ->
+        _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
+        Listeners = [listener() || _ <- lists:seq(1, Count)],
+        Self ! {self(), listening},
+        receive
+            {close, Asks} ->
+                lists:foreach(fun gen_tcp:close/1, Listeners),
+                Asks ! {self(), longest(0)}
+        end
+    end),
+    receive
+        {Keeper, listening} -> Keeper
+    end.
+
+%% For how long, at the most, anything has held a normal scheduler.
+-spec close(pid()) -> non_neg_integer().
+close(Keeper) ->
+    Keeper ! {close, self()},
+    receive
+        {Keeper, Longest} -> Longest
+    end.
+
+%% The application finds them of its own accord.
+-spec watch(pos_integer(), #{atom() => term()}) -> ok.
+watch(Count, Settings) ->
     ok = logger:set_primary_config(level, error),
     ok = bench_application:start(Settings),
     ok = watched(Count, erlang:monotonic_time(millisecond) + ?SETTLED_MS),
@@ -119,24 +147,46 @@ watched(Count, Deadline) ->
             watched(Count, Deadline)
     end.
 
+%% Nanoseconds a call.
+-spec health() -> float().
+health() ->
+    {Us, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
+    Us * 1000 / ?HEALTH_CALLS.
+
+-spec wake_up() -> ok.
+wake_up() ->
+    _ = spawn(fun every_100_ms/0),
+    ok.
+
+every_100_ms() ->
+    receive
+    after 100 -> every_100_ms()
+    end.
+
+-spec resident() -> non_neg_integer().
+resident() ->
+    _ = [erlang:garbage_collect(Pid) || Pid <- processes()],
+    {ok, Text} = file:read_file("/proc/self/statm"),
+    binary_to_integer(lists:nth(2, binary:split(Text, <<" ">>, [global]))) * 4096.
+
 sleeper() ->
     Program = filename:join(filename:dirname(code:which(?MODULE)), "sleeper"),
     list_to_integer(os:cmd(Program)) / 1.0e7.
 
--spec rounds() -> [use()].
-rounds() ->
-    [used() || _ <- lists:seq(1, ?ROUNDS)].
+rounds(Vm) ->
+    OsPid = peer:call(Vm, os, getpid, []),
+    [used(OsPid) || _ <- lists:seq(1, ?ROUNDS)].
 
--spec used() -> use().
-used() ->
-    {Ns, Wakeups} = account(),
+-spec used(string()) -> use().
+used(OsPid) ->
+    {Ns, Wakeups} = account(OsPid),
     timer:sleep(?ROUND_MS),
-    {NsThen, WakeupsThen} = account(),
+    {NsThen, WakeupsThen} = account(OsPid),
     {NsThen - Ns, maps:map(fun(Tid, Count) -> Count - maps:get(Tid, Wakeups, 0) end, WakeupsThen)}.
 
 %% The kernel's, of every thread.
-account() ->
-    Tasks = [{filename:basename(Task), Task} || Task <- filelib:wildcard("/proc/self/task/*")],
+account(OsPid) ->
+    Tasks = [{filename:basename(Task), Task} || Task <- filelib:wildcard("/proc/" ++ OsPid ++ "/task/*")],
     Ns = [binary_to_integer(hd(binary:split(Text, <<" ">>))) || {_, Task} <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/schedstat")]],
     Wakeups = [{Tid, number("voluntary_ctxt_switches", Text)} || {Tid, Task} <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/status")]],
     {lists:sum(Ns), maps:from_list(Wakeups)}.
@@ -154,19 +204,9 @@ wakeups(IsOf, Rounds) ->
 median(Values) ->
     lists:nth((length(Values) + 1) div 2, lists:sort(Values)).
 
-wake_up() ->
-    receive
-    after 100 -> wake_up()
-    end.
-
 listener() ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}]),
     Listener.
-
-resident() ->
-    _ = [erlang:garbage_collect(Pid) || Pid <- processes()],
-    {ok, Text} = file:read_file("/proc/self/statm"),
-    binary_to_integer(lists:nth(2, binary:split(Text, <<" ">>, [global]))) * 4096.
 
 longest(So) ->
     receive

@@ -22,7 +22,7 @@ markdown(#{only := json}) ->
     [];
 markdown(#{title := Title, headings := Headings, rows := Rows} = Section) ->
     Lines = [Headings, ["---" || _ <- Headings] | Rows],
-    ["\n## ", Title, "\n\n", [line(Line) || Line <- Lines], [[$\n, Note, $\n] || Note <- maps:get(notes, Section, [])]].
+    ["\n### ", Title, "\n\n", [line(Line) || Line <- Lines], [[$\n, Note, $\n] || Note <- maps:get(notes, Section, [])]].
 
 line(Cells) ->
     ["| ", lists:join(" | ", [text(Cell) || Cell <- Cells]), " |\n"].

@@ -127,8 +127,8 @@ defmodule AcceptQueue do
   @doc """
   Who stands in front of the listener.
 
-  One walk over the kernel's table of connections, on a dirty I/O scheduler: a third of a millisecond on an idle
-  machine, and more with the number of connections in the network namespace. `:accept_queue` says what the kernel
+  One walk over the kernel's table of connections, on a dirty I/O scheduler: a fraction of a millisecond on an
+  idle machine, and more with the number of connections in the network namespace. `:accept_queue` says what the kernel
   cannot tell apart.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
@@ -347,7 +347,7 @@ defmodule AcceptQueue do
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """
-  For a readiness probe: does any condition stand? From memory, in a few microseconds.
+  For a readiness probe: does any condition stand? From memory, in 1 to 2 microseconds.
 
       iex> case AcceptQueue.health() do
       ...>   :ok -> 200

@@ -247,7 +247,7 @@ open(Listener) ->
         end)
     end).
 
-%% @doc How deep the queue is. Three system calls on the owner's descriptor, below a microsecond with a handle; anything else
+%% @doc How deep the queue is. Three system calls on the owner's descriptor, 1 to 2 microseconds with a handle; anything else
 %% is looked up first. Of a Unix socket the kernel tells it in a dump only, on a dirty I/O scheduler.
 %%
 %% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
@@ -290,8 +290,8 @@ depth_of_port(Port) ->
 
 %% @doc Who stands in front of the listener.
 %%
-%% One walk over the kernel's table of connections, on a dirty I/O scheduler: a third of a millisecond on an idle
-%% machine, and more with the number of connections in the network namespace. Sockets that share an address
+%% One walk over the kernel's table of connections, on a dirty I/O scheduler: a fraction of a millisecond on an
+%% idle machine, and more with the number of connections in the network namespace (`docs/speed.md'). Sockets that share an address
 %% (SO_REUSEPORT) are answered with their sum, and `sockets' says how many they are.
 %%
 %% The kernel does not tell the figures of one instant. `queued_reset' is what is left when the rows of queued
@@ -538,7 +538,7 @@ watched() ->
 status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 
-%% @doc For a readiness probe: does any condition stand? From memory, in a few microseconds, also while the monitor is busy
+%% @doc For a readiness probe: does any condition stand? From memory, in 1 to 2 microseconds, also while the monitor is busy
 %% or restarting; then it says so. `overflowing' and `stuck' fail, the others degrade.
 %%
 %% ```

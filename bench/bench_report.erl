@@ -38,6 +38,8 @@
 -define(FLATNESS, 1.10).
 %% The longest that one in a thousand first-tier calls may take.
 -define(TAIL_NS, 20_000).
+%% What the documents say of one with a handle.
+-define(SAID_NS, 2000).
 %% Of the program beside ten listeners.
 -define(WATCH_PERCENT, 0.5).
 -define(WATCH_MIB, 20).
@@ -219,12 +221,22 @@ grown(Name, [First | _] = Times) ->
 calls(Tails, Where) ->
     [
         tails("Single calls, the clock included", Tails),
+        said(hd(Tails)),
         #{
             title => "Where a call keeps the VM busy",
             headings => ["call", "normal schedulers", "dirty I/O", "dirty CPU", "goal", ""],
             rows => [where(Call) || Call <- Where]
         }
     ].
+
+%% The sentence is also in the documentation of `depth/1' and in docs/port.md.
+said({Name, _, Tail}) ->
+    Ns = bench_tail:percentile(Tail, 50),
+    #{
+        title => "What README.md says of it",
+        headings => ["sentence", "p50", "goal", ""],
+        rows => [[[Name, ": in 1 to 2 µs"], {ns, Ns} | below({ns, ?SAID_NS}, Ns =< ?SAID_NS)]]
+    }.
 
 -spec port([{string(), none, bench_tail:tail()}]) -> [section()].
 port(Tails) ->

@@ -43,6 +43,7 @@ part() ->
     Began = erlang:monotonic_time(second),
     %% The load is that of before.
     Machine = bench_report:machine(),
+    ok = logger:set_primary_config(level, error),
     ok = started(Settings),
     Sections = Measure(),
     Seconds = erlang:monotonic_time(second) - Began,

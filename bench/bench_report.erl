@@ -101,8 +101,11 @@ by(Name) ->
 
 headline([#{machine := #{description := Description, day := Day}} | _] = Parts, IsWhole) ->
     Loads = lists:join(", ", [[Name, $\s, Load] || #{name := Name, machine := #{load := Load}} <- Parts]),
-    Verdicts = [Verdict || #{sections := Sections} <- Parts, #{rows := Rows} <- Sections, Row <- Rows, {goal, Verdict} <- Row],
-    [Met, Missed] = [length([V || V <- Verdicts, V =:= Which]) || Which <- [met, missed]],
+    Verdicts = [
+        Verdict
+     || #{sections := Sections} <- Parts, #{rows := Rows} = Section <- Sections, not is_map_key(only, Section), Row <- Rows, {goal, Verdict} <- Row
+    ],
+    Met = length([met || met <- Verdicts]),
     io_lib:format("~ts, ~ts of `make bench` in ~b s: ~ts.~n~nLoad average as each part began: ~ts. Of the goals ~b are met, ~b missed.", [
         day(Day),
         case IsWhole of
@@ -113,7 +116,7 @@ headline([#{machine := #{description := Description, day := Day}} | _] = Parts, 
         Description,
         Loads,
         Met,
-        Missed
+        length(Verdicts) - Met
     ]).
 
 day({Year, Month, Day}) ->

@@ -75,7 +75,7 @@ fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 memcheck: setup build ## the NIFs under valgrind, and a million of all that they make; several minutes
 	@test/memcheck
 
-bench: setup build ## what it costs, as ratios within one run; about 8 min, or PARTS="readings calls"
+bench: setup build ## what it costs, as ratios within one run; about 12 min, or PARTS="readings calls"
 	@bench/run $(PARTS)
 
 docs: setup ## the documentation of the modules, by EDoc into _build/doc; what ExDoc wants is in mix.exs

@@ -127,7 +127,7 @@ defmodule AcceptQueue do
   @doc """
   The connections of a listener: queued, accepted, and in their handshake.
 
-  One walk over the kernel's table of connections, on a dirty I/O scheduler: a third of a millisecond on an idle
+  One walk over the kernel's table of connections, on a dirty I/O scheduler: a fraction of a millisecond on an idle
   machine, and more with the number of connections in the network namespace. `:accept_queue` has the limits of
   the figures.
 
@@ -347,7 +347,7 @@ defmodule AcceptQueue do
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """
-  For a readiness probe: whether any condition is raised. From memory, in a few microseconds.
+  For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds.
 
       iex> case AcceptQueue.health() do
       ...>   :ok -> 200

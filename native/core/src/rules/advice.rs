@@ -97,8 +97,8 @@ const QUEUED_FOR_A_RATE: u32 = 16;
 /// The default of ranch.
 const USUAL_ACCEPTORS: u32 = 10;
 
-/// Up to here more acceptors cost nothing on the socket backend. With 48 to 100 gen_tcp accepted a quarter fewer a second,
-/// with 200 half as many; with the inet driver their number made no difference (OTP 25, two schedulers).
+/// Up to here more acceptors cost nothing on the socket backend. From 64 on gen_tcp accepts about half as many a
+/// second; with the inet driver their number makes no difference (`make bench PARTS=acceptors`).
 const MANY_ACCEPTORS: u32 = 32;
 
 /// More than 16 bits, and the driver passes on what is left of them: 65536 becomes 0, which holds one connection.

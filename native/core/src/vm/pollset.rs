@@ -10,7 +10,7 @@
 //! listener may belong to a VM whose threads all sleep: what a reading means shows together with the queue, and over time.
 //!
 //! Cost: finding the sets takes a system call for each descriptor of the process; a reading copies every entry, and the VM can neither
-//! change nor poll the set meanwhile (`ep->mtx`): 0.03 ms with a hundred connections, 1 ms with 2,000, 11 ms with 20,000.
+//! change nor poll the set meanwhile (`ep->mtx`): milliseconds with thousands of connections (`make bench PARTS=diagnose`).
 
 use std::fmt;
 use std::fs;

@@ -240,13 +240,8 @@
 open(Listener) ->
     reading([Listener], fun() -> accept_queue_reading:open(Listener) end).
 
-<<<<<<< HEAD
-%% @doc How deep the queue is. Three system calls on the owner's descriptor, below a microsecond with a handle; anything else
-%% is looked up first. The depth of a Unix socket takes a dump, on a dirty I/O scheduler.
-=======
 %% @doc How deep the queue is. Three system calls on the owner's descriptor, 1 to 2 microseconds with a handle; anything else
-%% is looked up first. Of a Unix socket the kernel tells it in a dump only, on a dirty I/O scheduler.
->>>>>>> h12-bench
+%% is looked up first. The depth of a Unix socket takes a dump, on a dirty I/O scheduler.
 %%
 %% Cannot tell which clients wait in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
 %% `inet:getopts/2'.
@@ -504,13 +499,8 @@ watched() ->
 status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 
-<<<<<<< HEAD
-%% @doc For a readiness probe: whether any condition is raised. From memory, in a few microseconds, also while the monitor is busy
+%% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
 %% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade.
-=======
-%% @doc For a readiness probe: does any condition stand? From memory, in 1 to 2 microseconds, also while the monitor is busy
-%% or restarting; then it says so. `overflowing' and `stuck' fail, the others degrade.
->>>>>>> h12-bench
 %%
 %% ```
 %% 1> accept_queue:health().

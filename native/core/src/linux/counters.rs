@@ -21,7 +21,7 @@ pub struct Kernel {
     pub tcp_synack_retries: Option<u64>,
     /// SYNs, and last ACKs, that met a full accept queue (`ListenOverflows`).
     pub listen_overflows: Option<u64>,
-    /// SYNs dropped for whatever reason, overflow among them (`ListenDrops`).
+    /// SYNs dropped for any reason, overflow among them (`ListenDrops`).
     pub listen_drops: Option<u64>,
     /// SYNs dropped because the SYN queue was full (`TCPReqQFullDrop`).
     pub tcp_req_q_full_drop: Option<u64>,

@@ -1,9 +1,9 @@
 //! The first tier: `getsockopt` on a descriptor that another part of the process owns.
 //!
-//! This is the only file of the project with unsafe code. It is here because neither socket2 nor rustix reads
-//! `TCP_INFO` of a listener, `SO_MEMINFO`, the namespace of a socket or what a packet socket knows, and because the descriptor of an Erlang port
-//! is a number that its owner may close at any moment: every function takes the bare number and lets the kernel say what it
-//! stands for.
+//! This is the only file of the project with unsafe code. It is here because neither socket2 nor rustix reads `TCP_INFO` of a
+//! listener, `SO_MEMINFO`, the namespace of a socket or what a packet socket knows, and because the descriptor of an Erlang
+//! port is a number that its owner may close at any moment: every function takes the bare number and lets the kernel say what
+//! it stands for.
 
 #![allow(unsafe_code)]
 

@@ -53,14 +53,14 @@ pub type Reporter = Box<dyn FnMut(Report) + Send>;
 
 struct Shared {
     clock: fn() -> Time,
-    state: Mutex<State>,
+    control: Mutex<Control>,
     changed: Condvar,
     /// Held throughout a poll.
     reporter: Mutex<Reporter>,
 }
 
 #[derive(Default)]
-struct State {
+struct Control {
     schedule: Schedule,
     has_ended: bool,
 }
@@ -70,7 +70,7 @@ impl Poller {
     pub fn start(clock: fn() -> Time, reporter: Reporter) -> io::Result<Poller> {
         let shared = Arc::new(Shared {
             clock,
-            state: Mutex::default(),
+            control: Mutex::default(),
             changed: Condvar::new(),
             reporter: Mutex::new(reporter),
         });
@@ -88,7 +88,7 @@ impl Poller {
     /// change something. Does not block.
     pub fn watch(&self, watches: Vec<Arc<Watch>>, all: bool) {
         let now = (self.shared.clock)();
-        locked(&self.shared.state).schedule.replace(now, watches, all);
+        locked(&self.shared.control).schedule.replace(now, watches, all);
         self.shared.changed.notify_one();
     }
 
@@ -101,7 +101,7 @@ impl Poller {
 /// Does not wait for the thread.
 impl Drop for Poller {
     fn drop(&mut self) {
-        locked(&self.shared.state).has_ended = true;
+        locked(&self.shared.control).has_ended = true;
         self.shared.changed.notify_one();
     }
 }
@@ -171,17 +171,17 @@ impl Failures {
 impl Shared {
     /// Sleeps until something is due; `None`: the poller has been dropped.
     fn next_poll(&self) -> Option<Poll> {
-        let mut state = locked(&self.state);
+        let mut control = locked(&self.control);
         loop {
             let now = (self.clock)();
-            if state.has_ended {
+            if control.has_ended {
                 return None;
             }
-            if let Some(poll) = state.schedule.due(now) {
+            if let Some(poll) = control.schedule.due(now) {
                 return Some(poll);
             }
-            let patience = state.schedule.next_due().saturating_sub(now);
-            state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let patience = control.schedule.next_due().saturating_sub(now);
+            control = self.changed.wait_timeout(control, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -32,7 +32,7 @@ struct Member {
     candidate: OnceLock<Arc<Candidate>>,
 }
 
-/// A socket in the hands of a process.
+/// A socket that a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct HeldSocket {
     inode: Inode,

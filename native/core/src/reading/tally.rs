@@ -9,7 +9,7 @@ use crate::{Address, Census, Cookie, Counts, Inode, Sum};
 /// A listening address and what has been counted for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Where.
+    /// The address.
     pub address: Address,
     /// The sockets that share it (SO_REUSEPORT); the kernel does not say which of them a connection belongs to.
     pub sockets: Vec<(Cookie, Inode)>,
@@ -27,8 +27,7 @@ impl Group {
 }
 
 /// A count in progress. Listeners must be added before their children, as the kernel dumps them (`inet_diag_dump_icsk`
-/// walks the table of listeners first). Of a child nothing is kept but, while it is
-/// queued, its age.
+/// walks the table of listeners first). Of a child nothing is kept but its age, while it is queued.
 #[derive(Debug, Default)]
 pub struct Tally {
     groups: Vec<Group>,
@@ -71,7 +70,7 @@ impl Tally {
         self.groups.iter().any(|group| group.counts.queued_reset() > 0)
     }
 
-    /// Takes a second reading of the listeners, made after the children were counted, and keeps the smaller depth of
+    /// Takes in a second reading of the listeners, made after the children were counted, and keeps the smaller depth of
     /// each: what was accepted meanwhile is no longer taken for a connection without a row.
     pub(crate) fn settle(&mut self, after: &Tally) {
         for group in &mut self.groups {
@@ -81,7 +80,7 @@ impl Tally {
         }
     }
 
-    /// Takes a second census, and of each group the one with fewer resets: a reset connection keeps its place until it is
+    /// Takes in a second tally, and of each group the one with fewer resets: a reset connection keeps its place until it is
     /// accepted, while one that came as another went during the walk has a row the second time.
     pub(crate) fn keep_lasting_resets(&mut self, again: Tally) {
         for later in again.groups {

@@ -17,7 +17,7 @@ use crate::{Address, Cookie, Errno, Error, Inode, Interface};
 /// A queue, as far as these files show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartialQueue {
-    /// Where.
+    /// The address.
     pub address: Address,
     /// The sockets that share it (SO_REUSEPORT); the figures are their sum.
     pub sockets: Vec<Inode>,

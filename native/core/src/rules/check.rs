@@ -1,8 +1,8 @@
 //! How bad is it: what a monitoring system reports of a listener after one reading, or after a few. Pure.
 //!
-//! The rules are those of [`crate::rules::detector`] and [`crate::rules::verdict`]; here they are fitted to the time that a check has, which
-//! is a second rather than a day, and graded. What is added is how full a queue may be: ages say more, but a Unix socket
-//! has none.
+//! The rules are those of [`crate::rules::detector`] and [`crate::rules::verdict`]; here they are fitted to the time that a
+//! check has, which is a second rather than a day, and graded. What is added is how full a queue may be: ages say more, but a
+//! Unix socket has none.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::rules::detector::{Condition, Settings};
 use crate::rules::history::Status;
 use crate::rules::verdict::{ListenerState, Symptom, verdict};
 
-/// What is put up with.
+/// How much a check tolerates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// No connection should wait longer than this.
@@ -107,9 +107,9 @@ impl Limits {
     }
 }
 
-/// The condition that a finding would be, had it lasted.
-fn condition(finding: Symptom) -> Condition {
-    match finding {
+/// The condition that a symptom would be, had it lasted.
+fn condition(symptom: Symptom) -> Condition {
+    match symptom {
         Symptom::Full => Condition::Overflowing,
         Symptom::NoAcceptor => Condition::Stuck,
         Symptom::Behind => Condition::Behind,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::rules::detector::Time;
 
-/// What is agreed with the VM.
+/// How often the VM sends a heartbeat, and when it counts as hung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HangSettings {
     /// A heartbeat comes this often.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rules::detector::Settings;
 
-/// One reading of a listener and of its acceptors.
+/// A listener and its acceptors, by one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerState {
     /// Connections that wait for `accept`.
@@ -39,7 +39,7 @@ pub enum Symptom {
 }
 
 /// What is wrong, the gravest first; nothing where all is well. A pool that keeps up may be busy when a client comes, and a
-/// few clients that have left are the weather: the limits are those of the conditions.
+/// few clients leave at any time: the limits are those of the conditions.
 pub fn verdict(standing: &ListenerState, settings: &Settings) -> Vec<Symptom> {
     let ListenerState { queued, limit, left, oldest_wait, close_wait, waiting_acceptors } = *standing;
     // Without an age a fresh queue and one that does not drain are the same.

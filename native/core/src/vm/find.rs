@@ -16,8 +16,8 @@ use crate::linux::proc_file::ended;
 pub struct Candidate {
     /// Its number.
     pub pid: i32,
-    /// The node's name where it runs a BEAM that is known to have one, else the program's. It was chosen by the one that started it:
-    /// any character may stand in it.
+    /// The node's name where it runs a BEAM that is known to have one, else the program's. Its parent chose it, with any
+    /// character.
     pub name: String,
     /// Whether it runs a BEAM.
     pub is_beam: bool,

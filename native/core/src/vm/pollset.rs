@@ -1,13 +1,13 @@
-//! How a listener stands in the epoll sets of a BEAM: whether any process waits in `accept` on it, as the kernel knows it.
+//! The entries of a listener in the epoll sets of a BEAM: whether any process waits in `accept` on it, as the kernel knows it.
 //!
 //! A BEAM asks the kernel to report a connection only when a process calls `accept`, so its epoll sets show, from
 //! outside and also while the VM hangs, whether a process does. It has two kinds of sets: those of its poll threads, whose
 //! entries fire once (EPOLLONESHOT), and that of its schedulers, whose entries do not. A descriptor that wakes the VM again
 //! and again moves from the first to the second and leaves a bare entry behind (erts/emulator/sys/common/erl_check_io.c).
 //!
-//! `/proc/PID/fdinfo` of an epoll descriptor lists its entries. That is evidence ([`Registration`]); what it comes to is said
-//! by [`Accepting::of`] alone. An idle moment between two calls of `accept` is like a pool that has left, and an armed
-//! listener may belong to a VM whose threads all sleep: what a reading means shows together with the queue, and over time.
+//! `/proc/PID/fdinfo` of an epoll descriptor lists its entries. That is evidence ([`Registration`]); only
+//! [`Accepting::of`] says what it means. An idle moment between two calls of `accept` is like a pool that has left, and an armed
+//! listener may belong to a VM whose threads all sleep: a reading has a meaning together with the queue, and over time.
 //!
 //! Cost: finding the sets takes a system call for each descriptor of the process; a reading copies every entry, and the VM can neither
 //! change nor poll the set meanwhile (`ep->mtx`): milliseconds with thousands of connections (`make bench PARTS=diagnose`).
@@ -115,9 +115,8 @@ impl Accepting {
     }
 }
 
-/// What stands in some epoll sets of a process, those that [`super::descriptors::epolls`] has found. Needs the same user, or
-/// CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a
-/// set has been closed.
+/// The entries of some epoll sets of a process, those that [`super::descriptors::epolls`] has found. Needs the same user, or
+/// CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a set has been closed.
 pub fn read(pid: i32, epolls: &[RawFd]) -> Result<Vec<Pollset>, Error> {
     let read = |&epoll: &RawFd| {
         let bytes = fs::read(format!("/proc/{pid}/fdinfo/{epoll}")).map_err(reason)?;

@@ -166,8 +166,8 @@ impl Region {
     }
 }
 
-/// The calls that a thread waits in, innermost first, without those of the C library. Empty: nothing on its stack could be
-/// told.
+/// The calls that a thread waits in, innermost first, without those of the C library. Empty: nothing on its stack is
+/// known.
 pub fn frames(pid: i32, at: Stand, code: &Code) -> Result<Vec<Frame>, Error> {
     let memory = File::open(format!("/proc/{pid}/mem")).map_err(|error| file::reason(&error))?;
     let mut stack = [0; STACK];

@@ -19,7 +19,7 @@ use crate::linux::proc_file as file;
 pub struct Thread {
     /// Its number.
     pub tid: i32,
-    /// What it calls itself; any character may stand in it.
+    /// What it calls itself, with any character.
     pub name: String,
     /// What it is for, by its name.
     pub role: Role,

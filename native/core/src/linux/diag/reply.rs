@@ -18,7 +18,7 @@ use crate::{Address, Cookie, Error, Inode, Interface};
 pub enum Row {
     /// A socket that listens.
     Listener {
-        /// Where.
+        /// The address that it listens on.
         address: Address,
         /// Which socket.
         cookie: Cookie,

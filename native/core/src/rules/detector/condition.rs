@@ -30,14 +30,14 @@ impl Condition {
 pub enum Change {
     /// It holds. The evidence is what raised it.
     Raised {
-        /// Which.
+        /// The condition.
         condition: Condition,
         /// What was read.
         evidence: ConditionEvidence,
     },
     /// It no longer holds. The evidence is what was read last.
     Cleared {
-        /// Which.
+        /// The condition.
         condition: Condition,
         /// What was read.
         evidence: ConditionEvidence,

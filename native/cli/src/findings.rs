@@ -12,7 +12,7 @@ use accept_queue_core::vm::distribution::{self, Distribution, Epmd};
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::{Accepting, Set};
-use accept_queue_core::vm::stack::Owner;
+use accept_queue_core::vm::stack::Origin;
 use accept_queue_core::vm::threads::{Call, Role};
 use accept_queue_core::{Endpoint, Error};
 use comfy_table::{Table, presets};
@@ -112,7 +112,7 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Looks at a process throughout the time.
+    /// CensusScope at a process throughout the time.
     pub(crate) fn of(pid: i32, window: Duration) -> Result<Diagnosis, Error> {
         let (candidate, evidence) = examination::examine(pid, window)?;
         let distribution = node(&candidate).map(|node| distribution::read(pid, node));
@@ -303,9 +303,9 @@ fn thread(facts: &ThreadFacts) -> ThreadReport<'_> {
         system_call: system_call(facts),
         wait_channel: facts.thread.wait_channel.as_deref(),
         held_ms: held.map(|held| held.since.as_millis() as u64),
-        library: frame.and_then(|frame| match &frame.owner {
-            Owner::Library(name) => Some(name.as_str()),
-            Owner::Emulator | Owner::System => None,
+        library: frame.and_then(|frame| match &frame.origin {
+            Origin::Library(name) => Some(name.as_str()),
+            Origin::Emulator | Origin::System => None,
         }),
         symbol: frame.and_then(|frame| frame.symbol.as_deref()),
     }

@@ -12,7 +12,7 @@ mod steps;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::linux::diag::State;
+use accept_queue_core::linux::diag::TcpState;
 
 use self::capture::{Capture, Wire};
 use self::clients::Clients;
@@ -117,7 +117,7 @@ fn take(
 }
 
 fn in_brief(observed: &Observation) -> String {
-    let connecting = observed.clients.standing(State::SynSent);
+    let connecting = observed.clients.in_state(TcpState::SynSent);
     format!(
         "{} queued ({} closed, {} reset), {} in SYN_SENT, {} SYNs sent again",
         observed.counts.queued,

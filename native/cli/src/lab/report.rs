@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use accept_queue_core::linux::diag::State;
-use accept_queue_core::reading::ends::{Ends, Standing};
+use accept_queue_core::linux::diag::TcpState;
+use accept_queue_core::reading::ends::{Ends, SocketCount};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ impl LabReport {
             counts: Figures::from(&observed.counts),
             server_states: by_name(&observed.server),
             client_states: by_name(&observed.clients),
-            syn_retransmits: observed.clients.standing(State::SynSent).retransmits,
+            syn_retransmits: observed.clients.in_state(TcpState::SynSent).retransmits,
             counters: observed.counters,
             accepted: observed.accepted.map(|accepted| accepted.connections),
             accepted_dead: observed.accepted.map(|accepted| accepted.dead),
@@ -80,7 +80,7 @@ impl LabReport {
 }
 
 fn by_name(ends: &Ends) -> BTreeMap<&'static str, u32> {
-    ends.iter().map(|(state, standing)| (state.name(), standing.sockets)).collect()
+    ends.iter().map(|(state, count)| (state.name(), count.sockets)).collect()
 }
 
 /// As wide as the terminals of 2009.
@@ -99,7 +99,7 @@ pub(crate) fn text(number: usize, step: Step, plan: &Plan, observed: &Observatio
 }
 
 fn states(ends: &Ends) -> Vec<String> {
-    aligned("none", ends.iter().map(|(state, Standing { sockets, .. })| (sockets.into(), state.name())))
+    aligned("none", ends.iter().map(|(state, SocketCount { sockets, .. })| (sockets.into(), state.name())))
 }
 
 /// Depth and limit; other figures where they are not 0.
@@ -119,7 +119,7 @@ fn queue(observed: &Observation) -> Vec<String> {
 }
 
 fn counters(observed: &Observation) -> Vec<String> {
-    let syns = observed.clients.standing(State::SynSent).retransmits;
+    let syns = observed.clients.in_state(TcpState::SynSent).retransmits;
     let syns = (syns > 0).then_some((syns.into(), "SYNs sent again"));
     aligned("nothing moved", observed.counters.moved().map(|(name, rise)| (rise, name)).chain(syns))
 }

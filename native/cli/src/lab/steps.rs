@@ -1,6 +1,6 @@
 //! The steps of the experiment: when each has settled, and what it shows. Pure.
 
-use accept_queue_core::linux::diag::State;
+use accept_queue_core::linux::diag::TcpState;
 use serde::Serialize;
 
 use super::client_process::Action;
@@ -54,21 +54,23 @@ impl Step {
     /// Whether the step is complete, the clients having run its action.
     pub(crate) fn has_settled(self, plan: &Plan, observed: &Observation) -> bool {
         let Observation { counts, server, clients, .. } = observed;
-        let connecting = clients.standing(State::SynSent);
+        let connecting = clients.in_state(TcpState::SynSent);
         // One end has closed, and the other has seen it, or has seen the reset that came after.
-        let left = clients.count([State::FinWait2]);
-        let is_seen = server.count([State::CloseWait]) == left && counts.queued_closed == left;
+        let left = clients.count([TcpState::FinWait2]);
+        let is_seen = server.count([TcpState::CloseWait]) == left && counts.queued_closed == left;
         match self {
-            Step::Listening => server.count([State::Listen]) == 1,
-            Step::Connected => counts.queued == plan.inside() && clients.count([State::Established]) >= plan.inside(),
+            Step::Listening => server.count([TcpState::Listen]) == 1,
+            Step::Connected => {
+                counts.queued == plan.inside() && clients.count([TcpState::Established]) >= plan.inside()
+            }
             Step::Retried => connecting.retrying == connecting.sockets,
             Step::Closed => {
-                is_seen && left == plan.inside() && clients.count([State::SynSent, State::Established]) == 0
+                is_seen && left == plan.inside() && clients.count([TcpState::SynSent, TcpState::Established]) == 0
             }
             Step::Reset => is_seen,
             Step::Accepted => {
                 counts.queued == 0
-                    && server.count([State::Established, State::CloseWait, State::LastAck]) == 0
+                    && server.count([TcpState::Established, TcpState::CloseWait, TcpState::LastAck]) == 0
                     && left == 0
             }
         }
@@ -77,7 +79,7 @@ impl Step {
     /// Whether the server has seen every SYN that the clients sent: each that met the full queue is a drop. Of a great
     /// burst some are lost on their way, in the queue of a network device, so this cannot be waited for without end.
     pub(crate) fn is_accounted_for(self, observed: &Observation) -> bool {
-        let connecting = observed.clients.standing(State::SynSent);
+        let connecting = observed.clients.in_state(TcpState::SynSent);
         observed.counts.drops.is_none_or(|drops| drops >= connecting.sockets + connecting.retransmits)
     }
 
@@ -95,7 +97,7 @@ impl Step {
     /// What the step shows, in one line.
     pub(crate) fn explanation(self, plan: &Plan, observed: &Observation) -> String {
         let Observation { counts, clients, .. } = observed;
-        let (inside, outside) = (plan.inside(), clients.count([State::SynSent]));
+        let (inside, outside) = (plan.inside(), clients.count([TcpState::SynSent]));
         match self {
             Step::Listening if plan.limit < u32::from(plan.backlog) => format!(
                 "somaxconn clips the backlog to {}, in silence: {} will fit.",
@@ -107,7 +109,7 @@ impl Step {
             }
             Step::Connected => {
                 // A handshake whose last ACK met the full queue: the client takes it for done.
-                let mistaken = clients.count([State::Established]).saturating_sub(inside);
+                let mistaken = clients.count([TcpState::Established]).saturating_sub(inside);
                 let mistaken = if mistaken == 0 { String::new() } else { format!(" half-way: {mistaken};") };
                 format!("Handshakes without the server: {inside};{mistaken} dropped in silence: {outside}.")
             }

@@ -8,10 +8,10 @@ use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::outside::remote::RemoteSocket;
 use accept_queue_core::outside::remote_watch::{Answer, Lost};
 use accept_queue_core::reading::held::Held;
-use accept_queue_core::rules::advice::{Advice, Severity};
-use accept_queue_core::rules::detector::{Change, Condition, Evidence, Settings};
-use accept_queue_core::rules::history::{Looked, Span, Status, Tick};
-use accept_queue_core::rules::verdict::Finding;
+use accept_queue_core::rules::advice::{Advice, AdviceSeverity};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings};
+use accept_queue_core::rules::history::{CensusTaken, DepthReading, Span, Status};
+use accept_queue_core::rules::verdict::Symptom;
 use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Listening};
 
 use super::etf::Term;
@@ -171,18 +171,18 @@ impl From<Settings> for Term {
     }
 }
 
-/// `{Queued, Limit, Drops, Changes, WantsLook}`.
-impl From<Tick> for Term {
-    fn from(tick: Tick) -> Term {
-        let Tick { depth, drops, changes, wants_look, .. } = tick;
-        tuple([depth.queued.into(), depth.limit.into(), drops.into(), changes.into(), wants_look.into()])
+/// `{Queued, Limit, Drops, Changes, WantsCensus}`.
+impl From<DepthReading> for Term {
+    fn from(reading: DepthReading) -> Term {
+        let DepthReading { depth, drops, changes, wants_census, .. } = reading;
+        tuple([depth.queued.into(), depth.limit.into(), drops.into(), changes.into(), wants_census.into()])
     }
 }
 
 /// `{Counts, Changes}`.
-impl From<Looked> for Term {
-    fn from(looked: Looked) -> Term {
-        tuple([looked.counts.into(), looked.changes.into()])
+impl From<CensusTaken> for Term {
+    fn from(census: CensusTaken) -> Term {
+        tuple([census.counts.into(), census.changes.into()])
     }
 }
 
@@ -208,8 +208,8 @@ impl From<Condition> for Term {
     }
 }
 
-impl From<Evidence> for Term {
-    fn from(evidence: Evidence) -> Term {
+impl From<ConditionEvidence> for Term {
+    fn from(evidence: ConditionEvidence) -> Term {
         map([
             ("held_ms", evidence.held_for.into()),
             ("counts", evidence.counts.into()),
@@ -250,9 +250,9 @@ impl From<Span> for Term {
 impl From<Advice> for Term {
     fn from(advice: Advice) -> Term {
         let severity = match advice.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
+            AdviceSeverity::Info => "info",
+            AdviceSeverity::Warning => "warning",
+            AdviceSeverity::Error => "error",
         };
         let figures = advice.evidence.into_iter().map(|(name, figure)| (atom(name), figure.into()));
         map([
@@ -264,14 +264,14 @@ impl From<Advice> for Term {
     }
 }
 
-impl From<Finding> for Term {
-    fn from(finding: Finding) -> Term {
-        match finding {
-            Finding::Full => atom("full"),
-            Finding::NobodyAccepts => atom("nobody_accepts"),
-            Finding::Behind => atom("behind"),
-            Finding::Left(count) => tuple([atom("left"), count.into()]),
-            Finding::Leaking(count) => tuple([atom("leaking"), count.into()]),
+impl From<Symptom> for Term {
+    fn from(symptom: Symptom) -> Term {
+        match symptom {
+            Symptom::Full => atom("full"),
+            Symptom::NoAcceptor => atom("nobody_accepts"),
+            Symptom::Behind => atom("behind"),
+            Symptom::Left(count) => tuple([atom("left"), count.into()]),
+            Symptom::Leaking(count) => tuple([atom("leaking"), count.into()]),
         }
     }
 }

@@ -8,7 +8,7 @@ use accept_queue_core::outside::remote_watch::Watches;
 use accept_queue_core::reading::survey;
 use accept_queue_core::rules::advice::{Facts, advise};
 use accept_queue_core::rules::detector::{Settings, Time, on_clock};
-use accept_queue_core::rules::verdict::{Standing, verdict};
+use accept_queue_core::rules::verdict::{ListenerState, verdict};
 
 use super::answers::answer;
 use super::arguments::Argument;
@@ -41,7 +41,7 @@ impl Dispatcher {
         Some(match (command, arguments) {
             ("open", [fd]) => remote.open(argument(fd)?).into(),
             ("depth", [sockets]) => remote.depth(&argument::<Vec<_>>(sockets)?).into(),
-            ("counts", [sockets]) => remote.look(&argument::<Vec<_>>(sockets)?).map(|look| look.counts).into(),
+            ("counts", [sockets]) => remote.census(&argument::<Vec<_>>(sockets)?).map(|census| census.counts).into(),
             ("are_open", [handles]) => {
                 let handles = argument::<Vec<Vec<_>>>(handles)?;
                 handles.iter().map(|sockets| remote.is_open(sockets)).collect::<Result<Vec<_>, _>>().into()
@@ -55,7 +55,7 @@ impl Dispatcher {
             ("peer_closed", [fd]) => remote.peer_closed(argument(fd)?).into(),
             ("inode", [fd]) => remote.inode(argument(fd)?).into(),
             ("kernel", []) => counters::read().into(),
-            ("verdict", [standing]) => ok(verdict(&argument::<Standing>(standing)?, &Settings::default())),
+            ("verdict", [state]) => ok(verdict(&argument::<ListenerState>(state)?, &Settings::default())),
             ("advise", [facts]) => ok(advise(&argument::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),
             ("watch", [id, sockets, settings, at]) => {
@@ -70,7 +70,7 @@ impl Dispatcher {
                 ok(readings(watches, remote, &argument::<Vec<_>>(ids)?, time(at)?, argument(all)?))
             }
             ("census", [ids, at]) => {
-                let taken = watches.look(remote, &argument::<Vec<_>>(ids)?, time(at)?);
+                let taken = watches.census(remote, &argument::<Vec<_>>(ids)?, time(at)?);
                 ok(taken.into_iter().map(answer).collect::<Vec<_>>())
             }
             ("status", [id, at]) => watches.status(argument(id)?, time(at)?).into(),
@@ -119,7 +119,7 @@ fn time(at: &Term) -> Option<Time> {
 /// Each reading with the place of its watch in `ids`, counted from 1. One that changes nothing and wants no census is left out,
 /// unless `all` are wanted.
 fn readings(watches: &mut Watches, remote: &mut Remote, ids: &[u64], at: Duration, all: bool) -> Vec<Term> {
-    let readings = watches.tick(remote, ids, at).into_iter().enumerate();
+    let readings = watches.read(remote, ids, at).into_iter().enumerate();
     let reported = readings.filter(|(_, reading)| all || !matches!(reading, Ok(Ok(reading)) if reading.is_quiet()));
     reported.map(|(index, reading)| tuple([(index + 1).into(), answer(reading)])).collect()
 }

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use accept_queue_core::linux::counters;
-use accept_queue_core::rules::heartbeat::{Heartbeat, Settings, Step};
+use accept_queue_core::rules::heartbeat::{HangSettings, Heartbeat, Step};
 
 use super::outbox::Outbox;
 use super::term::{atom, tuple};
@@ -48,7 +48,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 struct Watchdog {
     vm: i32,
-    settings: Settings,
+    settings: HangSettings,
     store: Store,
     samples: Samples,
     outbox: Outbox,
@@ -59,7 +59,7 @@ struct Watchdog {
 }
 
 pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Heartbeats> {
-    let settings = Settings {
+    let settings = HangSettings {
         heartbeat: Duration::from_millis(options.heartbeat_ms),
         hang_after: Duration::from_millis(options.hang_after_ms),
     };
@@ -96,7 +96,7 @@ impl Watchdog {
             };
             match step {
                 None => {}
-                Some(Step::Look) => self.examine(),
+                Some(Step::Examine) => self.examine(),
                 Some(Step::Dismiss) => self.examining = None,
                 Some(Step::Hung { silent }) => self.hung(silent),
                 Some(Step::Back { silent }) => {
@@ -164,7 +164,7 @@ struct Silence {
 struct Examiner {
     vm: i32,
     hang: u64,
-    settings: Settings,
+    settings: HangSettings,
     store: Store,
     samples: Samples,
     watchdog: SyncSender<Message>,

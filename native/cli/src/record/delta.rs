@@ -181,8 +181,8 @@ impl DeltaEncoder {
 /// The counts are those of the last census.
 fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
     let mut figures = before;
-    if let Some(looked) = &reading.looked {
-        let counted = Figures::from(&looked.counts);
+    if let Some(census) = &reading.census {
+        let counted = Figures::from(&census.counts);
         figures = [
             None,
             None,
@@ -198,7 +198,7 @@ fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
             Some(counted.sockets.into()),
         ];
     }
-    let depth = reading.tick.depth;
+    let depth = reading.depth_reading.depth;
     if depth.queued == 0 {
         // An empty queue needs no census.
         figures[OLDEST_WAIT_MS] = None;
@@ -206,7 +206,7 @@ fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
             figures[count] = figures[count].map(|_| 0);
         }
     }
-    figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.tick.drops]);
+    figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.depth_reading.drops]);
     figures
 }
 
@@ -224,7 +224,7 @@ mod tests {
     use std::sync::Arc;
 
     use accept_queue_core::outside::snapshot::Owner;
-    use accept_queue_core::rules::history::{Looked, Status, Tick};
+    use accept_queue_core::rules::history::{CensusTaken, DepthReading, Status};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::{Counts, Depth};
 
@@ -241,8 +241,14 @@ mod tests {
             owners: vec![Owner { process: Arc::new(process), fd: 3 }],
             sockets: Vec::new(),
             is_new: false,
-            tick: Tick { depth, drops: Some(7), changes: Vec::new(), wants_look: false, works_again: false },
-            looked: counts.map(|counts| Looked { counts, changes: Vec::new() }),
+            depth_reading: DepthReading {
+                depth,
+                drops: Some(7),
+                changes: Vec::new(),
+                wants_census: false,
+                resumed: false,
+            },
+            census: counts.map(|counts| CensusTaken { counts, changes: Vec::new() }),
             status: Status {
                 conditions: Vec::new(),
                 depth: Some(depth),

@@ -64,8 +64,8 @@ impl Line {
         if history.len() == REMEMBERED {
             history.pop_front();
         }
-        let Depth { queued, limit, .. } = reading.tick.depth;
-        history.push_back(Moment { at, queued, limit, drops: reading.tick.drops });
+        let Depth { queued, limit, .. } = reading.depth_reading.depth;
+        history.push_back(Moment { at, queued, limit, drops: reading.depth_reading.drops });
         Line {
             address: reading.endpoint.to_string(),
             owners: figures::owners(&reading.owners).iter().map(figures::Process::shown).collect(),
@@ -74,7 +74,7 @@ impl Line {
                 owners().find(|process| process.is_beam).or_else(|| owners().next()).map(|process| process.pid)
             },
             place: (reading.namespace, reading.endpoint),
-            depth: reading.tick.depth,
+            depth: reading.depth_reading.depth,
             status: reading.status,
             stands,
             history,
@@ -149,7 +149,7 @@ pub(crate) mod tests {
 
     use accept_queue_core::outside::observer::Sample;
     use accept_queue_core::outside::snapshot::{Gap, Missing, Owner};
-    use accept_queue_core::rules::history::{Span, Tick};
+    use accept_queue_core::rules::history::{DepthReading, Span};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::vm::pollset::{Events, Registration, Set};
     use accept_queue_core::{Address, Cookie, Errno, Error, Inode};
@@ -271,14 +271,14 @@ pub(crate) mod tests {
                 owners: self.owners(),
                 sockets: vec![(Cookie(self.port.into()), Inode(self.port.into()))],
                 is_new: self.is_new,
-                tick: Tick {
+                depth_reading: DepthReading {
                     depth,
                     drops: self.drops.map(u64::from),
                     changes: Vec::new(),
-                    wants_look: false,
-                    works_again: false,
+                    wants_census: false,
+                    resumed: false,
                 },
-                looked: None,
+                census: None,
                 status: Status {
                     conditions: self.conditions.clone(),
                     depth: Some(depth),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use accept_queue_core::Error;
 use accept_queue_core::linux::counters::{self, Kernel};
 use accept_queue_core::linux::namespace::Namespace;
-use accept_queue_core::outside::observer::{Looks, Observer, Sample};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::outside::snapshot::Scope;
 use accept_queue_core::rules::detector::{Settings, Time};
 
@@ -49,7 +49,7 @@ impl Sampler {
         let (at, elapsed, begun) = (self.pace.now(), self.pace.elapsed(), Instant::now());
         // Whoever looks at a screen wants to see who stands in a queue now. Of an empty one that is known without a look, and a
         // look walks the table of connections.
-        let sample = self.observer.sample(at, Looks::Occupied)?;
+        let sample = self.observer.sample(at, CensusScope::Occupied)?;
         let stands = self.pollsets.look(at, &sample.readings);
         let kernel = Namespace::own().and_then(|own| Ok((own, counters::read()?))).ok();
         Ok(Observation { at, elapsed, took: begun.elapsed(), sample, stands, kernel })

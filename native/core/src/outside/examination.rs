@@ -21,10 +21,10 @@ use crate::rules::detector::Time;
 use crate::rules::evidence::{Circumstances, Evidence, Lack, QueueSight, Rest, Sight, still};
 use crate::vm::find::{self, Candidate};
 use crate::vm::process::{self, Process};
-use crate::vm::stack::{self, Code, Owner};
+use crate::vm::stack::{self, Code, Origin};
 use crate::vm::threads::{self, Call, Role};
 use crate::vm::{calls, descriptors, open_files, pollset};
-use crate::{Depth, Error, Inode, Look};
+use crate::{Census, Depth, Error, Inode, Sum};
 
 /// Looks at one process, and remembers what does not change between two looks.
 pub struct Examiner {
@@ -128,9 +128,8 @@ impl Examiner {
             Closeness::Close => survey_through(diag)?
                 .into_iter()
                 .map(|queue| {
-                    let counts = &queue.look.counts;
-                    let depth = Depth { queued: counts.queued, limit: counts.limit, drops: counts.drops };
-                    (queue.endpoint, queue.sockets.iter().map(|&(_, inode)| inode).collect(), depth, Some(queue.look))
+                    let depth = queue.census.counts.depth();
+                    (queue.endpoint, queue.sockets.iter().map(|&(_, inode)| inode).collect(), depth, Some(queue.census))
                 })
                 .collect(),
         };
@@ -211,7 +210,7 @@ fn known<T>(read: Result<T, Error>, lack: fn(Error) -> Lack, lacks: &mut Vec<Lac
 }
 
 /// An address, its sockets, how deep its queue is, and maybe who stands in it.
-type Found = (Endpoint, Vec<Inode>, Depth, Option<Look>);
+type Found = (Endpoint, Vec<Inode>, Depth, Option<Census>);
 
 /// Sockets that share an address are one queue to whoever connects, also where they are of several processes.
 fn by_endpoint(sockets: impl Iterator<Item = (Endpoint, Inode, Depth)>) -> Vec<Found> {
@@ -257,7 +256,7 @@ fn rests(pid: i32, still: &[Resting]) -> Result<HashMap<i32, Rest>, Error> {
         };
         let is_rest = matches!(call, Ok(Call::Waiting { number, .. }) if calls::is_rest(number));
         if let (Some(frames), Some(code)) = (&mut frames, &code) {
-            let is_in_library = frames.first().is_some_and(|frame| matches!(frame.owner, Owner::Library(_)));
+            let is_in_library = frames.first().is_some_and(|frame| matches!(frame.origin, Origin::Library(_)));
             if is_in_library || !is_rest {
                 frames.iter_mut().for_each(|frame| stack::name(pid, frame, code));
             }

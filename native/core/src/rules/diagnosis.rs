@@ -17,7 +17,7 @@ use crate::rules::evidence::{Doing, Evidence, Held, Lack, ListenerFacts, Run, Th
 use crate::vm::calls;
 use crate::vm::open_files::Descriptors;
 use crate::vm::pollset::{Accepting, Set};
-use crate::vm::stack::Owner;
+use crate::vm::stack::Origin;
 use crate::vm::threads::Role;
 use crate::{Counts, Endpoint};
 
@@ -291,7 +291,7 @@ impl Case<'_> {
                 descriptors.used
             ),
             advice:
-                "Look for who holds them (`ls -l /proc/PID/fd`; CLOSE_WAIT in `accept-queue list`) and let them go. A \
+                "Census for who holds them (`ls -l /proc/PID/fd`; CLOSE_WAIT in `accept-queue list`) and let them go. A \
                      higher limit (`ulimit -n`, LimitNOFILE) counts from the next start of the VM, which reads it once."
                     .replace("PID", &self.pid.to_string()),
             figures: vec![("descriptors", Figure::Number(descriptors.used)), ("limit", Figure::Number(limit))],
@@ -346,16 +346,16 @@ impl Case<'_> {
             (None, None) => "the kernel, outside of any call (for a page)".to_owned(),
         };
         let frame = held.library.as_ref().or(held.frame.as_ref());
-        let by = match frame.map(|frame| (&frame.owner, &frame.symbol)) {
-            Some((Owner::Library(library), Some(symbol))) => {
+        let by = match frame.map(|frame| (&frame.origin, &frame.symbol)) {
+            Some((Origin::Library(library), Some(symbol))) => {
                 format!(", called by {} of {}", symbol.escape_debug(), library.escape_debug())
             }
-            Some((Owner::Library(library), None)) => format!(", called by {}", library.escape_debug()),
+            Some((Origin::Library(library), None)) => format!(", called by {}", library.escape_debug()),
             Some((_, Some(symbol))) => format!(", called by the emulator itself, {}", symbol.escape_debug()),
             Some((_, None)) => ", called by the emulator itself or one of its drivers".to_owned(),
             None => String::new(),
         };
-        let is_called_by_library = matches!(frame.map(|frame| &frame.owner), Some(Owner::Library(_)));
+        let is_called_by_library = matches!(frame.map(|frame| &frame.origin), Some(Origin::Library(_)));
         let what = if is_called_by_library {
             "A native call of more than 1 ms belongs on a dirty scheduler"
         } else if held.call == Some(libc::SYS_close) {
@@ -381,7 +381,7 @@ impl Case<'_> {
         figures.extend(call.map(|_| ("system_call", Figure::Text(call_name(held.call)))));
         figures.extend(channel.map(|channel| ("wait_channel", Figure::Text(channel.clone()))));
         if let Some(frame) = frame {
-            if let Owner::Library(library) = &frame.owner {
+            if let Origin::Library(library) = &frame.origin {
                 figures.push(("library", Figure::Text(library.clone())));
             }
             figures.extend(frame.symbol.iter().map(|symbol| ("symbol", Figure::Text(symbol.clone()))));
@@ -501,7 +501,7 @@ impl Case<'_> {
                     "No process has ever had to wait in accept on {endpoint}, as one does that is called before the client \
                      comes: it is in none of the VM's epoll sets. {waiting}"
                 ),
-                "Start whatever should accept on it: the VM itself runs. Look in a remote shell for the process that owns the \
+                "Start whatever should accept on it: the VM itself runs. Census in a remote shell for the process that owns the \
                  socket (`accept_queue:list/0`), and at what it waits for. A restart helps only if acceptors are started then."
                     .to_owned(),
             ),
@@ -731,9 +731,9 @@ impl Case<'_> {
             .filter_map(|(kind, is_kind)| {
                 let threads = all_held(is_kind)?;
                 let library = threads.iter().find_map(|facts| match &facts.doing {
-                    Doing::Held(Held { library: Some(frame), .. }) => match &frame.owner {
-                        Owner::Library(name) => Some(name.clone()),
-                        Owner::Emulator | Owner::System => None,
+                    Doing::Held(Held { library: Some(frame), .. }) => match &frame.origin {
+                        Origin::Library(name) => Some(name.clone()),
+                        Origin::Emulator | Origin::System => None,
                     },
                     _ => None,
                 });
@@ -751,7 +751,7 @@ impl Case<'_> {
                         threads.len()
                     ),
                     advice: format!(
-                        "Look at what the calls wait for (a disk, a lock, a peer); {} allows more from the next start on.",
+                        "Census at what the calls wait for (a disk, a lock, a peer); {} allows more from the next start on.",
                         if kind == "I/O" { "`+SDio N`" } else { "`+SDcpu N`" }
                     ),
                     figures,
@@ -790,7 +790,7 @@ impl Case<'_> {
             .iter()
             .map(|lack| {
                 let is_blind = matches!(lack, Lack::Calls(_)) && !self.schedulers_known();
-                cannot_tell(lack.is_vital() || is_blind, format!("Not seen: {lack}."), "Look again with that right.")
+                cannot_tell(lack.is_vital() || is_blind, format!("Not seen: {lack}."), "Census again with that right.")
             })
             .collect();
         if !evidence.is_beam {

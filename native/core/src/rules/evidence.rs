@@ -11,9 +11,9 @@ use crate::vm::calls;
 use crate::vm::open_files::Descriptors;
 use crate::vm::pollset::{Accepting, Registration, Set};
 use crate::vm::process::{Frozen, Process};
-use crate::vm::stack::{Frame, Owner};
+use crate::vm::stack::{Frame, Origin};
 use crate::vm::threads::{Call, Role, Stand, State, Thread, Threads};
-use crate::{Counts, Depth, Endpoint, Error, Look};
+use crate::{Census, Cookie, Counts, Depth, Endpoint, Error, Members};
 
 /// One look at a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub struct QueueSight {
     /// How deep.
     pub depth: Depth,
     /// Who stands in it, if that was looked at.
-    pub look: Option<Look>,
+    pub look: Option<Census>,
     /// How its sockets stand in the epoll sets, if that was looked at.
     pub registrations: Option<Vec<Registration>>,
 }
@@ -346,7 +346,7 @@ fn doing(seen: &[Seen], wanted: Duration, window: Duration, rest: Option<&Rest>)
     };
     let frames = rest.and_then(|rest| rest.frames.as_deref());
     let innermost = frames.and_then(<[Frame]>::first);
-    let is_in_library = innermost.is_some_and(|frame| matches!(frame.owner, Owner::Library(_)));
+    let is_in_library = innermost.is_some_and(|frame| matches!(frame.origin, Origin::Library(_)));
     if is_rest && !is_in_library {
         // Of one that has only just come to its place nobody has read the stack, and nobody needs to: it is not held up.
         let has_come = seen.len() > 1 && !is_same_place(seen[seen.len() - 2].1, last);
@@ -365,10 +365,13 @@ fn doing(seen: &[Seen], wanted: Duration, window: Duration, rest: Option<&Rest>)
             _ => None,
         },
         frame: innermost.cloned(),
-        library: frames.into_iter().flatten().find(|frame| matches!(frame.owner, Owner::Library(_))).cloned(),
+        library: frames.into_iter().flatten().find(|frame| matches!(frame.origin, Origin::Library(_))).cloned(),
         since: rest.and_then(|rest| rest.ran_ago).unwrap_or_default().max(stood),
     })
 }
+
+/// The sockets that share an address, as one.
+const SUM: Cookie = Cookie(0);
 
 impl ListenerFacts {
     fn of(sights: &[Sight], endpoint: &Endpoint, last: &QueueSight) -> ListenerFacts {
@@ -382,9 +385,9 @@ impl ListenerFacts {
         let waited = looks.last().and_then(|(_, counts)| counts.oldest_wait).or_else(|| occupied(&seen));
         let mut detector = Detector::new(Settings::default());
         for (at, queue) in &seen {
-            detector.depth_read(*at, queue.depth);
+            detector.depth_read(*at, Members::one(SUM, queue.depth));
             if let Some(look) = &queue.look {
-                detector.look_taken(*at, look);
+                detector.census_taken(*at, look);
             }
         }
         let drops = |queue: &QueueSight| queue.depth.drops;

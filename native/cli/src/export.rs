@@ -114,11 +114,11 @@ impl Exporter {
         }
     }
 
-    fn sample(&mut self, looks: CensusScope) {
+    fn sample(&mut self, census: CensusScope) {
         let at = self.pace.now();
-        self.last = self.observer.sample(at, looks);
+        self.last = self.observer.sample(at, census);
         self.page = None;
-        self.census_at = if looks == CensusScope::All && self.last.is_ok() { Some(at) } else { self.census_at };
+        self.census_at = if census == CensusScope::All && self.last.is_ok() { Some(at) } else { self.census_at };
         match &self.last {
             Ok(sample) => {
                 self.tally.samples += 1;

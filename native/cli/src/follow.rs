@@ -10,7 +10,7 @@ use accept_queue_core::Error;
 use accept_queue_core::outside::observer::{CensusScope, Observer};
 use accept_queue_core::rules::detector::Settings;
 
-use crate::args::ScopeOptions;
+use crate::args::FollowOptions;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
 use event::{Event, EventBuilder};
@@ -52,9 +52,7 @@ pub(crate) enum Next {
 }
 
 pub(crate) struct Follow<'a> {
-    pub(crate) scope: &'a ScopeOptions,
-    pub(crate) interval: Duration,
-    pub(crate) lasting: Option<Duration>,
+    pub(crate) options: &'a FollowOptions,
     /// Number of samples.
     pub(crate) count: Option<u64>,
     /// An event for every reading, not only for changes.
@@ -69,10 +67,11 @@ impl Follow<'_> {
             // The loop may have ended.
             let _ = interrupt.send(());
         })?;
+        let FollowOptions { scope, interval, .. } = self.options;
         let mut following = Following {
             follow: self,
-            observer: Observer::new(self.scope.scope(), Settings { interval: self.interval, ..Settings::default() }),
-            pace: Pace::new(self.interval),
+            observer: Observer::new(scope.scope(), Settings { interval: *interval, ..Settings::default() }),
+            pace: Pace::new(*interval),
             event_builder: EventBuilder::new(self.wants_samples),
             summary: Summary::default(),
             sink,
@@ -97,7 +96,7 @@ impl<S: Sink> Following<'_, S> {
             if self.sample()? == Next::End || self.sink.is_closed() {
                 return Ok(());
             }
-            let left = self.follow.lasting.map(|lasting| lasting.saturating_sub(self.pace.elapsed()));
+            let left = self.follow.options.lasting.map(|lasting| lasting.saturating_sub(self.pace.elapsed()));
             let wait = left.map_or(self.pace.remaining(), |left| left.min(self.pace.remaining()));
             match interrupted.recv_timeout(wait) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -110,7 +109,7 @@ impl<S: Sink> Following<'_, S> {
     fn sample(&mut self) -> Result<Next, String> {
         let (now, at) = (self.pace.now(), self.pace.elapsed());
         let is_first = self.summary.samples == 0;
-        match (self.observer.sample(now, CensusScope::Wanted), self.follow.scope.pid) {
+        match (self.observer.sample(now, CensusScope::Wanted), self.follow.options.scope.pid) {
             (Ok(sample), _) => {
                 self.summary.add(&sample);
                 let events = self.event_builder.events(&sample);

@@ -17,17 +17,11 @@ pub(crate) fn run(options: &RecordOptions) -> Result<(), String> {
     let mut recorder = Recorder {
         options,
         file: RecordingFile::open(&options.file, options.max_size)?,
-        encoder: DeltaEncoder::new(millis(options.interval)),
+        encoder: DeltaEncoder::new(millis(options.follow.interval)),
         at_ms: 0,
         why: "ended as asked",
     };
-    let follow = Follow {
-        scope: &options.scope,
-        interval: options.interval,
-        lasting: options.lasting,
-        count: None,
-        wants_samples: true,
-    };
+    let follow = Follow { options: &options.follow, count: None, wants_samples: true };
     match follow.run(&mut recorder) {
         Ok(summary) => {
             let bytes = recorder.finish()?;
@@ -80,10 +74,10 @@ impl Recorder<'_> {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Entry::Begun {
             epoch_ms: began_ms,
-            interval_ms: millis(self.options.interval),
+            interval_ms: millis(self.options.follow.interval),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host.trim().to_owned(),
-            scope: self.options.scope.subject(),
+            scope: self.options.follow.scope.subject(),
         }
     }
 

@@ -11,13 +11,8 @@ use crate::follow::{Batch, Follow, Next, Sink};
 use crate::output::{self, Reader};
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), String> {
-    let follow = Follow {
-        scope: &options.scope,
-        interval: options.interval,
-        lasting: options.lasting,
-        count: options.count,
-        wants_samples: options.samples || options.json,
-    };
+    let follow =
+        Follow { options: &options.follow, count: options.count, wants_samples: options.samples || options.json };
     let mut printer = Printer {
         is_json: options.json,
         // anstream removes escape sequences where there are no colours; JSON is written as it is.

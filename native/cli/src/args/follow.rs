@@ -22,6 +22,19 @@ pub(crate) struct TopOptions {
     pub(crate) interval: Duration,
 }
 
+/// What `watch` and `record` share.
+#[derive(Debug, Args)]
+pub(crate) struct FollowOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// Time between two readings, 10ms to 1h
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// End after this time; without it, on Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) lasting: Option<Duration>,
+}
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "A condition is raised once and cleared once: behind, overflowing, stuck, abandoned, leaking. Listeners, and whole VMs, may come \
@@ -35,13 +48,7 @@ Examples:
 )]
 pub(crate) struct WatchOptions {
     #[command(flatten)]
-    pub(crate) scope: ScopeOptions,
-    /// Time between two readings, 10ms to 1h
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
-    pub(crate) interval: Duration,
-    /// End after this time; without it, on Ctrl-C
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    pub(crate) lasting: Option<Duration>,
+    pub(crate) follow: FollowOptions,
     /// End after this many readings
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
@@ -72,13 +79,7 @@ pub(crate) struct RecordOptions {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) scope: ScopeOptions,
-    /// Time between two readings, 10ms to 1h
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
-    pub(crate) interval: Duration,
-    /// End after this time; without it, on Ctrl-C
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    pub(crate) lasting: Option<Duration>,
+    pub(crate) follow: FollowOptions,
     /// End before the file is larger than this: a number and KiB, MiB or GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     pub(crate) max_size: u64,

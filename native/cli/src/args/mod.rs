@@ -9,7 +9,7 @@ mod values;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use follow::{ExportOptions, RecordOptions, ReportOptions, TopOptions, WatchOptions};
+pub(crate) use follow::{ExportOptions, FollowOptions, RecordOptions, ReportOptions, TopOptions, WatchOptions};
 pub(crate) use inspect::{CheckOptions, DiagnoseOptions, ListOptions};
 pub(crate) use install::{CompletionsOptions, ManOptions, Shell};
 pub(crate) use lab::{LabClientsOptions, LabOptions};

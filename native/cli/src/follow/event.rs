@@ -82,8 +82,8 @@ impl EventBuilder {
             if self.wants_samples {
                 events.push(Event::Sample(reading));
             }
-            let looked = reading.census.iter().flat_map(|looked| &looked.changes);
-            events.extend(reading.depth_reading.changes.iter().chain(looked).map(|change| changed(reading, change)));
+            let later = reading.census.iter().flat_map(|census| &census.changes);
+            events.extend(reading.depth_reading.changes.iter().chain(later).map(|change| changed(reading, change)));
         }
         let gaps = sample.gaps.iter().map(|Gap { process, missing }| (Some(&**process), missing.to_string())).collect();
         events.extend(self.unreadable(gaps));

@@ -80,7 +80,7 @@ impl LabReport {
 }
 
 fn by_name(ends: &Ends) -> BTreeMap<&'static str, u32> {
-    ends.iter().map(|(state, standing)| (state.name(), standing.sockets)).collect()
+    ends.iter().map(|(state, count)| (state.name(), count.sockets)).collect()
 }
 
 /// As wide as the terminals of 2009.

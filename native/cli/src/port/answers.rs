@@ -265,8 +265,8 @@ impl From<Advice> for Term {
 }
 
 impl From<Symptom> for Term {
-    fn from(finding: Symptom) -> Term {
-        match finding {
+    fn from(symptom: Symptom) -> Term {
+        match symptom {
             Symptom::Full => atom("full"),
             Symptom::NoAcceptor => atom("nobody_accepts"),
             Symptom::Behind => atom("behind"),

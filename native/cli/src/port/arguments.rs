@@ -139,15 +139,15 @@ impl Argument for Backend {
 }
 
 impl Argument for ListenerState {
-    fn from_term(standing: &Term) -> Option<Self> {
-        let left = [required::<u32>(standing, "queued_closed")?, required(standing, "queued_reset")?];
+    fn from_term(state: &Term) -> Option<Self> {
+        let left = [required::<u32>(state, "queued_closed")?, required(state, "queued_reset")?];
         Some(ListenerState {
-            queued: required(standing, "queued")?,
-            limit: required(standing, "limit")?,
+            queued: required(state, "queued")?,
+            limit: required(state, "limit")?,
             left: left[0].saturating_add(left[1]),
-            oldest_wait: optional(standing, "oldest_wait_ms")?,
-            close_wait: required(standing, "close_wait")?,
-            waiting_acceptors: optional(standing, "waiting_acceptors")?,
+            oldest_wait: optional(state, "oldest_wait_ms")?,
+            close_wait: required(state, "close_wait")?,
+            waiting_acceptors: optional(state, "waiting_acceptors")?,
         })
     }
 }

@@ -55,7 +55,7 @@ impl Dispatcher {
             ("peer_closed", [fd]) => remote.peer_closed(argument(fd)?).into(),
             ("inode", [fd]) => remote.inode(argument(fd)?).into(),
             ("kernel", []) => counters::read().into(),
-            ("verdict", [standing]) => ok(verdict(&argument::<ListenerState>(standing)?, &Settings::default())),
+            ("verdict", [state]) => ok(verdict(&argument::<ListenerState>(state)?, &Settings::default())),
             ("advise", [facts]) => ok(advise(&argument::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),
             ("watch", [id, sockets, settings, at]) => {

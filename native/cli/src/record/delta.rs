@@ -181,8 +181,8 @@ impl DeltaEncoder {
 /// The counts are those of the last census.
 fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
     let mut figures = before;
-    if let Some(looked) = &reading.census {
-        let counted = Figures::from(&looked.counts);
+    if let Some(census) = &reading.census {
+        let counted = Figures::from(&census.counts);
         figures = [
             None,
             None,

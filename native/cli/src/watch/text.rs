@@ -44,7 +44,7 @@ fn sentence(listener: ListenerRef, what: &str) -> String {
 
 fn sample(reading: &Reading) -> String {
     let depth = reading.depth_reading.depth;
-    let counts = reading.census.as_ref().map(|looked| looked.counts);
+    let counts = reading.census.as_ref().map(|census| census.counts);
     let parts = [
         Some(format!("{} of {} queued", depth.queued, depth.limit)),
         counts.map(|c| format!("{} alive, {} closed, {} reset", c.queued_alive, c.queued_closed, c.queued_reset())),

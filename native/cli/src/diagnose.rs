@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use accept_queue_core::Error;
-use accept_queue_core::rules::diagnosis::{Finding, Gravity};
+use accept_queue_core::rules::diagnosis::Gravity;
 
 use crate::args::DiagnoseOptions;
-use crate::findings::Diagnosis;
+use crate::findings::{Diagnosis, Worded};
 
 pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
     let diagnosis = Diagnosis::of(options.pid, options.window).map_err(|error| match error {
@@ -27,7 +27,7 @@ pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
 }
 
 /// As `--help` says.
-fn status(findings: &[Finding]) -> ExitCode {
+fn status(findings: &[Worded]) -> ExitCode {
     match findings.first().map(|finding| finding.gravity) {
         Some(Gravity::Hang | Gravity::Trouble) => ExitCode::from(3),
         Some(Gravity::Unknown) | None => ExitCode::from(4),

@@ -187,7 +187,7 @@ impl Recorder {
         };
         let file = evidence.document().and_then(|document| store.write(evidence.at, vm, &document, &evidence.page()));
         let finding = evidence.diagnosis.ok().and_then(|diagnosis| {
-            diagnosis.findings.into_iter().next().map(|first| Finding { id: first.id.name(), text: first.text })
+            diagnosis.findings.into_iter().next().map(|first| Finding { id: first.id, text: first.text })
         });
         // Without the watchdog there is nobody to be told.
         let _ = tell.send(Message::Recorded(Recorded { hang, file, finding }));

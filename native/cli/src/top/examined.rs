@@ -6,7 +6,7 @@ use accept_queue_core::rules::diagnosis::Gravity;
 use super::app::App;
 use super::lookout::WINDOW;
 use super::words;
-use crate::findings::{Diagnosis, heading};
+use crate::findings::Diagnosis;
 
 /// A line, and how bad it is what it says.
 pub(crate) type Line = (Severity, String);
@@ -42,7 +42,7 @@ fn found(app: &App) -> Option<(String, &Result<Diagnosis, String>)> {
 fn found_lines(diagnosis: &Diagnosis) -> Vec<Line> {
     let mut lines = Vec::new();
     for finding in &diagnosis.findings {
-        lines.push((severity(finding.gravity), heading(finding)));
+        lines.push((severity(finding.gravity), finding.heading()));
         lines.push((Severity::Ok, format!("  {}", finding.text)));
         lines.push((Severity::Ok, format!("  -> {}", finding.advice)));
     }
@@ -63,7 +63,7 @@ fn severity(gravity: Gravity) -> Severity {
 pub(crate) mod tests {
     use std::time::Duration;
 
-    use accept_queue_core::rules::evidence::{Doing, Evidence, Held, Lack, ListenerFacts, ThreadFacts};
+    use accept_queue_core::rules::observed::{Blocked, Doing, ListenerFacts, Observed, ThreadFacts, Unread};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
     use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread};
@@ -94,15 +94,15 @@ pub(crate) mod tests {
     }
 
     /// A native call holds up one of two schedulers while 31 wait.
-    pub(crate) fn blocked(pid: i32, name: &str, lacks: Vec<Lack>) -> Examined {
+    pub(crate) fn blocked(pid: i32, name: &str, unread: Vec<Unread>) -> Examined {
         let since = Duration::from_secs(2);
-        let held = Held { call: Some(SOME_CALL), frame: None, library: None, since };
+        let blocked = Blocked { call: Some(SOME_CALL), frame: None, library: None, since };
         let delivered = Registration { set: Set::PollThread, epoll: 4, events: Events(0x4000_0000) };
         let listener = ListenerFacts {
             endpoint: Endpoint::Tcp(Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9999)))),
             depth: Depth { queued: 31, limit: 30, drops: Some(0) },
             counts: None,
-            standing: Some(since),
+            stalled_for: Some(since),
             has_accepted: false,
             dropped: 0,
             conditions: vec![],
@@ -110,21 +110,21 @@ pub(crate) mod tests {
             is_steady: true,
             is_attended: true,
         };
-        let evidence = Evidence {
+        let observed = Observed {
             window: since,
-            looks: 11,
+            readings: 11,
             is_beam: true,
             threads: vec![
-                thread(pid + 1, "1_scheduler", Doing::Held(held)),
-                thread(pid + 2, "2_scheduler", Doing::Rests { is_sure: true }),
-                thread(pid + 3, "0_poller", Doing::Rests { is_sure: true }),
+                thread(pid + 1, "1_scheduler", Doing::Blocked(blocked)),
+                thread(pid + 2, "2_scheduler", Doing::Idle { is_sure: true }),
+                thread(pid + 3, "0_poller", Doing::Idle { is_sure: true }),
             ],
             listeners: vec![listener],
-            lacks,
-            ..Evidence::default()
+            unread,
+            ..Observed::default()
         };
         let candidate = Candidate { pid, name: name.to_owned(), is_beam: true, is_named: true };
-        Examined { pid, outcome: Ok(Diagnosis::without_node(candidate, evidence)) }
+        Examined { pid, outcome: Ok(Diagnosis::without_node(candidate, observed)) }
     }
 
     fn one_listener() -> App {
@@ -184,7 +184,7 @@ pub(crate) mod tests {
     fn a_right_that_is_missing_is_told_with_what_would_help() {
         let mut app = one_listener();
         let refused = Error::Errno(Errno(13));
-        app.examined(blocked(4711, "shop", vec![Lack::Pollsets(refused), Lack::Calls(refused)]));
+        app.examined(blocked(4711, "shop", vec![Unread::Pollsets(refused), Unread::Calls(refused)]));
         let said = joined(&app);
         assert_eq!(said.matches("cannot_tell (").count(), 2, "{said}");
         assert!(said.contains("run as its user, or with CAP_SYS_PTRACE"), "{said}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use accept_queue_core::Error;
 use accept_queue_core::outside::examination;
-use accept_queue_core::rules::evidence::Evidence;
+use accept_queue_core::rules::observed::Observed;
 use accept_queue_core::vm::find::Candidate;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -75,9 +75,9 @@ fn watch(orders: &Receiver<Option<i32>>, mut tell: impl FnMut(Examined) -> bool)
     }
 }
 
-fn outcome(pid: i32, seen: Result<(Candidate, Evidence), Error>) -> Result<Diagnosis, String> {
+fn outcome(pid: i32, seen: Result<(Candidate, Observed), Error>) -> Result<Diagnosis, String> {
     match seen {
-        Ok((candidate, evidence)) => Ok(Diagnosis::without_node(candidate, evidence)),
+        Ok((candidate, observed)) => Ok(Diagnosis::without_node(candidate, observed)),
         Err(Error::NotFound) => Err(format!("Process {pid} has ended.")),
         Err(error) => Err(format!("Process {pid} could not be looked at: {error}.")),
     }

@@ -191,7 +191,7 @@ impl Seen {
     fn summary(&self, options: &CheckOptions) -> (Status, String) {
         let worst = self.judged.iter().map(Judged::severity).max();
         match (worst, self.gaps.first()) {
-            (None, None) => (Status::Unknown, options.scope.nobody()),
+            (None, None) => (Status::Unknown, options.scope.no_listener()),
             (Some(severity @ (Severity::Warning | Severity::Critical)), _) => (severity.into(), self.troubles()),
             // Of everybody's queues those in this namespace were seen, whoever holds them.
             (Some(Severity::Ok), _) if options.scope.scope() == Scope::Everybody => (Status::Ok, self.fullest()),

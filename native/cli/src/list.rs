@@ -30,7 +30,7 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
         unreadable: snapshot.gaps.iter().map(Unreadable::from).collect(),
     };
     if options.scope.port.is_some() && report.listeners.is_empty() {
-        return Err(options.scope.nobody());
+        return Err(options.scope.no_listener());
     }
     if options.json {
         tell(&mut io::stdout(), &json(&report)?)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
         if !report.listeners.is_empty() {
             tell(&mut io::stdout(), &table(&report.listeners))?;
         } else if report.unreadable.is_empty() {
-            tell(&mut io::stdout(), &format!("{}\n", capital(&options.scope.nobody())))?;
+            tell(&mut io::stdout(), &format!("{}\n", capital(&options.scope.no_listener())))?;
         }
         tell(&mut io::stderr(), &missing(&report.unreadable))?;
     }

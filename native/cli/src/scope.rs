@@ -37,7 +37,7 @@ impl ScopeOptions {
     }
 
     /// What it means that there is no listener.
-    pub(crate) fn nobody(&self) -> String {
+    pub(crate) fn no_listener(&self) -> String {
         match self.scope() {
             Scope::Process(pid) => format!("process {pid} has no listener"),
             Scope::Node(node) => format!("no listener of a node {}", node.escape_debug()),

@@ -1,4 +1,4 @@
-//! What the screen calls things.
+//! The words of the screen, and how it writes times and rates.
 
 use std::time::Duration;
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Case, Confidence, CrashDump, Finding, Gravity, QueueFigures, Subject};
+use super::case::Case;
+use super::grade::{Confidence, Graded, Gravity};
+use super::queue::QueueFigures;
+use super::threads::CrashDump;
 use crate::rules::observed::{Doing, ListenerFacts, ThreadFacts};
 use crate::vm::pollset::{Accepting, Set};
 use crate::vm::threads::Role;
@@ -93,15 +96,10 @@ impl NotAccepting {
 }
 
 impl Case<'_> {
-    pub(super) fn accepting(&self, listener: &ListenerFacts, is_explained: bool) -> Option<Finding> {
+    pub(super) fn accepting(&self, listener: &ListenerFacts, is_explained: bool) -> Option<Graded<AcceptingFinding>> {
         let (why, gravity, confidence) = self.why(listener, is_explained)?;
-        let finding = AcceptingFinding::NotAccepting(why, Box::new(QueueFigures::from(listener)));
-        Some(Finding {
-            subject: Subject::Accepting(finding),
-            gravity,
-            confidence,
-            listener: Some(listener.endpoint.clone()),
-        })
+        let found = AcceptingFinding::NotAccepting(why, Box::new(QueueFigures::from(listener)));
+        Some(Graded { found, gravity, confidence, listener: Some(listener.endpoint.clone()) })
     }
 
     fn why(&self, listener: &ListenerFacts, is_explained: bool) -> Option<(NotAccepting, Gravity, Confidence)> {
@@ -143,13 +141,13 @@ impl Case<'_> {
     }
 
     /// The epoll set alone shows a pool's limit from outside, and shows no more than that no process is in accept.
-    pub(super) fn pool(&self, listener: &ListenerFacts) -> Option<Finding> {
+    pub(super) fn pool(&self, listener: &ListenerFacts) -> Option<Graded<AcceptingFinding>> {
         let (Accepting::NotArmed(_), Some(_)) = (listener.accepting.as_ref()?.0, self.stalled_for(listener)) else {
             return None;
         };
         let (established, close_wait) = listener.counts.map(|counts| (counts.established, counts.close_wait))?;
-        (established + close_wait > 0).then(|| Finding {
-            subject: Subject::Accepting(AcceptingFinding::PoolAtLimit { established, close_wait }),
+        (established + close_wait > 0).then(|| Graded {
+            found: AcceptingFinding::PoolAtLimit { established, close_wait },
             gravity: Gravity::Hang,
             confidence: Confidence::Possible,
             listener: Some(listener.endpoint.clone()),

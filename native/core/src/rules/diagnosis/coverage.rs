@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Case, Confidence, Finding, Gravity, Subject};
+use super::case::Case;
+use super::grade::{Confidence, Graded, Gravity};
 use crate::rules::observed::{Doing, Unread};
 
 /// What is known, or cannot be.
@@ -36,16 +37,15 @@ impl CoverageFinding {
     }
 }
 
-fn finding(finding: CoverageFinding, gravity: Gravity, confidence: Confidence) -> Finding {
-    Finding { subject: Subject::Coverage(finding), gravity, confidence, listener: None }
+fn graded(found: CoverageFinding, gravity: Gravity, confidence: Confidence) -> Graded<CoverageFinding> {
+    Graded { found, gravity, confidence, listener: None }
 }
 
 impl Case<'_> {
-    pub(super) fn coverage(&self) -> Vec<Finding> {
+    pub(super) fn coverage(&self) -> Vec<Graded<CoverageFinding>> {
         let observed = self.observed;
-        let cannot_tell = |what, is_vital| {
-            finding(what, if is_vital { Gravity::Unknown } else { Gravity::Note }, Confidence::Certain)
-        };
+        let cannot_tell =
+            |what, is_vital| graded(what, if is_vital { Gravity::Unknown } else { Gravity::Note }, Confidence::Certain);
         let unread = |unread: &Unread| {
             let is_blind = matches!(unread, Unread::Calls(_)) && !self.are_schedulers_known();
             cannot_tell(CoverageFinding::Unread(*unread), unread.is_vital() || is_blind)
@@ -59,7 +59,7 @@ impl Case<'_> {
         found
     }
 
-    pub(super) fn healthy(&self) -> Finding {
+    pub(super) fn healthy(&self) -> Graded<CoverageFinding> {
         let observed = self.observed;
         let confidence = if self.are_schedulers_known() { Confidence::Likely } else { Confidence::Possible };
         let healthy = CoverageFinding::Healthy {
@@ -68,7 +68,7 @@ impl Case<'_> {
             listeners: observed.listeners.len(),
             queued: observed.listeners.iter().map(|listener| u64::from(listener.depth.queued)).sum(),
         };
-        finding(healthy, Gravity::Healthy, confidence)
+        graded(healthy, Gravity::Healthy, confidence)
     }
 
     fn are_schedulers_known(&self) -> bool {

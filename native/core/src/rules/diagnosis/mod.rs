@@ -10,7 +10,9 @@
 //! a limit of its own, and where a thread is that runs on a processor.
 
 mod accepting;
+mod case;
 mod coverage;
+mod grade;
 mod process;
 mod queue;
 mod threads;
@@ -19,13 +21,17 @@ use std::time::Duration;
 
 pub use accepting::{AcceptingFinding, NotAccepting, StoppedThreads};
 pub use coverage::CoverageFinding;
+pub use grade::{Confidence, Gravity};
 pub use process::ProcessFinding;
 pub use queue::{QueueFigures, QueueFinding, QueueTrouble};
 pub use threads::{BlockedScheduler, CrashDump, DirtyKind, SchedulerThread, ThreadsFinding, WaitingClients};
 
+use case::Case;
+use grade::Graded;
+
 use crate::Endpoint;
 use crate::rules::detector::Settings;
-use crate::rules::observed::{ListenerFacts, Observed};
+use crate::rules::observed::Observed;
 
 /// Something that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,56 +74,6 @@ impl Finding {
     }
 }
 
-/// How bad it is; the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gravity {
-    /// Clients wait, or will, and none is accepted.
-    Hang,
-    /// Clients are lost or served late, but the VM goes on.
-    Trouble,
-    /// What could not be read might be a hang.
-    Unknown,
-    /// All is well.
-    Healthy,
-    /// Worth knowing.
-    Note,
-}
-
-impl Gravity {
-    /// As in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Gravity::Hang => "hang",
-            Gravity::Trouble => "trouble",
-            Gravity::Unknown => "unknown",
-            Gravity::Healthy => "healthy",
-            Gravity::Note => "note",
-        }
-    }
-}
-
-/// How sure it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Confidence {
-    /// The kernel says so.
-    Certain,
-    /// The figures allow hardly anything else.
-    Likely,
-    /// One of several explanations.
-    Possible,
-}
-
-impl Confidence {
-    /// As in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Confidence::Certain => "certain",
-            Confidence::Likely => "likely",
-            Confidence::Possible => "possible",
-        }
-    }
-}
-
 /// What is wrong, the strongest first; never empty: where nothing is wrong, `healthy` or `cannot_tell` is the only one.
 pub fn diagnose(observed: &Observed) -> Vec<Finding> {
     judge(&Case { observed, settings: Settings::default(), silent_for: None })
@@ -130,42 +86,65 @@ pub fn diagnose_silent(observed: &Observed, silent_for: Duration) -> Vec<Finding
 
 fn judge(case: &Case) -> Vec<Finding> {
     let listeners = &case.observed.listeners;
-    let mut found: Vec<_> = case.not_running().into_iter().collect();
+    let mut found: Vec<Finding> = case.not_running().into_iter().map(Finding::from).collect();
     // Where the process does not run, everything else that does not go on is a consequence.
     let runs = found.is_empty();
     if runs {
-        found.extend(case.descriptors());
-        found.extend(case.schedulers());
+        found.extend(case.descriptors().map(Finding::from));
+        found.extend(case.schedulers().into_iter().map(Finding::from));
         let is_explained = !found.is_empty();
-        found.extend(case.no_heartbeat().filter(|_| !is_explained));
-        found.extend(listeners.iter().filter_map(|listener| case.accepting(listener, is_explained)));
-        found.extend(listeners.iter().filter_map(|listener| case.pool(listener)));
+        found.extend(case.no_heartbeat().filter(|_| !is_explained).map(Finding::from));
+        found.extend(listeners.iter().filter_map(|listener| case.accepting(listener, is_explained)).map(Finding::from));
+        found.extend(listeners.iter().filter_map(|listener| case.pool(listener)).map(Finding::from));
     }
-    found.extend(listeners.iter().flat_map(|listener| case.queue(listener)));
+    found.extend(listeners.iter().flat_map(|listener| case.queue(listener)).map(Finding::from));
     if runs {
-        found.extend(case.dirty_schedulers());
-        found.extend(case.busy_schedulers());
+        found.extend(case.dirty_schedulers().map(Finding::from));
+        found.extend(case.busy_schedulers().map(Finding::from));
     }
-    found.extend(case.coverage());
+    found.extend(case.coverage().into_iter().map(Finding::from));
     if !found.iter().any(|finding| finding.gravity < Gravity::Healthy) {
-        found.push(case.healthy());
+        found.push(case.healthy().into());
     }
     // A stable sort: within a gravity the order above is the order of strength.
     found.sort_by_key(|finding| finding.gravity);
     found
 }
 
-struct Case<'a> {
-    observed: &'a Observed,
-    settings: Settings,
-    /// No heartbeat for this long.
-    silent_for: Option<Duration>,
+impl<T: Into<Subject>> From<Graded<T>> for Finding {
+    fn from(graded: Graded<T>) -> Finding {
+        let Graded { found, gravity, confidence, listener } = graded;
+        Finding { subject: found.into(), gravity, confidence, listener }
+    }
 }
 
-impl Case<'_> {
-    /// For how long none was accepted while clients waited, where that is long enough to judge.
-    fn stalled_for(&self, listener: &ListenerFacts) -> Option<Duration> {
-        listener.stalled_for.filter(|&stalled_for| stalled_for >= self.settings.hold_for)
+impl From<ProcessFinding> for Subject {
+    fn from(finding: ProcessFinding) -> Subject {
+        Subject::Process(finding)
+    }
+}
+
+impl From<ThreadsFinding> for Subject {
+    fn from(finding: ThreadsFinding) -> Subject {
+        Subject::Threads(finding)
+    }
+}
+
+impl From<AcceptingFinding> for Subject {
+    fn from(finding: AcceptingFinding) -> Subject {
+        Subject::Accepting(finding)
+    }
+}
+
+impl From<QueueFinding> for Subject {
+    fn from(finding: QueueFinding) -> Subject {
+        Subject::Queue(finding)
+    }
+}
+
+impl From<CoverageFinding> for Subject {
+    fn from(finding: CoverageFinding) -> Subject {
+        Subject::Coverage(finding)
     }
 }
 

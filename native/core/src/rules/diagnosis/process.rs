@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Case, Confidence, CrashDump, Finding, Gravity, Subject};
+use super::case::Case;
+use super::grade::{Confidence, Graded, Gravity};
+use super::threads::CrashDump;
 use crate::rules::observed::Run;
 use crate::vm::open_files::Descriptors;
 
@@ -51,12 +53,12 @@ impl ProcessFinding {
     }
 }
 
-fn certain(finding: ProcessFinding, gravity: Gravity) -> Finding {
-    Finding { subject: Subject::Process(finding), gravity, confidence: Confidence::Certain, listener: None }
+fn certain(found: ProcessFinding, gravity: Gravity) -> Graded<ProcessFinding> {
+    Graded { found, gravity, confidence: Confidence::Certain, listener: None }
 }
 
 impl Case<'_> {
-    pub(super) fn not_running(&self) -> Option<Finding> {
+    pub(super) fn not_running(&self) -> Option<Graded<ProcessFinding>> {
         let finding = match &self.observed.run {
             Run::Runs => return None,
             Run::Ended => ProcessFinding::Ended,
@@ -67,14 +69,14 @@ impl Case<'_> {
         Some(certain(finding, Gravity::Hang))
     }
 
-    pub(super) fn descriptors(&self) -> Option<Finding> {
+    pub(super) fn descriptors(&self) -> Option<Graded<ProcessFinding>> {
         let Descriptors { used, limit } = self.observed.descriptors.filter(Descriptors::are_exhausted)?;
         let is_stalled = self.observed.listeners.iter().any(|listener| self.stalled_for(listener).is_some());
         let gravity = if is_stalled { Gravity::Hang } else { Gravity::Trouble };
         Some(certain(ProcessFinding::DescriptorsExhausted { used, limit: limit? }, gravity))
     }
 
-    pub(super) fn no_heartbeat(&self) -> Option<Finding> {
+    pub(super) fn no_heartbeat(&self) -> Option<Graded<ProcessFinding>> {
         let finding = ProcessFinding::NoHeartbeat { silent_for: self.silent_for?, crash_dump: self.crash_dump() };
         Some(certain(finding, Gravity::Hang))
     }

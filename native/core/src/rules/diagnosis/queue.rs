@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Case, Confidence, Finding, Gravity, Subject};
+use super::case::Case;
+use super::grade::{Confidence, Graded, Gravity};
 use crate::rules::advice::{self, Advice, Facts};
 use crate::rules::detector::Condition;
 use crate::rules::observed::ListenerFacts;
@@ -89,12 +90,12 @@ impl From<&ListenerFacts> for QueueFigures {
 }
 
 impl Case<'_> {
-    pub(super) fn queue(&self, listener: &ListenerFacts) -> Vec<Finding> {
+    pub(super) fn queue(&self, listener: &ListenerFacts) -> Vec<Graded<QueueFinding>> {
         let mut found: Vec<_> = self
             .troubles(listener)
             .into_iter()
-            .map(|trouble| Finding {
-                subject: Subject::Queue(QueueFinding::Trouble(trouble, Box::new(QueueFigures::from(listener)))),
+            .map(|trouble| Graded {
+                found: QueueFinding::Trouble(trouble, Box::new(QueueFigures::from(listener))),
                 gravity: Gravity::Trouble,
                 confidence: Confidence::Certain,
                 listener: Some(listener.endpoint.clone()),
@@ -127,7 +128,7 @@ impl Case<'_> {
         troubles
     }
 
-    fn backlog_clipped(&self, listener: &ListenerFacts) -> Option<Finding> {
+    fn backlog_clipped(&self, listener: &ListenerFacts) -> Option<Graded<QueueFinding>> {
         let limit = listener.depth.limit;
         let facts = Facts {
             limit: Some(limit).filter(|_| matches!(listener.endpoint, Endpoint::Tcp(_))),
@@ -136,8 +137,8 @@ impl Case<'_> {
         };
         let advice = advice::advise(&facts).into_iter().find(|advice| advice.id == "somaxconn_clips")?;
         let has_effect = is_full(listener) || listener.dropped > 0;
-        Some(Finding {
-            subject: Subject::Queue(QueueFinding::BacklogClipped { limit, advice }),
+        Some(Graded {
+            found: QueueFinding::BacklogClipped { limit, advice },
             gravity: if has_effect { Gravity::Trouble } else { Gravity::Note },
             confidence: Confidence::Possible,
             listener: Some(listener.endpoint.clone()),

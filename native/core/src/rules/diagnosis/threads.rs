@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Case, Confidence, Finding, Gravity, Subject};
-use crate::Endpoint;
+use super::case::Case;
+use super::grade::{Confidence, Graded, Gravity};
 use crate::rules::observed::{Blocked, Doing, ListenerFacts, ThreadFacts};
 use crate::vm::pollset::{Accepting, Set};
 use crate::vm::stack::Owner;
@@ -150,14 +150,19 @@ impl WaitingClients {
     }
 }
 
-fn finding(finding: ThreadsFinding, gravity: Gravity, confidence: Confidence, waiting: &[&ListenerFacts]) -> Finding {
-    let listener: Option<Endpoint> = waiting.first().map(|listener| listener.endpoint.clone());
-    Finding { subject: Subject::Threads(finding), gravity, confidence, listener }
+fn graded(
+    found: ThreadsFinding,
+    gravity: Gravity,
+    confidence: Confidence,
+    waiting: &[&ListenerFacts],
+) -> Graded<ThreadsFinding> {
+    let listener = waiting.first().map(|listener| listener.endpoint.clone());
+    Graded { found, gravity, confidence, listener }
 }
 
 impl Case<'_> {
     /// Those that are blocked; where none is and clients wait for one, those that compute.
-    pub(super) fn schedulers(&self) -> Vec<Finding> {
+    pub(super) fn schedulers(&self) -> Vec<Graded<ThreadsFinding>> {
         let listeners = self.observed.listeners.iter();
         let waiting: Vec<_> = listeners.filter(|listener| self.waits_for_scheduler(listener)).collect();
         let blocked: Vec<_> = self.blocked().map(|(facts, blocked)| self.blocker(facts, blocked, &waiting)).collect();
@@ -189,7 +194,7 @@ impl Case<'_> {
             && listener.accepting.as_ref().is_none_or(|(accepting, _)| is_theirs(*accepting))
     }
 
-    fn blocker(&self, facts: &ThreadFacts, blocked: &Blocked, waiting: &[&ListenerFacts]) -> Finding {
+    fn blocker(&self, facts: &ThreadFacts, blocked: &Blocked, waiting: &[&ListenerFacts]) -> Graded<ThreadsFinding> {
         let confidence = if waiting.is_empty() { Confidence::Likely } else { Confidence::Certain };
         let blocked = BlockedScheduler {
             scheduler: SchedulerThread::of(facts),
@@ -198,10 +203,10 @@ impl Case<'_> {
             waiting: WaitingClients::on(waiting),
             crash_dump: self.crash_dump(),
         };
-        finding(ThreadsFinding::SchedulerBlocked(Box::new(blocked)), Gravity::Hang, confidence, waiting)
+        graded(ThreadsFinding::SchedulerBlocked(Box::new(blocked)), Gravity::Hang, confidence, waiting)
     }
 
-    fn spinner(&self, facts: &ThreadFacts, waiting: &[&ListenerFacts]) -> Finding {
+    fn spinner(&self, facts: &ThreadFacts, waiting: &[&ListenerFacts]) -> Graded<ThreadsFinding> {
         let others_idle = self.observed.schedulers().any(|facts| matches!(facts.doing, Doing::Idle { .. }));
         let confidence = if others_idle { Confidence::Likely } else { Confidence::Possible };
         let spinning = ThreadsFinding::SchedulerSpinning {
@@ -211,7 +216,7 @@ impl Case<'_> {
             waiting: WaitingClients::on(waiting),
             crash_dump: self.crash_dump(),
         };
-        finding(spinning, Gravity::Hang, confidence, waiting)
+        graded(spinning, Gravity::Hang, confidence, waiting)
     }
 
     pub(super) fn crash_dump(&self) -> CrashDump {
@@ -224,11 +229,11 @@ impl Case<'_> {
         }
     }
 
-    pub(super) fn dirty_schedulers(&self) -> impl Iterator<Item = Finding> {
+    pub(super) fn dirty_schedulers(&self) -> impl Iterator<Item = Graded<ThreadsFinding>> {
         [DirtyKind::Io, DirtyKind::Cpu].into_iter().filter_map(|kind| self.dirty(kind))
     }
 
-    fn dirty(&self, kind: DirtyKind) -> Option<Finding> {
+    fn dirty(&self, kind: DirtyKind) -> Option<Graded<ThreadsFinding>> {
         let threads: Vec<_> = self.observed.threads.iter().filter(|facts| kind.has(facts.thread.role)).collect();
         let is_held_up = |facts: &&ThreadFacts| match &facts.doing {
             Doing::Blocked(blocked) => blocked.since >= self.settings.hold_for,
@@ -246,11 +251,11 @@ impl Case<'_> {
             _ => None,
         });
         let exhausted = ThreadsFinding::DirtySchedulersExhausted { kind, count: threads.len(), library };
-        Some(finding(exhausted, Gravity::Trouble, Confidence::Certain, &[]))
+        Some(graded(exhausted, Gravity::Trouble, Confidence::Certain, &[]))
     }
 
     /// A scheduler that computes while no client waits for it may do what it should.
-    pub(super) fn busy_schedulers(&self) -> Option<Finding> {
+    pub(super) fn busy_schedulers(&self) -> Option<Graded<ThreadsFinding>> {
         let first = self.spinning().next()?;
         if self.observed.listeners.iter().any(|listener| self.waits_for_scheduler(listener)) {
             return None;
@@ -260,6 +265,6 @@ impl Case<'_> {
             schedulers: self.observed.schedulers().count(),
             tid: first.thread.tid,
         };
-        Some(finding(busy, Gravity::Note, Confidence::Possible, &[]))
+        Some(graded(busy, Gravity::Note, Confidence::Possible, &[]))
     }
 }

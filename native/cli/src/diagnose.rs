@@ -12,7 +12,7 @@ use crate::findings::{Diagnosis, Worded};
 pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
     let diagnosis = Diagnosis::of(options.pid, options.window).map_err(|error| match error {
         Error::NotFound => format!("there is no process {}, or it has ended meanwhile", options.pid),
-        error => format!("process {} could not be looked at: {error}", options.pid),
+        error => format!("process {} could not be read: {error}", options.pid),
     })?;
     let text = if options.json {
         serde_json::to_string(&diagnosis.report()).map_err(|error| format!("the report is no JSON: {error}"))? + "\n"
@@ -21,7 +21,7 @@ pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
-        // The reader of a pipe has seen enough.
+        // Also where the reader of the pipe has gone.
         _ => Ok(status(&diagnosis.findings)),
     }
 }

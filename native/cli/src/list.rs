@@ -33,14 +33,14 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
         return Err(options.scope.no_listener());
     }
     if options.json {
-        tell(&mut io::stdout(), &json(&report)?)?;
+        write(&mut io::stdout(), &json(&report)?)?;
     } else {
         if !report.listeners.is_empty() {
-            tell(&mut io::stdout(), &table(&report.listeners))?;
+            write(&mut io::stdout(), &table(&report.listeners))?;
         } else if report.unreadable.is_empty() {
-            tell(&mut io::stdout(), &format!("{}\n", capital(&options.scope.no_listener())))?;
+            write(&mut io::stdout(), &format!("{}\n", capital(&options.scope.no_listener())))?;
         }
-        tell(&mut io::stderr(), &missing(&report.unreadable))?;
+        write(&mut io::stderr(), &missing(&report.unreadable))?;
     }
     if report.listeners.is_empty() && !report.unreadable.is_empty() {
         return Err("nothing could be read".to_owned());
@@ -48,9 +48,9 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
     Ok(())
 }
 
-fn tell(to: &mut impl Write, text: &str) -> Result<(), String> {
+fn write(to: &mut impl Write, text: &str) -> Result<(), String> {
     match to.write_all(text.as_bytes()) {
-        // The reader of a pipe has seen enough.
+        // The reader of the pipe has gone.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| format!("the output could not be written: {error}")),
     }
@@ -106,7 +106,7 @@ fn cells(Listener { address, owners, figures, .. }: &Listener) -> [String; HEADI
     ]
 }
 
-/// More processes than this are counted and not named: all of them stand in the JSON.
+/// More processes than this are counted and not named: the JSON has all of them.
 const NAMED: usize = 8;
 
 /// A line for each reason.

@@ -298,7 +298,7 @@ fn a_listener_that_comes_and_goes_comes_and_goes_on_the_screen() {
     let mut session = Session::top(port);
     session.until("there", |screen| row(screen, port).contains(&"1/10".to_owned()));
     drop(first);
-    session.until_shown(&format!("At the moment nobody listens on port {port}."));
+    session.until_shown(&format!("At the moment no process listens on port {port}."));
     let again = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     again.set_reuse_address(true).expect("the port again");
     again.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the same port");

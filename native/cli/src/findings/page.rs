@@ -42,7 +42,7 @@ impl Diagnosis {
                     events.collect::<Vec<_>>().join(" "),
                 ]
             });
-            page.push_str(&table(&["LISTENER", "QUEUED", "STANDS s", "ACCEPT", "EPOLL"], rows));
+            page.push_str(&table(&["LISTENER", "QUEUED", "STALLED s", "ACCEPT", "EPOLL"], rows));
         }
         page.push_str(&self.threads());
         let descriptors = observed.descriptors.map_or_else(

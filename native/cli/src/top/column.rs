@@ -100,13 +100,13 @@ impl Column {
             Column::History => "the same over time, one sign a reading; the top is full",
             Column::Oldest => "how long the first of them has waited",
             Column::Drops => "packets this listener has dropped, a second",
-            Column::Accepts => "armed: one waits in accept; woken: the VM was told; nobody; never",
+            Column::Accepts => "armed: one waits in accept; woken: the VM was notified; nobody; never",
             Column::Alive => "of the queued: the client is still there",
             Column::Closed => "of the queued: the client has closed",
             Column::Reset => "of the queued: the client has reset",
             Column::CloseWait => "accepted, closed by the client, still held by the application",
-            Column::Conditions => "what is wrong, for long enough to be told",
-            Column::Owner => "who holds it",
+            Column::Conditions => "what is wrong, for long enough to be sure",
+            Column::Owner => "its process",
         }
     }
 

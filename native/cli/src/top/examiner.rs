@@ -79,7 +79,7 @@ fn outcome(pid: i32, seen: Result<(Candidate, Observed), Error>) -> Result<Diagn
     match seen {
         Ok((candidate, observed)) => Ok(Diagnosis::without_node(candidate, observed)),
         Err(Error::NotFound) => Err(format!("Process {pid} has ended.")),
-        Err(error) => Err(format!("Process {pid} could not be looked at: {error}.")),
+        Err(error) => Err(format!("Process {pid} could not be read: {error}.")),
     }
 }
 

@@ -19,12 +19,12 @@ pub(super) fn words(finding: &AcceptingFinding, pid: i32, listener: &str) -> Wor
         AcceptingFinding::PoolAtLimit { established, close_wait } => Words {
             text: format!(
                 "{} connections of {listener} are being served: the pool may have reached its limit of connections. From \
-                 outside that looks like a pool that is stuck: the epoll set tells only that nobody is in accept.",
+                 outside that looks like a pool that is stuck: the epoll set shows only that no process is in accept.",
                 established + close_wait
             ),
             advice:
                 "Compare that number with `max_connections` (ranch), `num_acceptors` (Thousand Island) and the like; \
-                     `ranch:info/1` tells both."
+                     `ranch:info/1` shows both."
                     .to_owned(),
             figures: vec![("established", Value::from(*established)), ("close_wait", Value::from(*close_wait))],
         },
@@ -46,7 +46,7 @@ fn not_accepting(why: &NotAccepting, queue: &QueueFigures, pid: i32, listener: &
         NotAccepting::NotYetAccepted => (
             format!(
                 "No process has called accept on {listener} so far: it is in none of the VM's epoll sets. Clients will be queued \
-                 up to {}, and nobody will take them.",
+                 up to {}, and none will be accepted.",
                 u64::from(queue.depth.limit) + 1
             ),
             "Start whatever should accept on it, unless it is about to be: the VM itself runs.".to_owned(),
@@ -59,14 +59,14 @@ fn not_accepting(why: &NotAccepting, queue: &QueueFigures, pid: i32, listener: &
             ASK_INSIDE.to_owned(),
         ),
         NotAccepting::NoneInAcceptIdle { window } => (
-            format!("No process was in accept on {listener} during {}; nobody waits.", seconds(*window)),
+            format!("No process was in accept on {listener} during {}; no client waits.", seconds(*window)),
             "Well, if all acceptors are at work. If they have left, the first client will wait: `accept_queue:acceptors/1` \
-             tells."
+             shows it."
                 .to_owned(),
         ),
         NotAccepting::NoneAfterDelivery => (
             format!(
-                "The kernel has told the VM of a connection on {listener}, and no process has called accept since; all \
+                "The kernel has notified the VM of a connection on {listener}, and no process has called accept since; all \
                  schedulers are free to. A socket of the `socket` module looks like this when its acceptors are stuck, have \
                  died, or have reached their limit. {waiting}"
             ),
@@ -74,7 +74,7 @@ fn not_accepting(why: &NotAccepting, queue: &QueueFigures, pid: i32, listener: &
         ),
         NotAccepting::EventNotHandled { stopped: threads, crash_dump: dump } => (
             format!(
-                "The kernel has told the VM of a connection on {listener}, and nothing has come of it: a scheduler that does not \
+                "The kernel has notified the VM of a connection on {listener}, and nothing has come of it: a scheduler that does not \
                  come round to it, or (with the `socket` module) no process in accept{}. {waiting}",
                 stopped(threads.as_ref())
             ),
@@ -82,7 +82,7 @@ fn not_accepting(why: &NotAccepting, queue: &QueueFigures, pid: i32, listener: &
         ),
         NotAccepting::UnattendedPollset { stopped: threads } => (
             format!(
-                "{listener} is armed in the schedulers' epoll set, and no thread waits on that set: nobody will learn of its \
+                "{listener} is armed in the schedulers' epoll set, and no thread waits on that set: no scheduler will learn of its \
                  connections before some scheduler polls again{}. {waiting}",
                 stopped(threads.as_ref())
             ),
@@ -92,7 +92,7 @@ fn not_accepting(why: &NotAccepting, queue: &QueueFigures, pid: i32, listener: &
         ),
         NotAccepting::NotPolled { blocked_poller, stopped: threads } => (
             format!(
-                "{listener} is armed, and connections have come, but nobody fetches the event{}{}. {waiting}",
+                "{listener} is armed, and connections have come, but no thread fetches the event{}{}. {waiting}",
                 blocked_poller.as_ref().map(|name| format!(": {} waits elsewhere", name.escape_debug())).unwrap_or_default(),
                 stopped(threads.as_ref())
             ),

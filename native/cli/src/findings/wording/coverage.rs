@@ -13,7 +13,7 @@ pub(super) fn words(finding: &CoverageFinding) -> Words {
             cannot_tell(format!("Not seen: {}.", unread(what)), "Look again with that right.")
         }
         CoverageFinding::NoBeam => cannot_tell(
-            "This process runs no BEAM, as far as its command line tells: only its queues were judged, not its threads."
+            "This process runs no BEAM, as far as its command line shows: only its queues were judged, not its threads."
                 .to_owned(),
             "`accept-queue list` shows which processes do.",
         ),
@@ -55,6 +55,6 @@ pub(in crate::findings) fn unread(unread: &Unread) -> String {
         Unread::Stacks(error) => format!(
             "the stacks of its threads could not be read ({error}); CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH would allow it"
         ),
-        Unread::Threads => "it has more threads than are looked at".to_owned(),
+        Unread::Threads => "it has more threads than are read".to_owned(),
     }
 }

@@ -14,10 +14,9 @@ pub(super) fn words(finding: &ProcessFinding, pid: i32) -> Words {
             figures: vec![],
         },
         ProcessFinding::Stopped => Words {
-            text:
-                "The process has been stopped by a signal (SIGSTOP, or job control of a shell): all its threads stand \
-                   still."
-                    .to_owned(),
+            text: "The process has been stopped by a signal (SIGSTOP, or job control of a shell): none of its threads \
+                   runs."
+                .to_owned(),
             advice: format!(
                 "Find out who stopped it and why; `kill -CONT {pid}` lets it go on. Nothing inside can be asked meanwhile, and \
                  no signal but SIGCONT and SIGKILL has an effect."
@@ -25,7 +24,7 @@ pub(super) fn words(finding: &ProcessFinding, pid: i32) -> Words {
             figures: vec![],
         },
         ProcessFinding::Traced { tracer } => Words {
-            text: format!("Process {tracer} traces it and has stopped it: all its threads stand still."),
+            text: format!("Process {tracer} traces it and has stopped it: none of its threads runs."),
             advice: format!(
                 "If process {tracer} is a debugger that was forgotten, let it detach. No second debugger can attach, and \
                  SIGCONT does not help."
@@ -33,9 +32,9 @@ pub(super) fn words(finding: &ProcessFinding, pid: i32) -> Words {
             figures: vec![("tracer", Value::from(u64::try_from(*tracer).unwrap_or_default()))],
         },
         ProcessFinding::Frozen { file } => Words {
-            text: "Its control group is frozen: all its threads stand still.".to_owned(),
+            text: "Its control group is frozen: none of its threads runs.".to_owned(),
             advice: format!(
-                "Whoever froze it (docker pause, systemctl freeze, an orchestrator, a snapshot) can thaw it{}. Signals are \
+                "What froze it (docker pause, systemctl freeze, an orchestrator, a snapshot) can thaw it{}. Signals are \
                  delivered then, and a debugger that attaches hangs until then.",
                 file.as_deref().map(thaw).unwrap_or_default()
             ),
@@ -46,7 +45,7 @@ pub(super) fn words(finding: &ProcessFinding, pid: i32) -> Words {
                 "{used} of {limit} descriptors are open: each accept fails with emfile, until one is closed."
             ),
             advice: format!(
-                "Look for who holds them (`ls -l /proc/{pid}/fd`; CLOSE_WAIT in `accept-queue list`) and let them go. A higher \
+                "Find out what holds them (`ls -l /proc/{pid}/fd`; CLOSE_WAIT in `accept-queue list`) and close them. A higher \
                  limit (`ulimit -n`, LimitNOFILE) counts from the next start of the VM, which reads it once."
             ),
             figures: vec![("descriptors", Value::from(*used)), ("limit", Value::from(*limit))],
@@ -59,7 +58,7 @@ pub(super) fn words(finding: &ProcessFinding, pid: i32) -> Words {
             ),
             advice: format!(
                 "See whether the machine gives the VM the processors that it counts on (a quota of its control group, steal \
-                 time), and whether somebody has blocked its schedulers. {}",
+                 time), and whether a process has blocked its schedulers. {}",
                 crash_dump(*dump)
             ),
             figures: vec![("silent_ms", millis(*silent_for))],

@@ -33,7 +33,7 @@ fn trouble_words(trouble: QueueTrouble, queue: &QueueFigures, listener: &str) ->
                 u64::from(queue.depth.limit) + 1,
                 queue.dropped
             ),
-            "A longer queue (`accept_queue:resize/2`) helps against bursts only: look first at why nobody takes them.",
+            "A longer queue (`accept_queue:resize/2`) helps against bursts only: look first at why none is accepted.",
         ),
         QueueTrouble::WasFull => (
             format!("The queue of {listener} was full meanwhile: {} packets were dropped.", queue.dropped),
@@ -42,11 +42,11 @@ fn trouble_words(trouble: QueueTrouble, queue: &QueueFigures, listener: &str) ->
         QueueTrouble::ClientsGone { queued, closed, reset } => (
             format!(
                 "{} of the {queued} connections that wait on {listener} have already left ({closed} closed, {reset} reset): a \
-                 server that accepts again works for nobody at first.",
+                 server that accepts again works in vain at first.",
                 closed + reset
             ),
-            "Skip them with `accept_queue:peer_closed/1` after accept; a smaller backlog turns away sooner those whom nobody will \
-             serve in time.",
+            "Skip them with `accept_queue:peer_closed/1` after accept; a smaller backlog refuses sooner the clients that \
+             would not be served in time.",
         ),
         QueueTrouble::CloseWaitHeld { close_wait } => (
             format!(

@@ -25,7 +25,7 @@ pub(super) fn words(finding: &ThreadsFinding, pid: i32, listener: &str) -> Words
                 }
             ),
             advice: format!(
-                "The kernel does not tell where a thread stands that is on a processor: `perf record -g -t {}` does, without \
+                "The kernel does not show where a thread is that runs on a processor: `perf record -g -t {}` does, without \
                  stopping it. A native call of more than 1 ms belongs on a dirty scheduler. {}",
                 scheduler.tid,
                 crash_dump(*dump)
@@ -66,7 +66,7 @@ fn blocked(found: &BlockedScheduler, pid: i32, listener: &str) -> Words {
     };
     let mut advice = format!(
         "{what}; `+sfwi 500` lets other schedulers take over meanwhile, from the next start on. The VM comes back when the call \
-         returns; a restart ends it and does not mend it. {}",
+         returns; a restart ends it and does not fix it. {}",
         crash_dump(*dump)
     );
     if frame.is_none() {

@@ -77,7 +77,7 @@ fn beginning(text: String, width: usize) -> String {
     if text.chars().count() <= width { text } else { text.chars().take(width - 1).chain(['…']).collect() }
 }
 
-/// Cut off at the left: what tells one address from the other, or one path, is its end.
+/// Cut off at the left: addresses and paths differ at their ends.
 fn end(text: String, width: usize) -> String {
     let count = text.chars().count();
     if count <= width { text } else { ['…'].into_iter().chain(text.chars().skip(count + 1 - width)).collect() }

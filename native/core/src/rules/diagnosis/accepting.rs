@@ -15,7 +15,7 @@ use crate::vm::threads::Role;
 pub enum AcceptingFinding {
     /// Connections are not accepted, or will not be.
     NotAccepting(NotAccepting, Box<QueueFigures>),
-    /// A pool that is stuck and one that has reached its own limit of connections look alike from outside.
+    /// The pool may have reached its own limit of connections: from outside it is like one that is stuck.
     PoolAtLimit {
         /// Accepted connections, open on both sides.
         established: u32,

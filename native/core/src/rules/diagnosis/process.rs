@@ -20,7 +20,7 @@ pub enum ProcessFinding {
     },
     /// A signal has stopped it.
     Stopped,
-    /// Another process has stopped it, to look into it.
+    /// A debugger or another tracer has stopped it.
     Traced {
         /// That process.
         tracer: i32,

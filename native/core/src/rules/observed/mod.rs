@@ -50,7 +50,7 @@ pub enum Run {
     Runs,
     /// A signal has stopped it.
     Stopped,
-    /// This process has stopped it, to look into it.
+    /// This process traces it, and has stopped it.
     Traced(i32),
     /// Its control group is frozen, says this file; `None`: the place where its threads wait says so.
     Frozen(Option<String>),

@@ -45,7 +45,7 @@ struct Seen {
 
 /// The document of `--json`.
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
     schema: u32,
     status: Status,
     text: String,
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &CheckOptions) -> ExitCode {
     if options.json {
         let listeners = seen.judged.iter().map(Entry::from).collect();
         let unreadable = seen.gaps.iter().map(Unreadable::from).collect();
-        match serde_json::to_string(&Report { schema: SCHEMA, status, text, listeners, unreadable }) {
+        match serde_json::to_string(&CheckReport { schema: SCHEMA, status, text, listeners, unreadable }) {
             Ok(report) => say(&report, status),
             Err(error) => unknown(&format!("the report is no JSON: {error}")),
         }

@@ -11,7 +11,7 @@ use crate::figures::{Listener, Process, SCHEMA, Unreadable};
 
 /// The document of `--json`.
 #[derive(Serialize)]
-struct Report {
+struct ListReport {
     schema: u32,
     listeners: Vec<Listener>,
     unreadable: Vec<Unreadable>,
@@ -19,7 +19,7 @@ struct Report {
 
 pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
     let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
-    let report = Report {
+    let report = ListReport {
         schema: SCHEMA,
         listeners: snapshot
             .queues
@@ -56,7 +56,7 @@ fn write(to: &mut impl Write, text: &str) -> Result<(), String> {
     }
 }
 
-fn json(report: &Report) -> Result<String, String> {
+fn json(report: &ListReport) -> Result<String, String> {
     serde_json::to_string(report).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
 }
 

@@ -1,17 +1,17 @@
-//! Standard output, whose reader may go.
+//! Standard output, of which somebody may have seen enough.
 
 use std::io::{self, Write};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Whether there still is one.
+/// Whether anybody reads on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Present,
     Gone,
 }
 
-/// Writes all of it. A reader that has gone is no error.
+/// Writes all of it. That nobody reads on is no error.
 pub(crate) fn write(to: &mut impl Write, bytes: &[u8]) -> Result<Reader, String> {
     match to.write_all(bytes).and_then(|()| to.flush()) {
         Ok(()) => Ok(Reader::Present),
@@ -25,7 +25,7 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), String> {
     write(&mut io::stdout().lock(), bytes).map(|_| ())
 }
 
-/// Whether more would be read, asked without writing.
+/// Whether anybody would read what there is not yet.
 pub(crate) fn reader() -> Reader {
     let stdout = io::stdout();
     let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];

@@ -8,9 +8,9 @@ use accept_queue_core::rules::diagnosis::{
     AcceptingFinding, Confidence, CrashDump, Finding, Gravity, NotAccepting, StoppedThreads, Subject, ThreadsFinding,
     diagnose,
 };
-use accept_queue_core::rules::observed::{
-    Blocked, Circumstances, Doing, ListenerFacts, Observed, ProcessReading, QueueReading, Run, ThreadFacts, Unmoved,
-    Unread,
+use accept_queue_core::rules::facts::{
+    Blocked, Circumstances, Doing, ListenerFacts, ProcessFacts, ProcessReading, QueueReading, Run, ThreadFacts,
+    Unmoved, Unread,
 };
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
@@ -112,8 +112,8 @@ fn delivered(queued: u32) -> ListenerFacts {
 }
 
 /// A VM of two idle schedulers, and a poll thread that waits.
-fn vm(listeners: Vec<ListenerFacts>) -> Observed {
-    Observed {
+fn vm(listeners: Vec<ListenerFacts>) -> ProcessFacts {
+    ProcessFacts {
         window: ms(2000),
         readings: 11,
         is_beam: true,
@@ -121,13 +121,13 @@ fn vm(listeners: Vec<ListenerFacts>) -> Observed {
         threads: vec![does("erts_sched_1", IDLE), does("2_scheduler", IDLE), does("0_poller", IDLE)],
         listeners,
         somaxconn: Some(4096),
-        ..Observed::default()
+        ..ProcessFacts::default()
     }
 }
 
-fn with(doing: &[(&str, Doing)], listeners: Vec<ListenerFacts>) -> Observed {
+fn with(doing: &[(&str, Doing)], listeners: Vec<ListenerFacts>) -> ProcessFacts {
     let threads = doing.iter().map(|(name, doing)| does(name, doing.clone())).collect();
-    Observed { threads, ..vm(listeners) }
+    ProcessFacts { threads, ..vm(listeners) }
 }
 
 fn ids(found: &[Finding]) -> Vec<&'static str> {
@@ -152,8 +152,8 @@ fn what_is_found() {
         ..queue(2, &[registered(Set::PollThread, 0x4000_0000), registered(Set::Schedulers, 0x19)])
     };
     let short = |listener| ListenerFacts { stalled_for: Some(ms(999)), ..listener };
-    let run = |run| Observed { run, ..vm(vec![armed(2)]) };
-    let rows: Vec<(&str, Observed, &[&str])> = vec![
+    let run = |run| ProcessFacts { run, ..vm(vec![armed(2)]) };
+    let rows: Vec<(&str, ProcessFacts, &[&str])> = vec![
         ("no client waits and one process accepts", vm(vec![armed(0)]), &["healthy"]),
         ("clients wait, not for long enough to be sure", vm(vec![short(armed(2))]), &["healthy"]),
         ("clients wait, and the listener is in no set", vm(vec![queue(2, &[])]), &["never_accepted"]),
@@ -219,7 +219,7 @@ fn what_is_found() {
         ("ended", run(Run::Ended), &["process_ended"]),
         (
             "no descriptor is left",
-            Observed { descriptors: Some(Descriptors { used: 1024, limit: Some(1024) }), ..vm(vec![armed(0)]) },
+            ProcessFacts { descriptors: Some(Descriptors { used: 1024, limit: Some(1024) }), ..vm(vec![armed(0)]) },
             &["descriptors_exhausted"],
         ),
         (
@@ -251,15 +251,15 @@ fn what_is_found() {
         ),
         (
             "its sockets cannot be read",
-            Observed { unread: vec![Unread::Sockets(EACCES)], ..vm(vec![]) },
+            ProcessFacts { unread: vec![Unread::Sockets(EACCES)], ..vm(vec![]) },
             &["cannot_tell"],
         ),
         (
             "its stacks cannot be read",
-            Observed { unread: vec![Unread::Stacks(EACCES)], ..vm(vec![armed(0)]) },
+            ProcessFacts { unread: vec![Unread::Stacks(EACCES)], ..vm(vec![armed(0)]) },
             &["healthy", "cannot_tell"],
         ),
-        ("it runs no BEAM", Observed { is_beam: false, threads: vec![], ..vm(vec![armed(0)]) }, &["cannot_tell"]),
+        ("it runs no BEAM", ProcessFacts { is_beam: false, threads: vec![], ..vm(vec![armed(0)]) }, &["cannot_tell"]),
         ("it listens nowhere", vm(vec![]), &["healthy", "cannot_tell"]),
     ];
     for (what, observed, expected) in rows {
@@ -274,7 +274,7 @@ fn what_is_found() {
 
 #[test]
 fn a_crash_dump_needs_a_handler_of_sigusr1_and_a_free_scheduler() {
-    let blocked = |handles_usr1, second| Observed {
+    let blocked = |handles_usr1, second| ProcessFacts {
         handles_usr1,
         ..with(&[("1_scheduler", held(2000)), ("2_scheduler", second)], vec![delivered(2)])
     };
@@ -317,12 +317,17 @@ fn reading(at: u64, scheduler: &Thread, poller: &Thread, entries: &[Registration
     }
 }
 
-fn observed(schedulers: &[Thread], poller: &Thread, entries: &[Registration], unmoved: &[(i32, Unmoved)]) -> Observed {
+fn observed(
+    schedulers: &[Thread],
+    poller: &Thread,
+    entries: &[Registration],
+    unmoved: &[(i32, Unmoved)],
+) -> ProcessFacts {
     let readings: Vec<_> =
         (0..).map(|step| step * 500).zip(schedulers).map(|(at, it)| reading(at, it, poller, entries)).collect();
     let circumstances =
         Circumstances { is_beam: true, unmoved: unmoved.iter().cloned().collect(), ..Circumstances::default() };
-    Observed::of(&readings, circumstances)
+    ProcessFacts::of(&readings, circumstances)
 }
 
 #[test]

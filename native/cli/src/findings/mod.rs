@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use accept_queue_core::outside::examination;
 use accept_queue_core::rules::diagnosis::{self, Finding};
-use accept_queue_core::rules::observed::{Doing, Observed, ThreadFacts};
+use accept_queue_core::rules::facts::{Doing, ProcessFacts, ThreadFacts};
 use accept_queue_core::vm::distribution::{self, Distribution};
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::pollset::Accepting;
@@ -25,7 +25,7 @@ pub(crate) struct Diagnosis {
     /// The strongest first; never empty.
     pub(crate) findings: Vec<Worded>,
     candidate: Candidate,
-    observed: Observed,
+    observed: ProcessFacts,
     distribution: Option<Distribution>,
 }
 
@@ -38,7 +38,7 @@ impl Diagnosis {
     }
 
     /// Of what was observed; how other nodes reach it is not asked.
-    pub(crate) fn without_node(candidate: Candidate, observed: Observed) -> Diagnosis {
+    pub(crate) fn without_node(candidate: Candidate, observed: ProcessFacts) -> Diagnosis {
         let findings = worded(&diagnosis::diagnose(&observed), candidate.pid);
         Diagnosis { findings, candidate, observed, distribution: None }
     }
@@ -86,6 +86,6 @@ fn system_call(facts: &ThreadFacts) -> Option<String> {
     }
 }
 
-fn listens(observed: &Observed, port: u16) -> bool {
+fn listens(observed: &ProcessFacts, port: u16) -> bool {
     observed.listeners.iter().any(|facts| matches!(&facts.endpoint, Endpoint::Tcp(address) if address.port == port))
 }

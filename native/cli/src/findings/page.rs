@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use accept_queue_core::rules::observed::{Blocked, Doing, ThreadFacts};
+use accept_queue_core::rules::facts::{Blocked, Doing, ThreadFacts};
 use accept_queue_core::vm::distribution::Epmd;
 use accept_queue_core::vm::threads::Role;
 use comfy_table::{Table, presets};
@@ -22,52 +22,54 @@ impl Diagnosis {
         )
     }
 
-    /// For a person.
+    /// The findings, then what was observed.
     pub(crate) fn page(&self) -> String {
-        let Diagnosis { findings, candidate, observed, distribution } = self;
         let mut page = format!("{}\n\n", self.title());
-        for finding in findings {
+        for finding in &self.findings {
             let _ = writeln!(page, "{}\n  {}\n  -> {}\n", finding.heading(), finding.text, finding.advice);
         }
-        if !observed.listeners.is_empty() {
-            let rows = observed.listeners.iter().map(|facts| {
-                let events = facts.accepting.iter().flat_map(|(_, found)| found).map(|found| found.events.to_string());
-                vec![
-                    facts.endpoint.to_string(),
-                    format!("{}/{}", facts.depth.queued, facts.depth.limit),
-                    facts
-                        .stalled_for
-                        .map_or_else(|| "-".to_owned(), |stalled_for| format!("{:.1}", stalled_for.as_secs_f64())),
-                    facts.accepting.as_ref().map_or("?", |(how, _)| accepting(*how)).to_owned(),
-                    events.collect::<Vec<_>>().join(" "),
-                ]
-            });
-            page.push_str(&table(&["LISTENER", "QUEUED", "STALLED s", "ACCEPT", "EPOLL"], rows));
+        if !self.observed.listeners.is_empty() {
+            page.push_str(&self.listeners());
         }
         page.push_str(&self.threads());
-        let descriptors = observed.descriptors.map_or_else(
+        let descriptors = self.observed.descriptors.map_or_else(
             || "unknown".to_owned(),
             |open| {
-                format!(
-                    "{} of {}",
-                    open.used,
-                    open.limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
-                )
+                let limit = open.limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string());
+                format!("{} of {limit}", open.used)
             },
         );
         let _ = writeln!(page, "descriptors: {descriptors}");
-        if let (Some(node), Some(known)) = (node(candidate), distribution) {
-            let said = match known.epmd {
-                Epmd::Port(port) if listens(observed, port) => {
-                    format!("epmd knows its port, {port}, and it listens there")
-                }
-                Epmd::Port(port) => format!("epmd says port {port}, where this process does not listen"),
-                Epmd::Unknown => "epmd does not know it: other nodes cannot connect".to_owned(),
-                Epmd::Silent(error) => format!("epmd does not answer on port {} ({error})", known.epmd_port),
-            };
-            let _ = writeln!(page, "node {}: {said}", node.escape_debug());
-        }
-        page
+        page + &self.node().unwrap_or_default()
+    }
+
+    fn listeners(&self) -> String {
+        let rows = self.observed.listeners.iter().map(|facts| {
+            let events = facts.accepting.iter().flat_map(|(_, found)| found).map(|found| found.events.to_string());
+            let stalled = facts.stalled_for.map(|stalled_for| format!("{:.1}", stalled_for.as_secs_f64()));
+            vec![
+                facts.endpoint.to_string(),
+                format!("{}/{}", facts.depth.queued, facts.depth.limit),
+                stalled.unwrap_or_else(|| "-".to_owned()),
+                facts.accepting.as_ref().map_or("?", |(how, _)| accepting(*how)).to_owned(),
+                events.collect::<Vec<_>>().join(" "),
+            ]
+        });
+        table(&["LISTENER", "QUEUED", "STALLED s", "ACCEPT", "EPOLL"], rows)
+    }
+
+    /// Whether other nodes can connect to it.
+    fn node(&self) -> Option<String> {
+        let (node, known) = (node(&self.candidate)?, self.distribution.as_ref()?);
+        let said = match known.epmd {
+            Epmd::Port(port) if listens(&self.observed, port) => {
+                format!("epmd knows its port, {port}, and it listens there")
+            }
+            Epmd::Port(port) => format!("epmd says port {port}, where this process does not listen"),
+            Epmd::Unknown => "epmd does not know it: other nodes cannot connect".to_owned(),
+            Epmd::Silent(error) => format!("epmd does not answer on port {} ({error})", known.epmd_port),
+        };
+        Some(format!("node {}: {said}\n", node.escape_debug()))
     }
 
     /// A table of schedulers and poll threads, and of other threads that are not idle.

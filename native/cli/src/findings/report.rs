@@ -1,6 +1,6 @@
 //! The document of `diagnose --json`.
 
-use accept_queue_core::rules::observed::{Doing, ListenerFacts, Observed, Run, ThreadFacts};
+use accept_queue_core::rules::facts::{Doing, ListenerFacts, ProcessFacts, Run, ThreadFacts};
 use accept_queue_core::vm::distribution::{Distribution, Epmd};
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::Set;
@@ -24,10 +24,10 @@ pub(crate) struct Report<'a> {
     window_ms: u64,
     looks: usize,
     findings: Vec<FindingReport<'a>>,
-    listeners: Vec<Listener>,
+    listeners: Vec<ListenerReport>,
     threads: Vec<ThreadReport<'a>>,
-    descriptors: Option<Open>,
-    node: Option<Node<'a>>,
+    descriptors: Option<DescriptorsReport>,
+    node: Option<NodeReport<'a>>,
     somaxconn: Option<u64>,
     handles_usr1: bool,
     unreadable: Vec<String>,
@@ -60,13 +60,13 @@ struct ThreadReport<'a> {
 }
 
 #[derive(Serialize)]
-struct Open {
+struct DescriptorsReport {
     used: u64,
     limit: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct Node<'a> {
+struct NodeReport<'a> {
     name: &'a str,
     port: Option<u16>,
     is_listening: Option<bool>,
@@ -75,19 +75,19 @@ struct Node<'a> {
 }
 
 #[derive(Serialize)]
-struct Registered {
+struct RegistrationReport {
     descriptor: i32,
     set: &'static str,
     events: String,
 }
 
 #[derive(Serialize)]
-struct Listener {
+struct ListenerReport {
     address: String,
     queued: u32,
     limit: u32,
     accepting: Option<&'static str>,
-    epoll: Vec<Registered>,
+    epoll: Vec<RegistrationReport>,
     standing_ms: Option<u64>,
     has_accepted: bool,
     dropped: u32,
@@ -108,7 +108,7 @@ impl Diagnosis {
             findings: findings.iter().map(finding).collect(),
             listeners: observed.listeners.iter().map(listener).collect(),
             threads: observed.threads.iter().map(thread).collect(),
-            descriptors: observed.descriptors.map(|Descriptors { used, limit }| Open { used, limit }),
+            descriptors: observed.descriptors.map(|Descriptors { used, limit }| DescriptorsReport { used, limit }),
             node: node(candidate).map(|name| distributed(name, observed, distribution.as_ref())),
             somaxconn: observed.somaxconn,
             handles_usr1: observed.handles_usr1,
@@ -139,15 +139,15 @@ fn finding(finding: &Worded) -> FindingReport<'_> {
     }
 }
 
-fn listener(facts: &ListenerFacts) -> Listener {
+fn listener(facts: &ListenerFacts) -> ListenerReport {
     let registrations = facts.accepting.iter().flat_map(|(_, registrations)| registrations);
-    Listener {
+    ListenerReport {
         address: facts.endpoint.to_string(),
         queued: facts.depth.queued,
         limit: facts.depth.limit,
         accepting: facts.accepting.as_ref().map(|(how, _)| accepting(*how)),
         epoll: registrations
-            .map(|found| Registered {
+            .map(|found| RegistrationReport {
                 descriptor: found.epoll,
                 set: match found.set {
                     Set::PollThread => "poll_thread",
@@ -203,12 +203,12 @@ fn role(role: Role) -> String {
     number.map_or_else(|| word.to_owned(), |number| format!("{word} {number}"))
 }
 
-fn distributed<'a>(name: &'a str, observed: &Observed, distribution: Option<&Distribution>) -> Node<'a> {
+fn distributed<'a>(name: &'a str, observed: &ProcessFacts, distribution: Option<&Distribution>) -> NodeReport<'a> {
     let port = distribution.and_then(|known| match known.epmd {
         Epmd::Port(port) => Some(port),
         Epmd::Unknown | Epmd::Silent(_) => None,
     });
-    Node {
+    NodeReport {
         name,
         port,
         is_listening: port.map(|port| listens(observed, port)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use accept_queue_core::Error;
 use accept_queue_core::outside::examination;
-use accept_queue_core::rules::observed::Observed;
+use accept_queue_core::rules::facts::ProcessFacts;
 use accept_queue_core::vm::find::Candidate;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -75,7 +75,7 @@ fn run(requests: &Receiver<Option<i32>>, mut report: impl FnMut(Examined) -> boo
     }
 }
 
-fn outcome(pid: i32, seen: Result<(Candidate, Observed), Error>) -> Result<Diagnosis, String> {
+fn outcome(pid: i32, seen: Result<(Candidate, ProcessFacts), Error>) -> Result<Diagnosis, String> {
     match seen {
         Ok((candidate, observed)) => Ok(Diagnosis::without_node(candidate, observed)),
         Err(Error::NotFound) => Err(format!("Process {pid} has ended.")),

@@ -7,8 +7,8 @@ use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
 use accept_queue_core::outside::snapshot::{Gap, Missing, Owner};
 use accept_queue_core::rules::detector::{Condition, Time};
+use accept_queue_core::rules::facts::{Blocked, Doing, ListenerFacts, ProcessFacts, ThreadFacts, Unread};
 use accept_queue_core::rules::history::{Span, Status, Tick};
-use accept_queue_core::rules::observed::{Blocked, Doing, ListenerFacts, Observed, ThreadFacts, Unread};
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
 use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread};
@@ -240,7 +240,7 @@ pub(super) fn blocked(pid: i32, name: &str, unread: Vec<Unread>) -> Examined {
         is_steady: true,
         is_attended: true,
     };
-    let observed = Observed {
+    let observed = ProcessFacts {
         window: since,
         readings: 11,
         is_beam: true,
@@ -251,7 +251,7 @@ pub(super) fn blocked(pid: i32, name: &str, unread: Vec<Unread>) -> Examined {
         ],
         listeners: vec![listener],
         unread,
-        ..Observed::default()
+        ..ProcessFacts::default()
     };
     let candidate = Candidate { pid, name: name.to_owned(), is_beam: true, is_named: true };
     Examined { pid, outcome: Ok(Diagnosis::without_node(candidate, observed)) }

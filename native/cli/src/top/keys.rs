@@ -7,7 +7,7 @@ use super::view::Pane;
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum KeyCommand {
     Quit,
     /// Close what was opened last.
     Close,
@@ -35,46 +35,46 @@ pub(super) enum Command {
 const STRIDE: isize = 10;
 
 /// `None`: the key means nothing here. While a filter is typed, letters are letters.
-pub(super) fn command(key: KeyEvent, is_typing: bool) -> Option<Command> {
+pub(super) fn command(key: KeyEvent, is_typing: bool) -> Option<KeyCommand> {
     let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         _ if key.kind == KeyEventKind::Release => None,
-        KeyCode::Char('c') if is_control => Some(Command::Quit),
+        KeyCode::Char('c') if is_control => Some(KeyCommand::Quit),
         _ if is_control || key.modifiers.contains(KeyModifiers::ALT) => None,
         code if is_typing => typed(code),
         code => pressed(code),
     }
 }
 
-fn typed(code: KeyCode) -> Option<Command> {
+fn typed(code: KeyCode) -> Option<KeyCommand> {
     Some(match code {
-        KeyCode::Esc => Command::ClearFilter,
-        KeyCode::Enter => Command::KeepFilter,
-        KeyCode::Backspace => Command::Erase,
-        KeyCode::Char(character) if !character.is_control() => Command::Type(character),
+        KeyCode::Esc => KeyCommand::ClearFilter,
+        KeyCode::Enter => KeyCommand::KeepFilter,
+        KeyCode::Backspace => KeyCommand::Erase,
+        KeyCode::Char(character) if !character.is_control() => KeyCommand::Type(character),
         _ => return None,
     })
 }
 
-fn pressed(code: KeyCode) -> Option<Command> {
+fn pressed(code: KeyCode) -> Option<KeyCommand> {
     Some(match code {
-        KeyCode::Char('q') => Command::Quit,
-        KeyCode::Esc => Command::Close,
-        KeyCode::Char('?' | 'h') | KeyCode::F(1) => Command::Page(Page::Help),
-        KeyCode::Char('u') => Command::Page(Page::Gaps),
-        KeyCode::Char('p' | ' ') => Command::Pause,
-        KeyCode::Char('/') => Command::Filter,
-        KeyCode::Char('s') => Command::SortByNext,
-        KeyCode::Char('S') => Command::SortByPrevious,
-        KeyCode::Char('r') => Command::Reverse,
-        KeyCode::Enter | KeyCode::Char('d') => Command::Pane(Pane::Detail),
-        KeyCode::Char('t') => Command::Pane(Pane::Threads),
-        KeyCode::Down | KeyCode::Char('j') => Command::Move(1),
-        KeyCode::Up | KeyCode::Char('k') => Command::Move(-1),
-        KeyCode::PageDown => Command::Leaf(STRIDE),
-        KeyCode::PageUp => Command::Leaf(-STRIDE),
-        KeyCode::Home | KeyCode::Char('g') => Command::Move(isize::MIN),
-        KeyCode::End | KeyCode::Char('G') => Command::Move(isize::MAX),
+        KeyCode::Char('q') => KeyCommand::Quit,
+        KeyCode::Esc => KeyCommand::Close,
+        KeyCode::Char('?' | 'h') | KeyCode::F(1) => KeyCommand::Page(Page::Help),
+        KeyCode::Char('u') => KeyCommand::Page(Page::Gaps),
+        KeyCode::Char('p' | ' ') => KeyCommand::Pause,
+        KeyCode::Char('/') => KeyCommand::Filter,
+        KeyCode::Char('s') => KeyCommand::SortByNext,
+        KeyCode::Char('S') => KeyCommand::SortByPrevious,
+        KeyCode::Char('r') => KeyCommand::Reverse,
+        KeyCode::Enter | KeyCode::Char('d') => KeyCommand::Pane(Pane::Detail),
+        KeyCode::Char('t') => KeyCommand::Pane(Pane::Threads),
+        KeyCode::Down | KeyCode::Char('j') => KeyCommand::Move(1),
+        KeyCode::Up | KeyCode::Char('k') => KeyCommand::Move(-1),
+        KeyCode::PageDown => KeyCommand::Leaf(STRIDE),
+        KeyCode::PageUp => KeyCommand::Leaf(-STRIDE),
+        KeyCode::Home | KeyCode::Char('g') => KeyCommand::Move(isize::MIN),
+        KeyCode::End | KeyCode::Char('G') => KeyCommand::Move(isize::MAX),
         _ => return None,
     })
 }

@@ -72,7 +72,7 @@ fn severity(gravity: Gravity) -> Severity {
 mod tests {
     use std::time::Duration;
 
-    use accept_queue_core::rules::observed::Unread;
+    use accept_queue_core::rules::facts::Unread;
     use accept_queue_core::{Errno, Error};
 
     use super::super::app::App;

@@ -19,7 +19,7 @@ use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::beside;
 use crate::reading::survey::{listening_through, survey_through};
 use crate::rules::detector::Time;
-use crate::rules::observed::{Circumstances, Observed, ProcessReading, QueueReading, Unmoved, Unread, unmoved};
+use crate::rules::facts::{Circumstances, ProcessFacts, ProcessReading, QueueReading, Unmoved, Unread, unmoved};
 use crate::vm::find::{self, Candidate};
 use crate::vm::process::{self, Process};
 use crate::vm::stack::{self, Code, Owner};
@@ -60,7 +60,7 @@ const MOST_STACKS: usize = 256;
 
 /// Observes a process throughout a time, and blocks for as long. [`Error::NotFound`] where there is no such process, or it
 /// has ended meanwhile.
-pub fn examine(pid: i32, window: Duration) -> Result<(Candidate, Observed), Error> {
+pub fn examine(pid: i32, window: Duration) -> Result<(Candidate, ProcessFacts), Error> {
     examine_while(pid, window, || true)
 }
 
@@ -69,7 +69,7 @@ pub fn examine_while(
     pid: i32,
     window: Duration,
     mut is_wanted: impl FnMut() -> bool,
-) -> Result<(Candidate, Observed), Error> {
+) -> Result<(Candidate, ProcessFacts), Error> {
     let mut examiner = Examiner::open(pid)?;
     let begun = Instant::now();
     let interval = (window / LEAST_STEPS).min(INTERVAL).max(window / MOST_STEPS).min(MOST_INTERVAL).max(LEAST_INTERVAL);
@@ -86,7 +86,7 @@ pub fn examine_while(
         readings.push(examiner.read(begun.elapsed(), extent)?);
     }
     let circumstances = examiner.circumstances(&readings);
-    Ok((examiner.candidate, Observed::of(&readings, circumstances)))
+    Ok((examiner.candidate, ProcessFacts::of(&readings, circumstances)))
 }
 
 impl Examiner {

@@ -1,7 +1,7 @@
 //! What was read, and what could not be.
 
 use accept_queue_core::rules::diagnosis::CoverageFinding;
-use accept_queue_core::rules::observed::Unread;
+use accept_queue_core::rules::facts::Unread;
 use serde_json::Value;
 
 use super::{Words, seconds};

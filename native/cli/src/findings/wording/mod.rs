@@ -29,16 +29,16 @@ pub(crate) struct Worded {
     /// What to try. Nothing here makes it worse, unless it says so. Printable.
     pub(crate) advice: String,
     /// Numbers, times in ms, and names as the process spells them: these may have any character in them.
-    pub(super) figures: Figures,
+    pub(super) figures: NamedFigures,
 }
 
-type Figures = Vec<(&'static str, Value)>;
+type NamedFigures = Vec<(&'static str, Value)>;
 
 /// Text, advice and figures of one finding.
 struct Words {
     text: String,
     advice: String,
-    figures: Figures,
+    figures: NamedFigures,
 }
 
 impl Worded {

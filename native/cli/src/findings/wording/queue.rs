@@ -3,7 +3,7 @@
 use accept_queue_core::rules::diagnosis::{QueueFigures, QueueFinding, QueueTrouble};
 use serde_json::Value;
 
-use super::{Figures, Words, millis, seconds};
+use super::{NamedFigures, Words, millis, seconds};
 
 pub(super) fn words(finding: &QueueFinding, listener: &str) -> Words {
     match finding {
@@ -66,7 +66,7 @@ pub(super) fn waiting(queue: &QueueFigures) -> String {
     format!("{queued} {noun} ({} fit){longest}.", u64::from(queue.depth.limit) + 1)
 }
 
-pub(super) fn figures(queue: &QueueFigures) -> Figures {
+pub(super) fn figures(queue: &QueueFigures) -> NamedFigures {
     let mut figures = vec![
         ("queued", Value::from(queue.depth.queued)),
         ("limit", Value::from(queue.depth.limit)),

@@ -3,7 +3,7 @@ use accept_queue_core::rules::diagnosis::{
     AcceptingFinding, BlockedScheduler, CoverageFinding, CrashDump, DirtyKind, NotAccepting, ProcessFinding,
     QueueFigures, QueueFinding, QueueTrouble, SchedulerThread, StoppedThreads, ThreadsFinding, WaitingClients,
 };
-use accept_queue_core::rules::observed::{Blocked, Unread};
+use accept_queue_core::rules::facts::{Blocked, Unread};
 use accept_queue_core::vm::pollset::Events;
 use accept_queue_core::vm::stack::{Frame, Owner};
 use accept_queue_core::{Counts, Depth, Errno, Error};
@@ -177,7 +177,7 @@ fn a_thread_that_a_debugger_has_stopped_is_named() {
 #[test]
 fn the_figures_of_a_queue_keep_their_names() {
     let found = worded(Subject::Accepting(AcceptingFinding::NotAccepting(NotAccepting::NeverAccepted, queue())));
-    let expected: Figures = vec![
+    let expected: NamedFigures = vec![
         ("queued", 31.into()),
         ("limit", 30.into()),
         ("dropped", 3.into()),

@@ -11,7 +11,7 @@ use ratatui::crossterm::event::KeyEvent;
 
 use super::column::Column;
 use super::examiner::Examined;
-use super::keys::{self, Command};
+use super::keys::{self, KeyCommand};
 use super::page::{self, Page};
 use super::row::{ListenerId, ListenerRow};
 use super::sampler::{Observation, has_ended};
@@ -177,26 +177,26 @@ impl App {
         }
     }
 
-    fn apply(&mut self, command: Command) {
+    fn apply(&mut self, command: KeyCommand) {
         match command {
-            Command::Quit => self.has_quit = true,
-            Command::Close => self.close(),
-            Command::Page(page) => self.toggle_page(page),
-            Command::Pane(pane) => self.toggle_pane(pane),
-            Command::Pause => self.frozen = if self.is_paused() { None } else { Some(self.live.clone()) },
-            Command::SortByNext => self.sort_by_next(1),
-            Command::SortByPrevious => self.sort_by_next(Column::SORTED.len() - 1),
-            Command::Reverse => self.sort.is_reversed = !self.sort.is_reversed,
-            Command::Move(by) => self.go(by),
-            Command::Leaf(by) => self.leaf(by),
-            Command::Filter => {
+            KeyCommand::Quit => self.has_quit = true,
+            KeyCommand::Close => self.close(),
+            KeyCommand::Page(page) => self.toggle_page(page),
+            KeyCommand::Pane(pane) => self.toggle_pane(pane),
+            KeyCommand::Pause => self.frozen = if self.is_paused() { None } else { Some(self.live.clone()) },
+            KeyCommand::SortByNext => self.sort_by_next(1),
+            KeyCommand::SortByPrevious => self.sort_by_next(Column::SORTED.len() - 1),
+            KeyCommand::Reverse => self.sort.is_reversed = !self.sort.is_reversed,
+            KeyCommand::Move(by) => self.go(by),
+            KeyCommand::Leaf(by) => self.leaf(by),
+            KeyCommand::Filter => {
                 self.page = None;
                 self.is_typing = true;
             }
-            Command::Type(character) => self.filter.push(character),
-            Command::Erase => drop(self.filter.pop()),
-            Command::KeepFilter => self.is_typing = false,
-            Command::ClearFilter => {
+            KeyCommand::Type(character) => self.filter.push(character),
+            KeyCommand::Erase => drop(self.filter.pop()),
+            KeyCommand::KeepFilter => self.is_typing = false,
+            KeyCommand::ClearFilter => {
                 self.filter.clear();
                 self.is_typing = false;
             }

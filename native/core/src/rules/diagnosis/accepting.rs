@@ -6,7 +6,7 @@ use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
 use super::queue::QueueFigures;
 use super::threads::CrashDump;
-use crate::rules::observed::{Doing, ListenerFacts, ThreadFacts};
+use crate::rules::facts::{Doing, ListenerFacts, ThreadFacts};
 use crate::vm::pollset::{Accepting, Set};
 use crate::vm::threads::Role;
 

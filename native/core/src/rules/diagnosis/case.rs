@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::rules::detector::Settings;
-use crate::rules::observed::{ListenerFacts, Observed};
+use crate::rules::facts::{ListenerFacts, ProcessFacts};
 
 pub(super) struct Case<'a> {
-    pub(super) observed: &'a Observed,
+    pub(super) observed: &'a ProcessFacts,
     pub(super) settings: Settings,
     /// No heartbeat for this long.
     pub(super) silent_for: Option<Duration>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
-use crate::rules::observed::{Doing, Unread};
+use crate::rules::facts::{Doing, Unread};
 
 /// What is known, or cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]

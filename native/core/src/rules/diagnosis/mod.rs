@@ -31,7 +31,7 @@ use grade::Graded;
 
 use crate::Endpoint;
 use crate::rules::detector::Settings;
-use crate::rules::observed::Observed;
+use crate::rules::facts::ProcessFacts;
 
 /// Something that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,12 +75,12 @@ impl Finding {
 }
 
 /// What is wrong, the strongest first; never empty: where nothing is wrong, `healthy` or `cannot_tell` is the only one.
-pub fn diagnose(observed: &Observed) -> Vec<Finding> {
+pub fn diagnose(observed: &ProcessFacts) -> Vec<Finding> {
     judge(&Case { observed, settings: Settings::default(), silent_for: None })
 }
 
 /// The same of a VM whose heartbeats have been missing for this long: it hangs, whether clients wait or not.
-pub fn diagnose_silent(observed: &Observed, silent_for: Duration) -> Vec<Finding> {
+pub fn diagnose_silent(observed: &ProcessFacts, silent_for: Duration) -> Vec<Finding> {
     judge(&Case { observed, settings: Settings::default(), silent_for: Some(silent_for) })
 }
 
@@ -152,7 +152,7 @@ impl From<CoverageFinding> for Subject {
 mod tests {
     use super::*;
     use crate::Error;
-    use crate::rules::observed::{Doing, Run, ThreadFacts};
+    use crate::rules::facts::{Doing, Run, ThreadFacts};
     use crate::vm::threads::{Role, State, Thread};
 
     fn scheduler(number: u32, doing: Doing) -> ThreadFacts {
@@ -177,11 +177,11 @@ mod tests {
             ("one computes, and it is known not to be Erlang code", Doing::Spins, "healthy", "scheduler_spinning"),
         ] {
             let threads = vec![scheduler(1, idle.clone()), scheduler(2, doing)];
-            let observed = Observed { is_beam: true, readings: 7, threads, ..Observed::default() };
+            let observed = ProcessFacts { is_beam: true, readings: 7, threads, ..ProcessFacts::default() };
             let first = |findings: Vec<Finding>| findings.first().map(Finding::id);
             assert_eq!(first(diagnose(&observed)), Some(usually), "{sentence}");
             assert_eq!(first(diagnose_silent(&observed, Duration::from_secs(5))), Some(silent), "{sentence}");
-            let stopped = Observed { run: Run::Stopped, ..observed };
+            let stopped = ProcessFacts { run: Run::Stopped, ..observed };
             assert_eq!(
                 first(diagnose_silent(&stopped, Duration::from_secs(5))),
                 Some("process_stopped"),

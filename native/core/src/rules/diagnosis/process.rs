@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
 use super::threads::CrashDump;
-use crate::rules::observed::Run;
+use crate::rules::facts::Run;
 use crate::vm::open_files::Descriptors;
 
 /// What was found of the process.

@@ -6,7 +6,7 @@ use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
 use crate::rules::advice::{self, Advice, Facts};
 use crate::rules::detector::Condition;
-use crate::rules::observed::ListenerFacts;
+use crate::rules::facts::ListenerFacts;
 use crate::vm::pollset::Events;
 use crate::{Counts, Depth, Endpoint};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
-use crate::rules::observed::{Blocked, Doing, ListenerFacts, ThreadFacts};
+use crate::rules::facts::{Blocked, Doing, ListenerFacts, ThreadFacts};
 use crate::vm::pollset::{Accepting, Set};
 use crate::vm::stack::Owner;
 use crate::vm::threads::Role;

@@ -19,7 +19,7 @@ use crate::vm::threads::{Role, State, Thread, Threads};
 
 /// What was observed of a process.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Observed {
+pub struct ProcessFacts {
     /// Between the first reading and the last.
     pub window: Duration,
     /// How many readings.
@@ -58,10 +58,10 @@ pub enum Run {
     Ended,
 }
 
-impl Observed {
+impl ProcessFacts {
     /// Of readings in the order in which they were taken. Without any, nothing is known.
-    pub fn of(readings: &[ProcessReading], circumstances: Circumstances) -> Observed {
-        let (Some(first), Some(last)) = (readings.first(), readings.last()) else { return Observed::default() };
+    pub fn of(readings: &[ProcessReading], circumstances: Circumstances) -> ProcessFacts {
+        let (Some(first), Some(last)) = (readings.first(), readings.last()) else { return ProcessFacts::default() };
         let window = last.at.saturating_sub(first.at);
         let threads = threads::facts(readings, window, &circumstances.unmoved);
         let listeners = last.queues.iter().map(|queue| ListenerFacts::of(readings, queue)).collect();
@@ -69,7 +69,7 @@ impl Observed {
         if last.threads.is_cut {
             unread.push(Unread::Threads);
         }
-        Observed {
+        ProcessFacts {
             window,
             readings: readings.len(),
             is_beam: circumstances.is_beam,

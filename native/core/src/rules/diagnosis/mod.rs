@@ -86,65 +86,43 @@ pub fn diagnose_silent(observed: &ProcessFacts, silent_for: Duration) -> Vec<Fin
 
 fn judge(case: &Case) -> Vec<Finding> {
     let listeners = &case.observed.listeners;
-    let mut found: Vec<Finding> = case.not_running().into_iter().map(Finding::from).collect();
+    let mut found: Vec<Finding> = case.not_running().into_iter().map(about(Subject::Process)).collect();
     // Where the process does not run, everything else that does not go on is a consequence.
     let runs = found.is_empty();
     if runs {
-        found.extend(case.descriptors().map(Finding::from));
-        found.extend(case.schedulers().into_iter().map(Finding::from));
+        found.extend(case.descriptors().map(about(Subject::Process)));
+        found.extend(case.schedulers().into_iter().map(about(Subject::Threads)));
         let is_explained = !found.is_empty();
-        found.extend(case.no_heartbeat().filter(|_| !is_explained).map(Finding::from));
-        found.extend(listeners.iter().filter_map(|listener| case.accepting(listener, is_explained)).map(Finding::from));
-        found.extend(listeners.iter().filter_map(|listener| case.pool(listener)).map(Finding::from));
+        found.extend(case.no_heartbeat().filter(|_| !is_explained).map(about(Subject::Process)));
+        found.extend(
+            listeners
+                .iter()
+                .filter_map(|listener| case.accepting(listener, is_explained))
+                .map(about(Subject::Accepting)),
+        );
+        found.extend(listeners.iter().filter_map(|listener| case.pool(listener)).map(about(Subject::Accepting)));
     }
-    found.extend(listeners.iter().flat_map(|listener| case.queue(listener)).map(Finding::from));
+    found.extend(listeners.iter().flat_map(|listener| case.queue(listener)).map(about(Subject::Queue)));
     if runs {
-        found.extend(case.dirty_schedulers().map(Finding::from));
-        found.extend(case.busy_schedulers().map(Finding::from));
+        found.extend(case.dirty_schedulers().map(about(Subject::Threads)));
+        found.extend(case.busy_schedulers().map(about(Subject::Threads)));
     }
-    found.extend(case.coverage().into_iter().map(Finding::from));
+    found.extend(case.coverage().into_iter().map(about(Subject::Coverage)));
     if !found.iter().any(|finding| finding.gravity < Gravity::Healthy) {
-        found.push(case.healthy().into());
+        found.push(about(Subject::Coverage)(case.healthy()));
     }
     // A stable sort: within a gravity the order above is the order of strength.
     found.sort_by_key(|finding| finding.gravity);
     found
 }
 
-impl<T: Into<Subject>> From<Graded<T>> for Finding {
-    fn from(graded: Graded<T>) -> Finding {
-        let Graded { found, gravity, confidence, listener } = graded;
-        Finding { subject: found.into(), gravity, confidence, listener }
-    }
-}
-
-impl From<ProcessFinding> for Subject {
-    fn from(finding: ProcessFinding) -> Subject {
-        Subject::Process(finding)
-    }
-}
-
-impl From<ThreadsFinding> for Subject {
-    fn from(finding: ThreadsFinding) -> Subject {
-        Subject::Threads(finding)
-    }
-}
-
-impl From<AcceptingFinding> for Subject {
-    fn from(finding: AcceptingFinding) -> Subject {
-        Subject::Accepting(finding)
-    }
-}
-
-impl From<QueueFinding> for Subject {
-    fn from(finding: QueueFinding) -> Subject {
-        Subject::Queue(finding)
-    }
-}
-
-impl From<CoverageFinding> for Subject {
-    fn from(finding: CoverageFinding) -> Subject {
-        Subject::Coverage(finding)
+/// Of findings that were graded by their subject.
+fn about<T>(subject: fn(T) -> Subject) -> impl Fn(Graded<T>) -> Finding {
+    move |Graded { found, gravity, confidence, listener }| Finding {
+        subject: subject(found),
+        gravity,
+        confidence,
+        listener,
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use accept_queue_core::linux::namespace::Namespace;
-use accept_queue_core::outside::observer::{Looks, Observer, Reading};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
 use accept_queue_core::outside::snapshot::{self, Gap, Owned, Owner, Scope};
 use accept_queue_core::rules::check::{Limits, Severity, Trouble};
 use accept_queue_core::rules::detector::{Condition, on_clock};
@@ -123,7 +123,7 @@ fn at_once(options: &CheckOptions) -> Result<Seen, String> {
     let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     let limits = options.limits();
     let judged = |Owned { namespace, owners, queue }: Owned| {
-        let counts = queue.look.counts;
+        let counts = queue.census.counts;
         Judged { namespace, endpoint: queue.endpoint, owners, counts, troubles: limits.at_once(&counts) }
     };
     Ok(Seen { judged: snapshot.queues.into_iter().map(judged).collect(), gaps: snapshot.gaps })
@@ -136,7 +136,7 @@ fn over_time(options: &CheckOptions, samples: u32) -> Result<Seen, String> {
     let begun = Instant::now();
     let mut read = |sample: u32| {
         thread::sleep((options.interval * sample).saturating_sub(begun.elapsed()));
-        observer.sample(on_clock(begun.elapsed()), Looks::All).map_err(|error| options.scope.refused(error))
+        observer.sample(on_clock(begun.elapsed()), CensusScope::All).map_err(|error| options.scope.refused(error))
     };
     for sample in 0..samples - 1 {
         read(sample)?;
@@ -148,7 +148,7 @@ fn over_time(options: &CheckOptions, samples: u32) -> Result<Seen, String> {
     }
     let judged = |reading: Reading| {
         // It was closed before its census.
-        let counts = reading.looked?.counts;
+        let counts = reading.census?.counts;
         let troubles = limits.over_time(&reading.status);
         Some(Judged {
             namespace: reading.namespace,
@@ -194,7 +194,7 @@ impl Seen {
             (None, None) => (Status::Unknown, options.scope.no_listener()),
             (Some(severity @ (Severity::Warning | Severity::Critical)), _) => (severity.into(), self.troubles()),
             // Of every process: the queues of this namespace were read, also those whose owner is not known.
-            (Some(Severity::Ok), _) if options.scope.scope() == Scope::Everybody => (Status::Ok, self.fullest()),
+            (Some(Severity::Ok), _) if options.scope.scope() == Scope::All => (Status::Ok, self.fullest()),
             (_, Some(_)) => (Status::Unknown, self.unreadable()),
             (Some(Severity::Ok), None) => (Status::Ok, self.fullest()),
         }

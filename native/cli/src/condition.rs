@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accept_queue_core::rules::detector::{Condition, Evidence};
+use accept_queue_core::rules::detector::{Condition, ConditionEvidence};
 
 /// The same in every output.
 pub(crate) fn name(condition: Condition) -> &'static str {
@@ -16,7 +16,7 @@ pub(crate) fn name(condition: Condition) -> &'static str {
 }
 
 /// It has begun: sentences that continue the name of the listener.
-pub(crate) fn raised(condition: Condition, evidence: &Evidence) -> String {
+pub(crate) fn raised(condition: Condition, evidence: &ConditionEvidence) -> String {
     format!("{}. {}. {}", what(condition, evidence), figures(evidence), remedy(condition))
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn cleared(condition: Condition, lasted: Duration) -> String {
     format!("is no longer {}, after {}.", name(condition), seconds(lasted))
 }
 
-fn what(condition: Condition, evidence: &Evidence) -> String {
+fn what(condition: Condition, evidence: &ConditionEvidence) -> String {
     let held = seconds(evidence.held_for);
     match condition {
         Condition::Behind => format!("is behind: the oldest connection has waited too long, for {held} now"),
@@ -45,8 +45,8 @@ fn what(condition: Condition, evidence: &Evidence) -> String {
 }
 
 /// What was read of the queue.
-fn figures(evidence: &Evidence) -> String {
-    let Evidence { depth, counts, dropped_otherwise, .. } = evidence;
+fn figures(evidence: &ConditionEvidence) -> String {
+    let ConditionEvidence { depth, counts, dropped_otherwise, .. } = evidence;
     let oldest = counts.and_then(|counts| counts.oldest_wait);
     let left = left(evidence);
     let known = [
@@ -59,7 +59,7 @@ fn figures(evidence: &Evidence) -> String {
     known.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn left(evidence: &Evidence) -> u32 {
+fn left(evidence: &ConditionEvidence) -> u32 {
     evidence.counts.map_or(0, |counts| counts.queued_closed + counts.queued_reset())
 }
 
@@ -105,7 +105,7 @@ mod tests {
             close_wait: 1001,
             ..Counts::default()
         };
-        let evidence = Evidence {
+        let evidence = ConditionEvidence {
             held_for: Duration::from_millis(5049),
             depth: Depth { queued: 31, limit: 30, drops: Some(390) },
             counts: Some(counts),
@@ -126,7 +126,7 @@ mod tests {
             let said = raised(condition, &evidence);
             assert!(said.starts_with(what) && said.contains("Try: "), "{said}");
         }
-        let full = Evidence { dropped: 0, counts: None, dropped_otherwise: 3, ..evidence };
+        let full = ConditionEvidence { dropped: 0, counts: None, dropped_otherwise: 3, ..evidence };
         assert!(raised(Condition::Overflowing, &full).starts_with(
             "is overflowing: it is full, and the next client will be dropped. 31 of 30 queued, 390 dropped since it \
                  was opened, 3 dropped with room left: not for want of places."

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use accept_queue_core::Error;
 use accept_queue_core::linux::namespace::Namespace;
-use accept_queue_core::outside::observer::{Looks, Observer, Sample};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::rules::detector::{Settings, Time};
 use tokio::sync::oneshot;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
     })?;
     let mut exporter = Exporter::new(options)?;
     // Whether it can be read at all is said before anybody comes.
-    exporter.sample(Looks::All);
+    exporter.sample(CensusScope::All);
     match (&exporter.last, options.scope.pid) {
         (Ok(_), _) => {}
         (Err(Error::NotFound), Some(pid)) => return Err(format!("there is no process {pid}")),
@@ -108,17 +108,17 @@ impl Exporter {
             }
             // Also where scrapes come so thick that the inbox is never empty.
             if self.pace.remaining().is_zero() {
-                self.sample(Looks::Wanted);
+                self.sample(CensusScope::Wanted);
                 self.pace.advance();
             }
         }
     }
 
-    fn sample(&mut self, looks: Looks) {
+    fn sample(&mut self, looks: CensusScope) {
         let at = self.pace.now();
         self.last = self.observer.sample(at, looks);
         self.page = None;
-        self.looked_at = if looks == Looks::All && self.last.is_ok() { Some(at) } else { self.looked_at };
+        self.looked_at = if looks == CensusScope::All && self.last.is_ok() { Some(at) } else { self.looked_at };
         match &self.last {
             Ok(sample) => {
                 self.tally.samples += 1;
@@ -134,7 +134,7 @@ impl Exporter {
                 self.tally.failed += 1;
                 if *error == Error::NotFound {
                     // The process has ended, and its listeners with it. Nobody here is told of each.
-                    self.observer.let_go(at);
+                    self.observer.forget(at);
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Exporter {
     fn page(&mut self) -> Arc<str> {
         let now = self.pace.now();
         if self.looked_at.is_none_or(|then| now.saturating_sub(then) >= FRESH) {
-            self.sample(Looks::All);
+            self.sample(CensusScope::All);
         }
         if let Some(page) = &self.page {
             return Arc::clone(page);

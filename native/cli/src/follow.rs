@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::outside::observer::{Looks, Observer};
+use accept_queue_core::outside::observer::{CensusScope, Observer};
 use accept_queue_core::rules::detector::Settings;
 
 use crate::args::ScopeOptions;
@@ -111,7 +111,7 @@ impl<A: Audience> Following<'_, A> {
     fn sample(&mut self) -> Result<Next, String> {
         let (now, at) = (self.pace.now(), self.pace.elapsed());
         let is_first = self.summary.samples == 0;
-        match (self.observer.sample(now, Looks::Wanted), self.follow.scope.pid) {
+        match (self.observer.sample(now, CensusScope::Wanted), self.follow.scope.pid) {
             (Ok(sample), _) => {
                 self.summary.add(&sample);
                 let events = self.teller.events(&sample);
@@ -125,7 +125,7 @@ impl<A: Audience> Following<'_, A> {
             }
             (Err(Error::NotFound), Some(pid)) if is_first => Err(format!("there is no process {pid}")),
             (Err(Error::NotFound), Some(pid)) => {
-                let gone = self.observer.let_go(now);
+                let gone = self.observer.forget(now);
                 let mut events = Vec::new();
                 gone.iter().for_each(|gone| event::removed(gone, &mut events));
                 self.audience.told(&Told { at, outcome: Outcome::Ended, events: &events })?;

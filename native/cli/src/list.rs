@@ -25,7 +25,7 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
             .queues
             .iter()
             .map(Listener::from)
-            .chain(snapshot.glimpses.iter().map(Listener::from))
+            .chain(snapshot.partial.iter().map(Listener::from))
             .collect(),
         unreadable: snapshot.gaps.iter().map(Unreadable::from).collect(),
     };

@@ -11,7 +11,7 @@ impl ScopeOptions {
             ScopeOptions { pid: Some(pid), .. } => Scope::Process(*pid),
             ScopeOptions { node: Some(node), .. } => Scope::Node(node.clone()),
             ScopeOptions { port: Some(port), .. } => Scope::Port(*port),
-            ScopeOptions { all: true, .. } => Scope::Everybody,
+            ScopeOptions { all: true, .. } => Scope::All,
             ScopeOptions { .. } => Scope::Beams,
         }
     }
@@ -20,7 +20,7 @@ impl ScopeOptions {
     pub(crate) fn subject(&self) -> String {
         match self.scope() {
             Scope::Beams => "every BEAM".to_owned(),
-            Scope::Everybody => "every process".to_owned(),
+            Scope::All => "every process".to_owned(),
             Scope::Process(pid) => format!("process {pid}"),
             Scope::Node(name) => format!("node {}", name.escape_debug()),
             Scope::Port(port) => format!("port {port}"),
@@ -43,7 +43,7 @@ impl ScopeOptions {
             Scope::Node(node) => format!("no listener of a node {}", node.escape_debug()),
             Scope::Port(port) => format!("no process listens on port {port}"),
             Scope::Beams => "no BEAM has a listener".to_owned(),
-            Scope::Everybody => "no process listens".to_owned(),
+            Scope::All => "no process listens".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! | folder | what it does |
 //! |---|---|
-//! | root | the vocabulary: [`Address`], [`Cookie`], [`Depth`], [`Counts`], [`Error`] |
+//! | root | the vocabulary: [`Address`], [`Cookie`], [`Depth`], [`Counts`], [`Members`], [`Error`] |
 //! | [`linux`] | the kernel's interfaces, one file each: system calls, sock_diag, counters, namespaces |
 //! | [`vm`] | a BEAM process as `/proc` shows it |
 //! | [`reading`] | asks the kernel, and makes figures of rows |
@@ -43,6 +43,7 @@ mod address;
 mod counts;
 mod error;
 pub mod linux;
+mod members;
 pub mod monitor;
 pub mod outside;
 pub mod reading;
@@ -51,9 +52,11 @@ mod socket;
 pub mod vm;
 
 pub use address::{Address, Endpoint, Interface};
-pub use counts::{Counts, Depth, Look};
+pub use counts::{Census, Counts, Depth};
 pub use error::{Errno, Error};
+pub use members::{Members, Sum};
 pub use reading::listener::Listener;
 pub use reading::listeners::Listeners;
-pub use reading::survey::{Listening, Queue, listening, survey};
+pub use reading::queue::Queue;
+pub use reading::survey::{Listening, listening, survey};
 pub use socket::{Cookie, Inode};

@@ -15,7 +15,7 @@ use accept_queue_core::rules::facts::{
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
 use accept_queue_core::vm::process::Process;
-use accept_queue_core::vm::stack::{Frame, Owner};
+use accept_queue_core::vm::stack::{Frame, Origin};
 use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread, Threads};
 use accept_queue_core::{Address, Counts, Depth, Endpoint, Errno, Error};
 
@@ -51,7 +51,7 @@ fn does(name: &str, doing: Doing) -> ThreadFacts {
 
 fn held(since: u64) -> Doing {
     let frame = |symbol: &str| Frame {
-        owner: Owner::Library("slow.so".to_owned()),
+        origin: Origin::Library("slow.so".to_owned()),
         address: 1,
         symbol: Some(symbol.to_owned()),
     };
@@ -306,7 +306,7 @@ fn reading(at: u64, scheduler: &Thread, poller: &Thread, entries: &[Registration
     let queue = QueueReading {
         endpoint: endpoint(),
         depth: Depth { queued: 2, limit: 30, drops: Some(0) },
-        look: None,
+        census: None,
         registrations: Some(entries.to_vec()),
     };
     ProcessReading {

@@ -28,7 +28,7 @@ impl Watched {
     /// Read once, since what was dropped before this was not watched; whether that works the first round tells.
     pub(crate) fn new(id: u64, handle: &Handle, settings: Settings) -> ResourceArc<Watched> {
         let watch = Watch::new(id, handle.0.clone(), settings, now());
-        let _ = watch.tick(now());
+        let _ = watch.read(now());
         ResourceArc::new(Watched(Arc::new(watch)))
     }
 }

@@ -40,7 +40,7 @@ fn is_open(handle: &Handle) -> bool {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn verdict(standing: Terms<core::rules::verdict::Standing>) -> Vec<Terms<core::rules::verdict::Finding>> {
+fn verdict(standing: Terms<core::rules::verdict::ListenerState>) -> Vec<Terms<core::rules::verdict::Symptom>> {
     core::rules::verdict::verdict(&standing.0, &core::rules::detector::Settings::default())
         .into_iter()
         .map(Terms)
@@ -136,12 +136,12 @@ fn patrol_watch(patrol: &Patrolling, watches: Vec<ResourceArc<Watched>>, all: bo
 
 #[rustler::nif(schedule = "Normal")]
 fn patrol_is_at_work(patrol: &Patrolling) -> bool {
-    patrol.0.is_at_work()
+    patrol.0.is_running()
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn let_read(pid: i32) -> Result<i32, Reason> {
-    core::outside::remote::let_read(pid)?;
+    core::outside::remote::allow_ptrace(pid)?;
     Ok(pid)
 }
 

@@ -3,18 +3,18 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use accept_queue_core::monitor::poller::{Patrol, Report, Reporter};
+use accept_queue_core::monitor::poller::{Poller, Report, Reporter};
 use accept_queue_core::rules::detector::{Time, on_clock};
 use rustler::{LocalPid, OwnedEnv, ResourceArc};
 
 use crate::terms::{Reason, Terms};
 
 /// The thread ends with the last reference to this. The library is never unmapped (`build.rs`), so that it may take its time.
-pub(crate) struct Patrolling(pub(crate) Patrol);
+pub(crate) struct Patrolling(pub(crate) Poller);
 
 impl Patrolling {
     pub(crate) fn start(reports_to: LocalPid) -> Result<ResourceArc<Patrolling>, Reason> {
-        let patrol = Patrol::start(now, reporter(reports_to)).map_err(|error| Reason::Core(error.into()))?;
+        let patrol = Poller::start(now, reporter(reports_to)).map_err(|error| Reason::Core(error.into()))?;
         Ok(ResourceArc::new(Patrolling(patrol)))
     }
 }

@@ -1,9 +1,9 @@
 //! How core's values look as Erlang terms: the keys and errors of the public contract, and nothing else.
 
 use accept_queue_core as core;
-use accept_queue_core::monitor::poller::{Report, Told};
-use accept_queue_core::rules::detector::{Change, Condition, Evidence, Settings};
-use accept_queue_core::rules::history::{Looked, Tick};
+use accept_queue_core::monitor::poller::{Notice, Report};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings};
+use accept_queue_core::rules::history::{CensusTaken, DepthReading};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
 use std::net::IpAddr;
@@ -273,11 +273,13 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{accept_queue_patrol, [{Id, Told}] | {late, Ms} | listeners_changed}`.
+/// `{accept_queue_patrol, [{Id, Notice}] | {late, Ms} | listeners_changed}`.
 impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let report = match &self.0 {
-            Report::Told(told) => told.iter().map(|(id, told)| (id, Terms(told))).collect::<Vec<_>>().encode(env),
+            Report::Notices(notices) => {
+                notices.iter().map(|(id, notice)| (id, Terms(notice))).collect::<Vec<_>>().encode(env)
+            }
             Report::Late(late) => (atoms::late(), Terms(*late)).encode(env),
             Report::ListenersChanged => atoms::listeners_changed().encode(env),
         };
@@ -286,16 +288,18 @@ impl Encoder for Terms<Report> {
 }
 
 /// `{tick, {Queued, Limit, Drops}, Changes}`, `{look, Counts, Changes}` or `{error, Reason}`.
-impl Encoder for Terms<&Told> {
+impl Encoder for Terms<&Notice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
         match self.0 {
-            Told::Tick(Tick { depth, drops, changes, .. }) => {
+            Notice::Depth(DepthReading { depth, drops, changes, .. }) => {
                 let depth = (depth.queued, depth.limit, or_undefined(env, *drops));
                 (atoms::tick(), depth, terms(changes)).encode(env)
             }
-            Told::Look(Looked { counts, changes }) => (atoms::look(), Terms(*counts), terms(changes)).encode(env),
-            Told::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
+            Notice::Census(CensusTaken { counts, changes }) => {
+                (atoms::look(), Terms(*counts), terms(changes)).encode(env)
+            }
+            Notice::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
         }
     }
 }
@@ -325,7 +329,7 @@ impl Encoder for Terms<Condition> {
     }
 }
 
-impl Encoder for Terms<Evidence> {
+impl Encoder for Terms<ConditionEvidence> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let evidence = &self.0;
         map(
@@ -408,9 +412,9 @@ impl Encoder for Terms<core::rules::advice::Advice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let core::rules::advice::Advice { id, severity, text, evidence } = &self.0;
         let severity = match severity {
-            core::rules::advice::Severity::Info => atoms::info(),
-            core::rules::advice::Severity::Warning => atoms::warning(),
-            core::rules::advice::Severity::Error => atoms::error(),
+            core::rules::advice::AdviceSeverity::Info => atoms::info(),
+            core::rules::advice::AdviceSeverity::Warning => atoms::warning(),
+            core::rules::advice::AdviceSeverity::Error => atoms::error(),
         };
         let (names, figures): (Vec<_>, Vec<_>) =
             evidence.iter().map(|&(name, figure)| (word(env, name), figure)).unzip();
@@ -445,10 +449,10 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
 }
 
 /// What the table of `accept_queue:i/0` knows of a listener.
-impl<'a> Decoder<'a> for Terms<core::rules::verdict::Standing> {
+impl<'a> Decoder<'a> for Terms<core::rules::verdict::ListenerState> {
     fn decode(standing: Term<'a>) -> NifResult<Self> {
         let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();
-        Ok(Terms(core::rules::verdict::Standing {
+        Ok(Terms(core::rules::verdict::ListenerState {
             queued: figure(atoms::queued())?,
             limit: figure(atoms::limit())?,
             left: figure(atoms::queued_closed())? + figure(atoms::queued_reset())?,
@@ -459,14 +463,14 @@ impl<'a> Decoder<'a> for Terms<core::rules::verdict::Standing> {
     }
 }
 
-impl Encoder for Terms<core::rules::verdict::Finding> {
+impl Encoder for Terms<core::rules::verdict::Symptom> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self.0 {
-            core::rules::verdict::Finding::Full => atoms::full().encode(env),
-            core::rules::verdict::Finding::NobodyAccepts => atoms::nobody_accepts().encode(env),
-            core::rules::verdict::Finding::Behind => atoms::behind().encode(env),
-            core::rules::verdict::Finding::Left(count) => (atoms::left(), count).encode(env),
-            core::rules::verdict::Finding::Leaking(count) => (atoms::leaking(), count).encode(env),
+            core::rules::verdict::Symptom::Full => atoms::full().encode(env),
+            core::rules::verdict::Symptom::NoAcceptor => atoms::nobody_accepts().encode(env),
+            core::rules::verdict::Symptom::Behind => atoms::behind().encode(env),
+            core::rules::verdict::Symptom::Left(count) => (atoms::left(), count).encode(env),
+            core::rules::verdict::Symptom::Leaking(count) => (atoms::leaking(), count).encode(env),
         }
     }
 }

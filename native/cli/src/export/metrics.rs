@@ -64,16 +64,16 @@ impl Page<'_> {
             };
             told.iter().flat_map(labelled).collect()
         };
-        let others_queued: u64 = others.iter().map(|reading| u64::from(reading.tick.depth.queued)).sum();
+        let others_queued: u64 = others.iter().map(|reading| u64::from(reading.depth_reading.depth.queued)).sum();
         text.add(gauges(
             "queued_connections",
             "Connections that wait for accept; full is more than the limit. As of the last sample.",
-            each(|reading| just(Some(reading.tick.depth.queued))),
+            each(|reading| just(Some(reading.depth_reading.depth.queued))),
         ));
         text.add(gauges(
             "limit",
             "The backlog in force. As of the last sample.",
-            each(|reading| just(Some(reading.tick.depth.limit))),
+            each(|reading| just(Some(reading.depth_reading.depth.limit))),
         ));
         text.add(gauges(
             "peak_connections",
@@ -83,7 +83,7 @@ impl Page<'_> {
         text.add(counters(
             "dropped_packets",
             "Packets that the listener has dropped since it was opened, overflow first among the causes.",
-            each(|reading| just(reading.tick.drops.map(|drops| drops as f64))),
+            each(|reading| just(reading.depth_reading.drops.map(|drops| drops as f64))),
         ));
         text.add(gauges(
             "condition",
@@ -308,7 +308,7 @@ mod tests {
 
     use accept_queue_core::rules::detector::Settings;
     use accept_queue_core::rules::history::History;
-    use accept_queue_core::{Depth, Endpoint};
+    use accept_queue_core::{Cookie, Depth, Endpoint, Members};
 
     use super::*;
 
@@ -316,7 +316,8 @@ mod tests {
 
     fn reading(namespace: Namespace, name: &str, queued: u32) -> Reading {
         let mut history = History::new(Settings::default(), Duration::ZERO);
-        let tick = history.depth_read(Duration::ZERO, Depth { queued, limit: 5, drops: None });
+        let depth_reading =
+            history.depth_read(Duration::ZERO, Members::one(Cookie(1), Depth { queued, limit: 5, drops: None }));
         let status = history.status(Duration::ZERO);
         let endpoint = Endpoint::Unix(name.as_bytes().to_vec());
         Reading {
@@ -325,8 +326,8 @@ mod tests {
             owners: Vec::new(),
             sockets: Vec::new(),
             is_new: true,
-            tick,
-            looked: None,
+            depth_reading,
+            census: None,
             status,
         }
     }

@@ -4,7 +4,7 @@ use accept_queue_core::rules::facts::{Doing, ListenerFacts, ProcessFacts, Run, T
 use accept_queue_core::vm::distribution::{Distribution, Epmd};
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::Set;
-use accept_queue_core::vm::stack::Owner;
+use accept_queue_core::vm::stack::Origin;
 use accept_queue_core::vm::threads::Role;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -179,9 +179,9 @@ fn thread(facts: &ThreadFacts) -> ThreadReport<'_> {
         system_call: system_call(facts),
         wait_channel: facts.thread.wait_channel.as_deref(),
         held_ms: blocked.map(|blocked| blocked.since.as_millis() as u64),
-        library: frame.and_then(|frame| match &frame.owner {
-            Owner::Library(name) => Some(name.as_str()),
-            Owner::Emulator | Owner::System => None,
+        library: frame.and_then(|frame| match &frame.origin {
+            Origin::Library(name) => Some(name.as_str()),
+            Origin::Emulator | Origin::System => None,
         }),
         symbol: frame.and_then(|frame| frame.symbol.as_deref()),
     }

@@ -7,7 +7,7 @@ use accept_queue_core::Endpoint;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Gone, Reading, Sample};
 use accept_queue_core::outside::snapshot::{Gap, Owner};
-use accept_queue_core::rules::detector::{Change, Condition, Evidence};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence};
 use accept_queue_core::vm::find::Candidate;
 
 /// Something to tell.
@@ -18,7 +18,7 @@ pub(crate) enum Event<'a> {
     Raised {
         reading: &'a Reading,
         condition: Condition,
-        evidence: &'a Evidence,
+        evidence: &'a ConditionEvidence,
     },
     Cleared {
         reading: &'a Reading,
@@ -83,8 +83,8 @@ impl Teller {
             if self.wants_samples {
                 events.push(Event::Sample(reading));
             }
-            let looked = reading.looked.iter().flat_map(|looked| &looked.changes);
-            events.extend(reading.tick.changes.iter().chain(looked).map(|change| changed(reading, change)));
+            let looked = reading.census.iter().flat_map(|looked| &looked.changes);
+            events.extend(reading.depth_reading.changes.iter().chain(looked).map(|change| changed(reading, change)));
         }
         let gaps = sample.gaps.iter().map(|Gap { process, missing }| (Some(&**process), missing.to_string())).collect();
         events.extend(self.unreadable(gaps));

@@ -52,8 +52,8 @@ impl Summary {
         self.raised += events.iter().filter(|event| matches!(event, Event::Raised { .. })).count() as u64;
     }
 
-    fn compare(&mut self, Reading { tick, endpoint, .. }: &Reading) {
-        let (queued, limit) = (tick.depth.queued, tick.depth.limit);
+    fn compare(&mut self, Reading { depth_reading, endpoint, .. }: &Reading) {
+        let (queued, limit) = (depth_reading.depth.queued, depth_reading.depth.limit);
         if queued > 0 {
             let now = Worst { queued, limit, endpoint: endpoint.clone() };
             if self.worst.as_ref().is_none_or(|worst| worst.fill() < now.fill()) {

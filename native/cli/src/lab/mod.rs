@@ -12,7 +12,7 @@ mod steps;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::linux::diag::State;
+use accept_queue_core::linux::diag::TcpState;
 
 use self::capture::{Capture, Wire};
 use self::crowd::Crowd;
@@ -111,7 +111,7 @@ fn take(step: Step, number: usize, plan: &Plan, scene: &mut Scene, crowd: &mut O
 }
 
 fn in_brief(look: &Look) -> String {
-    let knocking = look.clients.standing(State::SynSent);
+    let knocking = look.clients.in_state(TcpState::SynSent);
     format!(
         "{} queued ({} closed, {} reset), {} outside, {} SYNs again",
         look.counts.queued,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use accept_queue_core::linux::diag::State;
-use accept_queue_core::reading::ends::{Ends, Standing};
+use accept_queue_core::linux::diag::TcpState;
+use accept_queue_core::reading::ends::{Ends, SocketCount};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ impl Report {
             counts: Figures::from(&look.counts),
             server_states: by_name(&look.server),
             client_states: by_name(&look.clients),
-            syn_retransmits: look.clients.standing(State::SynSent).retransmits,
+            syn_retransmits: look.clients.in_state(TcpState::SynSent).retransmits,
             counters: look.counters,
             accepted: look.accepted.map(|accepted| accepted.connections),
             accepted_dead: look.accepted.map(|accepted| accepted.dead),
@@ -99,7 +99,7 @@ pub(crate) fn text(number: usize, step: Step, plan: &Plan, look: &Look) -> Strin
 }
 
 fn states(ends: &Ends) -> Vec<String> {
-    aligned("none", ends.iter().map(|(state, Standing { sockets, .. })| (sockets.into(), state.name())))
+    aligned("none", ends.iter().map(|(state, SocketCount { sockets, .. })| (sockets.into(), state.name())))
 }
 
 /// Depth and limit always, the rest where it is not 0.
@@ -119,7 +119,7 @@ fn queue(look: &Look) -> Vec<String> {
 }
 
 fn counters(look: &Look) -> Vec<String> {
-    let syns = look.clients.standing(State::SynSent).retransmits;
+    let syns = look.clients.in_state(TcpState::SynSent).retransmits;
     let syns = (syns > 0).then_some((syns.into(), "SYNs sent again"));
     aligned("nothing moved", look.counters.moved().map(|(name, rise)| (rise, name)).chain(syns))
 }

@@ -9,7 +9,7 @@ use accept_queue_core::linux::counters::{self, Kernel};
 use accept_queue_core::linux::diag::{DiagSocket, EndRequest, Family};
 use accept_queue_core::linux::sockopt;
 use accept_queue_core::reading::accepted;
-use accept_queue_core::reading::census::Census;
+use accept_queue_core::reading::census;
 use accept_queue_core::reading::ends::Ends;
 use accept_queue_core::{Cookie, Counts, Error};
 use serde::Serialize;
@@ -135,8 +135,8 @@ impl Scene {
         let read = |error: Error| format!("the kernel's sockets could not be read: {error}");
         let clients = Ends::read(&mut self.at_clients, &EndRequest::Client(self.address)).map_err(read)?;
         let family = Family::of(self.address.ip());
-        let census = Census::take(&mut self.at_server, family, Some(self.address.port())).map_err(read)?;
-        let group = census.group_of(self.cookie).ok_or("the kernel's table has no row of the listener")?;
+        let tally = census::tcp(&mut self.at_server, family, Some(self.address.port())).map_err(read)?;
+        let group = tally.group_of(self.cookie).ok_or("the kernel's table has no row of the listener")?;
         Ok(Look {
             counts: group.counts,
             server: Ends::read(&mut self.at_server, &EndRequest::Server(self.address)).map_err(read)?,

@@ -1,6 +1,6 @@
 //! What happens in the experiment: the steps, when each has settled, and what it shows. Pure.
 
-use accept_queue_core::linux::diag::State;
+use accept_queue_core::linux::diag::TcpState;
 use serde::Serialize;
 
 use super::client::Order;
@@ -55,21 +55,23 @@ impl Step {
     /// Whether everything has happened that this step is about, the clients having done what they were told.
     pub(crate) fn has_settled(self, plan: &Plan, look: &Look) -> bool {
         let Look { counts, server, clients, .. } = look;
-        let knocking = clients.standing(State::SynSent);
+        let knocking = clients.in_state(TcpState::SynSent);
         // One end has closed, and the other has seen it, or has seen the reset that came after.
-        let left = clients.count([State::FinWait2]);
-        let is_seen = server.count([State::CloseWait]) == left && counts.queued_closed == left;
+        let left = clients.count([TcpState::FinWait2]);
+        let is_seen = server.count([TcpState::CloseWait]) == left && counts.queued_closed == left;
         match self {
-            Step::Listening => server.count([State::Listen]) == 1,
-            Step::Connected => counts.queued == plan.inside() && clients.count([State::Established]) >= plan.inside(),
+            Step::Listening => server.count([TcpState::Listen]) == 1,
+            Step::Connected => {
+                counts.queued == plan.inside() && clients.count([TcpState::Established]) >= plan.inside()
+            }
             Step::Retried => knocking.retrying == knocking.sockets,
             Step::Closed => {
-                is_seen && left == plan.inside() && clients.count([State::SynSent, State::Established]) == 0
+                is_seen && left == plan.inside() && clients.count([TcpState::SynSent, TcpState::Established]) == 0
             }
             Step::Reset => is_seen,
             Step::Accepted => {
                 counts.queued == 0
-                    && server.count([State::Established, State::CloseWait, State::LastAck]) == 0
+                    && server.count([TcpState::Established, TcpState::CloseWait, TcpState::LastAck]) == 0
                     && left == 0
             }
         }
@@ -78,7 +80,7 @@ impl Step {
     /// Whether the server has seen every SYN that the clients sent: each that met the full queue is a drop. Of a great
     /// burst some are lost on their way, in the queue of a network device, so this cannot be waited for without end.
     pub(crate) fn is_accounted_for(self, look: &Look) -> bool {
-        let knocking = look.clients.standing(State::SynSent);
+        let knocking = look.clients.in_state(TcpState::SynSent);
         look.counts.drops.is_none_or(|drops| drops >= knocking.sockets + knocking.retransmits)
     }
 
@@ -96,7 +98,7 @@ impl Step {
     /// One line.
     pub(crate) fn explanation(self, plan: &Plan, look: &Look) -> String {
         let Look { counts, clients, .. } = look;
-        let (inside, outside) = (plan.inside(), clients.count([State::SynSent]));
+        let (inside, outside) = (plan.inside(), clients.count([TcpState::SynSent]));
         match self {
             Step::Listening if plan.limit < u32::from(plan.backlog) => format!(
                 "somaxconn clips the backlog to {}, in silence: {} will fit.",
@@ -108,7 +110,7 @@ impl Step {
             }
             Step::Connected => {
                 // A handshake whose last ACK met the full queue: the client takes it for done.
-                let mistaken = clients.count([State::Established]).saturating_sub(inside);
+                let mistaken = clients.count([TcpState::Established]).saturating_sub(inside);
                 let mistaken = if mistaken == 0 { String::new() } else { format!(" half-way: {mistaken};") };
                 format!("Handshakes without the server: {inside};{mistaken} dropped in silence: {outside}.")
             }

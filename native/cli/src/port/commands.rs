@@ -8,7 +8,7 @@ use accept_queue_core::outside::remote_watch::Watches;
 use accept_queue_core::reading::survey;
 use accept_queue_core::rules::advice::{Facts, advise};
 use accept_queue_core::rules::detector::{Settings, Time, on_clock};
-use accept_queue_core::rules::verdict::{Standing, verdict};
+use accept_queue_core::rules::verdict::{ListenerState, verdict};
 
 use super::etf::Term;
 use super::words::{Asked, answer, atom, tuple};
@@ -40,7 +40,7 @@ impl Desk {
         Some(match (command, arguments) {
             ("open", [fd]) => remote.open(asked(fd)?).into(),
             ("depth", [sockets]) => remote.depth(&asked::<Vec<_>>(sockets)?).into(),
-            ("counts", [sockets]) => remote.look(&asked::<Vec<_>>(sockets)?).map(|look| look.counts).into(),
+            ("counts", [sockets]) => remote.census(&asked::<Vec<_>>(sockets)?).map(|census| census.counts).into(),
             ("are_open", [handles]) => {
                 let handles = asked::<Vec<Vec<_>>>(handles)?;
                 handles.iter().map(|sockets| remote.is_open(sockets)).collect::<Result<Vec<_>, _>>().into()
@@ -54,7 +54,7 @@ impl Desk {
             ("peer_closed", [fd]) => remote.peer_closed(asked(fd)?).into(),
             ("inode", [fd]) => remote.inode(asked(fd)?).into(),
             ("kernel", []) => counters::read().into(),
-            ("verdict", [standing]) => ok(verdict(&asked::<Standing>(standing)?, &Settings::default())),
+            ("verdict", [standing]) => ok(verdict(&asked::<ListenerState>(standing)?, &Settings::default())),
             ("advise", [facts]) => ok(advise(&asked::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),
             ("watch", [id, sockets, settings, at]) => {
@@ -67,7 +67,7 @@ impl Desk {
             }
             ("tick", [ids, at, all]) => ok(ticks(watches, remote, &asked::<Vec<_>>(ids)?, time(at)?, asked(all)?)),
             ("look", [ids, at]) => {
-                let looks = watches.look(remote, &asked::<Vec<_>>(ids)?, time(at)?);
+                let looks = watches.census(remote, &asked::<Vec<_>>(ids)?, time(at)?);
                 ok(looks.into_iter().map(answer).collect::<Vec<_>>())
             }
             ("status", [id, at]) => watches.status(asked(id)?, time(at)?).into(),
@@ -116,7 +116,7 @@ fn time(at: &Term) -> Option<Time> {
 /// What there is to say, with the place of the watch it is about, counted from 1. A tick that changed nothing and wants nothing
 /// is left out, unless all are asked for.
 fn ticks(watches: &mut Watches, remote: &mut Remote, ids: &[u64], at: Duration, all: bool) -> Vec<Term> {
-    let ticks = watches.tick(remote, ids, at).into_iter().enumerate();
+    let ticks = watches.read(remote, ids, at).into_iter().enumerate();
     let told = ticks.filter(|(_, tick)| all || !matches!(tick, Ok(Ok(tick)) if tick.is_quiet()));
     told.map(|(index, tick)| tuple([(index + 1).into(), answer(tick)])).collect()
 }

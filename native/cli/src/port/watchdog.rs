@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use accept_queue_core::linux::counters;
-use accept_queue_core::rules::heartbeat::{Heartbeat, Settings, Step};
+use accept_queue_core::rules::heartbeat::{HangSettings, Heartbeat, Step};
 
 use super::outbox::Outbox;
 use super::words::{atom, tuple};
@@ -48,7 +48,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 struct Watchdog {
     vm: i32,
-    settings: Settings,
+    settings: HangSettings,
     store: Store,
     samples: Samples,
     outbox: Outbox,
@@ -59,7 +59,7 @@ struct Watchdog {
 }
 
 pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Beats> {
-    let settings = Settings {
+    let settings = HangSettings {
         heartbeat: Duration::from_millis(options.heartbeat_ms),
         hang_after: Duration::from_millis(options.hang_after_ms),
     };
@@ -96,7 +96,7 @@ impl Watchdog {
             };
             match step {
                 None => {}
-                Some(Step::Look) => self.look(),
+                Some(Step::Examine) => self.look(),
                 Some(Step::Dismiss) => self.looking = None,
                 Some(Step::Hung { silent }) => self.hung(silent),
                 Some(Step::Back { silent }) => {
@@ -160,11 +160,11 @@ struct Silence {
     at: Instant,
 }
 
-/// Looks at one VM that may be about to hang, and writes down what it saw if it does.
+/// CensusScope at one VM that may be about to hang, and writes down what it saw if it does.
 struct Recorder {
     vm: i32,
     hang: u64,
-    settings: Settings,
+    settings: HangSettings,
     store: Store,
     samples: Samples,
     tell: SyncSender<Message>,

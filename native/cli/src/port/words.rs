@@ -8,10 +8,10 @@ use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::outside::remote::RemoteSocket;
 use accept_queue_core::outside::remote_watch::{Answer, Lost};
 use accept_queue_core::reading::held::Held;
-use accept_queue_core::rules::advice::{Advice, Backend, Facts, Severity};
-use accept_queue_core::rules::detector::{Change, Condition, Evidence, Settings};
-use accept_queue_core::rules::history::{Looked, Span, Status, Tick};
-use accept_queue_core::rules::verdict::{Finding, Standing};
+use accept_queue_core::rules::advice::{Advice, AdviceSeverity, Backend, Facts};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings};
+use accept_queue_core::rules::history::{CensusTaken, DepthReading, Span, Status};
+use accept_queue_core::rules::verdict::{ListenerState, Symptom};
 use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Interface, Listening};
 
 use super::etf::Term;
@@ -261,17 +261,17 @@ impl From<Settings> for Term {
 }
 
 /// `{Queued, Limit, Drops, Changes, WantsLook}`.
-impl From<Tick> for Term {
-    fn from(tick: Tick) -> Term {
-        let Tick { depth, drops, changes, wants_look, .. } = tick;
-        tuple([depth.queued.into(), depth.limit.into(), drops.into(), changes.into(), wants_look.into()])
+impl From<DepthReading> for Term {
+    fn from(reading: DepthReading) -> Term {
+        let DepthReading { depth, drops, changes, wants_census, .. } = reading;
+        tuple([depth.queued.into(), depth.limit.into(), drops.into(), changes.into(), wants_census.into()])
     }
 }
 
 /// `{Counts, Changes}`.
-impl From<Looked> for Term {
-    fn from(looked: Looked) -> Term {
-        tuple([looked.counts.into(), looked.changes.into()])
+impl From<CensusTaken> for Term {
+    fn from(census: CensusTaken) -> Term {
+        tuple([census.counts.into(), census.changes.into()])
     }
 }
 
@@ -297,8 +297,8 @@ impl From<Condition> for Term {
     }
 }
 
-impl From<Evidence> for Term {
-    fn from(evidence: Evidence) -> Term {
+impl From<ConditionEvidence> for Term {
+    fn from(evidence: ConditionEvidence) -> Term {
         map([
             ("held_ms", evidence.held_for.into()),
             ("counts", evidence.counts.into()),
@@ -339,9 +339,9 @@ impl From<Span> for Term {
 impl From<Advice> for Term {
     fn from(advice: Advice) -> Term {
         let severity = match advice.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
+            AdviceSeverity::Info => "info",
+            AdviceSeverity::Warning => "warning",
+            AdviceSeverity::Error => "error",
         };
         let figures = advice.evidence.into_iter().map(|(name, figure)| (atom(name), figure.into()));
         map([
@@ -353,14 +353,14 @@ impl From<Advice> for Term {
     }
 }
 
-impl From<Finding> for Term {
-    fn from(finding: Finding) -> Term {
+impl From<Symptom> for Term {
+    fn from(finding: Symptom) -> Term {
         match finding {
-            Finding::Full => atom("full"),
-            Finding::NobodyAccepts => atom("nobody_accepts"),
-            Finding::Behind => atom("behind"),
-            Finding::Left(count) => tuple([atom("left"), count.into()]),
-            Finding::Leaking(count) => tuple([atom("leaking"), count.into()]),
+            Symptom::Full => atom("full"),
+            Symptom::NoAcceptor => atom("nobody_accepts"),
+            Symptom::Behind => atom("behind"),
+            Symptom::Left(count) => tuple([atom("left"), count.into()]),
+            Symptom::Leaking(count) => tuple([atom("leaking"), count.into()]),
         }
     }
 }
@@ -492,10 +492,10 @@ impl Asked for Backend {
     }
 }
 
-impl Asked for Standing {
+impl Asked for ListenerState {
     fn asked(standing: &Term) -> Option<Self> {
         let left = [figure::<u32>(standing, "queued_closed")?, figure(standing, "queued_reset")?];
-        Some(Standing {
+        Some(ListenerState {
             queued: figure(standing, "queued")?,
             limit: figure(standing, "limit")?,
             left: left[0].saturating_add(left[1]),

@@ -165,7 +165,7 @@ impl Journal {
 /// Who stands in the queue is known as of the last look.
 fn figures(reading: &Reading, before: Figures) -> Figures {
     let mut figures = before;
-    if let Some(looked) = &reading.looked {
+    if let Some(looked) = &reading.census {
         let counted = Counted::from(&looked.counts);
         figures = [
             None,
@@ -182,7 +182,7 @@ fn figures(reading: &Reading, before: Figures) -> Figures {
             Some(counted.sockets.into()),
         ];
     }
-    let depth = reading.tick.depth;
+    let depth = reading.depth_reading.depth;
     if depth.queued == 0 {
         // Who stands there is known without a look: nobody.
         let [.., alive, closed, reset, bytes, oldest, _, _, _] = &mut figures;
@@ -191,7 +191,7 @@ fn figures(reading: &Reading, before: Figures) -> Figures {
             *nobody = nobody.map(|_| 0);
         }
     }
-    figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.tick.drops]);
+    figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.depth_reading.drops]);
     figures
 }
 
@@ -209,7 +209,7 @@ mod tests {
     use std::sync::Arc;
 
     use accept_queue_core::outside::snapshot::Owner;
-    use accept_queue_core::rules::history::{Looked, Status, Tick};
+    use accept_queue_core::rules::history::{CensusTaken, DepthReading, Status};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::{Counts, Depth};
 
@@ -226,8 +226,14 @@ mod tests {
             owners: vec![Owner { process: Arc::new(process), fd: 3 }],
             sockets: Vec::new(),
             is_new: false,
-            tick: Tick { depth, drops: Some(7), changes: Vec::new(), wants_look: false, works_again: false },
-            looked: counts.map(|counts| Looked { counts, changes: Vec::new() }),
+            depth_reading: DepthReading {
+                depth,
+                drops: Some(7),
+                changes: Vec::new(),
+                wants_census: false,
+                resumed: false,
+            },
+            census: counts.map(|counts| CensusTaken { counts, changes: Vec::new() }),
             status: Status {
                 conditions: Vec::new(),
                 depth: Some(depth),

@@ -8,7 +8,7 @@ use accept_queue_core::outside::observer::{Reading, Sample};
 use accept_queue_core::outside::snapshot::{Gap, Missing, Owner};
 use accept_queue_core::rules::detector::{Condition, Time};
 use accept_queue_core::rules::facts::{Blocked, Doing, ListenerFacts, ProcessFacts, ThreadFacts, Unread};
-use accept_queue_core::rules::history::{Span, Status, Tick};
+use accept_queue_core::rules::history::{DepthReading, Span, Status};
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
 use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread};
@@ -158,14 +158,14 @@ impl MadeUp {
             owners: self.owners(),
             sockets: vec![(Cookie(self.port.into()), Inode(self.port.into()))],
             is_new: self.is_new,
-            tick: Tick {
+            depth_reading: DepthReading {
                 depth,
                 drops: self.drops.map(u64::from),
                 changes: Vec::new(),
-                wants_look: false,
-                works_again: false,
+                wants_census: false,
+                resumed: false,
             },
-            looked: None,
+            census: None,
             status: Status {
                 conditions: self.conditions.clone(),
                 depth: Some(depth),

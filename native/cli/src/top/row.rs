@@ -70,8 +70,8 @@ impl ListenerRow {
         if history.len() == REMEMBERED {
             history.pop_front();
         }
-        let Depth { queued, limit, .. } = reading.tick.depth;
-        history.push_back(Moment { at, queued, limit, drops: reading.tick.drops });
+        let Depth { queued, limit, .. } = reading.depth_reading.depth;
+        history.push_back(Moment { at, queued, limit, drops: reading.depth_reading.drops });
         ListenerRow {
             address: reading.endpoint.to_string(),
             owners: figures::owners(&reading.owners).iter().map(figures::Process::shown).collect(),
@@ -80,7 +80,7 @@ impl ListenerRow {
                 owners().find(|process| process.is_beam).or_else(|| owners().next()).map(|process| process.pid)
             },
             id: (reading.namespace, reading.endpoint),
-            depth: reading.tick.depth,
+            depth: reading.depth_reading.depth,
             status: reading.status,
             epoll,
             history,

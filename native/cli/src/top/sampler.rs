@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use accept_queue_core::Error;
 use accept_queue_core::linux::counters::{self, Kernel};
 use accept_queue_core::linux::namespace::Namespace;
-use accept_queue_core::outside::observer::{Looks, Observer, Sample};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::outside::snapshot::Scope;
 use accept_queue_core::rules::detector::{Settings, Time};
 
@@ -47,7 +47,7 @@ impl Sampler {
     pub(crate) fn observe(&mut self) -> Result<Observation, Error> {
         let (at, elapsed, begun) = (self.pace.now(), self.pace.elapsed(), Instant::now());
         // A census walks the table of connections; an empty queue needs none.
-        let sample = self.observer.sample(at, Looks::Occupied)?;
+        let sample = self.observer.sample(at, CensusScope::Occupied)?;
         let epoll = self.epoll.read(at, &sample.readings);
         let kernel = Namespace::own().and_then(|own| Ok((own, counters::read()?))).ok();
         Ok(Observation { at, elapsed, took: begun.elapsed(), sample, epoll, kernel })

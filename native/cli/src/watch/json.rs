@@ -99,7 +99,7 @@ impl From<&Event<'_>> for What {
             Event::Sample(reading) => What::Sample {
                 place: Place::from(*reading),
                 // Who stands there is told when it was looked at, and not again.
-                read: if reading.looked.is_some() { Read::all(reading) } else { Read::depth(reading) },
+                read: if reading.census.is_some() { Read::all(reading) } else { Read::depth(reading) },
                 conditions: reading.status.conditions.iter().map(|held| condition::name(held.0)).collect(),
             },
             Event::Raised { reading, condition, evidence } => What::Raised {
@@ -138,15 +138,15 @@ impl<'a, T: Into<Listener<'a>>> From<T> for Place {
 }
 
 impl Read {
-    fn depth(Reading { tick, .. }: &Reading) -> Read {
-        Read::Depth { queued: tick.depth.queued, limit: tick.depth.limit, drops: tick.drops }
+    fn depth(Reading { depth_reading, .. }: &Reading) -> Read {
+        Read::Depth { queued: depth_reading.depth.queued, limit: depth_reading.depth.limit, drops: depth_reading.drops }
     }
 
     fn all(reading: &Reading) -> Read {
         let Some((counts, ago)) = &reading.status.counts else { return Read::depth(reading) };
-        let Depth { queued, limit, .. } = reading.tick.depth;
+        let Depth { queued, limit, .. } = reading.depth_reading.depth;
         let now = Counts { queued, limit, ..*counts };
-        let figures = Figures { drops: reading.tick.drops, ..Figures::from(&now) };
+        let figures = Figures { drops: reading.depth_reading.drops, ..Figures::from(&now) };
         Read::Looked { figures, looked_ms_ago: millis(*ago) }
     }
 }

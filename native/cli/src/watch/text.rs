@@ -12,7 +12,7 @@ use crate::follow::event::{Event, Listener};
 pub(super) fn line(at: SystemTime, event: &Event) -> String {
     let (style, sentence) = match event {
         Event::Added(reading) => {
-            let depth = reading.tick.depth;
+            let depth = reading.depth_reading.depth;
             let read = format!("is watched: {} of {} queued.", depth.queued, depth.limit);
             (Style::new(), sentence((*reading).into(), &read))
         }
@@ -43,13 +43,13 @@ fn sentence(listener: Listener, what: &str) -> String {
 }
 
 fn sample(reading: &Reading) -> String {
-    let depth = reading.tick.depth;
-    let counts = reading.looked.as_ref().map(|looked| looked.counts);
+    let depth = reading.depth_reading.depth;
+    let counts = reading.census.as_ref().map(|looked| looked.counts);
     let told = [
         Some(format!("{} of {} queued", depth.queued, depth.limit)),
         counts.map(|c| format!("{} alive, {} closed, {} reset", c.queued_alive, c.queued_closed, c.queued_reset())),
         counts.and_then(|c| c.oldest_wait).map(|wait| format!("the oldest for {} ms", wait.as_millis())),
-        reading.tick.drops.map(|drops| format!("{drops} dropped")),
+        reading.depth_reading.drops.map(|drops| format!("{drops} dropped")),
     ];
     told.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -65,9 +65,9 @@ pub fn read() -> Result<Kernel, Error> {
     from_files(read_file)
 }
 
-/// The same from files that somebody else reads, by their paths; of a file that is not there `read` says `None`. Pure.
+/// The same from files that `read` reads, by their paths; `None`: there is no such file. Pure.
 pub fn from_files(read: impl Fn(&str) -> Result<Option<String>, Error>) -> Result<Kernel, Error> {
-    // `thread-self`: a thread may stand in another namespace than its process.
+    // `thread-self`: a thread may be in another namespace than its process.
     let netstat = read("/proc/thread-self/net/netstat")?.unwrap_or_default();
     let counters = Counters::parse(&netstat)?;
     let counter = |name| counters.get("TcpExt", name);

@@ -5,3 +5,4 @@ pub mod diag;
 pub mod namespace;
 pub(crate) mod proc_file;
 pub mod sockopt;
+mod tcp_state;

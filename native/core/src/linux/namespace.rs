@@ -27,13 +27,13 @@ impl Namespace {
     }
 }
 
-/// Does something in the network namespace of a process. In another than this thread's it needs CAP_SYS_ADMIN.
+/// Runs `act` in the network namespace of a process. In another than this thread's it needs CAP_SYS_ADMIN.
 pub(crate) fn beside<T: Send>(pid: i32, act: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     if Namespace::of(pid)? == Namespace::own()? { act() } else { within(&open(pid)?, act) }
 }
 
-/// Does something in a network namespace. A thread of its own goes there, so that nobody else does; a socket stays where
-/// it was made, whoever uses it.
+/// Runs `act` in a network namespace. A thread of its own goes there, so that no other does; a socket stays in the namespace
+/// in which it was made, whichever thread uses it.
 pub(crate) fn within<T: Send>(namespace: &OwnedFd, act: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         let visitor = thread::Builder::new().spawn_scoped(scope, || {

@@ -1,8 +1,8 @@
-//! The first tier: `getsockopt` on a descriptor that somebody else owns.
+//! The first tier: `getsockopt` on a descriptor that another part of the process owns.
 //!
 //! This is the only file of the project with unsafe code. It is here because neither socket2 nor rustix reads
-//! `TCP_INFO` of a listener, `SO_MEMINFO`, the namespace of a socket or what a packet socket knows, and because the descriptor of an Erlang port is a
-//! number that its owner may close at any moment: every function takes the bare number and lets the kernel say what it
+//! `TCP_INFO` of a listener, `SO_MEMINFO`, the namespace of a socket or what a packet socket knows, and because the descriptor of an Erlang port
+//! is a number that its owner may close at any moment: every function takes the bare number and lets the kernel say what it
 //! stands for.
 
 #![allow(unsafe_code)]
@@ -13,16 +13,8 @@ use std::time::Duration;
 
 use rustix::fs::fstat;
 
-use crate::{Cookie, Errno, Error, Inode};
-
-/// The queue and its limit, from `TCP_INFO` of a socket in LISTEN. One system call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Queue {
-    /// Connections that wait for `accept`.
-    pub queued: u32,
-    /// The backlog in force.
-    pub limit: u32,
-}
+use super::tcp_state;
+use crate::{Cookie, Depth, Errno, Error, Inode};
 
 /// A connection, from `TCP_INFO`. One system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,15 +56,6 @@ const _: () = {
     assert!(std::mem::offset_of!(TcpInfoOfConnection, data_segments_out) == 156);
 };
 
-/// States in include/net/tcp_states.h.
-const TCP_ESTABLISHED: u8 = 1;
-const TCP_FIN_WAIT1: u8 = 4;
-const TCP_FIN_WAIT2: u8 = 5;
-const TCP_CLOSE: u8 = 7;
-const TCP_CLOSE_WAIT: u8 = 8;
-const TCP_LAST_ACK: u8 = 9;
-const TCP_LISTEN: u8 = 10;
-const TCP_CLOSING: u8 = 11;
 /// include/uapi/asm-generic/socket.h, since Linux 4.12; nine words, the last one is `sk_drops`.
 const SO_MEMINFO: c_int = 55;
 /// include/uapi/asm-generic/socket.h, since Linux 4.12.
@@ -87,21 +70,21 @@ const SIOCGSTAMPNS: libc::Ioctl = 0x8907;
 
 const DROPS_WORD: usize = libc::SK_MEMINFO_DROPS as usize;
 
-/// How deep the accept queue is: `tcp_get_info` puts `sk_ack_backlog` and `sk_max_ack_backlog` of a listener into
-/// `tcpi_unacked` and `tcpi_sacked`.
+/// How deep the accept queue of a TCP listener is: two system calls. `tcp_get_info` puts `sk_ack_backlog` and
+/// `sk_max_ack_backlog` of a listener into `tcpi_unacked` and `tcpi_sacked`.
 #[inline]
-pub fn queue(fd: RawFd) -> Result<Queue, Error> {
+pub fn depth(fd: RawFd) -> Result<Depth, Error> {
     let mut info = TcpInfo::default();
     read(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
-    match info.state {
-        TCP_LISTEN => Ok(Queue { queued: info.unacked, limit: info.sacked }),
-        _ => Err(Error::NotListening),
+    if info.state != tcp_state::LISTEN {
+        return Err(Error::NotListening);
     }
+    Ok(Depth { queued: info.unacked, limit: info.sacked, drops: drops(fd)? })
 }
 
-/// Packets this socket has dropped since it was made; wraps at 32 bits. `None` before Linux 4.12.
+/// Packets this socket has dropped since it was made. `None` before Linux 4.12.
 #[inline]
-pub fn drops(fd: RawFd) -> Result<Option<u32>, Error> {
+fn drops(fd: RawFd) -> Result<Option<u32>, Error> {
     let mut words = [0u32; DROPS_WORD + 1];
     match read(fd, libc::SOL_SOCKET, SO_MEMINFO, &mut words) {
         Ok(()) => Ok(Some(words[DROPS_WORD])),
@@ -115,8 +98,8 @@ pub fn connection(fd: RawFd) -> Result<Connection, Error> {
     let mut info = TcpInfoOfConnection::default();
     read(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
     let peer_closed = match info.head.state {
-        TCP_CLOSE | TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING => true,
-        TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_FIN_WAIT2 => false,
+        tcp_state::CLOSE | tcp_state::CLOSE_WAIT | tcp_state::LAST_ACK | tcp_state::CLOSING => true,
+        tcp_state::ESTABLISHED | tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 => false,
         _ => return Err(Error::Errno(Errno(libc::ENOTCONN))),
     };
     Ok(Connection {
@@ -159,7 +142,7 @@ pub fn open_namespace(fd: RawFd) -> Result<OwnedFd, Error> {
     if namespace < 0 {
         return Err(std::io::Error::last_os_error().into());
     }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else has its number.
+    // SAFETY: the kernel has just made this descriptor for us; nothing else has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }
 

@@ -1,256 +1,199 @@
-//! Goes the rounds of the watched listeners of this process, on a thread of its own, and reports what there is to say.
+//! Reads the watched listeners of this process at their intervals, on a thread of its own, and reports what changed.
 //!
-//! A VM that is woken ten times a second pays for the waking itself, most of it schedulers that look for more work before they
-//! sleep again, several times what the reading costs. So nobody is woken while there is nothing to say. This thread also goes on
-//! reading while every scheduler of the VM is held up.
+//! A VM that is woken ten times a second pays for the waking itself, several times what a reading costs: its schedulers look for
+//! more work before they sleep again. So it gets no message while there is nothing to report. This thread also goes on reading
+//! while every scheduler of the VM is held up.
 //!
-//! One round is one reading of the first tier of all watches of an interval, and one look for all of them that want one.
+//! Cost of a poll: one reading of the first tier of all watches that are due, and one census for all of them that want one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::monitor::schedule::{Poll, Schedule};
 use crate::monitor::watch::{self, Watch};
 use crate::reading::survey;
 use crate::rules::detector::Time;
-use crate::rules::history::{Looked, Tick};
+use crate::rules::history::{CensusTaken, DepthReading};
 use crate::{Cookie, Error};
 
-/// What somebody should know.
+/// What the poller reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// Of watches, each by the number that it was given.
-    Told(Vec<(u64, Told)>),
-    /// A round came later than the next one was due, by this much.
+    Notices(Vec<(u64, Notice)>),
+    /// A poll came later than the next one was due, by this much.
     Late(Duration),
-    /// Other sockets listen in this network namespace than a second ago, or did so a second ago: one that was met while it was
-    /// being made has to be met again.
+    /// Other sockets listen in this network namespace than a second ago, or did so a second ago. Reported twice, since a socket
+    /// may listen before the VM lists it.
     ListenersChanged,
 }
 
-/// What a watch has to say.
+/// News of one watch.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
-    /// A reading of the first tier changed something, or works again, or all are wanted.
-    Tick(Tick),
-    /// The same of a look.
-    Look(Looked),
-    /// It cannot be read. Told once, until it can or fails in another way.
+pub enum Notice {
+    /// A reading of the first tier changed something, or is the first after one that failed, or all are wanted.
+    Depth(DepthReading),
+    /// A census changed something, or all are wanted.
+    Census(CensusTaken),
+    /// It cannot be read. Reported once, until it can or fails in another way.
     Failed(Error),
 }
 
-/// Whoever drops this ends it.
-pub struct Patrol {
+/// The thread. Dropping this ends it.
+pub struct Poller {
     /// The thread has the other reference.
     shared: Arc<Shared>,
 }
 
-/// Where reports go.
+/// Takes the reports, on the poller's thread.
 pub type Reporter = Box<dyn FnMut(Report) + Send>;
 
 struct Shared {
     clock: fn() -> Time,
-    orders: Mutex<Orders>,
+    state: Mutex<State>,
     changed: Condvar,
-    /// Held throughout a round.
+    /// Held throughout a poll.
     reporter: Mutex<Reporter>,
 }
 
 #[derive(Default)]
-struct Orders {
-    beats: BTreeMap<Duration, Beat>,
-    search_due: Time,
-    /// Each reading is wanted, not only those that change something.
-    all: bool,
-    /// How often they have been given.
-    edition: u64,
-    ended: bool,
+struct State {
+    schedule: Schedule,
+    has_ended: bool,
 }
 
-struct Beat {
-    due: Time,
-    watches: Arc<[Arc<Watch>]>,
-}
-
-/// What is due now.
-struct Round {
-    at: Time,
-    watches: Vec<Arc<[Arc<Watch>]>>,
-    late: Option<Duration>,
-    search: bool,
-    all: bool,
-    edition: u64,
-}
-
-/// How often to see whether a listener is new or gone: a dump of those that listen.
-const SEARCH: Duration = Duration::from_secs(1);
-/// Whoever asks for less would have a processor for himself.
-const SHORTEST: Duration = Duration::from_millis(1);
-
-impl Patrol {
-    /// Nothing is watched yet. The clock never goes back.
-    pub fn start(clock: fn() -> Time, reporter: Reporter) -> io::Result<Patrol> {
+impl Poller {
+    /// Starts the thread; nothing is watched yet. The clock never goes back.
+    pub fn start(clock: fn() -> Time, reporter: Reporter) -> io::Result<Poller> {
         let shared = Arc::new(Shared {
             clock,
-            orders: Mutex::default(),
+            state: Mutex::default(),
             changed: Condvar::new(),
             reporter: Mutex::new(reporter),
         });
-        let theirs = Arc::clone(&shared);
-        thread::Builder::new().name("accept_queue".into()).spawn(move || walk(&theirs))?;
-        Ok(Patrol { shared })
+        let of_thread = Arc::clone(&shared);
+        thread::Builder::new().name("accept_queue".into()).spawn(move || run(&of_thread))?;
+        Ok(Poller { shared })
     }
 
-    /// Reports go there from now on. Waits for the end of a round that has begun: what it changed has been reported before.
+    /// Replaces the reporter. Blocks until the current poll has been reported.
     pub fn report_to(&self, reporter: Reporter) {
-        *held(&self.shared.reporter) = reporter;
+        *locked(&self.shared.reporter) = reporter;
     }
 
-    /// Watches these from now on, each at its own interval, and nothing else. Waits for nobody.
+    /// Watches these from now on, each at its own interval, and nothing else. `all`: report each reading, not only those that
+    /// change something. Does not block.
     pub fn watch(&self, watches: Vec<Arc<Watch>>, all: bool) {
         let now = (self.shared.clock)();
-        let mut by_interval: BTreeMap<Duration, Vec<Arc<Watch>>> = BTreeMap::new();
-        for watch in watches {
-            by_interval.entry(watch.interval().max(SHORTEST)).or_default().push(watch);
-        }
-        let mut orders = held(&self.shared.orders);
-        orders.beats = by_interval
-            .into_iter()
-            .map(|(interval, watches)| {
-                let due = orders.beats.get(&interval).map_or(now + interval, |beat| beat.due);
-                (interval, Beat { due, watches: watches.into() })
-            })
-            .collect();
-        orders.all = all;
-        orders.edition += 1;
+        locked(&self.shared.state).schedule.replace(now, watches, all);
         self.shared.changed.notify_one();
     }
 
-    /// Whether its thread still runs; it ends with nothing but a fault of ours.
-    pub fn is_at_work(&self) -> bool {
+    /// Whether its thread still runs. Before this is dropped it ends only by a fault of ours.
+    pub fn is_running(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
 }
 
-/// Does not wait for the thread, which ends by itself.
-impl Drop for Patrol {
+/// Does not wait for the thread.
+impl Drop for Poller {
     fn drop(&mut self) {
-        held(&self.shared.orders).ended = true;
+        locked(&self.shared.state).has_ended = true;
         self.shared.changed.notify_one();
     }
 }
 
-fn walk(shared: &Shared) {
-    let mut failing = HashMap::new();
-    let (mut edition, mut listening) = (0, Listening::default());
-    while let Some(round) = shared.next_round() {
-        let report = &mut *held(&shared.reporter);
-        if round.edition > edition {
-            edition = round.edition;
-            failing.clear();
+fn run(shared: &Shared) {
+    let mut failures = Failures::default();
+    let (mut generation, mut listening) = (0, ListeningSockets::default());
+    while let Some(poll) = shared.next_poll() {
+        let report = &mut *locked(&shared.reporter);
+        if poll.generation > generation {
+            generation = poll.generation;
+            failures.0.clear();
         }
-        if let Some(late) = round.late {
+        if let Some(late) = poll.late {
             report(Report::Late(late));
         }
-        let told = go(&round, &mut failing);
-        if !told.is_empty() {
-            report(Report::Told(told));
+        let notices = read(&poll, &mut failures);
+        if !notices.is_empty() {
+            report(Report::Notices(notices));
         }
-        if round.search && listening.has_changed(survey::listening().map(survey::cookies)) {
+        if poll.search && listening.has_changed(survey::listening().map(survey::cookies)) {
             report(Report::ListenersChanged);
         }
     }
 }
 
-fn go(round: &Round, failing: &mut HashMap<u64, Error>) -> Vec<(u64, Told)> {
-    let mut told = Vec::new();
+fn read(poll: &Poll, failures: &mut Failures) -> Vec<(u64, Notice)> {
+    let mut notices = Vec::new();
     let mut wanting = Vec::new();
-    for watch in round.watches.iter().flat_map(|watches| watches.iter()) {
-        let tick = watch.tick(round.at);
-        if tick.as_ref().is_ok_and(|tick| tick.wants_look) {
-            wanting.push(&**watch);
+    for watch in poll.watches() {
+        let reading = watch.read(poll.at);
+        if reading.as_ref().is_ok_and(|reading| reading.wants_census) {
+            wanting.push(watch);
         }
-        match tick {
-            Ok(tick) if !round.all && tick.changes.is_empty() && !tick.works_again => {}
-            Ok(tick) => {
-                failing.remove(&watch.id());
-                told.push((watch.id(), Told::Tick(tick)));
+        match reading {
+            Ok(reading) if !poll.wants_all && reading.changes.is_empty() && !reading.resumed => {}
+            Ok(reading) => {
+                failures.0.remove(&watch.id());
+                notices.push((watch.id(), Notice::Depth(reading)));
             }
-            Err(error) => told.extend(failed(watch.id(), error, failing)),
+            Err(error) => notices.extend(failures.notice(watch.id(), error)),
         }
     }
-    for (watch, look) in wanting.iter().zip(watch::look(&wanting, round.at)) {
-        match look {
-            Ok(look) if !round.all && look.changes.is_empty() => {}
-            Ok(look) => told.push((watch.id(), Told::Look(look))),
+    for (watch, census) in wanting.iter().zip(watch::census(&wanting, poll.at)) {
+        match census {
+            Ok(census) if !poll.wants_all && census.changes.is_empty() => {}
+            Ok(census) => notices.push((watch.id(), Notice::Census(census))),
             // The next reading of the first tier says so.
             Err(Error::Closed) => {}
-            Err(error) => told.extend(failed(watch.id(), error, failing)),
+            Err(error) => notices.extend(failures.notice(watch.id(), error)),
         }
     }
-    told
+    notices
 }
 
-fn failed(id: u64, error: Error, failing: &mut HashMap<u64, Error>) -> Option<(u64, Told)> {
-    (failing.insert(id, error) != Some(error)).then_some((id, Told::Failed(error)))
+/// The watches that cannot be read, and why.
+#[derive(Default)]
+struct Failures(HashMap<u64, Error>);
+
+impl Failures {
+    /// What there is to report of a failure: nothing where the one before was the same.
+    fn notice(&mut self, id: u64, error: Error) -> Option<(u64, Notice)> {
+        (self.0.insert(id, error) != Some(error)).then_some((id, Notice::Failed(error)))
+    }
 }
 
 impl Shared {
-    /// Sleeps until something is due; `None`: it is over.
-    fn next_round(&self) -> Option<Round> {
-        let mut orders = held(&self.orders);
+    /// Sleeps until something is due; `None`: the poller has been dropped.
+    fn next_poll(&self) -> Option<Poll> {
+        let mut state = locked(&self.state);
         loop {
             let now = (self.clock)();
-            if orders.ended {
+            if state.has_ended {
                 return None;
             }
-            let round = orders.due(now);
-            if round.search || !round.watches.is_empty() {
-                return Some(round);
+            if let Some(poll) = state.schedule.due(now) {
+                return Some(poll);
             }
-            let patience = orders.next_due().saturating_sub(now);
-            orders = self.changed.wait_timeout(orders, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let patience = state.schedule.next_due().saturating_sub(now);
+            state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-impl Orders {
-    fn due(&mut self, at: Time) -> Round {
-        let (mut watches, mut late) = (Vec::new(), None);
-        for (&interval, beat) in self.beats.iter_mut().filter(|(_, beat)| beat.due <= at) {
-            watches.push(Arc::clone(&beat.watches));
-            late = late.max(Some(at - beat.due).filter(|&late| late > interval));
-            beat.due = on_grid(beat.due, interval, at);
-        }
-        // With the others where it can be: each waking costs more than what is done in it.
-        let search = self.search_due <= at + SEARCH / 20;
-        if search {
-            self.search_due = at + SEARCH;
-        }
-        Round { at, watches, late, search, all: self.all, edition: self.edition }
-    }
-
-    fn next_due(&self) -> Time {
-        self.beats.values().map(|beat| beat.due).fold(self.search_due, Time::min)
-    }
-}
-
-/// The next one keeps to the grid, and leaves out what has been missed.
-fn on_grid(due: Time, interval: Duration, at: Time) -> Time {
-    let past = (at - due).as_nanos() % interval.as_nanos();
-    at + interval - Duration::from_nanos(past as u64)
-}
-
-/// Who listens, as of the last search.
+/// The sockets that listen, as of the last search.
 #[derive(Debug, Default)]
-struct Listening {
+struct ListeningSockets {
     cookies: Vec<Cookie>,
     has_just_changed: bool,
 }
 
-impl Listening {
+impl ListeningSockets {
     /// What could not be read has not changed.
     fn has_changed(&mut self, now: Result<Vec<Cookie>, Error>) -> bool {
         let Ok(now) = now else { return false };
@@ -261,7 +204,7 @@ impl Listening {
 }
 
 /// A thread that panicked with the lock in hand has left nothing that could be broken by half.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -269,23 +212,15 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
-
     #[test]
-    fn a_round_that_comes_late_is_followed_by_one_on_the_grid() {
-        let next = |due, at| on_grid(MS * due, MS * 100, MS * at).as_millis();
-        assert_eq!([next(500, 500), next(500, 540), next(500, 600), next(500, 1730)], [600, 600, 700, 1800]);
-    }
-
-    #[test]
-    fn listeners_that_changed_are_told_twice_and_what_could_not_be_read_is_no_change() {
-        let mut listening = Listening::default();
+    fn listeners_that_changed_are_reported_twice_and_what_could_not_be_read_is_no_change() {
+        let mut listening = ListeningSockets::default();
         let now = |cookies: &[u64]| Ok(cookies.iter().copied().map(Cookie).collect());
-        let told: Vec<_> =
+        let reported: Vec<_> =
             [now(&[1]), now(&[1]), now(&[1]), Err(Error::Truncated), now(&[1]), now(&[1, 2]), now(&[1, 2])]
                 .into_iter()
                 .map(|now| listening.has_changed(now))
                 .collect();
-        assert_eq!(told, [true, true, false, false, false, true, true]);
+        assert_eq!(reported, [true, true, false, false, false, true, true]);
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::reading::survey;
 use crate::rules::detector::{Settings, Time};
-use crate::rules::history::{History, Looked, Status, Tick};
+use crate::rules::history::{CensusTaken, DepthReading, History, Status};
 use crate::{Error, Listeners};
 
-/// A listener that is read again and again. Readers of its status may come at any time, from any thread.
+/// A listener that is read again and again. Its status may be asked for at any time, from any thread.
 #[derive(Debug)]
 pub struct Watch {
     id: u64,
@@ -18,13 +18,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins now, by the name that its owner gives it.
+    /// Begins now, by the number that its owner gives it.
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
         let interval = settings.interval;
         Watch { id, interval, listeners, history: Mutex::new(History::new(settings, at)) }
     }
 
-    /// Its owner's name for it.
+    /// Its owner's number for it.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -34,15 +34,15 @@ impl Watch {
         self.interval
     }
 
-    /// Reads the first tier.
-    pub fn tick(&self, at: Time) -> Result<Tick, Error> {
-        let reading = self.listeners.depth();
+    /// Reads the first tier: three system calls a socket. [`Error::Closed`] where all of its sockets have been closed.
+    pub fn read(&self, at: Time) -> Result<DepthReading, Error> {
+        let depths = self.listeners.depths();
         let mut history = self.history();
-        let depth = reading.inspect_err(|_| history.missed())?;
-        Ok(history.depth_read(at, depth))
+        let depths = depths.inspect_err(|_| history.reading_failed())?;
+        Ok(history.depth_read(at, depths))
     }
 
-    /// What is known.
+    /// What is known, without a reading.
     pub fn status(&self, at: Time) -> Status {
         self.history().status(at)
     }
@@ -53,14 +53,14 @@ impl Watch {
     }
 }
 
-/// Looks at who stands in each of these queues. Where they are many, one dump for each family serves them all.
-pub fn look(watches: &[&Watch], at: Time) -> Vec<Result<Looked, Error>> {
+/// Takes a census of each. Where they are many, one dump for each family serves them all.
+pub fn census(watches: &[&Watch], at: Time) -> Vec<Result<CensusTaken, Error>> {
     let begun = Instant::now();
-    // Where this fails, each look fails for itself.
-    let everybody = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
-    let look_at = |watch: &&Watch| {
-        let look = watch.listeners.look_among(&everybody).map_or_else(|| watch.listeners.look(), Ok)?;
-        Ok(watch.history().look_taken(at, &look.taken_in(begun.elapsed())))
+    // Where this fails, each census fails on its own.
+    let queues = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
+    let take = |watch: &&Watch| {
+        let census = watch.listeners.census_among(&queues).map_or_else(|| watch.listeners.census(), Ok)?;
+        Ok(watch.history().census_taken(at, &census.taken_in(begun.elapsed())))
     };
-    watches.iter().map(look_at).collect()
+    watches.iter().map(take).collect()
 }

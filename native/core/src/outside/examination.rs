@@ -22,10 +22,10 @@ use crate::rules::detector::Time;
 use crate::rules::facts::{Circumstances, ProcessFacts, ProcessReading, QueueReading, Unmoved, Unread, unmoved};
 use crate::vm::find::{self, Candidate};
 use crate::vm::process::{self, Process};
-use crate::vm::stack::{self, Code, Owner};
+use crate::vm::stack::{self, Code, Origin};
 use crate::vm::threads::{self, Call, Role};
 use crate::vm::{calls, descriptors, open_files, pollset};
-use crate::{Depth, Error, Inode, Look};
+use crate::{Census, Depth, Error, Inode, Sum};
 
 /// Reads one process, and keeps what does not change between two readings.
 pub struct Examiner {
@@ -130,9 +130,8 @@ impl Examiner {
             Extent::Full => survey_through(diag)?
                 .into_iter()
                 .map(|queue| {
-                    let counts = &queue.look.counts;
-                    let depth = Depth { queued: counts.queued, limit: counts.limit, drops: counts.drops };
-                    (queue.endpoint, queue.sockets.iter().map(|&(_, inode)| inode).collect(), depth, Some(queue.look))
+                    let depth = queue.census.counts.depth();
+                    (queue.endpoint, queue.sockets.iter().map(|&(_, inode)| inode).collect(), depth, Some(queue.census))
                 })
                 .collect(),
         };
@@ -156,10 +155,10 @@ impl Examiner {
         };
         let mut queues: Vec<_> = own
             .into_iter()
-            .map(|(endpoint, inodes, depth, look)| QueueReading {
+            .map(|(endpoint, inodes, depth, census)| QueueReading {
                 endpoint,
                 depth,
-                look,
+                census,
                 registrations: registrations(&inodes),
             })
             .collect();
@@ -213,7 +212,7 @@ fn known<T>(read: Result<T, Error>, what: fn(Error) -> Unread, unread: &mut Vec<
 }
 
 /// An address, its sockets, the depth of its queue, and its census if one was taken.
-type Found = (Endpoint, Vec<Inode>, Depth, Option<Look>);
+type Found = (Endpoint, Vec<Inode>, Depth, Option<Census>);
 
 /// Sockets that share an address are one queue to a client, also where they belong to several processes.
 fn by_endpoint(sockets: impl Iterator<Item = (Endpoint, Inode, Depth)>) -> Vec<Found> {
@@ -259,7 +258,7 @@ fn places(pid: i32, still: &[Still]) -> Result<HashMap<i32, Unmoved>, Error> {
         };
         let is_rest = matches!(call, Ok(Call::Waiting { number, .. }) if calls::is_rest(number));
         if let (Some(frames), Some(code)) = (&mut frames, &code) {
-            let is_in_library = frames.first().is_some_and(|frame| matches!(frame.owner, Owner::Library(_)));
+            let is_in_library = frames.first().is_some_and(|frame| matches!(frame.origin, Origin::Library(_)));
             if is_in_library || !is_rest {
                 frames.iter_mut().for_each(|frame| stack::name(pid, frame, code));
             }

@@ -1,30 +1,28 @@
-//! The sockets of another process, asked for by their descriptor numbers there: what [`crate::Listener`],
+//! The sockets of another process, by their descriptor numbers there: what [`crate::Listener`],
 //! [`crate::reading::accepted`] and [`crate::reading::held`] are to this process.
 //!
-//! netlink stands in the place of `getsockopt`, and the link `/proc/PID/fd/N` in the place of the cookie that vouches for a
-//! descriptor. What has no row in the tables of the process's own network namespace (a listener in another one, a
-//! connection that was reset), and what only a descriptor can do (`listen(2)`), goes through a copy of the descriptor, held
-//! for as long as the reading takes: that needs the right to trace the process (`pidfd_getfd(2)`), and is EPERM without it.
+//! netlink takes the place of `getsockopt`, and the link `/proc/PID/fd/N` that of the cookie that vouches for a descriptor.
+//! What has no row in the tables of the process's own network namespace (a listener in another one, a connection that was
+//! reset), and what only a descriptor can do (`listen(2)`), goes through a copy of the descriptor, held for as long as the
+//! reading takes: that needs the right to trace the process (`pidfd_getfd(2)`), and is EPERM without it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use procfs::process::Process;
-use rustix::process::{
-    PTracer, Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, set_parent_process_death_signal,
-    set_ptracer,
-};
+use rustix::process::{PTracer, Pid, Signal, set_parent_process_death_signal, set_ptracer};
 
 use crate::address::Endpoint;
 use crate::linux::diag::{Connections, DiagSocket, Family};
 use crate::linux::namespace::beside;
-use crate::linux::sockopt::{self, Connection};
+use crate::linux::sockopt::Connection;
 use crate::reading::accepted;
 use crate::reading::held::{self, Held};
-use crate::reading::survey::{Queue, listening_some, listening_through, survey_some};
+use crate::reading::queue::Queue;
+use crate::reading::survey::{listening_some, listening_through, survey_some};
 use crate::vm::descriptors;
-use crate::{Cookie, Depth, Errno, Error, Inode, Listener, Listening, Look};
+use crate::{Census, Cookie, Depth, Errno, Error, Inode, Listener, Listening, Members};
 
 /// A process that is read from outside.
 #[derive(Debug)]
@@ -61,9 +59,10 @@ pub fn end_with_parent() -> Result<(), Error> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
-/// Lets that process, and whatever it starts, read the memory of this one, where Yama would not (`kernel.yama.ptrace_scope` 1):
-/// until it ends, or another is named in its place. EINVAL where the kernel has no Yama, and nothing needs to be allowed.
-pub fn let_read(pid: i32) -> Result<(), Error> {
+/// Lets that process, and those that it starts, read the memory of this one, where Yama would not
+/// (`kernel.yama.ptrace_scope` 1): until it ends, or another is named in its place (`PR_SET_PTRACER`). EINVAL where the kernel
+/// has no Yama, and nothing needs to be allowed.
+pub fn allow_ptrace(pid: i32) -> Result<(), Error> {
     let reader = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Error::NotFound)?;
     Ok(set_ptracer(PTracer::ProcessID(reader))?)
 }
@@ -74,7 +73,8 @@ impl Remote {
         Remote { pid, diag: None }
     }
 
-    /// Looks at a descriptor number there and remembers which socket it is: one dump of the listeners.
+    /// The listening socket of a descriptor number there: one dump of the listeners. [`Error::Closed`] where the number stands
+    /// for nothing, [`Error::NotListening`] where for something else.
     pub fn open(&mut self, fd: RawFd) -> Result<RemoteSocket, Error> {
         let inode = self.inode(fd).map_err(|error| match error {
             Error::Errno(Errno(libc::EBADF)) => Error::Closed,
@@ -84,12 +84,12 @@ impl Remote {
         let found = self.listening()?.into_iter().find(|listening| listening.inode == inode);
         let (cookie, endpoint) = match found {
             Some(listening) => (listening.cookie, listening.endpoint),
-            None => match self.copy(fd, inode) {
+            None => match descriptors::copy(self.pid, fd, inode) {
                 Ok(copy) => {
                     let listener = Listener::open(copy.as_raw_fd())?;
                     (listener.cookie(), listener.endpoint().clone())
                 }
-                // Then one that listens in another namespace cannot be told from one that does not listen.
+                // Then one that listens in another namespace cannot be distinguished from one that does not listen.
                 Err(Error::Errno(Errno(libc::EPERM))) => return Err(Error::NotListening),
                 Err(error) => return Err(error),
             },
@@ -101,7 +101,7 @@ impl Remote {
     /// The sum of the depths: one dump of the listeners of each port.
     pub fn depth(&mut self, sockets: &[RemoteSocket]) -> Result<Depth, Error> {
         let shown = self.shown(sockets)?;
-        self.depth_among(sockets, &shown)
+        self.depths_among(sockets, &shown).map(|depths| depths.sum())
     }
 
     /// How deep the queue of each of these is, as far as the process's own namespace shows them.
@@ -109,65 +109,51 @@ impl Remote {
         &mut self,
         sockets: impl IntoIterator<Item = &'a RemoteSocket>,
     ) -> Result<HashMap<Cookie, Depth>, Error> {
-        let endpoints = places(sockets);
+        let endpoints = endpoints(sockets);
         let listening = self.ask(|diag| listening_some(diag, &endpoints))?;
         Ok(listening.into_iter().map(|socket| (socket.cookie, socket.depth)).collect())
     }
 
-    /// The sum of the depths, from a dump.
-    pub(crate) fn depth_among(&self, sockets: &[RemoteSocket], shown: &HashMap<Cookie, Depth>) -> Result<Depth, Error> {
-        sum(
-            sockets.iter().map(|socket| match shown.get(&socket.cookie) {
-                Some(&depth) => self.vouched(socket).map(|()| depth),
-                None => self.through_copy(socket, Listener::depth),
-            }),
-            Depth::plus,
-        )
+    /// The depth of each, from a dump.
+    pub(crate) fn depths_among(
+        &self,
+        sockets: &[RemoteSocket],
+        shown: &HashMap<Cookie, Depth>,
+    ) -> Result<Members<Depth>, Error> {
+        each(sockets, |socket| match shown.get(&socket.cookie) {
+            Some(&depth) => self.vouched(socket).map(|()| depth),
+            None => self.through_copy(socket, Listener::depth),
+        })
     }
 
-    /// Who stands in the queues: one walk for each address, however many sockets share it.
-    pub fn look(&mut self, sockets: &[RemoteSocket]) -> Result<Look, Error> {
-        let everybody = self.survey(sockets)?;
-        self.look_among(sockets, &everybody)
+    /// A census: one walk for each address, however many sockets share it.
+    pub fn census(&mut self, sockets: &[RemoteSocket]) -> Result<Census, Error> {
+        let queues = self.queues(sockets)?;
+        self.census_among(sockets, &queues)
     }
 
     /// The queues of these, and maybe others.
-    pub(crate) fn survey<'a>(
+    pub(crate) fn queues<'a>(
         &mut self,
         sockets: impl IntoIterator<Item = &'a RemoteSocket>,
     ) -> Result<Vec<Queue>, Error> {
-        let endpoints = places(sockets);
+        let endpoints = endpoints(sockets);
         self.ask(|diag| survey_some(diag, &endpoints))
     }
 
-    /// The sum of the counts, from a census.
-    pub(crate) fn look_among(&self, sockets: &[RemoteSocket], everybody: &[Queue]) -> Result<Look, Error> {
-        let mut seen = HashSet::new();
-        let mut looks = Vec::new();
-        for socket in sockets {
-            if seen.contains(&socket.cookie) {
-                continue;
-            }
-            let is_its = |queue: &&Queue| queue.sockets.iter().any(|&(cookie, _)| cookie == socket.cookie);
-            let looked = match everybody.iter().find(is_its) {
-                Some(queue) => {
-                    let members = queue.sockets.iter().map(|&(cookie, _)| cookie).collect();
-                    self.vouched(socket).map(|()| (queue.look.clone(), members))
-                }
-                None => self.through_copy(socket, Listener::look),
-            };
-            looks.push(looked.map(|(look, members)| {
-                seen.extend::<Vec<Cookie>>(members);
-                look
-            }));
-        }
-        sum(looks, Look::plus)
+    /// The sum over those of the queues that are of these sockets.
+    pub(crate) fn census_among(&self, sockets: &[RemoteSocket], queues: &[Queue]) -> Result<Census, Error> {
+        let read = |socket: &&RemoteSocket| match queues.iter().find(|queue| queue.has(socket.cookie)) {
+            Some(queue) => self.vouched(socket).map(|()| (queue.census.clone(), queue.cookies())),
+            None => self.through_copy(socket, Listener::census),
+        };
+        Members::read_shared(sockets, |socket| socket.cookie, read).map(|all| all.sum())
     }
 
     /// Whether any of them is still open.
     pub fn is_open(&self, sockets: &[RemoteSocket]) -> Result<bool, Error> {
-        match sum(sockets.iter().map(|socket| self.vouched(socket)), |(), ()| ()) {
-            Ok(()) => Ok(true),
+        match each(sockets, |socket| self.vouched(socket)) {
+            Ok(_) => Ok(true),
             Err(Error::Closed) => Ok(false),
             Err(error) => Err(error),
         }
@@ -191,13 +177,12 @@ impl Remote {
         Ok(all)
     }
 
-    /// Gives each of them this backlog; answers the sum of the limits now in force.
+    /// Gives each of them this backlog; returns the sum of the limits now in force.
     pub fn resize(&self, sockets: &[RemoteSocket], backlog: u32) -> Result<u32, Error> {
-        let limits = sockets.iter().map(|socket| self.through_copy(socket, |copy| copy.resize(backlog)));
-        sum(limits, u32::saturating_add)
+        each(sockets, |socket| self.through_copy(socket, |copy| copy.resize(backlog))).map(|limits| limits.sum())
     }
 
-    /// Whoever listens in its network namespace.
+    /// The listening sockets of its network namespace.
     pub fn listening(&mut self) -> Result<Vec<Listening>, Error> {
         self.ask(listening_through)
     }
@@ -211,7 +196,7 @@ impl Remote {
         Ok(own.collect())
     }
 
-    /// How long a connection stood in the queue: one walk over the connections.
+    /// How long a connection waited in the queue: one walk over the connections.
     pub fn waited(&mut self, fd: RawFd) -> Result<Duration, Error> {
         self.of_connection(fd, accepted::waited_of, accepted::waited)
     }
@@ -221,14 +206,10 @@ impl Remote {
         self.of_connection(fd, |connection| Ok(connection.peer_closed), accepted::peer_closed)
     }
 
-    /// Of the socket that the number stands for now.
+    /// Of the socket that the number stands for now. [`Errno`] EBADF where it stands for nothing, ENOTSOCK where for another
+    /// thing.
     pub fn inode(&self, fd: RawFd) -> Result<Inode, Error> {
-        let target = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::Errno(Errno(libc::EBADF)),
-            _ => error.into(),
-        })?;
-        let inode = target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
-        inode.map(Inode).ok_or(Error::Errno(Errno(libc::ENOTSOCK)))
+        descriptors::inode(self.pid, fd)
     }
 
     fn of_connection<T>(
@@ -243,7 +224,7 @@ impl Remote {
         })?;
         match self.connection(inode)? {
             Some(connection) => of_row(&connection),
-            None => of_copy(self.copy(fd, inode)?.as_raw_fd()),
+            None => of_copy(descriptors::copy(self.pid, fd, inode)?.as_raw_fd()),
         }
     }
 
@@ -279,20 +260,9 @@ impl Remote {
         socket: &RemoteSocket,
         read: impl FnOnce(&Listener) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let copy = self.copy(socket.fd, socket.inode)?;
+        let copy = descriptors::copy(self.pid, socket.fd, socket.inode)?;
         let listener = Listener::open(copy.as_raw_fd())?;
         if listener.cookie() == socket.cookie { read(&listener) } else { Err(Error::Closed) }
-    }
-
-    fn copy(&self, fd: RawFd, inode: Inode) -> Result<OwnedFd, Error> {
-        let pid = Pid::from_raw(self.pid).ok_or(Error::NotFound)?;
-        let process = pidfd_open(pid, PidfdFlags::empty())?;
-        let copy = match pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()) {
-            Err(rustix::io::Errno::BADF) => return Err(Error::Closed),
-            Err(rustix::io::Errno::NOSYS) => return Err(Error::Errno(Errno(libc::EPERM))),
-            copy => copy?,
-        };
-        if sockopt::inode(copy.as_raw_fd()) == Ok(inode) { Ok(copy) } else { Err(Error::Closed) }
     }
 
     /// A socket that failed may have the rest of an answer in it.
@@ -304,26 +274,12 @@ impl Remote {
     }
 }
 
-fn places<'a>(sockets: impl IntoIterator<Item = &'a RemoteSocket>) -> Vec<&'a Endpoint> {
+fn each<T>(sockets: &[RemoteSocket], read: impl Fn(&RemoteSocket) -> Result<T, Error>) -> Result<Members<T>, Error> {
+    Members::read(sockets.iter().map(|socket| (socket.cookie, read(socket))))
+}
+
+fn endpoints<'a>(sockets: impl IntoIterator<Item = &'a RemoteSocket>) -> Vec<&'a Endpoint> {
     // Members of a group share an endpoint.
     let distinct: BTreeSet<_> = sockets.into_iter().map(|socket| &socket.endpoint).collect();
     distinct.into_iter().collect()
-}
-
-/// Of those that are still open; [`Error::Closed`] where none is.
-fn sum<T>(figures: impl IntoIterator<Item = Result<T, Error>>, plus: impl Fn(T, T) -> T) -> Result<T, Error> {
-    let mut total = None;
-    for figure in figures {
-        match figure {
-            Ok(figure) => {
-                total = Some(match total {
-                    Some(total) => plus(total, figure),
-                    None => figure,
-                });
-            }
-            Err(Error::Closed) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    total.ok_or(Error::Closed)
 }

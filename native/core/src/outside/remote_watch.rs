@@ -1,13 +1,13 @@
-//! The watched listeners of another process, each by a number that the asker has given it: what [`crate::monitor::watch`] is to this
-//! process. When the program that holds this ends, the numbers are unknown to the next one, and so they say.
+//! The watched listeners of another process, each by a number that the asker has given it: what [`crate::monitor::watch`] is to
+//! this process. They live as long as the program that holds this: the next one answers [`Lost`] to their numbers.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
+use crate::Error;
 use crate::outside::remote::{Remote, RemoteSocket};
 use crate::rules::detector::{Settings, Time};
-use crate::rules::history::{History, Looked, Status, Tick};
-use crate::{Depth, Error, Look};
+use crate::rules::history::{CensusTaken, DepthReading, History, Status};
 
 /// What is remembered of each.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ const MOST: usize = 16_384;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost;
 
-/// What a watch has to say of itself.
+/// The answer about one watch.
 pub type Answer<T> = Result<Result<T, Error>, Lost>;
 
 impl Watches {
@@ -41,36 +41,36 @@ impl Watches {
         self.0.insert(id, Watched { sockets, history: History::new(settings, at), asked: at });
     }
 
-    /// Remembers it no longer.
+    /// Forgets it.
     pub fn end(&mut self, id: u64) {
         self.0.remove(&id);
     }
 
     /// Reads the first tier of each: one dump for all.
-    pub fn tick(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<Tick>> {
+    pub fn read(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<DepthReading>> {
         let shown = remote.shown(self.sockets(ids));
         let read = |watched: &mut Watched| {
-            let depth: Result<Depth, Error> =
-                shown.as_ref().map_err(|&error| error).and_then(|shown| remote.depth_among(&watched.sockets, shown));
-            let depth = depth.inspect_err(|_| watched.history.missed())?;
-            Ok(watched.history.depth_read(at, depth))
+            let depths = shown.as_ref().map_err(|&error| error);
+            let depths = depths.and_then(|shown| remote.depths_among(&watched.sockets, shown));
+            let depths = depths.inspect_err(|_| watched.history.reading_failed())?;
+            Ok(watched.history.depth_read(at, depths))
         };
         self.each(ids, at, read)
     }
 
-    /// Looks at who stands in each of these queues: one walk for all.
-    pub fn look(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<Looked>> {
+    /// Takes a census of each: one walk for all.
+    pub fn census(&mut self, remote: &mut Remote, ids: &[u64], at: Time) -> Vec<Answer<CensusTaken>> {
         let begun = Instant::now();
-        let everybody = remote.survey(self.sockets(ids));
+        let queues = remote.queues(self.sockets(ids));
         let read = |watched: &mut Watched| {
-            let look: Result<Look, Error> =
-                everybody.as_ref().map_err(|&error| error).and_then(|all| remote.look_among(&watched.sockets, all));
-            Ok(watched.history.look_taken(at, &look?.taken_in(begun.elapsed())))
+            let queues = queues.as_ref().map_err(|&error| error)?;
+            let census = remote.census_among(&watched.sockets, queues)?.taken_in(begun.elapsed());
+            Ok(watched.history.census_taken(at, &census))
         };
         self.each(ids, at, read)
     }
 
-    /// What is known.
+    /// What is known, without a reading.
     pub fn status(&self, id: u64, at: Time) -> Result<Status, Lost> {
         self.0.get(&id).map(|watched| watched.history.status(at)).ok_or(Lost)
     }

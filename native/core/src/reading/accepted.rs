@@ -1,4 +1,4 @@
-//! A connection that this process has just accepted: how long it stood in the queue, and whether its client has left.
+//! A connection that this process has just accepted: how long it waited in the queue, and whether its client has left.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::linux::sockopt::{self, Connection};
 use crate::{Errno, Error};
 
-/// How long it stood in the queue: the time since its handshake ended, while nothing has been written to it. One system
+/// How long it waited in the queue: the time since its handshake ended, while nothing has been written to it. One system
 /// call. Unix sockets have no such clock.
 pub fn waited(fd: RawFd) -> Result<Duration, Error> {
     connection(fd)?.ok_or(Error::Unsupported).and_then(|connection| waited_of(&connection))
@@ -19,7 +19,7 @@ pub(crate) fn waited_of(connection: &Connection) -> Result<Duration, Error> {
     if connection.has_sent { Err(Error::AlreadyWritten) } else { Ok(connection.since_sent) }
 }
 
-/// Whether the peer has closed or reset. One that closed only its sending side, and still reads, looks the same.
+/// Whether the peer has closed or reset. One that closed only its sending side, and still reads, is the same.
 pub fn peer_closed(fd: RawFd) -> Result<bool, Error> {
     match connection(fd)? {
         Some(Connection { peer_closed, .. }) => Ok(peer_closed),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::address::{Address, Endpoint};
 use crate::linux::diag::{DiagSocket, Family, Request, Row, States};
-use crate::reading::census::Census;
 use crate::reading::survey;
+use crate::reading::tally::Tally;
 use crate::{Cookie, Error, Inode, Listener, Listeners};
 
 /// One socket in CLOSE_WAIT.
@@ -18,7 +18,7 @@ pub struct Held {
     pub inode: Inode,
     /// The end that has closed.
     pub peer: Address,
-    /// Bytes that nobody has read.
+    /// Bytes that the application has not read.
     pub unread: u32,
     /// Since anything came from the peer: since its FIN, unless this side goes on sending.
     pub silent: Duration,
@@ -50,21 +50,21 @@ fn read(listener: &Listener) -> Result<Vec<Held>, Error> {
     listener.dump(|diag| before(diag, listener.endpoint(), listener.cookie()))
 }
 
-/// Whoever holds them: the connections of one listener, in the namespace of the netlink socket.
+/// The connections of one listener, whichever process holds them, in the namespace of the netlink socket.
 pub(crate) fn before(diag: &mut DiagSocket, endpoint: &Endpoint, cookie: Cookie) -> Result<Vec<Held>, Error> {
     // A Unix socket whose peer has closed stays connected, and no state of the kernel's says so.
     let Endpoint::Tcp(address) = endpoint else { return Err(Error::Unsupported) };
     let request =
         Request { family: Family::of(address.ip), states: States::LISTENERS_AND_CLOSE_WAIT, port: Some(address.port) };
-    let mut census = Census::default();
+    let mut tally = Tally::default();
     let mut held = Vec::new();
     diag.dump(&request, |row| {
-        census.add(&row);
+        tally.add(&row);
         if let Row::CloseWait { local, peer, inode, bytes, silent } = row {
             held.push((local, Held { fd: None, inode, peer, unread: bytes, silent }));
         }
     })?;
-    let own = census.group_of(cookie).ok_or(Error::NotFound)?.address;
-    held.retain(|(local, _)| census.address_for(local) == Some(own));
+    let own = tally.group_of(cookie).ok_or(Error::NotFound)?.address;
+    held.retain(|(local, _)| tally.address_for(local) == Some(own));
     Ok(held.into_iter().map(|(_, held)| held).collect())
 }

@@ -1,4 +1,4 @@
-//! One listening socket that this process owns: what identifies it, how deep its queue is, who stands in it.
+//! One listening socket that this process owns: what identifies it, how deep its queue is, what is in it.
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -10,9 +10,8 @@ use socket2::{SockAddr, SockRef, Type};
 use crate::address::{Address, Endpoint};
 use crate::linux::diag::{DiagSocket, Family, States};
 use crate::linux::sockopt;
-use crate::reading::census::Census;
-use crate::reading::unix_census::UnixCensus;
-use crate::{Cookie, Counts, Depth, Error, Inode, Look};
+use crate::reading::census;
+use crate::{Census, Cookie, Counts, Depth, Error, Inode};
 
 /// A listening stream socket, by descriptor number and cookie. It holds nothing open: when the owner closes the socket,
 /// every later reading is [`Error::Closed`], also when the number has been given to another socket.
@@ -25,7 +24,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Looks at a descriptor number of this process and remembers which socket it is.
+    /// The listening socket of a descriptor number of this process. [`Error::Closed`] where the number stands for nothing,
+    /// [`Error::NotListening`] where for something else.
     pub fn open(fd: RawFd) -> Result<Listener, Error> {
         Listener::resolve(fd).map_err(|error| match error {
             Error::Errno(errno) if errno.0 == libc::EBADF => Error::Closed,
@@ -68,7 +68,7 @@ impl Listener {
         &self.endpoint
     }
 
-    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel tells the depth in a dump only.
+    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel gives the depth in a dump only.
     #[inline]
     pub fn has_first_tier(&self) -> bool {
         matches!(self.endpoint, Endpoint::Tcp(_))
@@ -78,31 +78,28 @@ impl Listener {
     #[inline]
     pub fn depth(&self) -> Result<Depth, Error> {
         self.vouched(match &self.endpoint {
-            Endpoint::Tcp(_) => tcp_depth(self.fd),
-            Endpoint::Unix(_) => {
-                let counts = self.unix_counts(States::LISTENERS);
-                counts.map(|Counts { queued, limit, drops, .. }| Depth { queued, limit, drops })
-            }
+            Endpoint::Tcp(_) => sockopt::depth(self.fd),
+            Endpoint::Unix(_) => self.unix_counts(States::LISTENERS).map(|counts| counts.depth()),
         })
     }
 
-    /// Who stands in the queue, for the address this socket listens on: one walk over the kernel's table.
+    /// What is in the queue, for the address that this socket listens on: one walk over the kernel's table.
     pub fn counts(&self) -> Result<Counts, Error> {
-        self.look().map(|(look, _)| look.counts)
+        self.census().map(|(census, _)| census.counts)
     }
 
     /// The same with what they were made of, and with the sockets that share the address and whose sum they are.
-    pub(crate) fn look(&self) -> Result<(Look, Vec<Cookie>), Error> {
+    pub(crate) fn census(&self) -> Result<(Census, Vec<Cookie>), Error> {
         self.vouched(match &self.endpoint {
-            Endpoint::Tcp(address) => self.tcp_look(address),
+            Endpoint::Tcp(address) => self.tcp_census(address),
             Endpoint::Unix(_) => {
                 let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
-                counts.map(|counts| (Look { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
+                counts.map(|counts| (Census { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
             }
         })
     }
 
-    /// Gives the socket another backlog, and tells the one that is now in force. `listen(2)` on a listening socket does
+    /// Gives the socket another backlog, and returns the one that is now in force. `listen(2)` on a listening socket does
     /// nothing else; what is queued stays queued.
     pub fn resize(&self, backlog: u32) -> Result<u32, Error> {
         let backlog = i32::try_from(backlog).map_err(|_| Error::Errno(crate::Errno(libc::EINVAL)))?;
@@ -141,27 +138,21 @@ impl Listener {
         sockopt::borrow(self.fd)
     }
 
-    fn tcp_look(&self, address: &Address) -> Result<(Look, Vec<Cookie>), Error> {
-        let census = self.dump(|diag| Census::take(diag, Family::of(address.ip), Some(address.port)))?;
-        let group = census.group_of(self.cookie).ok_or_else(|| self.no_row())?;
-        Ok((group.look(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
+    fn tcp_census(&self, address: &Address) -> Result<(Census, Vec<Cookie>), Error> {
+        let tally = self.dump(|diag| census::tcp(diag, Family::of(address.ip), Some(address.port)))?;
+        let group = tally.group_of(self.cookie).ok_or_else(|| self.no_row())?;
+        Ok((group.census(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
     }
 
     fn unix_counts(&self, states: States) -> Result<Counts, Error> {
-        let census = self.dump(|diag| UnixCensus::take(diag, states))?;
-        census.counts_of(self.cookie).ok_or_else(|| self.no_row())
+        let tally = self.dump(|diag| census::unix(diag, states))?;
+        tally.counts_of(self.cookie).ok_or_else(|| self.no_row())
     }
 
     /// Why the kernel's table has no listener of this cookie.
     fn no_row(&self) -> Error {
         if sockopt::is_listening(self.fd) { Error::NotFound } else { Error::NotListening }
     }
-}
-
-#[inline]
-fn tcp_depth(fd: RawFd) -> Result<Depth, Error> {
-    let queue = sockopt::queue(fd)?;
-    Ok(Depth { queued: queue.queued, limit: queue.limit, drops: sockopt::drops(fd)? })
 }
 
 fn endpoint(local: &SockAddr) -> Option<Endpoint> {

@@ -1,11 +1,10 @@
-//! One or more listening sockets that answer as one: the members of a SO_REUSEPORT group, or all that one port number means.
+//! One or more listening sockets that answer as one: the members of a SO_REUSEPORT group, or all listeners of one port number.
 
-use std::collections::HashSet;
+use crate::members::{Members, Sum};
+use crate::reading::queue::Queue;
+use crate::{Census, Cookie, Counts, Depth, Error, Listener};
 
-use crate::reading::survey::Queue;
-use crate::{Counts, Depth, Error, Listener, Look};
-
-/// Sockets whose figures are told as their sum. One that has been closed is left out, until all have been.
+/// Sockets whose figures are summed. One that has been closed is left out; [`Error::Closed`] where all have been.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listeners(Vec<Listener>);
 
@@ -40,73 +39,48 @@ impl Listeners {
     /// The sum of the depths: three system calls a socket.
     #[inline]
     pub fn depth(&self) -> Result<Depth, Error> {
-        self.sum(Listener::depth, Depth::plus)
+        self.depths().map(|depths| depths.sum())
+    }
+
+    /// The depth of each: three system calls a socket.
+    #[inline]
+    pub fn depths(&self) -> Result<Members<Depth>, Error> {
+        self.each(Listener::depth)
     }
 
     /// The sum of the counts: one dump an address, however many sockets share it.
     pub fn counts(&self) -> Result<Counts, Error> {
-        self.look().map(|look| look.counts)
+        self.census().map(|census| census.counts)
     }
 
     /// The same with what they were made of.
-    pub fn look(&self) -> Result<Look, Error> {
-        let mut seen = HashSet::new();
-        let mut total: Option<Look> = None;
-        for listener in &self.0 {
-            if seen.contains(&listener.cookie()) {
-                continue;
-            }
-            match listener.look() {
-                Ok((look, members)) => {
-                    seen.extend(members);
-                    total = added(total, look, Look::plus);
-                }
-                Err(Error::Closed) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        total.ok_or(Error::Closed)
+    pub fn census(&self) -> Result<Census, Error> {
+        self.each_address(Listener::census)
     }
 
-    /// The same from a census of all, if each of the sockets is in it; it is not where they live in another namespace.
-    pub fn look_among(&self, everybody: &[Queue]) -> Option<Look> {
-        let mut seen = HashSet::new();
-        let mut total: Option<Look> = None;
-        for listener in &self.0 {
-            let (index, queue) = everybody
-                .iter()
-                .enumerate()
-                .find(|(_, queue)| queue.sockets.iter().any(|socket| socket.0 == listener.cookie()))?;
-            if seen.insert(index) {
-                total = added(total, queue.look.clone(), Look::plus);
-            }
-        }
-        total
+    /// The same from the queues of a namespace, if each of the sockets is in them; it is not where it lives in another.
+    pub fn census_among(&self, queues: &[Queue]) -> Option<Census> {
+        let find = |listener: &Listener| {
+            let queue = queues.iter().find(|queue| queue.has(listener.cookie())).ok_or(Error::NotFound)?;
+            Ok((queue.census.clone(), queue.cookies()))
+        };
+        self.each_address(find).ok()
     }
 
-    /// Gives each of them this backlog; answers the sum of the limits now in force.
+    /// Gives each of them this backlog; returns the sum of the limits now in force.
     pub fn resize(&self, backlog: u32) -> Result<u32, Error> {
-        self.sum(|listener| listener.resize(backlog), u32::saturating_add)
+        self.each(|listener| listener.resize(backlog)).map(|limits| limits.sum())
     }
 
     #[inline]
-    fn sum<T>(&self, read: impl Fn(&Listener) -> Result<T, Error>, plus: impl Fn(T, T) -> T) -> Result<T, Error> {
-        let mut total = None;
-        for listener in &self.0 {
-            match read(listener) {
-                Ok(figure) => total = added(total, figure, &plus),
-                Err(Error::Closed) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        total.ok_or(Error::Closed)
+    fn each<T>(&self, read: impl Fn(&Listener) -> Result<T, Error>) -> Result<Members<T>, Error> {
+        Members::read(self.0.iter().map(|listener| (listener.cookie(), read(listener))))
     }
-}
 
-#[inline]
-fn added<T>(sum: Option<T>, figure: T, plus: impl Fn(T, T) -> T) -> Option<T> {
-    Some(match sum {
-        Some(sum) => plus(sum, figure),
-        None => figure,
-    })
+    fn each_address<T: Sum + Clone>(
+        &self,
+        read: impl Fn(&Listener) -> Result<(T, Vec<Cookie>), Error>,
+    ) -> Result<T, Error> {
+        Members::read_shared(&self.0, |listener| listener.cookie(), |listener| read(listener)).map(|all| all.sum())
+    }
 }

@@ -6,11 +6,11 @@ use std::os::fd::RawFd;
 
 use crate::linux::diag::{DiagSocket, Family, Request, Row, States, UnixRequest, UnixRow};
 use crate::linux::sockopt;
-use crate::reading::census::{Census, Group};
-use crate::reading::unix_census::UnixCensus;
-use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener, Look};
+use crate::reading::census;
+use crate::reading::queue::Queue;
+use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener};
 
-/// A socket that listens somewhere in a network namespace, whoever owns it.
+/// A socket that listens in a network namespace, whichever process owns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
     /// What it is bound to.
@@ -21,23 +21,6 @@ pub struct Listening {
     pub inode: Inode,
     /// The queue.
     pub depth: Depth,
-}
-
-/// The accept queue of an address, and everybody who stands in front of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue {
-    /// Where.
-    pub endpoint: Endpoint,
-    /// The sockets that share it (SO_REUSEPORT); the kernel does not tell which of them a connection belongs to.
-    pub sockets: Vec<(Cookie, Inode)>,
-    /// What was counted.
-    pub look: Look,
-}
-
-impl From<Group> for Queue {
-    fn from(group: Group) -> Queue {
-        Queue { endpoint: Endpoint::Tcp(group.address), look: group.look(), sockets: group.sockets }
-    }
 }
 
 /// Every listening TCP and Unix stream socket of this thread's network namespace. Never touches the table of connections.
@@ -60,7 +43,7 @@ pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>,
     Ok(found)
 }
 
-/// Whoever listens at these endpoints, and maybe others, in the namespace of the netlink socket.
+/// The sockets that listen at these endpoints, and maybe others, in the namespace of the netlink socket.
 pub(crate) fn listening_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Listening>, Error> {
     if wanted.len() > FEW {
         return listening_through(diag);
@@ -109,11 +92,11 @@ pub fn survey() -> Result<Vec<Queue>, Error> {
 pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error> {
     let mut queues = Vec::new();
     each_family(|family| {
-        queues.extend(Census::take(diag, family, None)?.into_groups().into_iter().map(Queue::from));
+        queues.extend(census::tcp(diag, family, None)?.into_groups().into_iter().map(Queue::from));
         Ok(())
     })?;
-    unless_unsupported(UnixCensus::take(diag, States::LISTENERS_AND_CHILDREN).map(|census| {
-        queues.extend(census.into_queues());
+    unless_unsupported(census::unix(diag, States::LISTENERS_AND_CHILDREN).map(|tally| {
+        queues.extend(tally.into_queues());
     }))?;
     Ok(queues)
 }
@@ -130,10 +113,10 @@ pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result
     let dumps = if ports.len() > FEW { tcp().map(|(family, _)| (family, None)).collect() } else { ports };
     let mut queues = Vec::new();
     for (family, port) in dumps {
-        queues.extend(Census::take(diag, family, port)?.into_groups().into_iter().map(Queue::from));
+        queues.extend(census::tcp(diag, family, port)?.into_groups().into_iter().map(Queue::from));
     }
     if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
-        queues.extend(UnixCensus::take(diag, States::LISTENERS_AND_CHILDREN)?.into_queues());
+        queues.extend(census::unix(diag, States::LISTENERS_AND_CHILDREN)?.into_queues());
     }
     Ok(queues)
 }

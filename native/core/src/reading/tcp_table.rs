@@ -1,7 +1,7 @@
 //! The queues of a network namespace that cannot be entered, out of `/proc/PID/net/tcp` and `tcp6`.
 //!
 //! These files are readable where setns is not allowed: those of a rootless container, for the user who started it. They
-//! tell less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
+//! say less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::Process;
 
 use crate::linux::diag::{QueuedState, Row};
-use crate::reading::census::{Census, Group};
+use crate::reading::census;
+use crate::reading::tally::{Group, Tally};
 use crate::{Address, Cookie, Errno, Error, Inode, Interface};
 
-/// A queue, as far as these files tell of it.
+/// A queue, as far as these files show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glimpse {
+pub struct PartialQueue {
     /// Where.
     pub address: Address,
     /// The sockets that share it (SO_REUSEPORT); the figures are their sum.
@@ -39,33 +40,33 @@ pub struct Glimpse {
 }
 
 /// Every TCP queue in the network namespace of a process.
-pub fn read(pid: i32) -> Result<Vec<Glimpse>, Error> {
+pub fn read(pid: i32) -> Result<Vec<PartialQueue>, Error> {
     let process = Process::new(pid).map_err(reason)?;
     let files: [fn(&Process) -> _; 2] = [|process| process.tcp(), |process| process.tcp6()];
-    let mut glimpses = Vec::new();
+    let mut partial = Vec::new();
     for file in files {
         let table = || match file(&process) {
             Ok(entries) => Ok(counted(&entries)),
-            // A kernel without the family, or the process has ended: the other file tells.
-            Err(ProcError::NotFound(_)) if !glimpses.is_empty() => Ok(Census::default()),
+            // A kernel without the family, or the process has ended: the other file says.
+            Err(ProcError::NotFound(_)) if !partial.is_empty() => Ok(Tally::default()),
             Err(error) => Err(reason(error)),
         };
-        let census = Census::settled(|_| table())?;
-        glimpses.extend(census.into_groups().into_iter().map(Glimpse::from));
+        let tally = census::settled(|_| table())?;
+        partial.extend(tally.into_groups().into_iter().map(PartialQueue::from));
     }
-    Ok(glimpses)
+    Ok(partial)
 }
 
 /// Listeners come first in the file, as in a dump.
-fn counted(entries: &[TcpNetEntry]) -> Census {
-    let mut census = Census::default();
+fn counted(entries: &[TcpNetEntry]) -> Tally {
+    let mut tally = Tally::default();
     for row in entries.iter().filter_map(row) {
-        census.add(&row);
+        tally.add(&row);
     }
-    census
+    tally
 }
 
-/// What the file does not tell is made up here, and left out again in [`Glimpse`].
+/// What the file does not say is made up here, and left out again in [`PartialQueue`].
 fn row(entry: &TcpNetEntry) -> Option<Row> {
     const UNKNOWN_AGE: Duration = Duration::ZERO;
     const UNKNOWN_LIMIT: u32 = 0;
@@ -100,9 +101,9 @@ fn row(entry: &TcpNetEntry) -> Option<Row> {
     })
 }
 
-impl From<Group> for Glimpse {
-    fn from(Group { address, sockets, counts, .. }: Group) -> Glimpse {
-        Glimpse {
+impl From<Group> for PartialQueue {
+    fn from(Group { address, sockets, counts, .. }: Group) -> PartialQueue {
+        PartialQueue {
             address,
             sockets: sockets.into_iter().map(|(_, inode)| inode).collect(),
             queued: counts.queued,
@@ -151,9 +152,9 @@ mod tests {
     #[test]
     fn a_file_tells_who_waits_and_who_has_left_but_no_limit() {
         let TcpNetEntries(entries) = TcpNetEntries::from_read(FILE.as_bytes(), current_system_info()).expect("a table");
-        let glimpses: Vec<_> = counted(&entries).into_groups().into_iter().map(Glimpse::from).collect();
+        let partial: Vec<_> = counted(&entries).into_groups().into_iter().map(PartialQueue::from).collect();
         let address = Address::from("127.0.0.1:9999".parse::<std::net::SocketAddr>().expect("an address"));
-        let expected = Glimpse {
+        let expected = PartialQueue {
             address,
             sockets: vec![Inode(5001)],
             queued: 3,
@@ -165,7 +166,7 @@ mod tests {
             established: 1,
             close_wait: 1,
         };
-        assert_eq!(glimpses, [expected]);
+        assert_eq!(partial, [expected]);
     }
 
     #[test]

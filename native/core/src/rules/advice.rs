@@ -1,7 +1,7 @@
 //! What is set wrongly, before anything breaks: facts in, advice out.
 //!
 //! A rule looks at facts of one listener, or of the kernel, and says nothing where a fact that it needs is not known. It
-//! judges settings and not conditions: that a queue is full or that nobody accepts is for others to say.
+//! judges settings and not conditions: that a queue is full or is not accepted from is for others to say.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub struct Advice {
     /// The rule that speaks.
     pub id: &'static str,
     /// How bad it is.
-    pub severity: Severity,
+    pub severity: AdviceSeverity,
     /// For the person on call: what, which figure says so, the remedy.
     pub text: String,
     /// The figures that the rule went by.
@@ -54,7 +54,7 @@ pub struct Advice {
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
+pub enum AdviceSeverity {
     /// May be meant so: worth a thought.
     Info,
     /// Clients will be lost under a load that the server could stand.
@@ -79,8 +79,7 @@ const RULES: [fn(&Facts) -> Option<Advice>; 8] = [
     no_syncookies,
 ];
 
-/// What gen_tcp and `socket:listen/1` ask for when nobody says otherwise (`LISTEN_BACKLOG` in
-/// inet_int.hrl).
+/// What gen_tcp and `socket:listen/1` ask for by default (`LISTEN_BACKLOG` in inet_int.hrl).
 const GEN_TCP_BACKLOG: u32 = 5;
 
 /// To start from where nothing is known of the load: the default of ranch and of Thousand Island.
@@ -107,7 +106,7 @@ fn backlog_wraps(facts: &Facts) -> Option<Advice> {
     let limit = facts.limit.filter(|_| facts.backend == Some(Backend::Inet))?;
     let (severity, what, backlog, evidence) = match facts.requested {
         Some(requested) if wraps(facts) => (
-            Severity::Error,
+            AdviceSeverity::Error,
             format!(
                 "listen was asked for a backlog of {requested}, of which the inet driver passes on 16 bits, {}; {limit} \
                  is in force.",
@@ -117,7 +116,7 @@ fn backlog_wraps(facts: &Facts) -> Option<Advice> {
             vec![("requested", requested.into()), ("limit", limit.into())],
         ),
         None if limit == 0 => (
-            Severity::Warning,
+            AdviceSeverity::Warning,
             "The backlog in force is 0, so that one connection may wait. Either listen was asked for 0, or for a \
              multiple of 65536, of which the inet driver passes on 16 bits."
                 .to_owned(),
@@ -139,7 +138,7 @@ fn default_backlog(facts: &Facts) -> Option<Advice> {
     let limit = facts.limit.filter(|&limit| limit == GEN_TCP_BACKLOG)?;
     facts.requested.is_none_or(|requested| requested == GEN_TCP_BACKLOG).then(|| Advice {
         id: "default_backlog",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: format!(
             "The backlog is {limit}, gen_tcp's default: of a burst of {} clients one is dropped. {} and \
              `{{backlog, {USUAL_BACKLOG}}}` in the listen options.",
@@ -157,7 +156,7 @@ fn somaxconn_clips(facts: &Facts) -> Option<Advice> {
     let Some(requested) = facts.requested else {
         return (u64::from(limit) == somaxconn).then(|| Advice {
             id: "somaxconn_clips",
-            severity: Severity::Info,
+            severity: AdviceSeverity::Info,
             text: format!(
                 "The backlog in force is {limit}, which is what net.core.somaxconn allows: if listen was asked for \
                  more, it was clipped. If more is wanted, `sysctl -w net.core.somaxconn=N` and then \
@@ -174,7 +173,7 @@ fn somaxconn_clips(facts: &Facts) -> Option<Advice> {
         };
         Advice {
             id: "somaxconn_clips",
-            severity: Severity::Warning,
+            severity: AdviceSeverity::Warning,
             text: format!(
                 "listen was asked for a backlog of {requested}, and {limit} is in force. {allow} \
                  `accept_queue:resize(L, {requested})`."
@@ -184,8 +183,8 @@ fn somaxconn_clips(facts: &Facts) -> Option<Advice> {
     })
 }
 
-/// Little's law: those who wait came within the time that the oldest has waited, and leave as fast. So a client that gets
-/// the last place waits for (limit + 1) * oldest_wait / queued, and who has lost patience by then is work for nothing.
+/// Little's law: the queued came within the time that the oldest has waited, and leave as fast. So a client that gets
+/// the last place waits for (limit + 1) * oldest_wait / queued, and one that has lost patience by then is work for nothing.
 fn drain_time(facts: &Facts) -> Option<Advice> {
     let (limit, queued, oldest) = (facts.limit?, facts.queued?, facts.oldest_wait?);
     if queued < QUEUED_FOR_A_RATE {
@@ -198,10 +197,10 @@ fn drain_time(facts: &Facts) -> Option<Advice> {
     let fitting = (u64::from(queued) * patience_ms / oldest_ms.max(1)).saturating_sub(1);
     (drain_ms > patience_ms).then(|| Advice {
         id: "drain_time",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: format!(
             "With a backlog of {limit} a full queue takes {drain_ms} ms to drain at the present rate ({queued} wait, the \
-             oldest for {oldest_ms} ms), while clients wait for {patience_ms} ms: who gets the last places has left before \
+             oldest for {oldest_ms} ms), while clients wait for {patience_ms} ms: a client in the last places has left before \
              its turn. Accept faster, or leave fewer places: `accept_queue:resize(L, {fitting})`."
         ),
         evidence: vec![
@@ -214,7 +213,7 @@ fn drain_time(facts: &Facts) -> Option<Advice> {
     })
 }
 
-/// While the one hands a connection over, or does a TLS handshake, or is stuck, nobody accepts.
+/// While the one hands a connection over, or does a TLS handshake, or is stuck, no process accepts.
 fn one_acceptor(facts: &Facts) -> Option<Advice> {
     let (what, figure) = match (facts.pool, facts.waiting_acceptors) {
         (Some(1), _) => ("One process accepts for this listener.", "pool"),
@@ -225,7 +224,7 @@ fn one_acceptor(facts: &Facts) -> Option<Advice> {
     };
     Some(Advice {
         id: "one_acceptor",
-        severity: Severity::Info,
+        severity: AdviceSeverity::Info,
         text: format!(
             "{what} While it is busy with a connection, or stuck, all others wait: let several processes call accept on the \
              socket (ranch starts {USUAL_ACCEPTORS}), or let it do nothing but accept and hand over."
@@ -235,7 +234,7 @@ fn one_acceptor(facts: &Facts) -> Option<Advice> {
 }
 
 /// The socket backend lets one process at a time try to accept. Each accept arms the poll set for the next in line and
-/// wakes it by a message, and whoever comes back looks through the whole line for itself (`essio_accept` and
+/// wakes it by a message, and each that comes back searches the whole line (`essio_accept` and
 /// `esock_acceptor_search4pid` in unix_socket_syncio.c, before OTP 26 in prim_socket_nif.c). Inside gen_tcp each call of
 /// accept also starts a process (`gen_tcp_socket:accept/2`).
 fn many_acceptors(facts: &Facts) -> Option<Advice> {
@@ -246,7 +245,7 @@ fn many_acceptors(facts: &Facts) -> Option<Advice> {
     };
     (acceptors > MANY_ACCEPTORS).then(|| Advice {
         id: "many_acceptors",
-        severity: Severity::Info,
+        severity: AdviceSeverity::Info,
         text: format!(
             "{acceptors} processes accept on a socket of the socket backend, which lets one at a time try and hands the turn \
              on through the poll set: beyond some {MANY_ACCEPTORS} they accept more slowly, not faster. Start about \
@@ -262,7 +261,7 @@ fn abort_on_overflow(facts: &Facts) -> Option<Advice> {
     let value = facts.tcp_abort_on_overflow.filter(|&value| value != 0)?;
     Some(Advice {
         id: "abort_on_overflow",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: format!(
             "net.ipv4.tcp_abort_on_overflow is {value}: a client that meets a full queue in the middle of its handshake is \
              reset, though the queue may have room a moment later. `sysctl -w net.ipv4.tcp_abort_on_overflow=0`."
@@ -277,8 +276,8 @@ fn no_syncookies(facts: &Facts) -> Option<Advice> {
     facts.tcp_syncookies.filter(|&value| value == 0)?;
     Some(Advice {
         id: "no_syncookies",
-        severity: Severity::Warning,
-        text: "net.ipv4.tcp_syncookies is 0: a flood of SYNs that nobody completes keeps every other client out. \
+        severity: AdviceSeverity::Warning,
+        text: "net.ipv4.tcp_syncookies is 0: a flood of SYNs without a last ACK keeps every other client out. \
                `sysctl -w net.ipv4.tcp_syncookies=1`."
             .to_owned(),
         evidence: vec![("tcp_syncookies", 0)],
@@ -295,7 +294,7 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Severity::{Error, Info, Warning};
+    use super::AdviceSeverity::{Error, Info, Warning};
     use super::*;
 
     const NOTHING_KNOWN: Facts = Facts {
@@ -340,14 +339,14 @@ mod tests {
 
     #[test]
     fn each_rule_speaks_when_its_facts_say_so() {
-        type Sentence = (&'static str, Facts, &'static [(&'static str, Severity)]);
+        type Sentence = (&'static str, Facts, &'static [(&'static str, AdviceSeverity)]);
         let table: &[Sentence] = &[
             ("where nothing is known nothing is said", NOTHING_KNOWN, &[]),
             ("a listener that is set well needs no advice", WELL_SET, &[]),
             ("nor does one on the socket backend", ON_SOCKET, &[]),
             ("a backlog of 5 is gen_tcp's default", backlog(None, 5), &[("default_backlog", Warning)]),
             ("also where it was asked for", backlog(Some(5), 5), &[("default_backlog", Warning)]),
-            ("a backlog of 6 was chosen by somebody", backlog(None, 6), &[]),
+            ("a backlog of 6 was chosen", backlog(None, 6), &[]),
             ("a backlog clipped to 5 is no default", backlog(Some(9), 5), &[("somaxconn_clips", Warning)]),
             ("more than somaxconn was asked for", backlog(Some(8192), 4096), &[("somaxconn_clips", Warning)]),
             ("as much as somaxconn was asked for", backlog(Some(4096), 4096), &[]),
@@ -385,8 +384,8 @@ mod tests {
             ("a pool of one", Facts { pool: Some(1), ..WELL_SET }, &[("one_acceptor", Info)]),
             ("a pool of one that is busy", Facts { pool: Some(1), ..waiting(0) }, &[("one_acceptor", Info)]),
             ("a pool of ten of which one waits", Facts { pool: Some(10), ..waiting(1) }, &[]),
-            ("one waits, of a pool that nobody knows", waiting(1), &[("one_acceptor", Info)]),
-            ("none waits, of a pool that nobody knows", waiting(0), &[]),
+            ("one waits, of a pool that is not known", waiting(1), &[("one_acceptor", Info)]),
+            ("none waits, of a pool that is not known", waiting(0), &[]),
             ("32 acceptors on the socket backend", waiting(32), &[]),
             ("33 acceptors on the socket backend", waiting(33), &[("many_acceptors", Info)]),
             ("a pool of 100 of which 10 wait", Facts { pool: Some(100), ..waiting(10) }, &[("many_acceptors", Info)]),

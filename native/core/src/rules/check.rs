@@ -1,7 +1,7 @@
-//! How bad is it: what a monitoring system is told of a listener after one reading, or after a few. Pure.
+//! How bad is it: what a monitoring system reports of a listener after one reading, or after a few. Pure.
 //!
 //! The rules are those of [`crate::rules::detector`] and [`crate::rules::verdict`]; here they are fitted to the time that a check has, which
-//! is a second rather than a day, and graded. What is added is how full a queue may be: ages tell more, but a Unix socket
+//! is a second rather than a day, and graded. What is added is how full a queue may be: ages say more, but a Unix socket
 //! has none.
 
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::Counts;
 use crate::rules::detector::{Condition, Settings};
 use crate::rules::history::Status;
-use crate::rules::verdict::{Finding, Standing, verdict};
+use crate::rules::verdict::{ListenerState, Symptom, verdict};
 
 /// What is put up with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Nobody should wait longer than this.
+    /// No connection should wait longer than this.
     pub max_wait: Duration,
     /// No more of the limit should be taken than this part.
     pub max_fill: f64,
@@ -33,7 +33,7 @@ pub enum Severity {
     Ok,
     /// Clients wait too long, or the application forgets them.
     Warning,
-    /// Clients are turned away, or nobody is served.
+    /// Clients are turned away, or none is served.
     Critical,
 }
 
@@ -58,7 +58,7 @@ impl Trouble {
     }
 }
 
-/// Within a shorter time than this, a server that is slow and one that is stuck look the same.
+/// Within a shorter time than this, a slow server and a stuck one are the same.
 const STUCK_AT_LEAST: Duration = Duration::from_secs(1);
 
 impl Limits {
@@ -85,9 +85,9 @@ impl Limits {
         self.troubles(held, least.unwrap_or(0), limit.unwrap_or(0))
     }
 
-    /// What is wrong by one reading, which cannot tell a burst from a queue that stands but by who waits how long.
+    /// What is wrong by one reading, which distinguishes a burst from a queue that does not drain by the ages alone.
     pub fn at_once(&self, counts: &Counts) -> Vec<Trouble> {
-        let standing = Standing {
+        let standing = ListenerState {
             queued: counts.queued,
             limit: counts.limit,
             left: counts.queued_closed + counts.queued_reset(),
@@ -108,13 +108,13 @@ impl Limits {
 }
 
 /// The condition that a finding would be, had it lasted.
-fn condition(finding: Finding) -> Condition {
+fn condition(finding: Symptom) -> Condition {
     match finding {
-        Finding::Full => Condition::Overflowing,
-        Finding::NobodyAccepts => Condition::Stuck,
-        Finding::Behind => Condition::Behind,
-        Finding::Left(_) => Condition::Abandoned,
-        Finding::Leaking(_) => Condition::Leaking,
+        Symptom::Full => Condition::Overflowing,
+        Symptom::NoAcceptor => Condition::Stuck,
+        Symptom::Behind => Condition::Behind,
+        Symptom::Left(_) => Condition::Abandoned,
+        Symptom::Leaking(_) => Condition::Leaking,
     }
 }
 
@@ -122,7 +122,7 @@ fn condition(finding: Finding) -> Condition {
 mod tests {
     use super::*;
     use crate::rules::history::History;
-    use crate::{Depth, Look};
+    use crate::{Census, Cookie, Depth, Members};
     use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
     use Trouble::Filled;
 
@@ -136,17 +136,17 @@ mod tests {
     }
 
     #[test]
-    fn one_reading_tells_what_is_wrong_now() {
+    fn one_reading_shows_what_is_wrong_now() {
         for (sentence, counts, troubles) in [
             ("an empty queue", queue(0, 10, 0), vec![]),
             ("half of the limit", queue(5, 10, 5), vec![]),
             ("more than half of it", queue(6, 10, 5), vec![Filled]),
             ("a full one is not called filled as well", queue(11, 10, 5), conditions(&[Overflowing])),
-            ("one who waits where there is room for one", queue(1, 0, 5), conditions(&[Overflowing])),
-            ("one who has waited too long", queue(1, 10, 251), conditions(&[Behind])),
-            ("one who has not yet", queue(1, 10, 250), vec![]),
+            ("one that waits where there is room for one", queue(1, 0, 5), conditions(&[Overflowing])),
+            ("one that has waited too long", queue(1, 10, 251), conditions(&[Behind])),
+            ("one that has not yet", queue(1, 10, 250), vec![]),
             (
-                "five who have left",
+                "five that have left",
                 Counts { queued_alive: 0, queued_closed: 5, ..queue(5, 10, 5) },
                 conditions(&[Abandoned]),
             ),
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// Reads every 250 ms, five times; the age of the head is given, and grows by itself.
+    /// Reads every 250 ms, five times; the age of the head is given, and grows with time.
     fn after_a_second(samples: [(u32, u64); 5]) -> Vec<Trouble> {
         let limits = Limits::default();
         let span = Duration::from_secs(1);
@@ -167,27 +167,28 @@ mod tests {
         for (sample, (queued, oldest_ms)) in samples.into_iter().enumerate() {
             let at = begun + Duration::from_millis(sample as u64 * 250);
             let counts = queue(queued, 10, oldest_ms);
-            history.depth_read(at, Depth { queued, limit: 10, drops: Some(0) });
+            let depth = Depth { queued, limit: 10, drops: Some(0) };
+            history.depth_read(at, Members::one(Cookie(1), depth));
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
-            history.look_taken(at, &Look { counts, waits: Some(waits), took: Duration::ZERO });
+            history.census_taken(at, &Census { counts, waits: Some(waits), took: Duration::ZERO });
         }
         limits.over_time(&history.status(begun + span))
     }
 
     #[test]
-    fn several_readings_tell_a_burst_from_a_queue_that_stands() {
+    fn several_readings_distinguish_a_burst_from_a_queue_that_does_not_drain() {
         for (sentence, samples, troubles) in [
             ("a burst to the brim", [(0, 0), (11, 20), (0, 0), (0, 0), (0, 0)], vec![]),
             ("a burst at the end", [(0, 0), (0, 0), (0, 0), (0, 0), (11, 20)], vec![]),
-            ("many who are taken at once", [(8, 20), (8, 20), (8, 20), (8, 20), (8, 20)], vec![Filled]),
+            ("many that are accepted at once", [(8, 20), (8, 20), (8, 20), (8, 20), (8, 20)], vec![Filled]),
             (
-                "one who waits and is not taken",
+                "one that waits and is not accepted",
                 [(1, 300), (1, 550), (1, 800), (1, 1050), (1, 1300)],
                 conditions(&[Behind, Stuck]),
             ),
             ("a slow pool", [(4, 300), (4, 400), (4, 500), (4, 300), (4, 400)], conditions(&[Behind])),
             (
-                "a full queue of which nobody takes",
+                "a full queue that is not accepted from",
                 [(11, 300), (11, 550), (11, 800), (11, 1050), (11, 1300)],
                 conditions(&[Behind, Overflowing, Stuck]),
             ),
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn who_turns_clients_away_or_serves_nobody_is_critical() {
+    fn turning_clients_away_or_serving_none_is_critical() {
         let severity = |condition| Trouble::Condition(condition).severity();
         assert_eq!([Overflowing, Stuck].map(severity), [Severity::Critical; 2]);
         assert_eq!([Behind, Abandoned, Leaking].map(severity), [Severity::Warning; 3]);

@@ -1,8 +1,8 @@
-//! Heartbeats of a VM -> when to look at it, when it hangs, and when it is back. Pure.
+//! Heartbeats of a VM -> when to examine it, when it hangs, and when it is back. Pure.
 //!
-//! Silence counts only while the watcher itself is seen to run: of a machine that slept, or of a control group that was
+//! Silence counts only while the watcher itself runs: of a machine that slept, or of a control group that was
 //! frozen with all that is in it, the watcher has slept as well, and nothing is held against the VM. A VM that alone is
-//! stopped or frozen is silent, and hangs as far as its clients can tell.
+//! stopped or frozen is silent, and hangs as far as its clients know.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::rules::detector::Time;
 
 /// What is agreed with the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct HangSettings {
     /// A heartbeat comes this often.
     pub heartbeat: Duration,
     /// It hangs when none has come for so long.
@@ -20,9 +20,9 @@ pub struct Settings {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It may be about to hang: look at it, for [`Settings::window`], so that it is known why when it does.
-    Look,
-    /// It is well; what was seen is not wanted.
+    /// It may be about to hang: examine it, for [`HangSettings::window`], so that the reason is known when it does.
+    Examine,
+    /// It is well: the examination is not wanted.
     Dismiss,
     /// It hangs.
     Hung {
@@ -39,7 +39,7 @@ pub enum Step {
 /// Follows one VM.
 #[derive(Debug)]
 pub struct Heartbeat {
-    settings: Settings,
+    settings: HangSettings,
     phase: Phase,
     /// Of the silence, what was watched.
     watched: Duration,
@@ -56,14 +56,14 @@ enum Phase {
     Hangs,
 }
 
-/// What was not looked at for longer has been slept through.
+/// The watcher has slept where it was not called for longer.
 const MOST_GAP: Duration = Duration::from_millis(500);
-/// A hang shows itself in a second ([`crate::rules::detector::Settings::hold_for`]); more is seen in two.
+/// A hang shows itself in a second ([`crate::rules::detector::Settings::hold_for`]); two show more.
 const LEAST_WINDOW: Duration = Duration::from_millis(1200);
 const MOST_WINDOW: Duration = Duration::from_millis(2000);
 
-impl Settings {
-    /// For how long to look.
+impl HangSettings {
+    /// For how long to examine.
     pub fn window(&self) -> Duration {
         self.hang_after.saturating_sub(self.overdue()).clamp(LEAST_WINDOW, MOST_WINDOW)
     }
@@ -80,7 +80,7 @@ impl Settings {
 
 impl Heartbeat {
     /// Nothing is expected before the first one.
-    pub fn new(settings: Settings, at: Time) -> Heartbeat {
+    pub fn new(settings: HangSettings, at: Time) -> Heartbeat {
         Heartbeat { settings, phase: Phase::Awaited, watched: Duration::ZERO, beat: at, ticked: at }
     }
 
@@ -104,7 +104,7 @@ impl Heartbeat {
         match self.phase {
             Phase::Beats if self.watched >= self.settings.suspicion() => {
                 self.phase = Phase::Suspected;
-                Some(Step::Look)
+                Some(Step::Examine)
             }
             Phase::Suspected if self.watched >= self.settings.hang_after => {
                 self.phase = Phase::Hangs;
@@ -125,31 +125,31 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    const USUAL: Settings = Settings { heartbeat: Duration::from_secs(1), hang_after: Duration::from_secs(5) };
+    const USUAL: HangSettings = HangSettings { heartbeat: Duration::from_secs(1), hang_after: Duration::from_secs(5) };
 
     /// Ticks every 100 ms up to `until`, with a heartbeat at each of `beats`, and none of either in `asleep`.
-    fn story(settings: Settings, beats: &[u64], asleep: std::ops::Range<u64>, until: u64) -> Vec<(u64, Step)> {
+    fn story(settings: HangSettings, beats: &[u64], asleep: std::ops::Range<u64>, until: u64) -> Vec<(u64, Step)> {
         let mut heartbeat = Heartbeat::new(settings, ms(0));
-        let mut told = Vec::new();
+        let mut steps = Vec::new();
         for at in (0..=until).step_by(100).filter(|at| !asleep.contains(at)) {
             let step = if beats.contains(&at) { heartbeat.beat(ms(at)) } else { heartbeat.tick(ms(at)) };
-            told.extend(step.map(|step| (at, step)));
+            steps.extend(step.map(|step| (at, step)));
         }
-        told
+        steps
     }
 
     #[test]
-    fn silence_is_told_from_lateness_and_from_sleep() {
+    fn silence_is_distinguished_from_lateness_and_from_sleep() {
         let awake = 0..0;
-        for (sentence, beats, asleep, until, told) in [
-            ("whoever has never begun is not missed", &[][..], awake.clone(), 60_000, vec![]),
-            ("who beats is well", &[0, 1000, 2000, 3000, 4000, 5000, 6000], awake.clone(), 7000, vec![]),
+        for (sentence, beats, asleep, until, steps) in [
+            ("a VM that has never begun is not missed", &[][..], awake.clone(), 60_000, vec![]),
+            ("one that beats is well", &[0, 1000, 2000, 3000, 4000, 5000, 6000], awake.clone(), 7000, vec![]),
             (
-                "one that is late is looked at and let go",
+                "one that is late is examined and dismissed",
                 &[0, 3500, 4500],
                 awake.clone(),
                 6000,
-                vec![(3000, Step::Look), (3500, Step::Dismiss)],
+                vec![(3000, Step::Examine), (3500, Step::Dismiss)],
             ),
             (
                 "one that stays away hangs, once, until it is back",
@@ -157,7 +157,7 @@ mod tests {
                 awake,
                 62_000,
                 vec![
-                    (4000, Step::Look),
+                    (4000, Step::Examine),
                     (6000, Step::Hung { silent: ms(5000) }),
                     (61_000, Step::Back { silent: ms(60_000) }),
                 ],
@@ -175,19 +175,19 @@ mod tests {
                 2000..50_000,
                 53_000,
                 // 1.9 s before it, half a second for it.
-                vec![(50_600, Step::Look), (52_600, Step::Hung { silent: ms(52_600) })],
+                vec![(50_600, Step::Examine), (52_600, Step::Hung { silent: ms(52_600) })],
             ),
         ] {
-            assert_eq!(story(USUAL, beats, asleep, until), told, "{sentence}");
+            assert_eq!(story(USUAL, beats, asleep, until), steps, "{sentence}");
         }
     }
 
     #[test]
-    fn a_look_is_over_when_the_hang_is_one_or_a_little_later() {
+    fn an_examination_is_over_when_the_hang_is_one_or_a_little_later() {
         for (heartbeat, hang_after, late) in
             [(1000, 5000, 0), (100, 1000, 350), (333, 1000, 700), (600, 2000, 100), (1000, 3_600_000, 0)]
         {
-            let settings = Settings { heartbeat: ms(heartbeat), hang_after: ms(hang_after) };
+            let settings = HangSettings { heartbeat: ms(heartbeat), hang_after: ms(hang_after) };
             let ends = settings.suspicion() + settings.window();
             assert!(ends <= settings.hang_after + ms(late), "{settings:?}: {ends:?}");
         }
@@ -195,16 +195,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_each_look_has_one_end(gaps in prop::collection::vec((0..2000_u64, any::<bool>()), 0..200)) {
+        fn whatever_comes_each_examination_has_one_end(gaps in prop::collection::vec((0..2000_u64, any::<bool>()), 0..200)) {
             let (mut at, mut open) = (Duration::ZERO, None);
             let mut heartbeat = Heartbeat::new(USUAL, at);
             for (gap, is_beat) in gaps {
                 at += ms(gap);
                 let step = if is_beat { heartbeat.beat(at) } else { heartbeat.tick(at) };
                 match (open, step) {
-                    (None, Some(Step::Look)) => open = Some(Step::Look),
-                    (Some(Step::Look), Some(Step::Dismiss)) | (Some(Step::Hung { .. }), Some(Step::Back { .. })) => open = None,
-                    (Some(Step::Look), Some(hung @ Step::Hung { silent })) => {
+                    (None, Some(Step::Examine)) => open = Some(Step::Examine),
+                    (Some(Step::Examine), Some(Step::Dismiss)) | (Some(Step::Hung { .. }), Some(Step::Back { .. })) => open = None,
+                    (Some(Step::Examine), Some(hung @ Step::Hung { silent })) => {
                         prop_assert!(silent >= USUAL.hang_after);
                         open = Some(hung);
                     }

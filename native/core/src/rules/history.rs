@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::rules::detector::{Change, Condition, Detector, Settings, Time};
-use crate::{Counts, Depth, Look};
+use crate::{Census, Counts, Depth, Members};
 
 /// What is remembered of a listener that is read again and again.
 #[derive(Debug)]
@@ -16,34 +16,34 @@ pub struct History {
     read_at: Option<Time>,
 }
 
-/// What a reading of the first tier came to.
+/// A reading of the first tier, and what it changed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tick {
-    /// The queue.
+pub struct DepthReading {
+    /// The queue: the sum over the sockets that share the address.
     pub depth: Depth,
-    /// Its drops, which do not wrap while it is watched.
+    /// Its drops, widened to 64 bits: they do not wrap while it is watched.
     pub drops: Option<u64>,
-    /// What it changed.
+    /// The conditions that began or ended.
     pub changes: Vec<Change>,
-    /// Somebody should look at who stands in the queue.
-    pub wants_look: bool,
+    /// It is time for a census.
+    pub wants_census: bool,
     /// The reading before this one failed, or there was none.
-    pub works_again: bool,
+    pub resumed: bool,
 }
 
-impl Tick {
-    /// There is nothing to say, and nothing to do.
+impl DepthReading {
+    /// There is nothing to report, and nothing to do.
     pub fn is_quiet(&self) -> bool {
-        self.changes.is_empty() && !self.wants_look && !self.works_again
+        self.changes.is_empty() && !self.wants_census && !self.resumed
     }
 }
 
-/// What a look came to.
+/// A census, and what it changed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Looked {
-    /// Who stands in the queue.
+pub struct CensusTaken {
+    /// What was counted.
     pub counts: Counts,
-    /// What it changed.
+    /// The conditions that began or ended.
     pub changes: Vec<Change>,
 }
 
@@ -52,11 +52,11 @@ pub struct Looked {
 pub struct Status {
     /// What holds, and for how long it has been raised.
     pub conditions: Vec<(Condition, Duration)>,
-    /// The last reading.
+    /// The last reading; `None`: it failed, or there was none.
     pub depth: Option<Depth>,
-    /// Its drops, which do not wrap while it is watched.
+    /// Its drops, widened to 64 bits.
     pub drops: Option<u64>,
-    /// The last look, and how old it is.
+    /// The last census, and how old it is.
     pub counts: Option<(Counts, Duration)>,
     /// The last minute.
     pub window: Option<Span>,
@@ -94,23 +94,24 @@ impl History {
     }
 
     /// A reading failed.
-    pub fn missed(&mut self) {
-        self.detector.missed();
+    pub fn reading_failed(&mut self) {
+        self.detector.reading_failed();
     }
 
-    /// A reading of the first tier.
-    pub fn depth_read(&mut self, at: Time, depth: Depth) -> Tick {
-        let works_again = self.detector.depth().is_none();
+    /// A reading of the first tier: the depth of each socket that shares the address.
+    pub fn depth_read(&mut self, at: Time, members: Members<Depth>) -> DepthReading {
+        let depth = members.sum();
+        let resumed = self.detector.depth().is_none();
         self.read_at = Some(at);
         self.window.add(at, depth.queued);
-        let changes = self.detector.depth_read(at, depth);
+        let changes = self.detector.depth_read(at, members);
         let drops = self.drops.follow(depth.drops);
-        Tick { depth, drops, changes, wants_look: self.detector.wants_counts(at), works_again }
+        DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed }
     }
 
-    /// A look at who stands in the queue.
-    pub fn look_taken(&mut self, at: Time, look: &Look) -> Looked {
-        Looked { counts: look.counts, changes: self.detector.look_taken(at, look) }
+    /// A census, after a reading of the first tier at the same time.
+    pub fn census_taken(&mut self, at: Time, census: &Census) -> CensusTaken {
+        CensusTaken { counts: census.counts, changes: self.detector.census_taken(at, census) }
     }
 
     /// What is known.
@@ -144,7 +145,7 @@ impl TotalDrops {
     }
 }
 
-/// A minute in six parts: what is kept does not grow with how often is read.
+/// A minute in six parts: what is kept does not grow with how often the queue is read.
 #[derive(Debug)]
 struct Window(VecDeque<Part>);
 
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_tells_the_last_minute_and_no_more() {
+    fn a_window_covers_the_last_minute_and_no_more() {
         let mut window = Window::default();
         window.add(seconds(100), 90);
         for second in 160..220 {
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_go_on_counting_where_the_kernel_begins_anew() {
+    fn drops_go_on_counting_where_the_kernel_wraps() {
         let mut drops = TotalDrops::default();
         assert_eq!(drops.follow(Some(u32::MAX)), Some(u64::from(u32::MAX)));
         assert_eq!(drops.follow(Some(3)), Some(u64::from(u32::MAX) + 4));

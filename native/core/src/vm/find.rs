@@ -16,7 +16,7 @@ use crate::linux::proc_file::ended;
 pub struct Candidate {
     /// Its number.
     pub pid: i32,
-    /// The node's name where it runs a BEAM that is known to have one, else the program's. Whoever started it chose this:
+    /// The node's name where it runs a BEAM that is known to have one, else the program's. It was chosen by the one that started it:
     /// any character may stand in it.
     pub name: String,
     /// Whether it runs a BEAM.
@@ -25,7 +25,7 @@ pub struct Candidate {
     pub is_named: bool,
 }
 
-/// Erlang's own limit of a node's name; nobody needs more of a program's.
+/// Erlang's own limit of a node's name; no more is needed of a program's.
 const NAME: usize = 255;
 /// Most command lines fit.
 const PAGE: usize = 4096;

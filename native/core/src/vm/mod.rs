@@ -1,4 +1,4 @@
-//! Processes seen from outside, through `/proc` alone, and by what epmd tells of them.
+//! Processes from outside: what `/proc` shows of them, and what epmd knows.
 
 pub mod calls;
 pub mod descriptors;

@@ -1,6 +1,6 @@
 //! How many descriptors a process has open, against how many it may.
 //!
-//! A process at its limit cannot accept: each `accept` fails, and whoever waits goes on waiting.
+//! A process at its limit cannot accept: each `accept` fails, and the queued connections go on waiting.
 
 use std::fs;
 

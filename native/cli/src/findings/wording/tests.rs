@@ -1,11 +1,11 @@
-use accept_queue_core::rules::advice::{Advice, Severity};
+use accept_queue_core::rules::advice::{Advice, AdviceSeverity};
 use accept_queue_core::rules::diagnosis::{
     AcceptingFinding, BlockedScheduler, CoverageFinding, CrashDump, DirtyKind, NotAccepting, ProcessFinding,
     QueueFigures, QueueFinding, QueueTrouble, SchedulerThread, StoppedThreads, ThreadsFinding, WaitingClients,
 };
 use accept_queue_core::rules::facts::{Blocked, Unread};
 use accept_queue_core::vm::pollset::Events;
-use accept_queue_core::vm::stack::{Frame, Owner};
+use accept_queue_core::vm::stack::{Frame, Origin};
 use accept_queue_core::{Counts, Depth, Errno, Error};
 
 use super::*;
@@ -38,8 +38,8 @@ fn blocked(blocked: Blocked, waiting: Option<WaitingClients>, crash_dump: CrashD
     Subject::Threads(ThreadsFinding::SchedulerBlocked(Box::new(found)))
 }
 
-fn in_call(owner: Owner, symbol: Option<&str>) -> Blocked {
-    let frame = Some(Frame { owner, address: 1, symbol: symbol.map(str::to_owned) });
+fn in_call(origin: Origin, symbol: Option<&str>) -> Blocked {
+    let frame = Some(Frame { origin, address: 1, symbol: symbol.map(str::to_owned) });
     Blocked { call: Some(100_000), library: None, frame, since: ms(2000) }
 }
 
@@ -60,7 +60,7 @@ fn stopped(count: usize) -> Option<StoppedThreads> {
 
 /// Every finding at least once.
 fn all() -> Vec<Subject> {
-    let library = || Owner::Library(NAME.to_owned());
+    let library = || Origin::Library(NAME.to_owned());
     let refused = Error::Errno(Errno(13));
     let process = [
         ProcessFinding::Ended,
@@ -91,8 +91,8 @@ fn all() -> Vec<Subject> {
         blocked(nowhere(), None, CrashDump::NotHandled),
         blocked(in_call(library(), Some(NAME)), waiting(1), SOME_FREE),
         blocked(in_call(library(), None), waiting(3), SOME_FREE),
-        blocked(in_call(Owner::Emulator, Some(NAME)), waiting(1), CrashDump::NoneFree { schedulers: 2 }),
-        blocked(in_call(Owner::Emulator, None), waiting(1), SOME_FREE),
+        blocked(in_call(Origin::Emulator, Some(NAME)), waiting(1), CrashDump::NoneFree { schedulers: 2 }),
+        blocked(in_call(Origin::Emulator, None), waiting(1), SOME_FREE),
     ];
     let accepting = [
         NotAccepting::NeverAccepted,
@@ -113,7 +113,7 @@ fn all() -> Vec<Subject> {
     ];
     let clipped = Advice {
         id: "somaxconn_clips",
-        severity: Severity::Warning,
+        severity: AdviceSeverity::Warning,
         text: "Text.".to_owned(),
         evidence: vec![("limit", 4096)],
     };
@@ -161,7 +161,7 @@ fn sigusr1_is_not_advised_where_it_would_only_end_the_vm() {
         (CrashDump::NoneFree { schedulers: 2 }, "SIGUSR1 brings no crash dump now"),
         (SOME_FREE, "1 of 2 schedulers are free"),
     ] {
-        let found = worded(blocked(in_call(Owner::Emulator, None), waiting(1), crash_dump));
+        let found = worded(blocked(in_call(Origin::Emulator, None), waiting(1), crash_dump));
         assert!(found.advice.contains(said), "{}", found.advice);
     }
 }

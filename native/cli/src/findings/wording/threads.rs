@@ -2,7 +2,7 @@
 
 use accept_queue_core::rules::diagnosis::{BlockedScheduler, CrashDump, DirtyKind, ThreadsFinding, WaitingClients};
 use accept_queue_core::vm::calls;
-use accept_queue_core::vm::stack::{Frame, Owner};
+use accept_queue_core::vm::stack::{Frame, Origin};
 use serde_json::Value;
 
 use super::{Words, debugger, millis, seconds};
@@ -55,7 +55,7 @@ pub(super) fn words(finding: &ThreadsFinding, pid: i32, listener: &str) -> Words
 fn blocked(found: &BlockedScheduler, pid: i32, listener: &str) -> Words {
     let BlockedScheduler { scheduler, blocked, wait_channel, waiting, crash_dump: dump } = found;
     let frame = blocked.library.as_ref().or(blocked.frame.as_ref());
-    let is_called_by_library = matches!(frame.map(|frame| &frame.owner), Some(Owner::Library(_)));
+    let is_called_by_library = matches!(frame.map(|frame| &frame.origin), Some(Origin::Library(_)));
     let what = if is_called_by_library {
         "A native call of more than 1 ms belongs on a dirty scheduler"
     } else if blocked.call.and_then(calls::name) == Some("close") {
@@ -81,8 +81,8 @@ fn blocked(found: &BlockedScheduler, pid: i32, listener: &str) -> Words {
     ];
     figures.extend(blocked.call.map(|call| ("system_call", Value::from(call_name(call)))));
     figures.extend(wait_channel.as_deref().map(|channel| ("wait_channel", Value::from(channel))));
-    if let Some(Frame { owner, symbol, .. }) = frame {
-        if let Owner::Library(library) = owner {
+    if let Some(Frame { origin, symbol, .. }) = frame {
+        if let Origin::Library(library) = origin {
             figures.push(("library", Value::from(library.as_str())));
         }
         figures.extend(symbol.as_deref().map(|symbol| ("symbol", Value::from(symbol))));
@@ -112,11 +112,11 @@ fn place(call: Option<i64>, wait_channel: Option<&str>) -> String {
 }
 
 fn caller(frame: Option<&Frame>) -> String {
-    match frame.map(|frame| (&frame.owner, &frame.symbol)) {
-        Some((Owner::Library(library), Some(symbol))) => {
+    match frame.map(|frame| (&frame.origin, &frame.symbol)) {
+        Some((Origin::Library(library), Some(symbol))) => {
             format!(", called by {} of {}", symbol.escape_debug(), library.escape_debug())
         }
-        Some((Owner::Library(library), None)) => format!(", called by {}", library.escape_debug()),
+        Some((Origin::Library(library), None)) => format!(", called by {}", library.escape_debug()),
         Some((_, Some(symbol))) => format!(", called by the emulator itself, {}", symbol.escape_debug()),
         Some((_, None)) => ", called by the emulator itself or one of its drivers".to_owned(),
         None => String::new(),

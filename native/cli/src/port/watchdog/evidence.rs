@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use accept_queue_core::linux::counters::Kernel;
-use accept_queue_core::rules::heartbeat::Settings;
+use accept_queue_core::rules::heartbeat::HangSettings;
 use accept_queue_core::{Endpoint, Error};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use crate::findings::{Diagnosis, Report};
 /// Everything that is known.
 pub(super) struct Evidence {
     pub(super) pid: i32,
-    pub(super) settings: Settings,
+    pub(super) settings: HangSettings,
     /// Since the last heartbeat.
     pub(super) silent: Duration,
     pub(super) at: SystemTime,
@@ -205,7 +205,7 @@ mod tests {
     fn what_could_not_be_looked_at_is_said_and_the_rest_is_there() {
         let evidence = Evidence {
             pid: 7,
-            settings: Settings { heartbeat: Duration::from_secs(1), hang_after: Duration::from_secs(5) },
+            settings: HangSettings { heartbeat: Duration::from_secs(1), hang_after: Duration::from_secs(5) },
             silent: Duration::from_secs(5),
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(10),
             diagnosis: Err(Error::Unsupported),

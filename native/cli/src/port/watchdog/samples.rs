@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use accept_queue_core::linux::counters;
-use accept_queue_core::outside::observer::{Looks, Observer, Reading};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
 use accept_queue_core::outside::snapshot::Scope;
 use accept_queue_core::rules::detector::{Condition, Settings};
 use accept_queue_core::{Depth, Endpoint};
@@ -74,7 +74,7 @@ impl Samples {
 
 fn sample(observer: &mut Observer, pid: i32, at: Duration) -> Sample {
     let mut unreadable = Vec::new();
-    let mut queues = match observer.sample(at, Looks::Wanted) {
+    let mut queues = match observer.sample(at, CensusScope::Wanted) {
         Ok(sample) => {
             unreadable.extend(sample.gaps.iter().map(|gap| gap.missing.to_string()));
             sample.readings.into_iter().map(queue).collect()
@@ -103,7 +103,7 @@ fn sample(observer: &mut Observer, pid: i32, at: Duration) -> Sample {
 fn queue(reading: Reading) -> Queue {
     Queue {
         endpoint: reading.endpoint,
-        depth: reading.tick.depth,
+        depth: reading.depth_reading.depth,
         conditions: reading.status.conditions.into_iter().map(|(condition, _)| condition).collect(),
     }
 }

@@ -1,17 +1,13 @@
-//! Question and answer about the connections that somebody holds, each by the inode that its holder knows it by, and with what
-//! `getsockopt` would say of it. Pure.
+//! Question and answer about the connections that a process holds, each with its inode and what `getsockopt` would say of it. Pure.
 
 use std::time::Duration;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::inet::{ANY_PORT, Family, INET_DIAG_INFO, InetDiagMessage, InetDiagRequest, LAST_DATA_SENT, Ports, States};
 use super::netlink::{Envelope, MALFORMED, Question, attribute, word};
-use super::reply::{InetDiagMessage, LAST_DATA_SENT};
-use super::request::{
-    ANY_PORT, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, Family, INET_DIAG_INFO, InetDiagRequest,
-    LAST_ACK, Ports, States,
-};
 use crate::linux::sockopt::Connection;
+use crate::linux::tcp_state::{CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
 use crate::{Error, Inode};
 
 /// A dump of all connections of a family.
@@ -34,7 +30,7 @@ impl Question for Connections {
         Envelope::dump(sequence, InetDiagRequest::new(self.family, States::these(&HELD), extensions, ports))
     }
 
-    /// `None`: nobody holds it, as it is with what is left of a connection in TIME_WAIT, which comes under the name of
+    /// `None`: no process holds it, as it is with what is left of a connection in TIME_WAIT, which comes under the name of
     /// FIN_WAIT2 and has no TCP_INFO.
     fn row(payload: &[u8]) -> Result<Option<(Inode, Connection)>, Error> {
         let (message, attributes) = InetDiagMessage::ref_from_prefix(payload).map_err(|_| MALFORMED)?;

@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::inet::{ANY_PORT, Family, InetDiagMessage, InetDiagRequest, Ports, States};
 use super::netlink::{Envelope, MALFORMED, Question};
-use super::reply::InetDiagMessage;
-use super::request::{ANY_PORT, Family, InetDiagRequest, Ports, States};
 use crate::Error;
 use crate::address::ip_from_diag;
+use crate::linux::tcp_state;
 
 /// A TCP state, in the numbers of include/net/tcp_states.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum TcpState {
     /// Waits for clients.
     Listen,
     /// Has sent a SYN, and no answer has come.
@@ -37,42 +37,41 @@ pub enum State {
     TimeWait,
 }
 
-impl State {
+impl TcpState {
     /// As netstat spells it.
     pub fn name(self) -> &'static str {
         match self {
-            State::Listen => "LISTEN",
-            State::SynSent => "SYN_SENT",
-            State::SynRecv => "SYN_RECV",
-            State::Established => "ESTABLISHED",
-            State::FinWait1 => "FIN_WAIT1",
-            State::FinWait2 => "FIN_WAIT2",
-            State::CloseWait => "CLOSE_WAIT",
-            State::Closing => "CLOSING",
-            State::LastAck => "LAST_ACK",
-            State::TimeWait => "TIME_WAIT",
+            TcpState::Listen => "LISTEN",
+            TcpState::SynSent => "SYN_SENT",
+            TcpState::SynRecv => "SYN_RECV",
+            TcpState::Established => "ESTABLISHED",
+            TcpState::FinWait1 => "FIN_WAIT1",
+            TcpState::FinWait2 => "FIN_WAIT2",
+            TcpState::CloseWait => "CLOSE_WAIT",
+            TcpState::Closing => "CLOSING",
+            TcpState::LastAck => "LAST_ACK",
+            TcpState::TimeWait => "TIME_WAIT",
         }
     }
 
-    fn of(number: u8) -> Option<State> {
+    fn of(number: u8) -> Option<TcpState> {
         Some(match number {
-            1 => State::Established,
-            2 => State::SynSent,
-            // 12 is TCP_NEW_SYN_RECV, the same before a socket is made for it.
-            3 | 12 => State::SynRecv,
-            4 => State::FinWait1,
-            5 => State::FinWait2,
-            6 => State::TimeWait,
-            8 => State::CloseWait,
-            9 => State::LastAck,
-            10 => State::Listen,
-            11 => State::Closing,
+            tcp_state::ESTABLISHED => TcpState::Established,
+            tcp_state::SYN_SENT => TcpState::SynSent,
+            tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV => TcpState::SynRecv,
+            tcp_state::FIN_WAIT1 => TcpState::FinWait1,
+            tcp_state::FIN_WAIT2 => TcpState::FinWait2,
+            tcp_state::TIME_WAIT => TcpState::TimeWait,
+            tcp_state::CLOSE_WAIT => TcpState::CloseWait,
+            tcp_state::LAST_ACK => TcpState::LastAck,
+            tcp_state::LISTEN => TcpState::Listen,
+            tcp_state::CLOSING => TcpState::Closing,
             _ => return None,
         })
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for TcpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -92,16 +91,16 @@ pub enum EndRequest {
 pub struct EndRow {
     /// This end.
     pub local: SocketAddr,
-    /// The other end; for a listener, nobody's address.
+    /// The other end; for a listener, the unspecified address.
     pub peer: SocketAddr,
     /// The state.
-    pub state: State,
+    pub state: TcpState,
     /// How often that was sent again which is not yet confirmed: of a SYN_SENT, its SYN.
     pub retransmits: u8,
 }
 
 impl EndRequest {
-    /// The kernel has looked at the port only: whether the socket is the listener's, or a client of it.
+    /// The kernel compares the port only: whether the socket is the listener's, or a client of it.
     pub fn wants(&self, row: &EndRow) -> bool {
         match *self {
             EndRequest::Server(address) => row.local == address,
@@ -127,7 +126,7 @@ impl Question for EndRequest {
         let end = |ip, port| ip_from_diag(message.family, ip).map(|ip| SocketAddr::new(ip, port)).ok_or(MALFORMED);
         let local = end(id.source, id.source_port.get())?;
         let peer = end(id.destination, id.destination_port.get())?;
-        Ok(State::of(message.state).map(|state| EndRow { local, peer, state, retransmits: message.retransmits }))
+        Ok(TcpState::of(message.state).map(|state| EndRow { local, peer, state, retransmits: message.retransmits }))
     }
 }
 
@@ -165,7 +164,7 @@ mod tests {
         let message = request.message(1);
         let bytes = message.as_bytes();
         let asked = u32::from_ne_bytes(bytes[20..24].try_into().expect("four bytes"));
-        let known = (0..=11).filter(|&number| State::of(number).is_some()).map(|number| 1 << number).sum();
+        let known = (0..=11).filter(|&number| TcpState::of(number).is_some()).map(|number| 1 << number).sum();
         assert_eq!(asked, known);
         assert_eq!(bytes[24..28], [0, 0, 0x1f, 0x90], "any source port, and this destination port");
     }

@@ -14,14 +14,14 @@ pub trait Question {
     /// The bytes to be sent.
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable;
 
-    /// The payload of one message; `None` for a socket that nobody asked for.
+    /// The payload of one message; `None` for a socket that was not asked for.
     fn row(payload: &[u8]) -> Result<Option<Self::Row<'_>>, Error>;
 }
 
 /// One netlink message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<R> {
-    /// A socket; `None` for one that nobody asked for.
+    /// A socket; `None` for one that was not asked for.
     Row(Option<R>),
     /// The end of the dump.
     Done,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use zerocopy::byteorder::{NativeEndian, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
+use super::inet::{INET_DIAG_INFO, INET_DIAG_SKMEMINFO, InetDiagMessage, LAST_DATA_SENT};
 use super::netlink::{MALFORMED, attribute, cookie, word};
-use super::request::{CLOSE_WAIT, ESTABLISHED, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, LISTEN, SYN_RECV, SocketId};
 use crate::address::ip_from_diag;
+use crate::linux::tcp_state::{CLOSE_WAIT, ESTABLISHED, LISTEN, SYN_RECV};
 use crate::{Address, Cookie, Error, Inode, Interface};
 
 /// What a row of the kernel's table means to the owner of a listener.
@@ -28,7 +28,7 @@ pub enum Row {
         queued: u32,
         /// The backlog in force.
         limit: u32,
-        /// Packets dropped; `None` where the kernel does not tell.
+        /// Packets dropped; `None` before Linux 4.12.
         drops: Option<u32>,
     },
     /// A handshake that is not finished.
@@ -76,24 +76,6 @@ pub enum QueuedState {
     Closed,
 }
 
-/// `struct inet_diag_msg`, include/uapi/linux/inet_diag.h.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(super) struct InetDiagMessage {
-    pub(super) family: u8,
-    pub(super) state: u8,
-    _timer: u8,
-    pub(super) retransmits: u8,
-    pub(super) id: SocketId,
-    _expires: U32<NativeEndian>,
-    receive_queue: U32<NativeEndian>,
-    send_queue: U32<NativeEndian>,
-    _uid: U32<NativeEndian>,
-    pub(super) inode: U32<NativeEndian>,
-}
-
-/// `tcpi_last_data_sent` in `struct tcp_info`, in milliseconds.
-pub(super) const LAST_DATA_SENT: usize = 44;
 /// `tcpi_last_ack_recv`: since the last segment with an ACK, and a FIN is one.
 const LAST_ACK_RECEIVED: usize = 56;
 /// `SK_MEMINFO_DROPS` words of four bytes into INET_DIAG_SKMEMINFO.
@@ -108,7 +90,7 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         Ok(Address { ip, port, interface: Interface(id.interface.get()) })
     };
     let local = end(id.source, id.source_port.get())?;
-    // A kernel that does not tell an age has no TCP_INFO in sock_diag at all: then nothing here can be trusted.
+    // A kernel that does not give an age has no TCP_INFO in sock_diag at all: then nothing here can be trusted.
     let age = |offset| -> Result<Duration, Error> {
         let info = attribute(attributes, INET_DIAG_INFO)?.ok_or(Error::Unsupported)?;
         word(info, offset).map(|ms| Duration::from_millis(ms.into())).ok_or(Error::Unsupported)
@@ -164,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_captured_queue_of_six_reads_as_it_stood() {
+    fn a_captured_queue_of_six_reads_as_it_was() {
         let rows = rows(QUEUE_OF_SIX).expect("a whole datagram");
         let Row::Listener { address, queued, limit, drops, .. } = rows[0] else { panic!("the listener comes first") };
         assert_eq!((address.to_string().as_str(), queued, limit, drops), ("127.0.0.1:37847", 6, 10, Some(0)));

@@ -23,19 +23,19 @@ pub struct DiagSocket {
     buffer: Box<[u8]>,
 }
 
-/// The kernel fills datagrams of up to this size once it has seen a reader with so much room (`netlink_recvmsg` keeps
+/// The kernel fills datagrams of up to this size once a reader had so much room (`netlink_recvmsg` keeps
 /// `max_recvmsg_len`, capped at 32 KiB).
 const DATAGRAM: usize = 32 * 1024;
 /// The kernel answers within the system call; silence is a sandbox that swallows the question.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A socket that nobody reads from now, and the number of its namespace, which is the one this process lives in: elsewhere it
+/// A socket that is not in use now, and the number of its namespace, which is the one this process lives in: elsewhere it
 /// would keep the namespace alive. To make and to close one costs 4 us, and where the table of descriptors has become full it
 /// is there already. A second reader at the same time makes one of its own.
 static SPARE: Mutex<Option<(u64, DiagSocket)>> = Mutex::new(None);
 
 impl DiagSocket {
-    /// Opens the socket. Linux lets everybody do this, so any refusal is a sandbox that does not offer sock_diag.
+    /// Opens the socket. Linux lets every process do this, so any refusal is a sandbox that does not offer sock_diag.
     pub fn open() -> Result<DiagSocket, Error> {
         DiagSocket::with_room(DATAGRAM)
     }
@@ -81,7 +81,7 @@ impl DiagSocket {
         Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into() })
     }
 
-    /// Asks, and hands each row to `each` as it comes. On an error the rows seen so far are not the whole: throw them
+    /// Asks, and hands each row to `each` as it comes. On an error the rows so far are not the whole: throw them
     /// away, and the socket too, for the rest of the answer may still be in it.
     pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {
         self.sequence = self.sequence.wrapping_add(1);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// How many rows came before it ended, and how it ended, when the kernel says these.
-    fn told(datagrams: &[&[u8]]) -> (usize, Result<(), Error>) {
+    fn reads(datagrams: &[&[u8]]) -> (usize, Result<(), Error>) {
         let (mut diag, kernel) = diag(Duration::from_millis(50));
         datagrams.iter().for_each(|datagram| say(&kernel, datagram));
         dump(&mut diag)
@@ -177,10 +177,10 @@ mod tests {
         let mut of_no_family = first.to_vec();
         of_no_family[16] = 0xee;
         let too_long = [QUEUE_OF_SIX, QUEUE_OF_SIX, QUEUE_OF_SIX].concat();
-        for (sentence, datagrams, told_as) in [
+        for (sentence, datagrams, expected) in [
             ("an answer in one datagram", vec![QUEUE_OF_SIX, DONE], (8, Ok(()))),
             ("an answer in several", vec![first, rest, DONE], (8, Ok(()))),
-            ("nobody listens", vec![DONE], (0, Ok(()))),
+            ("nothing listens", vec![DONE], (0, Ok(()))),
             ("the end does not come", vec![QUEUE_OF_SIX], (8, Err(Error::Timeout))),
             ("nothing comes", vec![], (0, Err(Error::Timeout))),
             ("a datagram is cut within a row", vec![&QUEUE_OF_SIX[..row + 40], DONE], (1, Err(MALFORMED))),
@@ -190,7 +190,7 @@ mod tests {
             ("a message of another kind", vec![&of_another_kind, DONE], (0, Err(MALFORMED))),
             ("a socket of no family", vec![&of_no_family, DONE], (0, Err(MALFORMED))),
         ] {
-            assert_eq!(told(&datagrams), told_as, "{sentence}");
+            assert_eq!(reads(&datagrams), expected, "{sentence}");
         }
     }
 
@@ -209,13 +209,13 @@ mod tests {
         let handled = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGUSR2, Arc::clone(&handled)).expect("a handler");
         let (mut diag, kernel) = diag(PATIENCE);
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let reader = thread::spawn(move || {
-            tell.send(rustix::thread::gettid()).expect("its number");
+            sender.send(rustix::thread::gettid()).expect("its number");
             dump(&mut diag)
         });
         // The number of a thread is enough for the kernel to give the signal to it (`complete_signal`).
-        let thread = told.recv().expect("its number");
+        let thread = receiver.recv().expect("its number");
         let waits_in_recv = || {
             let call = std::fs::read_to_string(format!("/proc/self/task/{}/syscall", thread.as_raw_pid()));
             call.is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_recvfrom)))

@@ -6,8 +6,9 @@
 use zerocopy::byteorder::{NativeEndian, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::inet::{NO_COOKIE, States};
 use super::netlink::{Envelope, MALFORMED, Question, attribute, cookie, word};
-use super::request::{ESTABLISHED, LISTEN, NO_COOKIE, States};
+use crate::linux::tcp_state::{ESTABLISHED, LISTEN};
 use crate::{Cookie, Error, Inode};
 
 /// What a row of the kernel's table of Unix sockets means to the owner of a listener.

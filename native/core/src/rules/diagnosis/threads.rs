@@ -6,7 +6,7 @@ use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
 use crate::rules::facts::{Blocked, Doing, ListenerFacts, ThreadFacts};
 use crate::vm::pollset::{Accepting, Set};
-use crate::vm::stack::Owner;
+use crate::vm::stack::Origin;
 use crate::vm::threads::Role;
 
 /// What was found of the threads.
@@ -244,9 +244,9 @@ impl Case<'_> {
             return None;
         }
         let library = threads.iter().find_map(|facts| match &facts.doing {
-            Doing::Blocked(Blocked { library: Some(frame), .. }) => match &frame.owner {
-                Owner::Library(name) => Some(name.clone()),
-                Owner::Emulator | Owner::System => None,
+            Doing::Blocked(Blocked { library: Some(frame), .. }) => match &frame.origin {
+                Origin::Library(name) => Some(name.clone()),
+                Origin::Emulator | Origin::System => None,
             },
             _ => None,
         });

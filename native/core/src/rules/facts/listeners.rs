@@ -7,7 +7,7 @@ use crate::rules::detector::{Condition, Detector, Settings, Time};
 use crate::vm::calls;
 use crate::vm::pollset::{Accepting, Registration, Set};
 use crate::vm::threads::{Call, Role, State};
-use crate::{Counts, Depth, Endpoint};
+use crate::{Cookie, Counts, Depth, Endpoint, Members};
 
 /// A listener over the time of the readings.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub struct ListenerFacts {
     pub is_attended: bool,
 }
 
+/// The sockets that share an address, as one.
+const SUM: Cookie = Cookie(0);
 /// The kernel gives ages in jiffies, and a dump takes a few ms.
 const SAME_HEAD: Duration = Duration::from_millis(50);
 
@@ -45,14 +47,14 @@ impl ListenerFacts {
             .filter_map(|reading| Some((reading.at, reading.queues.iter().find(|queue| &queue.endpoint == endpoint)?)))
             .collect();
         let censuses: Vec<(Time, &Counts)> =
-            seen.iter().filter_map(|(at, queue)| Some((*at, &queue.look.as_ref()?.counts))).collect();
+            seen.iter().filter_map(|(at, queue)| Some((*at, &queue.census.as_ref()?.counts))).collect();
         let has_accepted = has_accepted(&seen, &censuses);
         let waited = censuses.last().and_then(|(_, counts)| counts.oldest_wait).or_else(|| occupied_for(&seen));
         let mut detector = Detector::new(Settings::default());
         for (at, queue) in &seen {
-            detector.depth_read(*at, queue.depth);
-            if let Some(look) = &queue.look {
-                detector.look_taken(*at, look);
+            detector.depth_read(*at, Members::one(SUM, queue.depth));
+            if let Some(census) = &queue.census {
+                detector.census_taken(*at, census);
             }
         }
         let drops = |queue: &QueueReading| queue.depth.drops;

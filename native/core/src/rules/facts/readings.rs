@@ -9,7 +9,7 @@ use crate::vm::pollset::Registration;
 use crate::vm::process::{Frozen, Process};
 use crate::vm::stack::Frame;
 use crate::vm::threads::Threads;
-use crate::{Depth, Endpoint, Error, Look};
+use crate::{Census, Depth, Endpoint, Error};
 
 /// One reading of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ pub struct QueueReading {
     /// How deep.
     pub depth: Depth,
     /// Its census, if one was taken.
-    pub look: Option<Look>,
+    pub census: Option<Census>,
     /// Its entries in the epoll sets of the process, if they were read.
     pub registrations: Option<Vec<Registration>>,
 }

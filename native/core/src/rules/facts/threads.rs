@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ProcessReading, Unmoved};
 use crate::rules::detector::Time;
 use crate::vm::calls;
-use crate::vm::stack::{Frame, Owner};
+use crate::vm::stack::{Frame, Origin};
 use crate::vm::threads::{Call, Role, Stand, State, Thread};
 
 /// A thread over the time of the readings.
@@ -130,7 +130,7 @@ fn doing(seen: &[Seen], wanted: Duration, window: Duration, unmoved: Option<&Unm
     };
     let frames = unmoved.and_then(|unmoved| unmoved.frames.as_deref());
     let innermost = frames.and_then(<[Frame]>::first);
-    let is_in_library = innermost.is_some_and(|frame| matches!(frame.owner, Owner::Library(_)));
+    let is_in_library = innermost.is_some_and(|frame| matches!(frame.origin, Origin::Library(_)));
     if is_rest && !is_in_library {
         // The stack of one that has only just come to its place was not read, and need not be: it is not held up.
         let has_come = seen.len() > 1 && !is_same_place(seen[seen.len() - 2].1, last);
@@ -154,7 +154,7 @@ fn blocked(seen: &[Seen], unmoved: Option<&Unmoved>) -> Option<Blocked> {
             _ => None,
         },
         frame: frames.first().cloned(),
-        library: frames.iter().find(|frame| matches!(frame.owner, Owner::Library(_))).cloned(),
+        library: frames.iter().find(|frame| matches!(frame.origin, Origin::Library(_))).cloned(),
         since: unmoved.and_then(|unmoved| unmoved.ran_ago).unwrap_or_default().max(stood),
     })
 }

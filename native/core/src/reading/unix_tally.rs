@@ -1,18 +1,18 @@
-//! Rows in, counts out, for Unix stream sockets. Pure, but for [`UnixCensus::take`], which fetches the rows.
+//! Rows in, counts out, for Unix stream sockets. Pure.
 //!
-//! Children are told by their name, which they have from their listener. Two listeners may have had one name, where a path
-//! was unlinked and bound again: the kernel does not tell their children apart, and each is shown with all of them.
+//! Children are known by their name, which they have from their listener. Two listeners may have had one name, where a path
+//! was unlinked and bound again: the kernel does not distinguish their children, and each is shown with all of them.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::linux::diag::{DiagSocket, States, UnixChild, UnixRequest, UnixRow};
-use crate::reading::survey::Queue;
-use crate::{Cookie, Counts, Endpoint, Error, Look};
+use crate::linux::diag::{UnixChild, UnixRow};
+use crate::reading::queue::Queue;
+use crate::{Census, Cookie, Counts, Endpoint};
 
 /// A count in progress. The kernel dumps listeners and connections in no order.
 #[derive(Debug, Default)]
-pub(crate) struct UnixCensus {
+pub(crate) struct UnixTally {
     listeners: Vec<Queue>,
     children: HashMap<Vec<u8>, Children>,
 }
@@ -23,22 +23,15 @@ struct Children {
     close_wait: u32,
 }
 
-impl UnixCensus {
-    /// A count of those in these states, in the namespace of the netlink socket.
-    pub(crate) fn take(diag: &mut DiagSocket, states: States) -> Result<UnixCensus, Error> {
-        let mut census = UnixCensus::default();
-        diag.dump(&UnixRequest { states }, |row| census.add(row))?;
-        Ok(census)
-    }
-
-    fn add(&mut self, row: UnixRow<'_>) {
+impl UnixTally {
+    pub(crate) fn add(&mut self, row: UnixRow<'_>) {
         match row {
             UnixRow::Listener { name, cookie, inode, queued, limit, queued_alive, queued_closed } => {
                 let counts = Counts { queued, limit, queued_alive, queued_closed, sockets: 1, ..Counts::default() };
                 self.listeners.push(Queue {
                     endpoint: Endpoint::Unix(name.to_vec()),
                     sockets: vec![(cookie, inode)],
-                    look: Look { counts, waits: None, took: Duration::ZERO },
+                    census: Census { counts, waits: None, took: Duration::ZERO },
                 });
             }
             UnixRow::Child { name, state } => {
@@ -57,12 +50,12 @@ impl UnixCensus {
 
     /// Every listener.
     pub(crate) fn into_queues(self) -> Vec<Queue> {
-        let UnixCensus { listeners, children } = self;
+        let UnixTally { listeners, children } = self;
         let with_children = |mut queue: Queue| {
             if let Endpoint::Unix(name) = &queue.endpoint
                 && let Some(&Children { established, close_wait }) = children.get(name)
             {
-                queue.look.counts = Counts { established, close_wait, ..queue.look.counts };
+                queue.census.counts = Counts { established, close_wait, ..queue.census.counts };
             }
             queue
         };
@@ -72,7 +65,7 @@ impl UnixCensus {
     /// What was counted for this socket.
     pub(crate) fn counts_of(self, cookie: Cookie) -> Option<Counts> {
         let own = self.into_queues().into_iter().find(|queue| queue.sockets[0].0 == cookie)?;
-        Some(own.look.counts)
+        Some(own.census.counts)
     }
 }
 
@@ -83,9 +76,9 @@ mod tests {
 
     #[test]
     fn a_connection_may_be_dumped_before_its_listener() {
-        let mut census = UnixCensus::default();
-        census.add(UnixRow::Child { name: b"/run/a", state: UnixChild::PeerClosed });
-        census.add(UnixRow::Listener {
+        let mut tally = UnixTally::default();
+        tally.add(UnixRow::Child { name: b"/run/a", state: UnixChild::PeerClosed });
+        tally.add(UnixRow::Listener {
             name: b"/run/a",
             cookie: Cookie(1),
             inode: Inode(1),
@@ -94,9 +87,9 @@ mod tests {
             queued_alive: 1,
             queued_closed: 1,
         });
-        census.add(UnixRow::Child { name: b"/run/a", state: UnixChild::Established });
-        census.add(UnixRow::Child { name: b"/run/b", state: UnixChild::Established });
-        let counts = census.counts_of(Cookie(1)).expect("the listener");
+        tally.add(UnixRow::Child { name: b"/run/a", state: UnixChild::Established });
+        tally.add(UnixRow::Child { name: b"/run/b", state: UnixChild::Established });
+        let counts = tally.counts_of(Cookie(1)).expect("the listener");
         assert_eq!((counts.queued, counts.established, counts.close_wait), (2, 1, 1));
         assert_eq!((counts.drops, counts.syn_recv, counts.queued_bytes), (None, None, None));
     }

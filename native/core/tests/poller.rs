@@ -1,4 +1,4 @@
-//! The thread that reads what is watched, on real sockets of this process.
+//! The poller, on real sockets of this process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::monitor::poller::{Patrol, Report, Reporter, Told};
+use accept_queue_core::monitor::poller::{Notice, Poller, Report, Reporter};
 use accept_queue_core::monitor::watch::Watch;
 use accept_queue_core::rules::detector::{Change, Condition, Settings, Time, on_clock};
 use accept_queue_core::rules::history::Status;
@@ -33,34 +33,34 @@ fn listener() -> (TcpListener, SocketAddr) {
 fn watch(id: u64, listener: &TcpListener, settings: Settings) -> Arc<Watch> {
     let handle = Listener::open(listener.as_raw_fd()).expect("a listener");
     let watch = Watch::new(id, handle.into(), settings, now());
-    watch.tick(now()).expect("a first reading");
+    watch.read(now()).expect("a first reading");
     Arc::new(watch)
 }
 
 fn mailbox() -> (Reporter, Receiver<Report>) {
     let (sender, reports) = channel();
     let reporter = Box::new(move |report| {
-        // Nobody may be left to read it.
+        // The test may have ended.
         let _ = sender.send(report);
     });
     (reporter, reports)
 }
 
-/// The next thing that is told of a watch; other tests make and close listeners meanwhile.
-fn told(reports: &Receiver<Report>) -> (u64, Told) {
+/// The next notice of a watch; other tests make and close listeners meanwhile.
+fn next_notice(reports: &Receiver<Report>) -> (u64, Notice) {
     loop {
         match reports.recv_timeout(DEADLINE).expect("a report within the deadline") {
-            Report::Told(mut told) => return told.remove(0),
+            Report::Notices(mut notices) => return notices.remove(0),
             Report::Late(_) | Report::ListenersChanged => {}
         }
     }
 }
 
-fn changes(told: Told) -> Vec<Change> {
-    match told {
-        Told::Tick(tick) => tick.changes,
-        Told::Look(look) => look.changes,
-        Told::Failed(error) => panic!("a reading failed: {error}"),
+fn changes(notice: Notice) -> Vec<Change> {
+    match notice {
+        Notice::Depth(reading) => reading.changes,
+        Notice::Census(census) => census.changes,
+        Notice::Failed(error) => panic!("a reading failed: {error}"),
     }
 }
 
@@ -72,101 +72,104 @@ fn raised(change: &Change) -> Option<Condition> {
 }
 
 #[test]
-fn nobody_is_told_anything_while_a_queue_is_empty() {
+fn nothing_is_reported_while_a_queue_is_empty() {
     let (listener, _) = listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
+    let poller = Poller::start(now, reporter).expect("a thread");
     let watch = watch(7, &listener, quick());
-    patrol.watch(vec![Arc::clone(&watch)], false);
+    poller.watch(vec![Arc::clone(&watch)], false);
     let readings = |status: Status| status.window.map_or(0, |window| window.readings);
     let begun = Instant::now();
     while readings(watch.status(now())) < 30 {
         assert!(begun.elapsed() < DEADLINE, "it is read at its interval");
         std::thread::sleep(MS);
     }
-    assert!(reports.try_iter().all(|report| !matches!(report, Report::Told(_))), "thirty readings and nothing to say");
+    assert!(
+        reports.try_iter().all(|report| !matches!(report, Report::Notices(_))),
+        "thirty readings and nothing to report"
+    );
 }
 
 #[test]
-fn a_client_whom_nobody_accepts_is_behind_then_stuck_and_no_more_when_he_is_accepted() {
+fn a_client_that_is_not_accepted_is_behind_then_stuck_and_no_more_when_it_is_accepted() {
     let (listener, address) = listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
-    patrol.watch(vec![watch(7, &listener, quick())], false);
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], false);
     let _client = TcpStream::connect(address).expect("a client");
     let mut heard = Vec::new();
     while heard.len() < 2 {
-        let (id, told) = told(&reports);
+        let (id, notice) = next_notice(&reports);
         assert_eq!(id, 7);
-        heard.extend(changes(told).iter().filter_map(raised));
+        heard.extend(changes(notice).iter().filter_map(raised));
     }
     assert_eq!(heard, [Condition::Behind, Condition::Stuck]);
     let _accepted = listener.accept().expect("the client");
     let mut cleared = 0;
     while cleared < 2 {
-        let changes = changes(told(&reports).1);
+        let changes = changes(next_notice(&reports).1);
         assert!(changes.iter().all(|change| raised(change).is_none()));
         cleared += changes.len();
     }
 }
 
 #[test]
-fn every_reading_is_told_where_all_are_wanted() {
+fn every_reading_is_reported_where_all_are_wanted() {
     let (listener, _) = listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
-    patrol.watch(vec![watch(7, &listener, quick())], true);
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], true);
     for _ in 0..5 {
-        assert!(matches!(told(&reports), (7, Told::Tick(_) | Told::Look(_))));
+        assert!(matches!(next_notice(&reports), (7, Notice::Depth(_) | Notice::Census(_))));
     }
 }
 
 #[test]
-fn a_listener_that_is_closed_is_told_once() {
+fn a_listener_that_is_closed_is_reported_once() {
     let (listener, _) = listener();
     let (other, address) = self::listener();
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
-    patrol.watch(vec![watch(7, &listener, quick()), watch(8, &other, quick())], false);
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick()), watch(8, &other, quick())], false);
     drop(listener);
-    assert_eq!(told(&reports), (7, Told::Failed(Error::Closed)));
+    assert_eq!(next_notice(&reports), (7, Notice::Failed(Error::Closed)));
     let _client = TcpStream::connect(address).expect("a client");
-    assert_eq!(told(&reports).0, 8, "the other is read as before, and nothing more is told of the first");
+    assert_eq!(next_notice(&reports).0, 8, "the other is read as before, and nothing more is reported of the first");
 }
 
 #[test]
-fn a_new_reporter_gets_what_comes_after_the_round_that_had_begun() {
+fn a_new_reporter_gets_what_comes_after_the_poll_that_had_begun() {
     let (listener, _) = listener();
     let (reporter, before) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
-    patrol.watch(vec![watch(7, &listener, quick())], true);
-    told(&before);
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], true);
+    next_notice(&before);
     let (reporter, after) = mailbox();
-    patrol.report_to(reporter);
+    poller.report_to(reporter);
     // The old one has been dropped by then, with whatever it was in the middle of.
     while before.try_recv().is_ok() {}
     assert_eq!(before.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Disconnected));
-    told(&after);
+    next_notice(&after);
 }
 
 #[test]
-fn a_round_that_is_held_up_is_told_as_late() {
+fn a_poll_that_is_held_up_is_reported_as_late() {
     let (listener, _) = listener();
     let (mut reporter, reports) = mailbox();
     let mut held_up = false;
-    let patrol = Patrol::start(
+    let poller = Poller::start(
         now,
         Box::new(move |report| {
-            if matches!(report, Report::Told(_)) && !std::mem::replace(&mut held_up, true) {
+            if matches!(report, Report::Notices(_)) && !std::mem::replace(&mut held_up, true) {
                 std::thread::sleep(100 * MS);
             }
             reporter(report);
         }),
     )
     .expect("a thread");
-    patrol.watch(vec![watch(7, &listener, quick())], true);
+    poller.watch(vec![watch(7, &listener, quick())], true);
     let late = loop {
-        if let Report::Late(late) = reports.recv_timeout(DEADLINE).expect("a late round") {
+        if let Report::Late(late) = reports.recv_timeout(DEADLINE).expect("a late poll") {
             break late;
         }
     };
@@ -174,9 +177,9 @@ fn a_round_that_is_held_up_is_told_as_late() {
 }
 
 #[test]
-fn a_listener_that_comes_is_told_twice_so_that_it_is_met_when_it_is_ready() {
+fn a_listener_that_comes_is_reported_twice_so_that_it_is_found_when_it_is_ready() {
     let (reporter, reports) = mailbox();
-    let _patrol = Patrol::start(now, reporter).expect("a thread");
+    let _patrol = Poller::start(now, reporter).expect("a thread");
     let (_listener, _) = listener();
     for _ in 0..2 {
         assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::ListenersChanged));
@@ -184,11 +187,11 @@ fn a_listener_that_comes_is_told_twice_so_that_it_is_met_when_it_is_ready() {
 }
 
 #[test]
-fn the_thread_ends_with_the_last_who_wants_it() {
+fn the_thread_ends_when_the_poller_is_dropped() {
     let (reporter, reports) = mailbox();
-    let patrol = Patrol::start(now, reporter).expect("a thread");
-    assert!(patrol.is_at_work());
-    drop(patrol);
+    let poller = Poller::start(now, reporter).expect("a thread");
+    assert!(poller.is_running());
+    drop(poller);
     // Its reporter is dropped with it.
     let begun = Instant::now();
     while reports.recv_timeout(DEADLINE) != Err(RecvTimeoutError::Disconnected) {

@@ -78,7 +78,7 @@ fn not_accepting(why: &NotAccepting, queue: &QueueFigures, pid: i32, listener: &
                  come round to it, or (with the `socket` module) no process in accept{}. {waiting}",
                 stopped(threads.as_ref())
             ),
-            format!("The threads below show who is at work. {} {}", crash_dump(*dump), debugger(pid)),
+            format!("The threads below show which of them work. {} {}", crash_dump(*dump), debugger(pid)),
         ),
         NotAccepting::UnattendedPollset { stopped: threads } => (
             format!(

@@ -23,7 +23,7 @@ pub(super) fn words(finding: &CoverageFinding) -> Words {
         ),
         CoverageFinding::Healthy { readings, window, listeners, queued } => Words {
             text: format!(
-                "No sign of a hang in {readings} looks over {}: {listeners} listener{}, {queued} queued, no scheduler held up.",
+                "No sign of a hang in {readings} readings over {}: {listeners} listener{}, {queued} queued, no scheduler held up.",
                 seconds(*window),
                 if *listeners == 1 { "" } else { "s" }
             ),

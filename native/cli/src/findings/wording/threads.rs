@@ -46,7 +46,7 @@ pub(super) fn words(finding: &ThreadsFinding, pid: i32, listener: &str) -> Words
                 "{busy} of {schedulers} schedulers have computed throughout. From outside Erlang code and a native call that \
                  does not come back look alike while no client waits."
             ),
-            advice: format!("`perf top -t {tid}` tells the two apart; so does the next client."),
+            advice: format!("`perf top -t {tid}` shows which of the two it is; so does the next client."),
             figures: vec![("busy_schedulers", Value::from(*busy))],
         },
     }

@@ -1,4 +1,4 @@
-//! A queue in the words of the contract, as every `--json` tells it. Absent is null.
+//! A queue in the words of the contract, as in every `--json`. Absent is null.
 
 use accept_queue_core::outside::snapshot::{Gap, Owned, Owner};
 use accept_queue_core::reading::tcp_table::PartialQueue;
@@ -68,7 +68,7 @@ impl From<&PartialQueue> for Figures {
     }
 }
 
-/// A queue, where it is and whose.
+/// A queue, with its address and its owners.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listener {
     pub(crate) address: String,
@@ -114,7 +114,7 @@ impl From<&Candidate> for Process {
     }
 }
 
-/// Who holds a queue.
+/// The processes that hold a queue.
 pub(crate) fn owners(owners: &[Owner]) -> Vec<Process> {
     owners.iter().map(|owner| Process::from(&*owner.process)).collect()
 }

@@ -1,4 +1,4 @@
-//! Whose listeners are meant: what stands on the command line, in the words of core.
+//! The scope of a command, from the command line.
 
 use accept_queue_core::Error;
 use accept_queue_core::outside::snapshot::Scope;
@@ -16,7 +16,7 @@ impl ScopeOptions {
         }
     }
 
-    /// Whose listeners these are. What came from the command line may hold any character.
+    /// The scope in words. Printable, though a name on the command line may hold any character.
     pub(crate) fn subject(&self) -> String {
         match self.scope() {
             Scope::Beams => "every BEAM".to_owned(),
@@ -37,13 +37,13 @@ impl ScopeOptions {
     }
 
     /// What it means that there is no listener.
-    pub(crate) fn nobody(&self) -> String {
+    pub(crate) fn no_listener(&self) -> String {
         match self.scope() {
             Scope::Process(pid) => format!("process {pid} has no listener"),
             Scope::Node(node) => format!("no listener of a node {}", node.escape_debug()),
-            Scope::Port(port) => format!("nobody listens on port {port}"),
+            Scope::Port(port) => format!("no process listens on port {port}"),
             Scope::Beams => "no BEAM has a listener".to_owned(),
-            Scope::All => "nobody listens".to_owned(),
+            Scope::All => "no process listens".to_owned(),
         }
     }
 }

@@ -123,7 +123,7 @@ fn the_report_is_json_too() {
 #[test]
 fn what_cannot_be_known_is_unknown_with_the_reason() {
     for (arguments, reason) in [
-        (&["--port", "1"][..], "nobody listens on port 1"),
+        (&["--port", "1"][..], "no process listens on port 1"),
         (&["--pid", "2147483647"], "there is no process 2147483647"),
         (&["--node", "nobody"], "no BEAM runs a node nobody"),
     ] {

@@ -87,7 +87,7 @@ fn what_does_not_exist_is_refused_in_one_line() {
     for (arguments, message) in [
         (&["list", "--pid", "2147483647"][..], "there is no process 2147483647"),
         (&["list", "--node", "nobody\u{1b}"], "no BEAM runs a node nobody\\u{1b}"),
-        (&["list", "--port", "1"], "nobody listens on port 1"),
+        (&["list", "--port", "1"], "no process listens on port 1"),
     ] {
         for arguments in [arguments, &[arguments, &["--json"]].concat()] {
             let said = run(arguments);
@@ -200,7 +200,7 @@ fn a_beam_in_another_network_namespace_is_read_there_and_named_by_the_epmd_there
         std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(format!("/proc/{}/ns/net", beam.pid())).expect("its"));
     assert_eq!(listener["namespace"], json!(inode));
     let here = run(&["list", "--port", &beam.line]);
-    assert_eq!(here.status, 1, "nobody listens there in this namespace: {here:?}");
+    assert_eq!(here.status, 1, "no process listens there in this namespace: {here:?}");
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Examiner {
         let file = evidence.document().and_then(|document| store.write(evidence.at, vm, &document, &evidence.page()));
         let finding = evidence.diagnosis.ok().and_then(|diagnosis| {
             let strongest = diagnosis.findings.into_iter().next();
-            strongest.map(|found| StrongestFinding { id: found.id.name(), text: found.text })
+            strongest.map(|found| StrongestFinding { id: found.id, text: found.text })
         });
         // The watchdog may have ended.
         let _ = watchdog.send(Message::Written(Written { hang, file, finding }));

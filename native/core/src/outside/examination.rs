@@ -1,9 +1,10 @@
-//! Looks at one BEAM from outside, several times, and gathers the evidence for [`crate::rules::diagnosis`].
+//! Reads one BEAM from outside several times, for [`crate::rules::diagnosis`].
 //!
-//! The process is never stopped, attached to or signalled, and its memory is read only: a VM that is well does not notice.
+//! The process is never stopped, attached to or signalled, and its memory is read only: a healthy VM does not notice.
 //!
-//! Cost of a look: four small files a thread, and a dump of the listeners of its namespace. The first look, one in the middle and the last
-//! also walk the kernel's table of connections and read the epoll sets. Opening walks the descriptors of the process once.
+//! Cost of a reading: four small files a thread, and a dump of the listeners of its namespace. The first reading, one in the middle
+//! and the last also walk the kernel's table of connections and read the epoll sets. Opening walks the descriptors of the
+//! process once.
 
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -18,7 +19,7 @@ use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::beside;
 use crate::reading::survey::{listening_through, survey_through};
 use crate::rules::detector::Time;
-use crate::rules::evidence::{Circumstances, Evidence, Lack, QueueSight, Rest, Sight, still};
+use crate::rules::facts::{Circumstances, ProcessFacts, ProcessReading, QueueReading, Unmoved, Unread, unmoved};
 use crate::vm::find::{self, Candidate};
 use crate::vm::process::{self, Process};
 use crate::vm::stack::{self, Code, Origin};
@@ -26,7 +27,7 @@ use crate::vm::threads::{self, Call, Role};
 use crate::vm::{calls, descriptors, open_files, pollset};
 use crate::{Census, Depth, Error, Inode, Sum};
 
-/// Looks at one process, and remembers what does not change between two looks.
+/// Reads one process, and keeps what does not change between two readings.
 pub struct Examiner {
     pid: i32,
     candidate: Candidate,
@@ -34,45 +35,46 @@ pub struct Examiner {
     sockets: HashMap<Inode, RawFd>,
     epolls: Vec<RawFd>,
     diag: Option<DiagSocket>,
-    lacks: Vec<Lack>,
+    unread: Vec<Unread>,
 }
 
-/// How close to look.
+/// How much to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closeness {
-    /// At threads, and at how deep the queues are.
-    Passing,
-    /// Also at who stands in the queues, and at the epoll sets.
-    Close,
+pub enum Extent {
+    /// Threads, and the depths of the queues.
+    Depths,
+    /// Also a census of each queue, and the epoll sets.
+    Full,
 }
 
-/// Two looks are this far apart, or as far as it takes for [`MOST_LOOKS`].
+/// Between two readings, or longer where the window is longer than [`MOST_STEPS`] of these.
 const INTERVAL: Duration = Duration::from_millis(200);
 const MOST_INTERVAL: Duration = Duration::from_millis(500);
-const LEAST_LOOKS: u32 = 5;
-/// Reading a stack waits for locks of the process's memory, and a file of its may be on a disk that does not answer.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const LEAST_STEPS: u32 = 5;
+const MOST_STEPS: u32 = 60;
+/// Reading a stack waits for locks of the process's memory, and one of its files may be on a disk that does not answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Stacks beyond these are not read.
 const MOST_STACKS: usize = 256;
 
-/// Looks at a process throughout a time, and says what was seen. [`Error::NotFound`] where there is no such process, or it
+/// Observes a process throughout a time, and blocks for as long. [`Error::NotFound`] where there is no such process, or it
 /// has ended meanwhile.
-pub fn examine(pid: i32, window: Duration) -> Result<(Candidate, Evidence), Error> {
+pub fn examine(pid: i32, window: Duration) -> Result<(Candidate, ProcessFacts), Error> {
     examine_while(pid, window, || true)
 }
 
-/// The same for as long as somebody wants it, which is asked before each look but the first: what was seen until then.
+/// The same, but ends early when `is_wanted`, which is called before each reading but the first, answers `false`.
 pub fn examine_while(
     pid: i32,
     window: Duration,
     mut is_wanted: impl FnMut() -> bool,
-) -> Result<(Candidate, Evidence), Error> {
+) -> Result<(Candidate, ProcessFacts), Error> {
     let mut examiner = Examiner::open(pid)?;
     let begun = Instant::now();
-    let interval =
-        (window / LEAST_LOOKS).min(INTERVAL).max(window / 60).min(MOST_INTERVAL).max(Duration::from_millis(10));
+    let interval = (window / LEAST_STEPS).min(INTERVAL).max(window / MOST_STEPS).min(MOST_INTERVAL).max(LEAST_INTERVAL);
     let steps = (window.as_secs_f64() / interval.as_secs_f64()).ceil().max(1.0) as u32;
-    let mut sights = Vec::with_capacity(steps as usize + 1);
+    let mut readings = Vec::with_capacity(steps as usize + 1);
     for step in 0..=steps {
         if let Some(pause) = (interval * step).min(window).checked_sub(begun.elapsed()) {
             thread::sleep(pause);
@@ -80,52 +82,52 @@ pub fn examine_while(
         if step > 0 && !is_wanted() {
             break;
         }
-        let closeness = if [0, steps / 2, steps].contains(&step) { Closeness::Close } else { Closeness::Passing };
-        sights.push(examiner.look(begun.elapsed(), closeness)?);
+        let extent = if [0, steps / 2, steps].contains(&step) { Extent::Full } else { Extent::Depths };
+        readings.push(examiner.read(begun.elapsed(), extent)?);
     }
-    let circumstances = examiner.circumstances(&sights);
-    Ok((examiner.candidate, Evidence::of(&sights, circumstances)))
+    let circumstances = examiner.circumstances(&readings);
+    Ok((examiner.candidate, ProcessFacts::of(&readings, circumstances)))
 }
 
 impl Examiner {
-    /// Finds its sockets, its epoll sets and its network namespace. What of these cannot be read is a [`Lack`], not an error.
+    /// Finds its sockets, its epoll sets and its network namespace. What of these cannot be read is an [`Unread`], not an error.
     pub fn open(pid: i32) -> Result<Examiner, Error> {
         let candidate = find::by_pid(pid)?;
         let began = Process::read(pid)?.began;
-        let mut lacks = Vec::new();
-        let sockets = known(descriptors::by_inode(pid), Lack::Sockets, &mut lacks)?.unwrap_or_default();
+        let mut unread = Vec::new();
+        let sockets = known(descriptors::by_inode(pid), Unread::Sockets, &mut unread)?.unwrap_or_default();
         let epolls =
-            if candidate.is_beam { known(descriptors::epolls(pid), Lack::Pollsets, &mut lacks)? } else { None };
-        let diag = known(beside(pid, DiagSocket::open), Lack::Namespace, &mut lacks)?;
-        Ok(Examiner { pid, candidate, began, sockets, epolls: epolls.unwrap_or_default(), diag, lacks })
+            if candidate.is_beam { known(descriptors::epolls(pid), Unread::Pollsets, &mut unread)? } else { None };
+        let diag = known(beside(pid, DiagSocket::open), Unread::Namespace, &mut unread)?;
+        Ok(Examiner { pid, candidate, began, sockets, epolls: epolls.unwrap_or_default(), diag, unread })
     }
 
-    /// Looks once.
-    pub fn look(&mut self, at: Time, closeness: Closeness) -> Result<Sight, Error> {
+    /// Takes one reading.
+    pub fn read(&mut self, at: Time, extent: Extent) -> Result<ProcessReading, Error> {
         let process = Process::read(self.pid)?;
         if process.began != self.began {
             return Err(Error::NotFound);
         }
         let threads = threads::read(self.pid)?;
-        let queues = match self.queues(closeness) {
+        let queues = match self.queues(extent) {
             Ok(queues) => queues,
             Err(error) => {
                 // The rest of an answer may still be in it.
                 self.diag = None;
-                self.lack(Lack::Queues(error));
+                self.could_not_read(Unread::Queues(error));
                 Vec::new()
             }
         };
-        Ok(Sight { at, process, threads, queues })
+        Ok(ProcessReading { at, process, threads, queues })
     }
 
-    fn queues(&mut self, closeness: Closeness) -> Result<Vec<QueueSight>, Error> {
+    fn queues(&mut self, extent: Extent) -> Result<Vec<QueueReading>, Error> {
         let Some(diag) = &mut self.diag else { return Ok(Vec::new()) };
-        let found: Vec<Found> = match closeness {
-            Closeness::Passing => by_endpoint(
+        let found: Vec<Found> = match extent {
+            Extent::Depths => by_endpoint(
                 listening_through(diag)?.into_iter().map(|socket| (socket.endpoint, socket.inode, socket.depth)),
             ),
-            Closeness::Close => survey_through(diag)?
+            Extent::Full => survey_through(diag)?
                 .into_iter()
                 .map(|queue| {
                     let depth = queue.census.counts.depth();
@@ -136,11 +138,11 @@ impl Examiner {
         let own =
             found.into_iter().filter(|(_, inodes, _, _)| inodes.iter().any(|inode| self.sockets.contains_key(inode)));
         let own: Vec<_> = own.collect();
-        let sets = match closeness {
-            Closeness::Close if !self.epolls.is_empty() => match pollset::read(self.pid, &self.epolls) {
+        let sets = match extent {
+            Extent::Full if !self.epolls.is_empty() => match pollset::read(self.pid, &self.epolls) {
                 Ok(sets) => Some(sets),
                 Err(error) => {
-                    self.lack(Lack::Pollsets(error));
+                    self.could_not_read(Unread::Pollsets(error));
                     None
                 }
             },
@@ -153,10 +155,10 @@ impl Examiner {
         };
         let mut queues: Vec<_> = own
             .into_iter()
-            .map(|(endpoint, inodes, depth, look)| QueueSight {
+            .map(|(endpoint, inodes, depth, census)| QueueReading {
                 endpoint,
                 depth,
-                look,
+                census,
                 registrations: registrations(&inodes),
             })
             .collect();
@@ -164,19 +166,19 @@ impl Examiner {
         Ok(queues)
     }
 
-    /// What is read once, after the last look.
-    pub fn circumstances(&mut self, sights: &[Sight]) -> Circumstances {
+    /// What is read once, after the last reading.
+    pub fn circumstances(&mut self, readings: &[ProcessReading]) -> Circumstances {
         let pid = self.pid;
         let refused =
-            sights.last().into_iter().flat_map(|sight| &sight.threads.list).find_map(|thread| thread.call.err());
+            readings.last().into_iter().flat_map(|reading| &reading.threads.list).find_map(|thread| thread.call.err());
         if let Some(error) = refused {
-            self.lack(Lack::Calls(error));
+            self.could_not_read(Unread::Calls(error));
         }
-        let still = resting(sights);
-        let rests = match within(PATIENCE, move || rests(pid, &still)) {
-            Ok(rests) => rests,
+        let still = deciding(readings);
+        let unmoved = match within(PATIENCE, move || places(pid, &still)) {
+            Ok(unmoved) => unmoved,
             Err(error) => {
-                self.lack(Lack::Stacks(error));
+                self.could_not_read(Unread::Stacks(error));
                 HashMap::new()
             }
         };
@@ -185,34 +187,34 @@ impl Examiner {
             frozen: process::is_frozen(pid).unwrap_or(None),
             descriptors: open_files::read(pid).ok(),
             somaxconn: counters::of(pid).ok().and_then(|kernel| kernel.somaxconn),
-            rests,
-            lacks: self.lacks.clone(),
+            unmoved,
+            unread: self.unread.clone(),
         }
     }
 
-    fn lack(&mut self, lack: Lack) {
-        if !self.lacks.contains(&lack) {
-            self.lacks.push(lack);
+    fn could_not_read(&mut self, unread: Unread) {
+        if !self.unread.contains(&unread) {
+            self.unread.push(unread);
         }
     }
 }
 
-/// A process that has ended is an error; what we may not read of one that lives is a lack.
-fn known<T>(read: Result<T, Error>, lack: fn(Error) -> Lack, lacks: &mut Vec<Lack>) -> Result<Option<T>, Error> {
+/// That the process has ended is an error; what cannot be read of one that runs is noted.
+fn known<T>(read: Result<T, Error>, what: fn(Error) -> Unread, unread: &mut Vec<Unread>) -> Result<Option<T>, Error> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(Error::NotFound) => Err(Error::NotFound),
         Err(error) => {
-            lacks.push(lack(error));
+            unread.push(what(error));
             Ok(None)
         }
     }
 }
 
-/// An address, its sockets, how deep its queue is, and maybe who stands in it.
+/// An address, its sockets, the depth of its queue, and its census if one was taken.
 type Found = (Endpoint, Vec<Inode>, Depth, Option<Census>);
 
-/// Sockets that share an address are one queue to whoever connects, also where they are of several processes.
+/// Sockets that share an address are one queue to a client, also where they belong to several processes.
 fn by_endpoint(sockets: impl Iterator<Item = (Endpoint, Inode, Depth)>) -> Vec<Found> {
     let mut shared: BTreeMap<Endpoint, (Vec<Inode>, Depth)> = BTreeMap::new();
     for (endpoint, inode, depth) in sockets {
@@ -230,14 +232,14 @@ fn by_endpoint(sockets: impl Iterator<Item = (Endpoint, Inode, Depth)>) -> Vec<F
     shared.into_iter().map(|(endpoint, (inodes, depth))| (endpoint, inodes, depth, None)).collect()
 }
 
-/// A thread that has not moved, and its call.
-type Resting = (i32, Result<Call, Error>);
+/// A thread that did not move, and its call.
+type Still = (i32, Result<Call, Error>);
 
-/// Those that have not moved and whose place decides something.
-fn resting(sights: &[Sight]) -> Vec<Resting> {
+/// Threads that did not move and whose place decides something.
+fn deciding(readings: &[ProcessReading]) -> Vec<Still> {
     let decides =
         |role: Role| matches!(role, Role::Scheduler(_) | Role::DirtyCpu(_) | Role::DirtyIo(_) | Role::Poller(_));
-    still(sights)
+    unmoved(readings)
         .into_iter()
         .filter(|(thread, _)| decides(thread.role))
         .map(|(thread, _)| (thread.tid, thread.call))
@@ -245,9 +247,9 @@ fn resting(sights: &[Sight]) -> Vec<Resting> {
         .collect()
 }
 
-fn rests(pid: i32, still: &[Resting]) -> Result<HashMap<i32, Rest>, Error> {
+fn places(pid: i32, still: &[Still]) -> Result<HashMap<i32, Unmoved>, Error> {
     let code = if still.iter().any(|(_, call)| call.is_ok()) { Some(Code::read(pid)?) } else { None };
-    let mut rests = HashMap::with_capacity(still.len());
+    let mut places = HashMap::with_capacity(still.len());
     for &(tid, call) in still {
         let stand = call.ok().and_then(Call::stand);
         let mut frames = match (stand, &code) {
@@ -262,17 +264,17 @@ fn rests(pid: i32, still: &[Resting]) -> Result<HashMap<i32, Rest>, Error> {
             }
         }
         let ran_ago = threads::last_ran(pid, tid);
-        rests.insert(tid, Rest { frames, ran_ago });
+        places.insert(tid, Unmoved { frames, ran_ago });
     }
-    Ok(rests)
+    Ok(places)
 }
 
-/// An answer that comes in time. A thread that goes on waiting is left behind: it ends with the program.
+/// The answer, or [`Error::Timeout`]. A thread that still waits then is left running: it ends when the kernel answers.
 fn within<T: Send + 'static>(
     patience: Duration,
     ask: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let (tell, told) = mpsc::channel();
-    thread::Builder::new().spawn(move || tell.send(ask()))?;
-    told.recv_timeout(patience).unwrap_or(Err(Error::Timeout))
+    let (sender, answer) = mpsc::channel();
+    thread::Builder::new().spawn(move || sender.send(ask()))?;
+    answer.recv_timeout(patience).unwrap_or(Err(Error::Timeout))
 }

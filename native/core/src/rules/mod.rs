@@ -4,7 +4,7 @@ pub mod advice;
 pub mod check;
 pub mod detector;
 pub mod diagnosis;
-pub mod evidence;
+pub mod facts;
 pub mod heartbeat;
 pub mod history;
 pub mod verdict;

@@ -5,6 +5,7 @@ pub mod check;
 pub mod detector;
 pub mod diagnosis;
 pub mod facts;
+mod front;
 pub mod heartbeat;
 pub mod history;
 pub mod verdict;

@@ -10,10 +10,10 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use zerocopy::IntoBytes;
 
-use super::netlink::{Message, Question, messages};
-use crate::Error;
+use super::netlink::{MALFORMED, Message, Question, messages};
 use crate::linux::namespace::within;
 use crate::linux::sockopt;
+use crate::{Errno as CoreErrno, Error};
 
 /// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -84,9 +84,7 @@ impl DiagSocket {
     /// Asks, and hands each row to `each` as it comes. On an error the rows so far are not the whole: throw them
     /// away, and the socket too, for the rest of the answer may still be in it.
     pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let message = question.message(self.sequence);
-        retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
+        self.send(question)?;
         loop {
             let datagram = self.receive()?;
             for message in messages::<Q>(datagram) {
@@ -97,6 +95,30 @@ impl DiagSocket {
                 }
             }
         }
+    }
+
+    /// Asks for one socket, whose row is the whole answer. `None`: there is none any more, another has its number, or its row
+    /// does not fit in a page.
+    pub(crate) fn one<Q: Question, T>(
+        &mut self,
+        question: &Q,
+        read: impl FnOnce(Q::Row<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        self.send(question)?;
+        match messages::<Q>(self.receive()?).next() {
+            Some(Ok(Message::Row(row))) => Ok(row.map(read)),
+            // ENOENT is the first of these; that the kernel has no such table, a dump has shown before.
+            Some(Err(Error::Unsupported | Error::Errno(CoreErrno(libc::ESTALE | libc::EMSGSIZE)))) => Ok(None),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Message::Done)) | None => Err(MALFORMED),
+        }
+    }
+
+    fn send<Q: Question>(&mut self, question: &Q) -> Result<(), Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = question.message(self.sequence);
+        retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
+        Ok(())
     }
 
     fn receive(&mut self) -> Result<&[u8], Error> {
@@ -133,10 +155,8 @@ mod tests {
     use rustix::net::{SocketFlags, send, socketpair};
     use seccompiler::{SeccompAction, SeccompFilter};
 
-    use super::super::netlink::MALFORMED;
     use super::super::{Family, Request, Row, States};
     use super::*;
-    use crate::Errno as CoreErrno;
 
     const QUEUE_OF_SIX: &[u8] = include_bytes!("../../../tests/fixtures/linux-6.18-queue-of-six.bin");
     const DONE: &[u8] = include_bytes!("../../../tests/fixtures/linux-6.18-done.bin");

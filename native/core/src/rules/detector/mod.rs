@@ -115,8 +115,8 @@ impl Detector {
 
     /// A census, after a reading of the first tier at the same time.
     pub fn census_taken(&mut self, at: Time, census: &Census) -> Vec<Change> {
-        self.observed.census_taken(at, census);
-        self.behind.census_taken(&self.observed, at, &census.counts);
+        let counts = self.observed.census_taken(at, census);
+        self.behind.census_taken(&self.observed, at, &counts);
         if census.counts.queued == 0 {
             self.emptied(at);
         }

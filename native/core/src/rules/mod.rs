@@ -5,7 +5,6 @@ pub mod check;
 pub mod detector;
 pub mod diagnosis;
 pub mod facts;
-mod front;
 pub mod heartbeat;
 pub mod history;
 pub mod verdict;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::anchor::{Anchor, Sighting};
+use super::front::Front;
 use super::settings::Settings;
 use super::time::Time;
-use crate::rules::front::Front;
 use crate::{Census, Counts, Depth, Inode, Members};
 
 /// What has been read since the observation began, or began again.

@@ -5,12 +5,12 @@
 //! keeps its place. A client that closes keeps it too, and loses its inode; whether it was accepted instead cannot be seen
 //! where those behind it have closed as well.
 
+use super::time::Time;
 use crate::Inode;
-use crate::rules::detector::Time;
 
 /// The clients at the front of a queue, and since when they have been seen there.
 #[derive(Debug, Clone)]
-pub(crate) struct Front {
+pub(super) struct Front {
     clients: Vec<Inode>,
     since: Time,
 }
@@ -20,17 +20,17 @@ const CLOSED: Inode = Inode(0);
 
 impl Front {
     /// As a census shows it.
-    pub(crate) fn seen(at: Time, clients: &[Inode]) -> Front {
+    pub(super) fn seen(at: Time, clients: &[Inode]) -> Front {
         Front { clients: clients.to_vec(), since: at }
     }
 
     /// The head of the queue has waited since then, or longer, and nothing has been accepted since.
-    pub(crate) fn since(&self) -> Time {
+    pub(super) fn since(&self) -> Time {
         self.since
     }
 
     /// Whether nothing that a later census shows speaks for an accept since this was seen.
-    pub(crate) fn may_stand(&self, later: &[Inode]) -> bool {
+    pub(super) fn may_stand(&self, later: &[Inode]) -> bool {
         let is_there = |(&then, &now): (&Inode, &Inode)| now == then || now == CLOSED;
         later.len() >= self.clients.len() && self.clients.iter().zip(later).all(is_there)
     }

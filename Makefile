@@ -47,9 +47,9 @@ servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's pack
 	@test/servers
 
 load: setup build ## a hundred listeners whose pools stall under load, for MINUTES=10, and a minute of calls; the figures in _build/load
-	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_register_SUITE
+	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_registry_SUITE
 	@$(quietly) "load" env ACCEPT_QUEUE_STALLS_MINUTES=$(MINUTES) rebar3 ct --suite test/accept_queue_stalls_SUITE \
-		--case every_stall_is_told_once_and_nothing_else_is
+		--case every_stall_is_reported_once_and_nothing_else_is
 	@cat _build/load/stalls.md
 
 fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
@@ -58,7 +58,7 @@ fuzz: setup ## each parser of outside bytes under libFuzzer for SECONDS=300
 memcheck: setup build ## the NIFs under valgrind, and a million of all that they make; several minutes
 	@test/memcheck
 
-bench: setup build ## what it costs, as ratios within one run; about 8 min, or PARTS="readings calls"
+bench: setup build ## what it costs, as ratios within one run; about 12 min, or PARTS="readings calls"
 	@bench/run $(PARTS)
 
 docs: setup ## the documentation of the modules, by EDoc into _build/doc; what ExDoc wants is in mix.exs
@@ -89,7 +89,7 @@ files_of = $(foreach suite,$(1),test/accept_queue_$(suite)_SUITE)
 # Half of the time.
 first_half = stalls disturbed load diagnose
 # Those in which a reading is the matter; the others hold as well over the port program, and test nothing new there.
-over_port = counts kinds list holders faults register acceptors monitor
+over_port = counts kinds list holders faults registry acceptors monitor
 
 .PHONY: checked cargo-fmt cargo-clippy cargo-test xref dialyzer eunit
 checked: cargo-test eunit

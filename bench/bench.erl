@@ -1,108 +1,78 @@
 %% What a reading costs: beside what a user would take instead, and beside the least that the kernel allows.
 %%
-%% Everything is measured in one run, or the parts that are named. Goals that are missed are told, not failed: machines are
-%% noisy.
+%% Each part is measured in a VM of its own (bench/run), with the settings that stand beside it here, and leaves its figures in a
+%% file; `report' makes one report of them. A goal that is missed is reported and is no failure: machines are noisy.
 -module(bench).
 
--export([main/0]).
+-export([names/0, part/0, report/0]).
 
+%% {name, the settings the application runs with, how it is measured}
 -define(PARTS, [
-    {"readings", fun readings/0},
-    {"calls", fun calls/0},
-    {"ports", fun ports/0},
-    {"monitor", fun monitor/0},
-    {"program", fun program/0},
-    {"alarms", fun alarms/0},
-    {"watch", fun watch/0}
+    {"readings", #{watch => none}, fun() -> bench_report:readings(bench_readings:measure()) end},
+    {"calls", not_started, fun() -> bench_report:calls(bench_calls:tails(), bench_calls:where()) end},
+    {"port", #{watch => none, source => port}, fun() -> bench_report:port(bench_calls:over_port()) end},
+    {"ports", #{}, fun() -> bench_report:ports(bench_ports:measure()) end},
+    %% Each row in a VM of its own.
+    {"monitor", as_each_row_says, fun() -> bench_report:monitor(bench_monitor:measure()) end},
+    {"alarms", #{}, fun() -> bench_report:alarms(bench_alarms:measure()) end},
+    {"watchdog", #{watchdog => #{directory => "_build/bench/watchdog"}}, fun() -> bench_report:watchdog(bench_watch:watchdog()) end},
+    {"program", not_started, fun() -> bench_report:program(bench_outside:measure()) end},
+    {"watch", not_started, fun() -> bench_report:watch(bench_watch:measure()) end},
+    {"record", not_started, fun() -> bench_report:record(bench_record:measure()) end},
+    {"diagnose", not_started, fun() -> bench_report:diagnose(bench_outside:diagnose()) end},
+    {"acceptors", not_started, fun() -> bench_report:acceptors(bench_acceptors:measure()) end}
 ]).
--define(SINGLE_CALLS, 200_000).
 
--spec main() -> ok.
-main() ->
-    Sections = lists:append([measured(Name, part(Name)) || Name <- wanted()]),
-    Machine = bench_report:machine(),
-    Markdown = [bench_report:headline(Machine), [bench_table:markdown(Section) || Section <- Sections], bench_report:summary(Sections)],
-    keep("bench.md", unicode:characters_to_binary(Markdown)),
-    keep("bench.json", bench_table:json(#{machine => Machine, sections => Sections})),
-    io:put_chars(Markdown).
-
-wanted() ->
+%% Those that are wanted, all where none is named, one a line.
+-spec names() -> ok.
+names() ->
+    Known = [Name || {Name, _, _} <- ?PARTS],
     case init:get_plain_arguments() of
-        [] -> [Name || {Name, _} <- ?PARTS];
-        Names -> Names
+        [] ->
+            say(standard_io, "~ts", [lists:join($\n, Known)]);
+        Named ->
+            [] =:= Named -- Known orelse fail("~ts is no part; there are ~ts", [hd(Named -- Known), lists:join(", ", Known)]),
+            say(standard_io, "~ts", [lists:join($\n, [Name || Name <- Known, lists:member(Name, Named)])])
     end.
 
-part(Name) ->
-    case lists:keyfind(Name, 1, ?PARTS) of
-        {Name, Measure} -> Measure;
-        false -> error({no_such_part, Name, [Known || {Known, _} <- ?PARTS]})
-    end.
-
-measured(Name, Measure) ->
+-spec part() -> ok.
+part() ->
+    [Name] = init:get_plain_arguments(),
+    {Name, Settings, Measure} = lists:keyfind(Name, 1, ?PARTS),
+    say(standard_error, "~ts: ~ts", [Name, settings(Settings)]),
     Began = erlang:monotonic_time(second),
-    progress("~s", [Name]),
+    %% The load is that of before.
+    Machine = bench_report:machine(),
+    ok = logger:set_primary_config(level, error),
+    ok = started(Settings),
     Sections = Measure(),
-    progress("~s: ~b s", [Name, erlang:monotonic_time(second) - Began]),
-    Sections.
+    Seconds = erlang:monotonic_time(second) - Began,
+    say(standard_error, "~ts: ~b s", [Name, Seconds]),
+    Part = #{name => Name, settings => settings(Settings), machine => Machine, seconds => Seconds, sections => Sections},
+    ok = file:write_file(file(Name ++ ".part"), term_to_binary(Part)).
 
-keep(File, Text) ->
-    ok = file:write_file(filename:join(filename:dirname(code:which(?MODULE)), File), Text).
+-spec report() -> ok.
+report() ->
+    Names = init:get_plain_arguments(),
+    Parts = [binary_to_term(element(2, {ok, _} = file:read_file(file(Name ++ ".part")))) || Name <- Names],
+    IsWhole = Names =:= [Name || {Name, _, _} <- ?PARTS],
+    ok = file:write_file(file("bench.md"), unicode:characters_to_binary(bench_report:markdown(Parts, IsWhole))),
+    ok = file:write_file(file("bench.json"), bench_report:json(Parts)).
 
-progress(Format, Arguments) ->
-    io:format(standard_error, Format ++ "~n", Arguments).
+started(#{} = Settings) -> bench_application:start(Settings);
+started(_) -> ok.
 
-readings() ->
-    bench_report:readings(bench_readings:measure()).
+settings(not_started) -> "the application does not run";
+settings(as_each_row_says) -> "the settings of the application are in the table";
+settings(Settings) -> bench_application:settings(Settings).
 
-calls() ->
-    {ok, Socket} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}]),
-    {ok, Handle} = accept_queue:open(Socket),
-    Sections = bench_report:calls(tails(Socket, Handle), where(Socket, Handle)),
-    ok = gen_tcp:close(Socket),
-    Sections.
+file(Name) ->
+    filename:join(filename:dirname(code:which(?MODULE)), Name).
 
-ports() ->
-    bench_report:ports(bench_ports:measure()).
+say(Device, Format, Arguments) ->
+    io:format(Device, Format ++ "~n", Arguments).
 
-monitor() ->
-    bench_report:monitor(bench_monitor:measure()).
-
-program() ->
-    bench_report:program(bench_outside:measure()).
-
-alarms() ->
-    bench_report:alarms(bench_alarms:measure()).
-
-watch() ->
-    [#{markdown => bench_watch:markdown()}].
-
-tails(Socket, Handle) ->
-    Bytes = binary:copy(<<1>>, 600),
-    [
-        begin
-            Tail = bench_tail:new(),
-            ok = bench_tail:add(Tail, ?SINGLE_CALLS, Call),
-            {Name, Kind, Tail}
-        end
-     || {Name, Kind, Call} <- [
-            {"`depth(Handle)`", first_tier, fun() -> {ok, #{}} = accept_queue:depth(Handle) end},
-            {"`depth(Socket)`", first_tier, fun() -> {ok, #{}} = accept_queue:depth(Socket) end},
-            {"`open(Socket)`", first_tier, fun() -> {ok, _} = accept_queue:open(Socket) end},
-            %% Arithmetic that takes as long as the longest call above: what interrupts alone do to the tail here.
-            {"`erlang:md5` of 600 bytes", none, fun() -> erlang:md5(Bytes) end},
-            {"the clock alone", none, fun() -> ok end}
-        ]
-    ].
-
-%% {call, the schedulers that must do the work, nanoseconds by kind of scheduler}
-where(Socket, Handle) ->
-    [
-        {Name, Kind, bench_where:nanoseconds(1000, Call)}
-     || {Name, Kind, Call} <- [
-            {"`depth`", scheduler, fun() -> accept_queue:depth(Handle) end},
-            {"`open`", scheduler, fun() -> accept_queue:open(Socket) end},
-            {"`counts`", dirty_io_scheduler, fun() -> accept_queue:counts(Handle) end},
-            {"the dump of `list`", dirty_io_scheduler, fun accept_queue_nif:listening/0},
-            {"`kernel`", dirty_io_scheduler, fun accept_queue:kernel/0}
-        ]
-    ].
+-spec fail(string(), [term()]) -> no_return().
+fail(Format, Arguments) ->
+    say(standard_error, Format, Arguments),
+    halt(1).

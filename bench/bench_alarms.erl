@@ -1,4 +1,4 @@
-%% How late an alarm is: on real sockets, with the settings that nobody has changed.
+%% How late an alarm is: on real sockets, with the default settings.
 %%
 %% A condition has to hold for a time before it is raised. That time is not lateness; what passes after it, until a
 %% subscriber has the message, is.
@@ -19,34 +19,28 @@
 
 -spec measure() -> figures().
 measure() ->
-    ok = application:unset_env(accept_queue, watch),
-    #{level := Level} = logger:get_primary_config(),
     %% The alarms are meant, and standard output is the report's.
     ok = logger:set_primary_config(level, none),
-    {ok, _} = application:ensure_all_started(accept_queue),
     ok = accept_queue:subscribe(),
     Settings = accept_queue_nif:default_settings(),
     Stuck = [run(Nth, fun stuck/3, Settings) || Nth <- lists:seq(1, ?RUNS)],
     Behind = [run(Nth, fun behind/3, Settings) || Nth <- lists:seq(1, ?RUNS)],
-    ok = accept_queue:unsubscribe(),
-    ok = application:stop(accept_queue),
-    ok = logger:set_primary_config(level, Level),
     [
         {io_lib:format("`stuck`: a pool of ~b blocks, and a client waits", [?POOL]), Stuck, 500},
         {io_lib:format("`behind`: ~b a second come to a pool that accepts ~b", [?ARRIVALS_PER_S, ?ACCEPTS_PER_S]), Behind, 300}
     ].
 
 %% On a listener that is watched already. A search for listeners finds it, which keeps to a grid as the readings do: so each
-%% run begins at another point between two readings. Who takes part in it ends with it.
+%% run begins at another point between two readings. What takes part in it ends with it.
 run(Nth, Measure, #{interval_ms := IntervalMs} = Settings) ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 4096}, {active, false}]),
     {ok, Address} = inet:sockname(Listener),
-    _ = told(listener, added, Address),
+    _ = message_at(listener, added, Address),
     timer:sleep((Nth - 1) * IntervalMs div ?RUNS),
     {Us, Part} = Measure(Listener, Address, Settings),
     [unlink(Pid) andalso exit(Pid, kill) || Pid <- Part],
     ok = gen_tcp:close(Listener),
-    _ = told(listener, removed, Address),
+    _ = message_at(listener, removed, Address),
     Us / 1000.
 
 %% All of the pool have taken a connection and wait for an answer that does not come. What is late counts from the moment
@@ -66,13 +60,13 @@ stuck(Listener, Address, #{stuck_ms := StuckMs}) ->
     [receive blocked -> ok end || _ <- Pool],
     Waiting = client(Address),
     Begins = now_us(),
-    Raised = told(raised, stuck, Address),
+    Raised = message_at(raised, stuck, Address),
     lists:foreach(fun gen_tcp:close/1, [Waiting | Clients]),
     {Raised - Begins - 1000 * StuckMs, [Silent | Pool]}.
 
-%% What is late counts from the moment in which somebody at the head of the queue had waited for max_wait_ms, which is some
+%% What is late counts from the moment in which the head of the queue had waited for max_wait_ms, which is some
 %% 200 ms after the overload began: until then the queue has to grow. Each client is known by its port when it is accepted,
-%% and the first that had to wait for longer tells that moment.
+%% and the first that had to wait for longer gives that moment.
 behind(Listener, Address, #{max_wait_ms := MaxWaitMs, for_ms := ForMs}) ->
     Self = self(),
     Arrived = ets:new(?MODULE, [public]),
@@ -95,7 +89,7 @@ behind(Listener, Address, #{max_wait_ms := MaxWaitMs, for_ms := ForMs}) ->
             ets:insert(Arrived, {Port, now_us()})
         end)
     end),
-    Raised = told(raised, behind, Address),
+    Raised = message_at(raised, behind, Address),
     {Raised - lists:min(due(Arrived)) - 1000 * ForMs, [Crowd | Pool]}.
 
 due(Run) ->
@@ -104,7 +98,7 @@ due(Run) ->
     after 0 -> []
     end.
 
-%% Does it so often, on the average: whoever is late makes up for it.
+%% Does it so often, on the average: one that is late makes up for it.
 at_rate(PerSecond, Begun, Do) ->
     at_rate(1_000_000 / PerSecond, Begun, 1, Do).
 
@@ -117,11 +111,11 @@ client({Ip, Port}) ->
     {ok, Client} = gen_tcp:connect(Ip, Port, [{active, false}]),
     Client.
 
-%% When it was.
-told(Kind, What, Address) ->
+%% When it came.
+message_at(Kind, What, Address) ->
     receive
         {accept_queue, Kind, What, #{address := Address}} -> now_us()
-    after ?DEADLINE_MS -> error({not_told, Kind, What})
+    after ?DEADLINE_MS -> error({no_message, Kind, What})
     end.
 
 now_us() ->

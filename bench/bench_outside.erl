@@ -2,11 +2,15 @@
 %% and beside a crowd of connections and processes.
 -module(bench_outside).
 
--export([measure/0]).
+-export([measure/0, diagnose/0]).
 
--export_type([figures/0]).
+-export_type([figures/0, diagnose/0]).
 
 -type figures() :: [{Sockets :: non_neg_integer(), [bench_rounds:round()]}].
+-type diagnose() :: #{
+    looks := [{Ns :: pos_integer(), ProcessorNs :: pos_integer(), KiB :: pos_integer()}],
+    pollsets := [{Descriptors :: pos_integer(), Ns :: pos_integer()}]
+}.
 
 -define(CYCLES, 3).
 %% In each cycle, alone and again beside the crowd.
@@ -14,12 +18,14 @@
 %% Each is two sockets, and both ends have a descriptor in one of the crowd's processes.
 -define(CONNECTIONS, 20_000).
 -define(IDLE_PROCESSES, 500).
+-define(LOOKS, 5).
+-define(POLLSETS, [100, 1000, 10_000]).
 
 -spec measure() -> figures().
 measure() ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}]),
     {ok, Port} = inet:port(Listener),
-    Program = filename:join(code:priv_dir(accept_queue), "accept-queue"),
+    Program = program(),
     Commands = #{
         ss_owners => ["ss", "-ltnp"],
         program_list => [Program, "list"],
@@ -40,6 +46,18 @@ cycle(Contestants) ->
     Crowded = bench_rounds:play(?ROUNDS, Contestants),
     ok = bench_program:stop(Crowd),
     {Alone, Crowded}.
+
+%% {nanoseconds from its start to its end, of a processor, KiB}, and how long an epoll set of so many is locked while it is read.
+-spec diagnose() -> diagnose().
+diagnose() ->
+    Command = lists:join(" ", [beside("used"), program(), "diagnose --pid", os:getpid()]),
+    #{
+        looks => [list_to_tuple([list_to_integer(Figure) || Figure <- string:lexemes(os:cmd(Command), " ")]) || _ <- lists:seq(1, ?LOOKS)],
+        pollsets => [{Count, list_to_integer(os:cmd(lists:join(" ", [beside("pollset"), integer_to_list(Count)])))} || Count <- ?POLLSETS]
+    }.
+
+program() ->
+    accept_queue_port:program().
 
 beside(Program) ->
     filename:join(filename:dirname(code:which(?MODULE)), Program).

@@ -22,24 +22,22 @@
 %% Each call with how long it took, time after time, and below what it should be, in nanoseconds.
 -spec measure() -> figures().
 measure() ->
-    {Listener, Early} = listeners(),
+    [Listener | _] = listeners(),
     Connections = [connection(Listener) || _ <- lists:seq(1, min(?CONNECTIONS, (descriptors() - ?OTHER_DESCRIPTORS) div 2))],
-    {_, Late} = listeners(),
+    _ = listeners(),
     lists:foreach(fun({Client, _}) -> gen_tcp:close(Client) end, lists:sublist(Connections, ?HELD)),
     ok = wait_for_holders(Listener),
     Ports = erlang:system_info(port_count),
     _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
     List = fun() -> {ok, [_ | _]} = accept_queue:list() end,
     %% Where the application does not run, nothing is remembered.
+    ok = application:stop(accept_queue),
     Cold = samples(List),
     ok = application:start(accept_queue),
     List(),
     Warm = samples(List),
     Holders = samples(fun() -> {ok, [_ | _]} = accept_queue:holders(Listener) end),
     _ = erlang:system_monitor(undefined),
-    ok = application:stop(accept_queue),
-    lists:foreach(fun gen_tcp:close/1, Early ++ Late),
-    lists:foreach(fun({Client, Socket}) -> gen_tcp:close(Client), gen_tcp:close(Socket) end, Connections),
     #{
         ports => Ports,
         longest_ms => longest(0),
@@ -51,8 +49,7 @@ measure() ->
     }.
 
 listeners() ->
-    [First | _] = All = [listener() || _ <- lists:seq(1, ?LISTENERS div 2)],
-    {First, All}.
+    [listener() || _ <- lists:seq(1, ?LISTENERS div 2)].
 
 listener() ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}, {backlog, 128}, {active, false}]),

@@ -19,15 +19,11 @@
 
 -spec measure() -> figures().
 measure() ->
-    ok = application:set_env(accept_queue, watch, none),
-    %% So that list/0 remembers what it has found.
-    {ok, _} = application:ensure_all_started(accept_queue),
     Raindrops = raindrops(),
     Rounds = [
         {{Sockets, Listeners}, Played}
      || Cycle <- lists:seq(1, ?CYCLES), Sockets <- ?SOCKETS, {Listeners, Played} <- beside(Cycle, Sockets, Raindrops)
     ],
-    ok = application:stop(accept_queue),
     #{
         cells => [{S, L, lists:append([Played || {{S1, L1}, Played} <- Rounds, S1 =:= S, L1 =:= L])} || S <- ?SOCKETS, L <- ?LISTENERS],
         skipped => [{raindrops, Raindrops} || Raindrops =/= there]
@@ -81,18 +77,11 @@ play(Count, Raindrops) ->
     lists:foreach(fun gen_tcp:close/1, Sockets),
     Rounds.
 
-%% Whether it can be had.
+%% Whether it is there, or the sentence of bench/raindrops that says why not.
 raindrops() ->
-    Fetch = open_port({spawn_executable, "bench/raindrops"}, [exit_status, stderr_to_stdout, hide]),
-    case said(Fetch, []) of
-        {0, _} -> there;
-        {_, Said} -> string:trim(lists:last(string:split(string:trim(Said), "\n", all)))
-    end.
-
-said(Port, So) ->
-    receive
-        {Port, {data, Data}} -> said(Port, [So, Data]);
-        {Port, {exit_status, Status}} -> {Status, lists:flatten(So)}
+    case os:getenv("RAINDROPS") of
+        "" -> there;
+        Why -> Why
     end.
 
 listener() ->

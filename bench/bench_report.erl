@@ -1,8 +1,13 @@
 %% Samples -> sections of figures side by side, each with its goal and whether it was met.
 -module(bench_report).
 
--export([machine/0, headline/1, summary/1]).
--export([readings/1, calls/2, ports/1, monitor/1, alarms/1, program/1]).
+-export([machine/0, markdown/2, json/1]).
+-export([readings/1, calls/2, port/1, ports/1, monitor/1, alarms/1, watchdog/1, program/1, watch/1, record/1, diagnose/1, acceptors/1]).
+
+-export_type([part/0]).
+
+-type part() :: #{name := string(), settings := iodata(), machine := machine(), seconds := integer(), sections := [section()]}.
+-type machine() :: #{description := iodata(), load := binary(), day := calendar:date()}.
 
 %% {ours, theirs, goal}: at most so many times their time, or so many times faster than they are.
 -define(READINGS, [
@@ -33,6 +38,15 @@
 -define(FLATNESS, 1.10).
 %% The longest that one in a thousand first-tier calls may take.
 -define(TAIL_NS, 20_000).
+%% What the documents say of one with a handle.
+-define(SAID_NS, 2000).
+%% Of the program beside ten listeners.
+-define(WATCH_PERCENT, 0.5).
+-define(WATCH_MIB, 20).
+%% Of a core, a look of `diagnose'.
+-define(DIAGNOSE_PERCENT, 1.0).
+-define(LISTENER_KIB, 2).
+-define(HEALTH_NS, 5000).
 %% Of a call's time in the VM, what must be spent on the schedulers it belongs to. The rest is the way there and back.
 -define(HOME_SHARE, 0.75).
 
@@ -40,22 +54,26 @@
 
 -type section() :: bench_table:section().
 
--spec machine() -> iodata().
+-spec machine() -> machine().
 machine() ->
     {ok, Kernel} = file:read_file("/proc/sys/kernel/osrelease"),
     {ok, Load} = file:read_file("/proc/loadavg"),
     {ok, Cpu} = file:read_file("/proc/cpuinfo"),
     {match, [Model]} = re:run(Cpu, "model name\\s*: (.*)", [{capture, all_but_first, binary}]),
-    io_lib:format("Linux ~ts, ~ts, ~b cores, load average ~ts; OTP ~ts, erts ~ts; ~ts buckets; ~ts.", [
-        string:trim(Kernel),
-        Model,
-        erlang:system_info(logical_processors_available),
-        hd(string:split(Load, " ")),
-        erlang:system_info(otp_release),
-        erlang:system_info(version),
-        buckets(),
-        os:getenv("APART")
-    ]).
+    {Day, _} = calendar:local_time(),
+    #{
+        description => io_lib:format("Linux ~ts, ~ts, ~b cores; OTP ~ts, erts ~ts; ~ts buckets; ~ts", [
+            string:trim(Kernel),
+            Model,
+            erlang:system_info(logical_processors_available),
+            erlang:system_info(otp_release),
+            erlang:system_info(version),
+            buckets(),
+            os:getenv("APART")
+        ]),
+        load => hd(binary:split(Load, <<" ">>)),
+        day => Day
+    }.
 
 %% The size of the table that a dump walks through, from end to end. Negative: shared with other network namespaces.
 buckets() ->
@@ -64,15 +82,59 @@ buckets() ->
         {error, _} -> "an unknown number of"
     end.
 
--spec headline(iodata()) -> iodata().
-headline(Machine) ->
-    [$\n, Machine, $\n].
+%% Each part between marks by which bench/into finds it.
+-spec markdown([part(), ...], boolean()) -> iodata().
+markdown(Parts, IsWhole) ->
+    [
+        block("machine", [$\n, headline(Parts, IsWhole), $\n])
+        | [
+            block(Name, [[bench_table:markdown(Section) || Section <- Sections], "\n(", by(Name), "; ", Settings, ".)\n"])
+         || #{name := Name, settings := Settings, sections := Sections} <- Parts
+        ]
+    ].
 
--spec summary([section()]) -> iodata().
-summary(Sections) ->
-    Verdicts = [Verdict || #{rows := Rows} <- Sections, Row <- Rows, {goal, Verdict} <- Row],
-    [Met, Missed] = [length([V || V <- Verdicts, V =:= Which]) || Which <- [met, missed]],
-    io_lib:format("~n~b goals met, ~b missed.~n", [Met, Missed]).
+block(Name, Text) ->
+    ["<!-- bench: ", Name, " -->\n", Text, "\n<!-- bench: end -->\n"].
+
+by(Name) ->
+    io_lib:format("`make bench PARTS=~ts`", [Name]).
+
+headline([#{machine := #{description := Description, day := Day}} | _] = Parts, IsWhole) ->
+    Loads = lists:join(", ", [[Name, $\s, Load] || #{name := Name, machine := #{load := Load}} <- Parts]),
+    Verdicts = [
+        Verdict
+     || #{sections := Sections} <- Parts, #{rows := Rows} = Section <- Sections, not is_map_key(only, Section), Row <- Rows, {goal, Verdict} <- Row
+    ],
+    Met = length([met || met <- Verdicts]),
+    io_lib:format("~ts, ~ts of `make bench` in ~b s: ~ts.~n~nLoad average as each part began: ~ts. Of the goals ~b are met, ~b missed.", [
+        day(Day),
+        case IsWhole of
+            true -> "one whole run";
+            false -> "some parts"
+        end,
+        lists:sum([Seconds || #{seconds := Seconds} <- Parts]),
+        Description,
+        Loads,
+        Met,
+        length(Verdicts) - Met
+    ]).
+
+day({Year, Month, Day}) ->
+    Months = {
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"
+    },
+    io_lib:format("~b ~ts ~b", [Day, element(Month, Months), Year]).
+
+-spec json([part(), ...]) -> iodata().
+json([#{machine := #{description := Description}} | _] = Parts) ->
+    bench_table:json(#{
+        machine => Description,
+        parts =>
+            {list, [
+                #{name => Name, settings => Settings, load => Load, sections => {list, Sections}}
+             || #{name := Name, settings := Settings, machine := #{load := Load}, sections := Sections} <- Parts
+            ]}
+    }).
 
 -spec readings(bench_readings:figures()) -> [section()].
 readings(#{cells := Cells, skipped := Skipped}) ->
@@ -81,32 +143,73 @@ readings(#{cells := Cells, skipped := Skipped}) ->
     Listeners = lists:usort([L || {_, L, _} <- Cells]),
     At = fun(S, L) -> hd([Rounds || {S1, L1, Rounds} <- Cells, S1 =:= S, L1 =:= L]) end,
     Names = [Name || Name <- order(), maps:is_key(Name, hd(At(hd(Sockets), hd(Listeners))))],
+    Measured = fun(Comparisons) -> [Comparison || {_, Theirs, _} = Comparison <- Comparisons, lists:member(Theirs, Names)] end,
     [
         #{
             title => "How a reading grows with the sockets of others, beside one listener",
-            headings => ["reading" | [io_lib:format("~b sockets", [S]) || S <- Sockets]] ++ ["grows", "goal", ""],
+            headings => ["reading" | [others(S) || S <- Sockets]] ++ ["grows", "goal", ""],
             rows => [grown(Name, [times(Name, At(S, hd(Listeners))) || S <- Sockets]) || Name <- Names],
             notes => Notes
         },
         #{
             title => "How a reading grows with the listeners, beside no other socket",
-            headings => ["reading" | [listeners(L) || L <- Listeners]] ++ ["grows", "", ""],
-            rows => [lists:sublist(grown(Name, [times(Name, At(hd(Sockets), L)) || L <- Listeners]), length(Listeners) + 2) ++ [none, none] || Name <- Names]
+            headings => ["reading" | [listeners(L) || L <- Listeners]] ++ ["grows"],
+            rows => [lists:sublist(grown(Name, [times(Name, At(hd(Sockets), L)) || L <- Listeners]), length(Listeners) + 2) || Name <- Names]
+        },
+        #{
+            title => "One listener, beside what a user would take instead, or the least that the kernel allows",
+            headings => ["reading", "beside" | [others(S) || S <- Sockets]] ++ ["goal", ""],
+            rows => [
+                across(Comparison, [At(S, hd(Listeners)) || S <- Sockets], [Rounds || {_, _, Rounds} <- Cells])
+             || Comparison <- Measured(?READINGS)
+            ],
+            notes => [
+                io_lib:format(
+                    "The median of the rounds, and its quartiles. The verdict is over the ~b combinations of sockets and listeners.",
+                    [length(Cells)]
+                )
+            ]
+        },
+        #{
+            title => io_lib:format("All of ~b listeners", [lists:last(Listeners)]),
+            headings => ["reading", "beside" | [others(S) || S <- Sockets]] ++ ["goal", ""],
+            rows => [
+                across(Comparison, [At(S, lists:last(Listeners)) || S <- Sockets], [])
+             || Comparison <- Measured(?READINGS_OF_ALL)
+            ]
+        },
+        #{
+            only => json,
+            title => "Every comparison",
+            headings => ["other sockets", "listeners" | ?COMPARED],
+            rows => [
+                [{count, S}, {count, L} | comparison(Comparison, Rounds)]
+             || Comparison <- Measured(?READINGS ++ ?READINGS_OF_ALL), {S, L, Rounds} <- Cells
+            ]
         }
-    ] ++
-        [
-            #{
-                title => "The time of a call, beside what a user would take instead, or the least that the kernel allows",
-                headings => ["other sockets", "listeners" | ?COMPARED],
-                rows => [
-                    [{count, S}, {count, L} | comparison(Comparison, Rounds)]
-                 || {_, Theirs, _} = Comparison <- ?READINGS ++ ?READINGS_OF_ALL, lists:member(Theirs, Names), {S, L, Rounds} <- Cells
-                ]
-            }
-        ].
+    ].
+
+%% One cell for each number of other sockets, and in how many of all combinations the goal is missed.
+across({Ours, Theirs, Goal} = Comparison, Shown, All) ->
+    Verdicts = [verdict(Goal, ratio(Comparison, Rounds)) || Rounds <- All],
+    [name(Ours), name(Theirs)] ++ [ratio_with_quartiles(Comparison, Rounds) || Rounds <- Shown] ++ together(Verdicts).
+
+together([]) -> [none, none];
+together([[Goal, none] | _]) -> [Goal, none];
+together([[Goal, _] | _] = Verdicts) ->
+    case length([missed || [_, {goal, missed}] <- Verdicts]) of
+        0 -> [Goal, {goal, met}];
+        Missed -> [Goal, {goal, {missed, Missed, length(Verdicts)}}]
+    end.
+
+ratio_with_quartiles({_, _, {Direction, _}} = Comparison, Rounds) ->
+    {Low, High} = bench_rounds:quartiles(ratios(Comparison, Rounds)),
+    [bench_table:text({Direction, ratio(Comparison, Rounds)}), " (", bench_table:text({ratios, Low, High}), ")"].
 
 order() ->
     [depth, bare_getsockopt, getopts, getopt_native, raindrops, ss, os_cmd, counts, bare_dump, proc, depth_all, raindrops_all, list].
+
+others(Count) -> [bench_table:text({count, Count}), " sockets"].
 
 listeners(1) -> "1 listener";
 listeners(Count) -> io_lib:format("~b listeners", [Count]).
@@ -120,17 +223,30 @@ grown(Name, [First | _] = Times) ->
 -spec calls([{string(), first_tier | none, bench_tail:tail()}], [{string(), atom(), #{atom() => non_neg_integer()}}]) -> [section()].
 calls(Tails, Where) ->
     [
-        #{
-            title => "Single calls, the clock included",
-            headings => ["call", "p50", "p99", "p99.9", "goal", ""],
-            rows => [tail(Tail) || Tail <- Tails]
-        },
+        tails("Single calls, the clock included", Tails),
+        said(hd(Tails)),
         #{
             title => "Where a call keeps the VM busy",
             headings => ["call", "normal schedulers", "dirty I/O", "dirty CPU", "goal", ""],
             rows => [where(Call) || Call <- Where]
         }
     ].
+
+%% The sentence is also in the documentation of `depth/1' and in docs/port.md.
+said({Name, _, Tail}) ->
+    Ns = bench_tail:percentile(Tail, 50),
+    #{
+        title => "What README.md says of it",
+        headings => ["sentence", "p50", "goal", ""],
+        rows => [[[Name, ": in 1 to 2 µs"], {ns, Ns} | below({ns, ?SAID_NS}, Ns =< ?SAID_NS)]]
+    }.
+
+-spec port([{string(), none, bench_tail:tail()}]) -> [section()].
+port(Tails) ->
+    [tails("Single calls by the port program", Tails)].
+
+tails(Title, Tails) ->
+    #{title => Title, headings => ["call", "p50", "p99", "p99.9", "goal", ""], rows => [tail(Tail) || Tail <- Tails]}.
 
 tail({Name, Kind, Tail}) ->
     Percentiles = [bench_tail:percentile(Tail, Percent) || Percent <- [50, 99, 99.9]],
@@ -148,7 +264,7 @@ where({Name, Home, Busy}) ->
 ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
     [
         #{
-            title => io_lib:format("In a VM with ~b ports", [Ports]),
+            title => ["In a VM with ", bench_table:text({count, Ports}), " ports"],
             headings => ["call", "median", "slowest", "goal", ""],
             rows => [
                 [Name, {ns, bench_rounds:median(Times)}, {ns, lists:max(Times)} | below({ns, Goal}, bench_rounds:median(Times) < Goal)]
@@ -160,27 +276,37 @@ ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
 
 -spec monitor(bench_monitor:figures()) -> [section()].
 monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
+    Nothing = [none, none, none, none],
     [
         #{
-            title => "What watching costs while nothing happens",
-            headings => ["listeners", "every", "of a core", "goal", ""],
+            title => "What the monitor costs while nothing happens",
+            headings => ["listeners", "settings", "of a core", "goal", "", "wake-ups a second: its thread", "the VM's threads"],
             rows =>
-                [
-                    [{count, Count}, {ms, Ms}, {percent, Percent} | below({percent, Goal}, Percent < Goal)]
-                 || {Count, Ms, Percent, Goal} <- Loads
-                ] ++
+                [monitored(Load) || Load <- Loads] ++
                     [
-                        ["for comparison: an Erlang process that wakes up", {ms, 100}, {percent, Timer}, none, none],
-                        ["a C program that wakes up", {ms, 100}, {percent, Sleeper}, none, none]
+                        ["an Erlang process that wakes up every 100 ms", "no application", {percent, Timer} | Nothing],
+                        ["a C program that does so", "no VM", {percent, Sleeper} | Nothing]
                     ],
-            notes => [
-                io_lib:format(
-                    "~.1f KiB of memory a listener. `health()` takes ~.2f us. The longest that anything held a normal scheduler: ~b ms.",
-                    [Bytes / 1024, Health / 1000, Longest]
-                )
+            notes => ["All threads of the VM, less those of the same VM with the same listeners and without the application."]
+        },
+        #{
+            title => "Beside 1,000 listeners",
+            headings => ["what", "", "goal", ""],
+            rows => [
+                ["memory a listener", {kib, Bytes / 1024} | below({kib, ?LISTENER_KIB}, Bytes < 1024 * ?LISTENER_KIB)],
+                ["`health()`", {ns, Health} | below({ns, ?HEALTH_NS}, Health < ?HEALTH_NS)],
+                ["the longest that anything held a normal scheduler, opening and closing included", {ms, Longest}, none, none]
             ]
         }
     ].
+
+monitored(#{listeners := Count, settings := Settings, percent := Percent, goal := Goal, our_wakeups := Ours, vm_wakeups := Vm}) ->
+    Verdict =
+        case Goal of
+            {below, Limit} -> below({percent, Limit}, Percent < Limit);
+            none -> [none, none]
+        end,
+    [{count, Count}, Settings, {percent, Percent}] ++ Verdict ++ [{rate, Ours}, {rate, Vm}].
 
 -spec alarms(bench_alarms:figures()) -> [section()].
 alarms(Alarms) ->
@@ -196,43 +322,112 @@ alarm({Begins, Late, Goal}) ->
     Each = lists:join(", ", [io_lib:format("~.1f ms", [Ms]) || Ms <- Late]),
     [Begins, Each, {ms, lists:max(Late)}, io_lib:format("at most ~b ms", [Goal]), met(lists:max(Late) =< Goal)].
 
+-spec watchdog(bench_watch:figures()) -> [section()].
+watchdog(Figures) ->
+    [used("What the watchdog costs", Figures)].
+
+-spec watch(bench_watch:figures()) -> [section()].
+watch(Figures) ->
+    [used("What watching from outside costs, beside ten listeners, every 100 ms", Figures)].
+
+used(Title, Figures) ->
+    #{
+        title => Title,
+        headings => ["command", "while", "of a core", "goal", "", "memory at most", "its goal", " "],
+        rows => [
+            [Name, When, {percent, Percent} | within(Goal, {percent, ?WATCH_PERCENT}, Percent)] ++ [{mib, MiB} | within(Goal, {mib, ?WATCH_MIB}, MiB)]
+         || {Name, When, Percent, MiB, Goal} <- Figures
+        ]
+    }.
+
+within(goal, {_, Limit} = Below, Figure) -> below(Below, Figure < Limit);
+within(none, _, _) -> [none, none].
+
+-spec diagnose(bench_outside:diagnose()) -> [section()].
+diagnose(#{looks := Looks, pollsets := Pollsets}) ->
+    [Took, Processor, KiB] = [bench_rounds:median([element(Nth, Look) || Look <- Looks]) || Nth <- [1, 2, 3]],
+    Percent = 100 * Processor / Took,
+    [
+        #{
+            title => "What `diagnose` costs, beside an idle VM",
+            headings => ["takes", "of a processor", "of a core", "goal", "", "memory at most"],
+            rows => [[{ns, Took}, {ns, Processor}, {percent, Percent}] ++ below({percent, ?DIAGNOSE_PERCENT}, Percent < ?DIAGNOSE_PERCENT) ++ [{mib, KiB / 1024}]]
+        },
+        #{
+            title => "For how long an epoll set is locked while it is read",
+            headings => ["descriptors in it", "locked for"],
+            rows => [[{count, Count}, {ns, Ns}] || {Count, Ns} <- Pollsets]
+        }
+    ].
+
+-spec record(bench_record:figures()) -> [section()].
+record(Figures) ->
+    [
+        #{
+            title => "How large a recording of one listener becomes, every 100 ms",
+            headings => ["while", "bytes an hour"],
+            rows => [[What, {count, round(Bytes)}] || {What, Bytes} <- Figures]
+        }
+    ].
+
+-spec acceptors(bench_acceptors:figures()) -> [section()].
+acceptors(#{sizes := Sizes, waiting := Waiting, rates := Rates}) ->
+    [
+        #{
+            title => ["Connections accepted and closed a second, of ", bench_table:text({count, Waiting}), " that wait"],
+            headings => ["acceptors" | [bench_table:text({count, Size}) || Size <- Sizes]],
+            rows => [[backend(Backend) | [{count, round(PerSecond)} || PerSecond <- PerSecondBySize]] || {Backend, PerSecondBySize} <- Rates]
+        }
+    ].
+
+backend(inet) -> "`gen_tcp`, the inet driver";
+backend(gen_tcp_socket) -> "`gen_tcp`, `{inet_backend, socket}`";
+backend(socket) -> "`socket`".
+
 -spec program(bench_outside:figures()) -> [section()].
 program(Outside) ->
     [
         #{
             title => "The program, from its start to its end",
             headings => ["other sockets" | ?COMPARED],
-            rows => [[{count, Sockets} | comparison(Comparison, Rounds)] || Comparison <- ?OUTSIDE, {Sockets, Rounds} <- Outside],
-            notes => [probe(At) || At <- Outside]
+            rows => [[{count, Sockets} | comparison(Comparison, Rounds)] || Comparison <- ?OUTSIDE, {Sockets, Rounds} <- Outside]
+        },
+        #{
+            title => "The slowest turn of a readiness probe",
+            headings => ["other sockets", "took", "goal", ""],
+            rows => [probe(At) || At <- Outside]
         }
     ].
 
 probe({Sockets, Rounds}) ->
-    io_lib:format("The slowest turn of a readiness probe beside ~b sockets: ~.1f ms (goal: below ~b ms).", [
-        Sockets, lists:max(times(program_check, Rounds)) / 1_000_000, ?PROBE_NS div 1_000_000
-    ]).
+    Slowest = lists:max(times(program_check, Rounds)),
+    [{count, Sockets}, {ns, Slowest} | below({ns, ?PROBE_NS}, Slowest < ?PROBE_NS)].
 
 %% Times are divided round by round. The ratio of the best rounds is what is left when the machine does nothing else.
-comparison({Ours, Theirs, {Direction, _} = Goal}, Rounds) ->
-    [Times, OtherTimes] = [times(Name, Rounds) || Name <- [Ours, Theirs]],
-    {Dividends, Divisors} =
-        case Direction of
-            at_most -> {Times, OtherTimes};
-            faster -> {OtherTimes, Times}
-        end,
-    Ratios = lists:zipwith(fun(Dividend, Divisor) -> Dividend / Divisor end, Dividends, Divisors),
-    Ratio = bench_rounds:median(Ratios),
-    {Low, High} = bench_rounds:quartiles(Ratios),
+comparison({Ours, Theirs, {Direction, _} = Goal} = Comparison, Rounds) ->
+    {Dividends, Divisors} = divided(Comparison, Rounds),
+    {Low, High} = bench_rounds:quartiles(ratios(Comparison, Rounds)),
+    Ratio = ratio(Comparison, Rounds),
     [
         name(Ours),
-        {ns, bench_rounds:median(Times)},
+        {ns, bench_rounds:median(times(Ours, Rounds))},
         name(Theirs),
-        {ns, bench_rounds:median(OtherTimes)},
-        {case Direction of at_most -> ratio; faster -> faster end, Ratio},
+        {ns, bench_rounds:median(times(Theirs, Rounds))},
+        {Direction, Ratio},
         {ratios, Low, High},
         {ratio, lists:min(Dividends) / lists:min(Divisors)}
         | verdict(Goal, Ratio)
     ].
+
+ratio(Comparison, Rounds) ->
+    bench_rounds:median(ratios(Comparison, Rounds)).
+
+ratios(Comparison, Rounds) ->
+    {Dividends, Divisors} = divided(Comparison, Rounds),
+    lists:zipwith(fun(Dividend, Divisor) -> Dividend / Divisor end, Dividends, Divisors).
+
+divided({Ours, Theirs, {at_most, _}}, Rounds) -> {times(Ours, Rounds), times(Theirs, Rounds)};
+divided({Ours, Theirs, {faster, _}}, Rounds) -> {times(Theirs, Rounds), times(Ours, Rounds)}.
 
 times(Name, Rounds) ->
     [maps:get(Name, Round) || Round <- Rounds].
@@ -259,8 +454,8 @@ name(program_check) -> "`accept-queue check --samples 1 --port`";
 name(ss) -> "`ss -Hltn`".
 
 verdict({_, none}, _) -> [none, none];
-verdict({at_most, Goal}, Ratio) -> [io_lib:format("at most ~p x", [Goal]), met(Ratio =< Goal)];
-verdict({faster, Goal}, Ratio) -> [io_lib:format("at least ~p x", [Goal]), met(Ratio >= Goal)].
+verdict({at_most, Goal}, Ratio) -> [["at most ", bench_table:text({ratio, Goal})], met(Ratio =< Goal)];
+verdict({faster, Goal}, Ratio) -> [["at least ", bench_table:text({ratio, Goal})], met(Ratio >= Goal)].
 
 below(Limit, IsMet) -> [["below ", bench_table:text(Limit)], met(IsMet)].
 

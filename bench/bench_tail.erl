@@ -8,9 +8,9 @@
 
 -opaque tail() :: counters:counters_ref().
 
-%% 10 ns wide; the last one is for 100 us and more.
+%% 10 ns wide; the last one is for 2 ms and more.
 -define(BIN_NS, 10).
--define(BINS, 10_000).
+-define(BINS, 200_000).
 
 -spec new() -> tail().
 new() ->

@@ -1,59 +1,64 @@
-%% What it costs to watch from outside: processor time and memory of the program beside ten listeners, read every 100 ms.
+%% What it costs to watch from outside: processor time and memory of the program, over half a minute and longer.
 -module(bench_watch).
 
--export([markdown/0]).
+-export([measure/0, watchdog/0]).
+
+-export_type([figures/0]).
+
+-type figures() :: [{Command :: string(), When :: string(), Percent :: float(), MiB :: float(), goal | none}].
 
 -define(LISTENERS, 10).
 -define(PAST_MS, 2000).
 -define(WATCH_MS, 30_000).
-%% Percent of a core.
--define(GOAL_PERCENT, 0.5).
--define(GOAL_MIB, 20).
 
--spec markdown() -> iodata().
-markdown() ->
+%% {command, what is going on, percent of a core, the most memory it ever took}
+-spec measure() -> figures().
+measure() ->
     Listeners = [listener() || _ <- lists:seq(1, ?LISTENERS)],
+    Recording = beside("bench.aq"),
+    _ = file:delete(Recording),
     Ours = " --pid " ++ os:getpid(),
-    Commands = [{"`watch`", "watch" ++ Ours}, {"`watch --json`", "watch --json" ++ Ours}, {"`export`", "export --listen 127.0.0.1:0" ++ Ours}],
-    Programs = [{Name, start(Line)} || {Name, Line} <- Commands],
-    Quiet = rows("", {below, ?GOAL_PERCENT}, Programs),
+    %% `script' has a terminal for `top', and what it costs itself is left out.
+    Commands = [
+        {"`watch`", "exec $0 watch" ++ Ours, goal},
+        {"`watch --json`", "exec $0 watch --json" ++ Ours, goal},
+        {"`export`", "exec $0 export --listen 127.0.0.1:0" ++ Ours, goal},
+        {"`record`", "exec $0 record " ++ Recording ++ Ours, goal},
+        {"`top`, every 500 ms", "TERM=xterm exec script -qec \"$0 top" ++ Ours ++ "\" /dev/null", none}
+    ],
+    Programs = [{Name, Goal, start(Line)} || {Name, Line, Goal} <- Commands],
+    Quiet = used("all queues are empty", Programs),
     {ok, Port} = inet:port(hd(Listeners)),
     {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Port, []),
-    Standing = rows(", somebody waits at one of them", none, Programs),
-    lists:foreach(fun({_, Program}) -> stop(Program) end, Programs),
+    Waiting = used("a connection waits in one of them", [{Name, none, Program} || {Name, _, Program} <- Programs]),
+    lists:foreach(fun({_, _, Program}) -> stop(Program) end, Programs),
     lists:foreach(fun gen_tcp:close/1, [Client | Listeners]),
-    Headings = ["beside ten listeners, every 100 ms", "of a core", "goal", "", "memory at most", "goal", ""],
-    Rule = ["---" || _ <- Headings],
-    ["\n## What watching from outside costs\n\n", [line(Row) || Row <- [Headings, Rule] ++ Quiet ++ Standing]].
+    Quiet ++ Waiting.
+
+%% Of the port program that keeps the watchdog, beside this VM.
+-spec watchdog() -> figures().
+watchdog() ->
+    used("the VM is idle", [{"the program of the watchdog", none, accept_queue_port:os_pid()}]).
 
 %% All at once: they share nothing.
-rows(When, Goal, Programs) ->
+used(When, Programs) ->
     timer:sleep(?PAST_MS),
-    Before = [account(Program) || {_, Program} <- Programs],
+    Pids = [os_pid(Program) || {_, _, Program} <- Programs],
+    Before = [account(Pid) || Pid <- Pids],
     Begun = erlang:monotonic_time(nanosecond),
     timer:sleep(?WATCH_MS),
-    Used = [account(Program) || {_, Program} <- Programs],
+    Used = [account(Pid) || Pid <- Pids],
     Passed = erlang:monotonic_time(nanosecond) - Begun,
     [
-        [[Name, When], percent(100 * (Now - Then) / Passed, Goal), mebibytes(memory(Program) / 1024)]
-     || {{Name, Program}, Then, Now} <- lists:zip3(Programs, Before, Used)
+        {Name, When, 100 * (Now - Then) / Passed, memory(Pid) / 1024, Goal}
+     || {{{Name, Goal, _}, Pid}, Then, Now} <- lists:zip3(lists:zip(Programs, Pids), Before, Used)
     ].
 
-percent(Percent, none) -> lists:join(" | ", [io_lib:format("~.2f %", [Percent]), "none", ""]);
-percent(Percent, {below, Goal}) ->
-    lists:join(" | ", [io_lib:format("~.2f %", [Percent]), io_lib:format("below ~.1f %", [Goal]), met(Percent < Goal)]).
-
-mebibytes(MiB) ->
-    lists:join(" | ", [io_lib:format("~.1f MiB", [MiB]), io_lib:format("below ~b MiB", [?GOAL_MIB]), met(MiB < ?GOAL_MIB)]).
-
-met(true) -> "met";
-met(false) -> "**MISSED**".
-
-%% The shell becomes the program.
 start(Line) ->
-    Program = filename:join(code:priv_dir(accept_queue), "accept-queue"),
-    open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", "exec \"$0\" " ++ Line ++ " >/dev/null 2>&1", Program]}, exit_status]).
+    Program = accept_queue_port:program(),
+    open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", Line ++ " >/dev/null 2>&1", Program]}, exit_status]).
 
+%% `script' ends with the status of what it runs.
 stop(Program) ->
     "" = os:cmd("kill " ++ integer_to_list(os_pid(Program))),
     receive
@@ -62,24 +67,31 @@ stop(Program) ->
     end.
 
 %% The kernel's account of every thread, in nanoseconds. A program that has ended costs nothing, and is no result.
-account(Program) ->
-    Files = filelib:wildcard("/proc/" ++ integer_to_list(os_pid(Program)) ++ "/task/*/schedstat"),
+account(Pid) ->
+    Files = filelib:wildcard("/proc/" ++ integer_to_list(Pid) ++ "/task/*/schedstat"),
     true = Files =/= [],
     lists:sum([binary_to_integer(hd(binary:split(Text, <<" ">>))) || File <- Files, {ok, Text} <- [file:read_file(File)]]).
 
 %% The most that it ever took, in KiB.
-memory(Program) ->
-    {ok, Status} = file:read_file("/proc/" ++ integer_to_list(os_pid(Program)) ++ "/status"),
+memory(Pid) ->
+    {ok, Status} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/status"),
     {match, [KiB]} = re:run(Status, "VmHWM:\\s*([0-9]+)", [{capture, all_but_first, list}]),
     list_to_integer(KiB).
 
+%% Of the command itself, where the port's process is `script'.
+os_pid(Pid) when is_integer(Pid) ->
+    Pid;
 os_pid(Program) ->
     {os_pid, Pid} = erlang:port_info(Program, os_pid),
-    Pid.
+    {ok, Children} = file:read_file(io_lib:format("/proc/~b/task/~b/children", [Pid, Pid])),
+    case string:lexemes(Children, " ") of
+        [] -> Pid;
+        [Child] -> binary_to_integer(Child)
+    end.
 
 listener() ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {backlog, 128}]),
     Listener.
 
-line(Cells) ->
-    ["| ", lists:join(" | ", Cells), " |\n"].
+beside(Name) ->
+    filename:join(filename:dirname(code:which(?MODULE)), Name).

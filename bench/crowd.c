@@ -1,6 +1,6 @@
 /* crowd N [P]: N established loopback connections, so 2 N sockets, that have nothing to do with the listener, and beside
  * those who hold them P processes that do nothing. Says "ready", holds them until a byte comes or its standard input
- * ends, also because whoever started it was killed, and is gone only when they are. */
+ * ends, also because its parent was killed, and is gone only when they are. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/resource.h>

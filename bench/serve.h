@@ -1,16 +1,8 @@
 /* The conversation with the runner, the same for every bare program: a line with a number of calls comes in, a line
  * with the nanoseconds they took goes out. The runner says whose turn it is, so that noise hits all contestants
  * alike. */
-#include <time.h>
-
 #include "demand.h"
-
-static long long now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
+#include "now.h"
 
 static void serve(void (*call)(void))
 {

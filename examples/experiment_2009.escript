@@ -1,11 +1,11 @@
 #!/usr/bin/env escript
 %%! +Bd
-%% In one line: a listener that nobody accepts from, 100 clients, and what the kernel and netstat say of it
+%% In one line: a listener without an acceptor, 100 clients, and the figures of the kernel and of netstat
 %%
-%% The experiment of 2009, run again: a listener with backlog 30 that nobody accepts from, and 100 clients that come,
+%% The experiment of 2009, run again: a listener with backlog 30 and no acceptor, and 100 clients that come,
 %% wait and give up. `make demo' runs it.
 %%
-%% Three witnesses are set side by side: what netstat counted in 2009 (Linux 2.6.26), what accept_queue:counts/1 says
+%% Three sources side by side: what netstat counted in 2009 (Linux 2.6.26), what accept_queue:counts/1 reads
 %% now, and the file that netstat reads, /proc/net/tcp, which has nothing to do with our code. The exit status is 0 only
 %% if every figure is the one that the rules of the kernel demand.
 %%
@@ -87,7 +87,7 @@ explanation(timed_out, #{counts := #{drops := Drops}}) ->
 explanation(drained, #{acceptor := Acceptor}) ->
     #{accepted := Accepted, dead := Dead} = found(Acceptor),
     io_lib:format(
-        "accept gave ~b connections, and recv said `closed' on ~b of them: work for~n"
+        "accept gave ~b connections, and recv returned `closed' on ~b of them: work for~n"
         "clients that had long gone, as was remarked in 2009.~n",
         [Accepted, Dead]
     ).
@@ -146,7 +146,7 @@ demands(drained, #{timed_out := #{counts := #{drops := Drops}} = TimedOut, accep
         )
     ].
 
-%% `Counts' names the figures that differ from those of a listener to which nobody has come.
+%% `Counts' names the figures that differ from those of a listener without a client.
 demands(Counts, Server, Client, Reading) ->
     #{counts := Counted, server := AtServer, client := AtClient, in_line := InLine} = Reading,
     [
@@ -219,7 +219,7 @@ await(Name, Scene, DeadlineMs, ShownMs) ->
             await(Name, Scene, DeadlineMs, Shown)
     end.
 
-%% The overflows are read last: they can then only be more than the rows tell.
+%% The overflows are read last: they can then only be more than the rows.
 read(#{listener := Listener, port := Port, overflows_before := Before} = Scene) ->
     Rows = rows(Port),
     {ok, Counts} = accept_queue:counts(Listener),

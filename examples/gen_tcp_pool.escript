@@ -1,11 +1,11 @@
 #!/usr/bin/env escript
-%% In one line: four acceptors on a gen_tcp socket, and a line whenever their queue begins or ceases to stand
+%% In one line: four acceptors on a gen_tcp socket, and a line whenever their queue stops draining or drains again
 %%
 %%     examples/run gen_tcp_pool [PORT]
 %%
 %% Each acceptor serves its client itself, and accepts again when that one has left: the pool of many a first server. A fifth
-%% client waits in the kernel's queue meanwhile, and neither it nor the server is told. The application `accept_queue' watches
-%% the socket from its start; this process has asked to be sent what it finds.
+%% client waits in the kernel's queue meanwhile, and neither it nor the server is notified. The application `accept_queue'
+%% watches the socket from its start; this process subscribes to its events.
 %%
 %% What it serves: each line, in capitals.
 -module(gen_tcp_pool).
@@ -26,7 +26,7 @@ main([Port]) ->
     {ok, At} = inet:port(Listener),
     _ = [spawn_link(fun() -> accept(Listener) end) || _ <- lists:seq(1, ?ACCEPTORS)],
     io:format("four acceptors listen on 127.0.0.1:~b~n", [At]),
-    tell(Listener).
+    report(Listener).
 
 accept(Listener) ->
     {ok, Socket} = gen_tcp:accept(Listener),
@@ -42,7 +42,7 @@ serve(Socket) ->
             gen_tcp:close(Socket)
     end.
 
-tell(Listener) ->
+report(Listener) ->
     receive
         {accept_queue, raised, Condition, #{queued := Queued, limit := Limit}} ->
             {ok, #{waiting_count := Accepting}} = accept_queue:acceptors(Listener),
@@ -52,4 +52,4 @@ tell(Listener) ->
         _Listener ->
             ok
     end,
-    tell(Listener).
+    report(Listener).

@@ -1,9 +1,9 @@
 #!/usr/bin/env escript
-%% In one line: two listeners of ranch, watched by their names with options of their own, and what is known of each
+%% In one line: two listeners of ranch, watched by their names with options of their own, and the status of each
 %%
 %%     examples/run ranch [PORT]
 %%
-%% `accept_queue_ranch_watcher' stands in the supervision tree beside what uses ranch; nothing else is watched. A listener that
+%% `accept_queue_ranch_watcher' is in the supervision tree beside what uses ranch; nothing else is watched. A listener that
 %% is started later is found within a second.
 %%
 %% What it serves: `status' with a line for each listener, and anything else with itself.

@@ -3,14 +3,14 @@
 %%
 %%     examples/run skip_the_dead [PORT [WARM_UP_MS]]
 %%
-%% It listens at once and accepts WARM_UP_MS later (3000), as a server does that fills its caches first: whoever comes meanwhile
-%% waits in the kernel's queue, and many do not wait long. In 2009 it was remarked that a server that begins to accept again
+%% It listens at once and accepts WARM_UP_MS later (3000), as a server does that fills its caches first: clients that come meanwhile
+%% wait in the kernel's queue, and many not for long. In 2009 it was remarked that a server that begins to accept again
 %% first works for clients that are long gone. `accept_queue:peer_closed/1' and `wait_ms/1' are one system call each, and are
 %% asked before anything is written.
 %%
 %% A client that has shut down only its sending side and still reads is skipped too: where such clients exist, do not do this.
 %%
-%% What it serves: a greeting; to whoever says `histogram', how long those who were served had waited.
+%% What it serves: a greeting; to a client that sends `histogram', how long the served clients had waited.
 -module(skip_the_dead).
 -mode(compile).
 

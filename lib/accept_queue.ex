@@ -6,15 +6,15 @@ defmodule AcceptQueue do
   is full, Linux drops the next client's SYN without a word, and the VM never learns of it.
 
   This is the Erlang module `:accept_queue` with structs for its maps: the same names, the same figures, the same
-  errors, `:undefined` where a figure is absent. Every call reads the kernel anew. Of what was read before, only who has
-  been seen in accept is kept.
+  errors, `:undefined` where a figure is absent. Every call reads the kernel again. Only the processes that
+  were found in accept are remembered, as the pool.
 
   | question | function | cost |
   |---|---|---|
   | how deep is the queue | `depth/1` | three system calls, on a normal scheduler |
-  | who stands in it, how long, how many have left | `counts/1` | one walk over the kernel's table of connections, on a dirty I/O scheduler |
-  | which listeners does this VM have | `list/0`, `i/0` | one dump of the listeners; a look at every TCP port when one is new |
-  | who accepts, and what do the others do instead | `acceptors/1` | a look at the processes of the pool |
+  | which clients wait in it, how long, how many have left | `counts/1` | one walk over the kernel's table of connections, on a dirty I/O scheduler |
+  | which listeners does this VM have | `list/0`, `i/0` | one dump of the listeners; the TCP ports of the VM when one is new |
+  | which processes accept, and what do the others do instead | `acceptors/1` | `Process.info/2` of each process of the pool |
   | who holds connections that their clients have closed | `holders/1` | one walk over connections and descriptors |
   | how long did this one wait, is its client still there | `wait_ms/1`, `peer_closed/1` | one system call |
   | more places, without a restart | `resize/2` | one system call |
@@ -85,7 +85,7 @@ defmodule AcceptQueue do
   @typedoc "A listener looked up once. Holds nothing open."
   @type handle :: :accept_queue.handle()
 
-  @typedoc "Why there is no figure; the list stands in `:accept_queue`."
+  @typedoc "Why there is no figure; `:accept_queue` has the list."
   @type reason :: :accept_queue.reason()
 
   @typedoc "A reading for `cluster/2`: the name of a function, or `{name, arguments}`."
@@ -114,7 +114,7 @@ defmodule AcceptQueue do
   @doc """
   How deep the queue is. Three system calls on the owner's descriptor; a socket, unlike a handle, is looked up first.
 
-  Cannot tell who stands in the queue; see `counts/1`. Without the native library it still works for `:gen_tcp`
+  Cannot tell which clients wait in the queue; see `counts/1`. Without the native library it still works for `:gen_tcp`
   sockets, through `:inet.getopts/2`.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
@@ -125,11 +125,11 @@ defmodule AcceptQueue do
   def depth(listener), do: listener |> :accept_queue.depth() |> as(:depth)
 
   @doc """
-  Who stands in front of the listener.
+  The connections of a listener: queued, accepted, and in their handshake.
 
-  One walk over the kernel's table of connections, on a dirty I/O scheduler: a third of a millisecond on an idle
-  machine, and more with the number of connections in the network namespace. `:accept_queue` says what the kernel
-  cannot tell apart.
+  One walk over the kernel's table of connections, on a dirty I/O scheduler: a fraction of a millisecond on an idle
+  machine, and more with the number of connections in the network namespace. `:accept_queue` has the limits of
+  the figures.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
       iex> {:ok, counts} = AcceptQueue.counts(listener)
@@ -146,8 +146,8 @@ defmodule AcceptQueue do
   def counts(listener), do: listener |> :accept_queue.counts() |> as(:counts)
 
   @doc """
-  Every listener of this VM, ordered by address. One dump of the listeners of the network namespace, and a look at every
-  TCP port of the VM.
+  Every listener of this VM, ordered by address. One dump of the listeners of the network namespace; when one is new,
+  a search of the TCP ports of the VM.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, backlog: 30)
       iex> {:ok, listeners} = AcceptQueue.list()
@@ -159,10 +159,10 @@ defmodule AcceptQueue do
   def list, do: :accept_queue.list() |> as(:list)
 
   @doc """
-  Who is blocked in accept now, and what the others that should be are doing instead.
+  Which processes are blocked in accept now, and what the others of the pool do instead.
 
-  The pool is what ranch says it is, or else the processes that earlier calls have seen waiting: call it once while all is
-  well. Nobody is stopped or sent a message, except ranch's supervisors.
+  The pool is ranch's, or else the processes that earlier calls have found in accept: call it once while all is well. No
+  process is stopped or sent a message, except ranch's supervisors.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       iex> AcceptQueue.acceptors(listener)
@@ -172,11 +172,11 @@ defmodule AcceptQueue do
   def acceptors(listener), do: listener |> :accept_queue.acceptors() |> as(:acceptors)
 
   @doc """
-  Which processes hold the connections of this listener that their peers have closed, the longest held first. How many at
-  most, `:accept_queue.holders/1` says. `:unsupported` for a Unix socket.
+  Which processes hold the connections of this listener that their peers have closed, the longest held first. At most
+  1000. `:unsupported` for a Unix socket.
 
-  A server that does not read does not learn that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
-  taken, until some process closes it.
+  A server that does not read is not notified that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
+  taken, until a process closes it.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, active: false)
       iex> {:ok, port} = :inet.port(listener)
@@ -201,8 +201,8 @@ defmodule AcceptQueue do
   def holders(listener, options), do: listener |> :accept_queue.holders(options) |> as(:holders)
 
   @doc """
-  How long a connection stood in the queue, in milliseconds. For one that has just been accepted and not been written to:
-  afterwards the kernel no longer knows. With `:ssl`, ask between `:ssl.transport_accept/1` and `:ssl.handshake/1`.
+  How long a connection waited in the queue, in milliseconds. For one that has just been accepted and not been written to:
+  afterwards the kernel no longer has it. With `:ssl`, call it between `:ssl.transport_accept/1` and `:ssl.handshake/1`.
   `:unsupported` for a Unix socket.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, [])
@@ -296,8 +296,8 @@ defmodule AcceptQueue do
   defdelegate watch(listener), to: :accept_queue
 
   @doc """
-  Watches a listener with options of its own; what is not given is as in the environment. For a child of your supervision
-  tree see `AcceptQueue.Monitor`. `:accept_queue_event` lists the events.
+  Watches a listener with options of its own; the others are those of the environment. For a child of your supervision
+  tree see `AcceptQueue.Watcher`. `:accept_queue_event` lists the events.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       iex> AcceptQueue.watch(listener, %{stuck_ms: 2000})
@@ -335,7 +335,7 @@ defmodule AcceptQueue do
   defdelegate watched(), to: :accept_queue
 
   @doc """
-  What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute.
+  What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       iex> :ok = AcceptQueue.watch(listener)
@@ -347,7 +347,7 @@ defmodule AcceptQueue do
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """
-  For a readiness probe: does any condition stand? From memory, in a few microseconds.
+  For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds.
 
       iex> case AcceptQueue.health() do
       ...>   :ok -> 200
@@ -376,7 +376,7 @@ defmodule AcceptQueue do
   defdelegate subscribe(), to: :accept_queue
 
   @doc """
-  Ends that.
+  Stops these messages.
 
       iex> AcceptQueue.subscribe()
       iex> AcceptQueue.unsubscribe()
@@ -397,7 +397,7 @@ defmodule AcceptQueue do
   defdelegate i(), to: :accept_queue
 
   @doc """
-  As `cluster/2`, within the time that `:accept_queue.cluster/1` gives the nodes.
+  As `cluster/2`, within five seconds.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       iex> {:ok, port} = :inet.port(listener)
@@ -412,8 +412,8 @@ defmodule AcceptQueue do
   The same reading on this node and on every node it is connected to, each answering for itself.
 
   `call` is the name of a function of this module that reads, or `{name, arguments}`. Nodes that do not run the
-  application are left out, this one too; so are those connected as hidden. The answer is there after `timeout_ms` at the
-  latest, and says `{:error, :timeout}` of a node that has not answered by then; `:accept_queue` lists the other errors.
+  application are left out, this one too; so are those connected as hidden. Returns after `timeout_ms` at the latest; the
+  answer of a node is `{:error, :timeout}` where it has not come by then. `:accept_queue` lists the other errors.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
       iex> {:ok, port} = :inet.port(listener)

@@ -1,33 +1,33 @@
-%% @doc How far behind its acceptors a listener is, as the kernel counts it.
+%% @doc How many connections wait to be accepted, how long, and why: by the kernel's own figures.
 %%
-%% A client whose handshake is done waits in the listener's accept queue until some process calls `accept'. When the
-%% queue is full, Linux drops the next client's SYN without a word, and the VM never learns of it.
+%% A client whose handshake is done waits in the listener's accept queue until a process calls `accept'. When the queue is
+%% full, Linux silently drops the next client's SYN, and the VM is not notified.
 %%
 %% == Which function ==
 %%
 %% <table>
 %% <tr><td>how deep is the queue</td><td>{@link depth/1}</td><td>three system calls, on a normal scheduler</td></tr>
-%% <tr><td>who stands in it, how long, how many have left</td><td>{@link counts/1}</td>
+%% <tr><td>which clients wait in it, how long, how many have left</td><td>{@link counts/1}</td>
 %%     <td>one walk over the kernel's table of connections, on a dirty I/O scheduler</td></tr>
 %% <tr><td>which listeners does this VM have</td><td>{@link list/0}, {@link i/0}</td>
-%%     <td>one dump of the listeners, and a look at every TCP port</td></tr>
-%% <tr><td>who accepts, and what do the others do instead</td><td>{@link acceptors/1}</td>
-%%     <td>a look at the processes of the pool</td></tr>
+%%     <td>one dump of the listeners; the TCP ports of the VM when one is new</td></tr>
+%% <tr><td>which processes accept, and what do the others do instead</td><td>{@link acceptors/1}</td>
+%%     <td>`process_info' of each process of the pool</td></tr>
 %% <tr><td>what are the limits, what was lost</td><td>{@link kernel/0}</td><td>six files of `/proc'</td></tr>
 %% <tr><td>what is set wrongly, before anything breaks</td><td>{@link advice/0}</td>
-%%     <td>as {@link list/0}, and {@link counts/1} where somebody waits</td></tr>
+%%     <td>as {@link list/0}, and {@link counts/1} where connections wait</td></tr>
 %% <tr><td>and on the other nodes</td><td>{@link cluster/1}</td><td>one round trip to each, side by side</td></tr>
 %% <tr><td>the same listener again and again</td><td>{@link open/1} once, then the handle</td><td></td></tr>
 %% </table>
 %%
-%% The readings are made by a library in the VM, or, with `{source, port}' in the environment, by a program beside it, which
-%% also reads where the library cannot be loaded. The costs above are the library's; `docs/port.md' has what is different there.
+%% A library in the VM makes the readings, or, with `{source, port}' in the environment and where the library cannot be loaded, a
+%% program beside it. The costs above are the library's; `docs/port.md' has the program's.
 %%
-%% Every call reads the kernel anew. Of what was read before, only who has been seen in accept is kept.
+%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool.
 %%
 %% == A session ==
 %%
-%% Nobody accepts; one client waits, one has come and gone:
+%% No process accepts; one client waits, one has come and gone:
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]), {ok, Port} = inet:port(L).
 %% 2> {ok, _} = gen_tcp:connect("localhost", Port, []).
@@ -65,7 +65,7 @@
     | {inet:ip6_address(), inet:port_number(), Scope :: non_neg_integer()}
     | {local, Path :: binary() | string()}
     | handle().
-%% Anything an owner has in hand. A gen_tcp listen socket of either backend, one of the `socket' module, or an ssl one; the
+%% Any term for a listener. A gen_tcp listen socket of either backend, one of the `socket' module, or an ssl one; the
 %% reference of a ranch listener; an address or a port of this VM, where several sockets are answered with their sum; the
 %% path of a Unix stream listener, or its abstract name behind a NUL; a handle.
 
@@ -107,7 +107,7 @@
 }.
 
 -type server() :: {ranch, Ref :: term()} | atom() | mfa() | undefined.
-%% What a person would call the owner: the listener of a framework, a registered name, or the function it started with.
+%% The owner's name for a person: the listener of a framework, a registered name, or the function it started with.
 
 -type listed() :: #{
     address := address(),
@@ -121,8 +121,8 @@
     drops := non_neg_integer() | undefined,
     waiting_acceptors := non_neg_integer() | undefined
 }.
-%% `socket', `owner', `server' and `waiting_acceptors' are `undefined' for a descriptor that listens in this operating system
-%% process and that no Erlang socket stands for.
+%% `socket', `owner', `server' and `waiting_acceptors' are `undefined' for a listening descriptor of this operating system process
+%% that has no Erlang socket.
 
 -type acceptors() :: #{
     waiting_count := non_neg_integer(),
@@ -131,9 +131,9 @@
     busy := [busy()],
     busy_count := non_neg_integer()
 }.
-%% `waiting_count': how many are blocked in accept, exactly; `waiting': those of them that were found. `pool': who should be,
-%% `undefined' where nobody has ever been seen waiting. `busy': those of the pool that are not waiting; `busy_count': how
-%% many these are, so that a list that was cut short at 1000 shows it.
+%% `waiting_count': how many processes are blocked in accept, exactly; `waiting': those of them that were found. `pool': which
+%% should be, `undefined' where none has ever been found in accept. `busy': those of the pool that are not in accept, at most
+%% 1000; `busy_count': how many there are.
 
 -type busy() :: #{
     pid := pid(),
@@ -146,7 +146,7 @@
     registered_name := atom(),
     label := term()
 }.
-%% `parked': what holds it up, as a name and a sentence, where its stack shows that it waits; `undefined' where it runs.
+%% `parked': what it waits for, as a name and a sentence, by its stack; `undefined' where it runs.
 
 -type holder() :: #{
     pid := pid() | undefined,
@@ -161,8 +161,8 @@
     label := term(),
     close_wait := pos_integer()
 }.
-%% `age_ms': since anything came from the peer; since its FIN, unless this side goes on sending. `recv_bytes': what nobody has
-%% read. `close_wait': how many such connections there are in all, so that a list that was cut short shows it.
+%% `age_ms': since anything came from the peer; since its FIN, unless this side goes on sending. `recv_bytes': received
+%% and not read. `close_wait': how many such connections there are in all, also where the list is shorter.
 
 -type kernel() :: #{
     somaxconn := figure(),
@@ -193,7 +193,7 @@
     text := binary(),
     evidence := #{atom() => non_neg_integer()}
 }.
-%% `id': the rule; they stand in `docs/advice.md'. `severity': `info' may be meant so, `warning' loses clients under a load
+%% `id': the rule; `docs/advice.md' lists them. `severity': `info' may be meant so, `warning' loses clients under a load
 %% that the server could stand, `error' is not at all what was asked for. `listener': `undefined' where it is about the
 %% kernel. `text': one or two sentences for a person, with the remedy; may change. `evidence': the figures that say so.
 
@@ -212,22 +212,22 @@
     | {errno, atom()}.
 %% `unsupported': not Linux, or the kernel or its sandbox does not offer the call. `not_listening': a socket, but one
 %% that is connected, or UDP. `closed': it was a listener and has been closed. `truncated', `interrupted', `timeout':
-%% the kernel's answer was not whole, so there is no figure. `timeout' is also what is said while the port program is away.
-%% `not_loaded': neither the native library nor the program is there. `already_written': see {@link wait_ms/1}.
+%% the kernel's answer was not whole, so there is no figure. `timeout' is also the error while the port program is away.
+%% `not_loaded': there is neither the native library nor the program. `already_written': see {@link wait_ms/1}.
 
 -type call() :: (Name :: atom()) | {Name :: atom(), Arguments :: [term()]}.
 %% A reading, as {@link cluster/2} takes it.
 
 -type node_answer() ::
     {ok, term()} | health() | [address()] | {error, reason() | nodedown | {exception, term()}}.
-%% What the reading answers on that node, or why the node did not.
+%% The answer of that node, or why there is none.
 
 %% @doc Looks a listener up once, so that later calls need not.
 %%
 %% The handle holds nothing open. When the owner closes the socket, the next reading is `{error, closed}', also when the
-%% descriptor number has been given to another socket by then: every reading ends with a look at the socket's cookie.
-%% A handle can be sent to other processes of this VM and is good for as long as the VM runs. It is read by whoever made it,
-%% the NIF or the port program.
+%% descriptor number has been given to another socket by then: every reading ends with a check of the socket's cookie.
+%% A handle can be sent to other processes of this VM and is good for as long as the VM runs. The source that made it reads it, the
+%% NIF or the port program.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]).
@@ -238,19 +238,12 @@
 %% '''
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
 open(Listener) ->
-    reading([Listener], fun() ->
-        maybe_handle(Listener, fun(Handle) ->
-            case read_depth(Handle) of
-                {ok, _} -> {ok, Handle};
-                {error, _} = Error -> Error
-            end
-        end)
-    end).
+    reading([Listener], fun() -> accept_queue_reading:open(Listener) end).
 
-%% @doc How deep the queue is. Three system calls on the owner's descriptor, below a microsecond with a handle; anything else
-%% is looked up first. Of a Unix socket the kernel tells it in a dump only, on a dirty I/O scheduler.
+%% @doc How deep the queue is. Three system calls on the owner's descriptor, 1 to 2 microseconds with a handle; anything else
+%% is looked up first. The depth of a Unix socket takes a dump, on a dirty I/O scheduler.
 %%
-%% Cannot tell who stands in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
+%% Cannot tell which clients wait in the queue; see {@link counts/1}. Without the native library gen_tcp sockets are read through
 %% `inet:getopts/2'.
 %%
 %% ```
@@ -261,44 +254,19 @@ open(Listener) ->
 %% '''
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Listener) ->
-    case accept_queue_source:is_handle(Listener) of
-        true -> depth_of_handle(Listener);
-        false when is_port(Listener) -> depth_of_port(Listener);
-        false -> reading([Listener], fun() -> maybe_handle(Listener, fun read_depth/1) end)
-    end.
+    reading([Listener], fun() -> accept_queue_reading:depth(Listener) end).
 
-%% What is asked again and again: nothing is made for it that is not needed.
-depth_of_handle(Handle) ->
-    try read_depth(Handle) of
-        {error, badarg} -> erlang:error(badarg, [Handle]);
-        Answer -> Answer
-    catch
-        error:not_loaded -> not_loaded();
-        error:badarg -> erlang:error(badarg, [Handle])
-    end.
-
-depth_of_port(Port) ->
-    case accept_queue_source:source() of
-        fallback ->
-            reading([Port], fun() -> accept_queue_inet:depth(Port) end);
-        _ ->
-            case reading([Port], fun() -> maybe_handle(Port, fun read_depth/1) end) of
-                {error, not_loaded} -> accept_queue_inet:depth(Port);
-                Answer -> Answer
-            end
-    end.
-
-%% @doc Who stands in front of the listener.
+%% @doc The connections of a listener: queued, accepted, and in their handshake.
 %%
-%% One walk over the kernel's table of connections, on a dirty I/O scheduler: a third of a millisecond on an idle
-%% machine, and more with the number of connections in the network namespace. Sockets that share an address
+%% One walk over the kernel's table of connections, on a dirty I/O scheduler: a fraction of a millisecond on an
+%% idle machine, and more with the number of connections in the network namespace (`docs/speed.md'). Sockets that share an address
 %% (SO_REUSEPORT) are answered with their sum, and `sockets' says how many they are.
 %%
-%% The kernel does not tell the figures of one instant. `queued_reset' is what is left when the rows of queued
-%% connections are taken from `queued'; where that is above 0, everything is read a second time and the smaller figure
-%% counts, so that connections accepted in between are hardly ever taken for reset ones. Clients that shut down only their sending side count as
-%% `queued_closed'. Handshakes that began with a listener that has been closed are counted in `syn_recv' of the next one
-%% on the same address until they expire: nothing in the kernel tells them apart.
+%% The figures are not of one instant. `queued_reset' is `queued' less the rows of queued connections; where that is above 0,
+%% everything is read a second time and the smaller figure counts, so that connections accepted in between are hardly ever taken
+%% for reset ones. Clients that shut down only their sending side count as `queued_closed'. Handshakes that began with a
+%% listener that has been closed are counted in `syn_recv' of the next one on the same address until they expire: nothing in the
+%% kernel tells them apart.
 %%
 %% Of a Unix socket `drops', `syn_recv', `queued_bytes' and `oldest_wait_ms' are `undefined': the kernel has no such
 %% figures.
@@ -313,14 +281,14 @@ depth_of_port(Port) ->
 %% '''
 -spec counts(listener()) -> {ok, counts()} | {error, reason()}.
 counts(Listener) ->
-    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_source:counts/1) end).
+    reading([Listener], fun() -> accept_queue_reading:with_handle(Listener, fun accept_queue_source:counts/1) end).
 
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
-%% namespace; only when that shows one that is not known, a look at the descriptors and sockets of the VM.
+%% namespace; only when that shows a new one, a search of the descriptors and sockets of the VM.
 %%
 %% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the reference of the
-%% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than the VM's may be
-%% listed up to ten seconds late: the dump does not show it.
+%% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than
+%% the VM's may be listed up to ten seconds late: the dump does not show it.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {backlog, 30}]).
@@ -332,15 +300,15 @@ counts(Listener) ->
 list() ->
     reading([], fun accept_queue_listener:all/0).
 
-%% @doc Who is blocked in accept now, and what the others that should be are doing instead.
+%% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
-%% The pool is what ranch says it is, or else the processes that earlier calls have seen waiting and that are still alive: call
-%% it once while all is well. A process that accepts once and then serves the connection itself is of the pool until it ends.
+%% The pool is ranch's, or else the processes that earlier calls have found in accept and that are still alive: call it once while
+%% all is well. A process that accepts once and then serves the connection itself is of the pool until it ends.
 %%
-%% Costs a look at each process of the pool; on the `socket' backend, where these do not account for `waiting_count', at each
-%% process of the VM, up to 100,000. Nobody is stopped or sent a message, except ranch's supervisors, which have a second to
-%% answer. What is told of a process was true when it was looked at: one that has ended since is left out, and one that has
-%% gone back to accept in between is shown with that stack.
+%% Costs `process_info' of each process of the pool; on the `socket' backend, where these are fewer than `waiting_count', of each
+%% process of the VM, up to 100,000. No process is stopped or sent a message, except ranch's supervisors, which have a second to
+%% answer. The figures are not of one instant: a process that has ended since is left out, and one that has gone back to accept in
+%% between is shown with that stack.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []).
@@ -358,8 +326,8 @@ holders(Listener) ->
 
 %% @doc Which processes hold the connections of this listener that their peers have closed, the longest held first.
 %%
-%% A server that does not read does not learn that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
-%% taken, until some process closes it. One dump and one system call for each descriptor of the VM, on a dirty I/O
+%% A server that does not read is not notified that its client has gone: the socket stays in CLOSE_WAIT, and its descriptor
+%% taken, until a process closes it. One dump and one system call for each descriptor of the VM, on a dirty I/O
 %% scheduler; then a search through the sockets of the VM, in the caller. `unsupported' for a Unix socket.
 %%
 %% ```
@@ -372,15 +340,15 @@ holders(Listener) ->
 -spec holders(listener(), #{limit => pos_integer()}) -> {ok, [holder()]} | {error, reason()}.
 holders(Listener, #{limit := Limit} = Options) when map_size(Options) =:= 1, is_integer(Limit), Limit > 0 ->
     reading([Listener, Options], fun() ->
-        maybe_handle(Listener, fun(Handle) -> accept_queue_holders:of_handle(Handle, Limit) end)
+        accept_queue_reading:with_handle(Listener, fun(Handle) -> accept_queue_holders:of_handle(Handle, Limit) end)
     end);
 holders(Listener, Options) when Options =:= #{} ->
     holders(Listener);
 holders(Listener, Options) ->
     erlang:error(badarg, [Listener, Options]).
 
-%% @doc How long a connection stood in the queue, in milliseconds. For one that has just been accepted and not been written
-%% to: afterwards the kernel no longer knows, and the answer is `already_written'. So for ssl: ask between
+%% @doc How long a connection waited in the queue, in milliseconds. For one that has just been accepted and not been written
+%% to: afterwards the kernel no longer has it, and the error is `already_written'. For ssl, call it between
 %% `ssl:transport_accept/1' and `ssl:handshake/1'. One system call. `unsupported' for a Unix socket.
 %%
 %% ```
@@ -393,7 +361,7 @@ holders(Listener, Options) ->
 %% '''
 -spec wait_ms(connection()) -> {ok, non_neg_integer()} | {error, reason()}.
 wait_ms(Connection) ->
-    of_connection(Connection, fun accept_queue_source:waited/1).
+    reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:waited/1) end).
 
 %% @doc Whether the client of an accepted connection has already closed or reset it, so that an acceptor can skip it. One
 %% system call.
@@ -411,7 +379,7 @@ wait_ms(Connection) ->
 %% '''
 -spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
 peer_closed(Connection) ->
-    of_connection(Connection, fun accept_queue_source:peer_closed/1).
+    reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:peer_closed/1) end).
 
 %% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
 %% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means
@@ -424,14 +392,7 @@ peer_closed(Connection) ->
 -spec resize(listener(), Backlog :: 0..16#7fffffff) ->
     {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | {error, reason()}.
 resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
-    reading([Listener, Backlog], fun() ->
-        maybe_handle(Listener, fun(Handle) ->
-            case accept_queue_source:resize(Handle, Backlog) of
-                {ok, Limit} -> {ok, #{requested => Backlog, limit => Limit}};
-                {error, _} = Error -> Error
-            end
-        end)
-    end);
+    reading([Listener, Backlog], fun() -> accept_queue_reading:resize(Listener, Backlog) end);
 resize(Listener, Backlog) ->
     erlang:error(badarg, [Listener, Backlog]).
 
@@ -448,12 +409,12 @@ resize(Listener, Backlog) ->
 kernel() ->
     reading([], fun accept_queue_source:kernel/0).
 
-%% @doc What is set wrongly, before anything breaks: of the kernel, and of every listener of this VM. An empty list where
+%% @doc What is set wrongly, before anything breaks: in the kernel, and in every listener of this VM. An empty list where
 %% nothing is.
 %%
-%% Costs what {@link list/0} does, six files of `/proc', and {@link counts/1} for each listener before which somebody waits.
-%% Of the backlog that was asked for the kernel keeps only what is in force; ranch remembers it, and elsewhere a rule says that
-%% it does not know. That a queue is full or that nobody accepts is no matter of settings, and not told here.
+%% Costs what {@link list/0} does, six files of `/proc', and {@link counts/1} for each listener with queued connections. The
+%% kernel keeps the backlog in force, not the requested one; ranch has that too, and elsewhere the text of a rule says that it
+%% is not known. It judges settings only, not whether a queue is full or whether a process accepts.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []).
@@ -473,17 +434,17 @@ advice() ->
 %% '''
 -spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
 advice(Listener) ->
-    reading([Listener], fun() -> maybe_handle(Listener, fun accept_queue_advice:of_handle/1) end).
+    reading([Listener], fun() -> accept_queue_reading:with_handle(Listener, fun accept_queue_advice:of_handle/1) end).
 
 %% @equiv watch(Listener, #{})
 -spec watch(listener()) -> ok | {error, reason() | not_running}.
 watch(Listener) ->
     watch(Listener, #{}).
 
-%% @doc Watches a listener, with options of its own; what is not given is as in the environment. Says by events when a
-%% condition begins and when it ends: see {@link accept_queue_event}. A listener that is watched already begins anew.
+%% @doc Watches a listener, with options of its own; the others are those of the environment. An event is published when a
+%% condition begins and when it ends: see {@link accept_queue_event}. A listener that is watched already starts again.
 %%
-%% The application watches all listeners of the VM by itself, unless its environment says otherwise.
+%% The application watches all listeners of the VM without this call, unless its environment has another `watch'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]), {ok, Address} = inet:sockname(L).
@@ -523,7 +484,7 @@ unwatch(Listener) ->
 watched() ->
     accept_queue_monitor:watched().
 
-%% @doc What is known of a watched listener, from memory: which conditions stand, the last readings, the last minute.
+%% @doc What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 %%
 %% `since' and `peak_at' are system times in milliseconds. `stale': nothing has been read for several intervals.
 %%
@@ -538,8 +499,8 @@ watched() ->
 status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 
-%% @doc For a readiness probe: does any condition stand? From memory, in a few microseconds, also while the monitor is busy
-%% or restarting; then it says so. `overflowing' and `stuck' fail, the others degrade.
+%% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
+%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade.
 %%
 %% ```
 %% 1> accept_queue:health().
@@ -563,7 +524,8 @@ health() ->
 subscribe() ->
     accept_queue_event:subscribe(self()).
 
-%% @doc Sends that process no more of them.
+%% @doc Stops these messages to the calling process.
+%%
 %% ```
 %% 1> ok = accept_queue:subscribe(), accept_queue:unsubscribe().
 %% ok
@@ -604,9 +566,9 @@ cluster(Call) ->
 %% Handles and sockets mean something on their own node only. Nodes that do not run the application are left out, this one
 %% too; so are those connected as hidden.
 %%
-%% The answer is there after `Timeout' milliseconds at the latest. It says `{error, timeout}' of a node that has not answered
-%% by then, `{error, nodedown}' where the connection was lost, `{error, unsupported}' where the release does not know the
-%% function, and `{error, {exception, Reason}}' where the reading raised an exception. Of three nodes:
+%% Returns after `Timeout' milliseconds at the latest. The answer of a node is `{error, timeout}' where it has not come by then,
+%% `{error, nodedown}' where the connection was lost, `{error, unsupported}' where the release does not know the function, and
+%% `{error, {exception, Reason}}' where the reading raised an exception. Of three nodes:
 %%
 %% ```
 %% #{'a@host' => {ok,#{drops => 0,limit => 1024,queued => 0}},
@@ -626,38 +588,9 @@ cluster(Call, Timeout) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#fff
 cluster(Call, Timeout) ->
     erlang:error(badarg, [Call, Timeout]).
 
-read_depth(Handle) ->
-    case accept_queue_source:depth(Handle) of
-        {ok, {Queued, Limit, Drops}} -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
-        {error, _} = Error -> Error
-    end.
-
-of_connection(Connection, Ask) ->
-    reading([Connection], fun() ->
-        Socket = accept_queue_ssl:transport(Connection),
-        case accept_queue_backend:is_socket(Socket) of
-            true -> accept_queue_listener:with_descriptor(Socket, Ask);
-            false -> {error, badarg}
-        end
-    end).
-
-maybe_handle(Listener, Read) ->
-    case accept_queue_listener:open(Listener) of
-        {ok, Handle} -> Read(Handle);
-        {error, _} = Error -> Error
-    end.
-
-%% A reading that may find no library; bad arguments are the caller's.
+%% Bad arguments are the caller's fault; what else cannot be read is an error.
 reading(Arguments, Read) ->
-    try Read() of
+    case accept_queue_reading:make(Read) of
         {error, badarg} -> erlang:error(badarg, Arguments);
         Answer -> Answer
-    catch
-        error:not_loaded -> not_loaded()
-    end.
-
-not_loaded() ->
-    case os:type() of
-        {unix, linux} -> {error, not_loaded};
-        _ -> {error, unsupported}
     end.

@@ -1,5 +1,5 @@
 %% @private
-%% The facts that the rules of advice want: gathered here, judged in `native/core/src/advice.rs'.
+%% Gathers the facts for the rules of advice, which are in `native/core/src/rules/advice.rs'.
 -module(accept_queue_advice).
 
 -export([all/0, of_handle/1]).
@@ -12,7 +12,7 @@ all() ->
 %% Of the kernel, and of the listeners that the handle reads.
 -spec of_handle(accept_queue:handle()) -> {ok, [accept_queue:advice()]} | {error, accept_queue:reason()}.
 of_handle(Handle) ->
-    %% The list could not tell a listener that has been closed from one that is not on it.
+    %% A closed listener is `closed', one that is not on the list `not_found'.
     case {accept_queue:depth(Handle), accept_queue_listener:all()} of
         {{ok, _}, {ok, Listed}} ->
             Cookies = accept_queue_source:cookies(Handle),
@@ -63,8 +63,7 @@ facts(#{socket := Socket} = Row) ->
             Error
     end.
 
-%% The dump is spared where nobody waits. Of sockets that share an address the kernel does not tell whose connection is the
-%% oldest.
+%% No dump where no connection waits. Where sockets share an address, the kernel does not show whose connection is the oldest.
 oldest_wait_ms(#{queued := 0}) ->
     {ok, undefined};
 oldest_wait_ms(#{address := Address}) ->
@@ -78,14 +77,13 @@ backend(undefined) -> undefined;
 backend(Port) when is_port(Port) -> inet;
 backend(_) -> socket.
 
-%% What neither the kernel nor gen_tcp remembers, and a framework does: the backlog that it asked for, and how many processes
-%% it has to accept.
+%% What ranch remembers, and neither the kernel nor gen_tcp does: the requested backlog and the size of the pool.
 framework(#{server := {ranch, Ref}, socket := Socket}) ->
     #{requested => requested(accept_queue_ranch:info(Ref)), pool => pool(accept_queue_ranch:pool(Socket))};
 framework(_) ->
     #{}.
 
-%% Stopped since, or too busy to answer: then it is not known.
+%% Not known where ranch has been stopped since, or is too busy to answer.
 requested({ok, #{backlog := Backlog}}) -> Backlog;
 requested({error, _}) -> undefined.
 

@@ -1,48 +1,49 @@
 %% @private
-%% What stands, as alarms of SASL's alarm_handler: `{{accept_queue, Condition, Address}, Details}'.
+%% Raised conditions as alarms of SASL's alarm_handler: `{{accept_queue, Condition, Address}, Details}'.
 %%
-%% alarm_handler need not be there, may come later, and may be another one after a crash. It does not de-duplicate. So what it
-%% has been told is noted, and {@link settle/0} makes it agree with what stands: any number of times, from any state.
+%% alarm_handler may be missing, may start later, and may be another process after a crash. It does not de-duplicate. So the
+%% event store notes which alarms it has, and {@link settle/0} makes them agree with the raised conditions: any number of times,
+%% from any state.
 -module(accept_queue_alarms).
 
 -export([settle/0, withdraw/0]).
 
 -spec settle() -> ok.
 settle() ->
-    settle(accept_queue_journal:standing()).
+    settle(accept_queue_event_store:raised()).
 
-%% For when nobody will watch any more. What stands goes on to stand, and is set again by the next `settle/0'.
+%% For when watching ends. The conditions stay in the event store, and the next `settle/0' sets their alarms again.
 -spec withdraw() -> ok.
 withdraw() ->
     settle(#{}).
 
-settle(Standing) ->
-    Alarms = accept_queue_journal:alarms(),
+settle(Raised) ->
+    Alarms = accept_queue_event_store:alarms(),
     Handler = whereis(alarm_handler),
-    ok = maps:foreach(fun(Id, Told) -> clear(Id, Told, Handler) end, maps:without(maps:keys(Standing), Alarms)),
-    maps:foreach(fun(Id, Details) -> set(Id, Details, maps:get(Id, Alarms, untold), Handler) end, Standing).
+    ok = maps:foreach(fun(Id, Alarm) -> clear(Id, Alarm, Handler) end, maps:without(maps:keys(Raised), Alarms)),
+    maps:foreach(fun(Id, Details) -> set(Id, Details, maps:get(Id, Alarms, none), Handler) end, Raised).
 
-set(_Id, _Details, _Told, undefined) ->
+set(_Id, _Details, _Alarm, undefined) ->
     ok;
 set(_Id, _Details, {Handler, set}, Handler) ->
     ok;
 set(Id, Details, {Handler, setting}, Handler) ->
-    %% Killed in between, and nobody knows whether it was told: it is to have this alarm once.
+    %% The process before this one was killed in between, and may have set the alarm or not: it is set once.
     ok = notify(Handler, {clear_alarm, name(Id)}),
-    set(Id, Details, untold, Handler);
-set(Id, Details, _Untold, Handler) ->
-    ok = accept_queue_journal:alarm(Id, Handler, setting),
+    set(Id, Details, none, Handler);
+set(Id, Details, _Alarm, Handler) ->
+    ok = accept_queue_event_store:alarm(Id, Handler, setting),
     ok = notify(Handler, {set_alarm, {name(Id), Details}}),
-    accept_queue_journal:alarm(Id, Handler, set).
+    accept_queue_event_store:alarm(Id, Handler, set).
 
 clear(Id, {Handler, _}, Handler) ->
     ok = notify(Handler, {clear_alarm, name(Id)}),
-    accept_queue_journal:no_alarm(Id);
+    accept_queue_event_store:no_alarm(Id);
 clear(Id, {_Gone, _}, _Handler) ->
-    accept_queue_journal:no_alarm(Id).
+    accept_queue_event_store:no_alarm(Id).
 
-%% As alarm_handler:set_alarm/1 and clear_alarm/1 do, but to this one: they raise badarg where there is none, and it may have
-%% gone since it was looked up.
+%% As alarm_handler:set_alarm/1 and clear_alarm/1 do, but to this process: those raise badarg where there is none, and it may
+%% have ended since it was found.
 notify(Handler, Event) ->
     gen_event:notify(Handler, Event).
 

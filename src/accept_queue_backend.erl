@@ -1,6 +1,6 @@
 %% @private
-%% What is asked of a socket of this VM, whichever of OTP's two ways made it: a port of the driver `tcp_inet', or a socket
-%% of the `socket' module, alone or inside gen_tcp.
+%% What a socket of this VM is asked, on either backend of OTP: a port of the driver `tcp_inet', or a socket of the `socket'
+%% module, alone or inside gen_tcp.
 -module(accept_queue_backend).
 
 -export([descriptor/1, owner/1, waiting/1, acceptors/2, is_socket/1, find/1]).
@@ -15,10 +15,10 @@
 -callback owner(socket()) -> pid() | undefined.
 %% How many processes are blocked in accept, exactly.
 -callback waiting(socket()) -> non_neg_integer().
-%% The same figure, and which they are. Those that are likely to be among them are looked at first, where that is cheaper
-%% than to look at all processes of the VM. The search is not of one instant: it may find fewer.
+%% The same figure, and which processes they are. The likely ones are checked first, where that is cheaper than to check all
+%% processes of the VM. The search takes time: it may find fewer.
 -callback acceptors(socket(), Likely :: [pid()]) -> {non_neg_integer(), [pid()]}.
-%% Every socket of the VM that this backend knows of, and maybe what is none: that has no descriptor.
+%% Every socket of the VM on this backend, and maybe terms that are none: those have no descriptor.
 -callback sockets() -> [socket()].
 
 -define(BACKENDS, [accept_queue_inet, accept_queue_socket]).

@@ -1,14 +1,14 @@
 %% @private
 %% One reading, taken on every node that runs the application.
 %%
-%% Each node is asked by a process of its own. A node that is stopped lets its channel fill, and whoever then sends into it
-%% is suspended (busy_dist_port): one `erpc:multicall/5' for all would stand still, past its time-out, before it had asked
-%% those behind. `process_flag(async_dist, true)', which would spare us that, came with OTP 25.3.
+%% Each node is asked by a process of its own. The channel to a node that is stopped fills, and a process that then sends into
+%% it is suspended (busy_dist_port): one `erpc:multicall/5' for all nodes would be suspended, past its time-out, before it had
+%% asked the rest. `process_flag(async_dist, true)', which avoids that, came with OTP 25.3.
 -module(accept_queue_cluster).
 
 -export([ask/2, answer/1]).
 
-%% What may be asked of another node: what reads, takes no socket of that node, and means something here.
+%% What another node may be asked: functions that only read, and whose arguments and answers mean the same on both nodes.
 -define(READINGS, [
     {depth, 1}, {counts, 1}, {list, 0}, {acceptors, 1}, {holders, 1}, {holders, 2}, {kernel, 0}, {advice, 0}, {advice, 1},
     {health, 0}, {status, 1}, {watched, 0}
@@ -27,14 +27,14 @@ ask(Call, Timeout) ->
             {error, badarg}
     end.
 
-%% On the node that is asked, so that one round trip does: whether it runs the application, and the reading.
+%% Runs on the node that is asked: whether it runs the application, and the reading, in one round trip.
 -spec answer(accept_queue:call()) -> not_running | accept_queue:node_answer().
 answer(Call) ->
     %% `application:which_applications/0' would be a call to a process that may be busy.
     case {whereis(accept_queue_sup), is_reading(Call)} of
         {undefined, _} -> not_running;
         {_, true} -> read(Call);
-        %% Asked by a newer release than this one.
+        %% The other node has a newer release.
         {_, false} -> {error, unsupported}
     end.
 
@@ -46,25 +46,25 @@ is_reading(Function) ->
 read({Function, Arguments}) -> apply(accept_queue, Function, Arguments);
 read(Function) -> read({Function, []}).
 
-%% The process of its own is one of erpc's on this node, which lets no answer through that comes too late.
+%% Through a process of erpc's on this node, which drops an answer that comes too late.
 request(Node, Call, Timeout) ->
     erpc:send_request(node(), erpc, multicall, [[Node], ?MODULE, answer, [Call], Timeout]).
 
 result(Request, Deadline) ->
     try erpc:receive_response(Request, max(0, Deadline - now_ms())) of
-        [Result] -> told(Result)
+        [Result] -> answer_of(Result)
     catch
         error:{erpc, timeout} -> {error, timeout}
     end.
 
-told({ok, Answer}) -> Answer;
-told({error, {erpc, timeout}}) -> {error, timeout};
-told({error, {erpc, noconnection}}) -> {error, nodedown};
-%% No erpc there, or no such module.
-told({error, {erpc, notsup}}) -> not_running;
-told({error, {exception, undef, [{?MODULE, answer, _, _} | _]}}) -> not_running;
-told({error, {exception, Reason, _Stack}}) -> {error, {exception, Reason}};
-told({_Class, Reason}) -> {error, {exception, Reason}}.
+answer_of({ok, Answer}) -> Answer;
+answer_of({error, {erpc, timeout}}) -> {error, timeout};
+answer_of({error, {erpc, noconnection}}) -> {error, nodedown};
+%% Without erpc, or without this module.
+answer_of({error, {erpc, notsup}}) -> not_running;
+answer_of({error, {exception, undef, [{?MODULE, answer, _, _} | _]}}) -> not_running;
+answer_of({error, {exception, Reason, _Stack}}) -> {error, {exception, Reason}};
+answer_of({_Class, Reason}) -> {error, {exception, Reason}}.
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -1,12 +1,12 @@
 %% @private
-%% Options and environment: what is allowed, and the sentence that says so. What is not given is a default of core's.
+%% Options and environment: what is allowed, and the sentence that refuses the rest. Defaults come from core.
 -module(accept_queue_config).
 
 -export([watch_options/1, environment/0, watchdog/0]).
 
 -export_type([environment/0, watchdog/0]).
 
-%% What core says of its defaults could not be had from the port program.
+%% The port program did not answer with core's defaults.
 -type unread() :: {unread, accept_queue:reason()}.
 -type environment() :: #{watch := all | none | [accept_queue:listener()], options := accept_queue_nif:settings()}.
 
@@ -15,12 +15,12 @@
     hang_after_ms := pos_integer(),
     directory := file:filename_all(),
     keep := pos_integer(),
-    grant_memory := boolean()
+    allow_ptrace := boolean()
 }.
 
 -define(HOUR_MS, 3600000).
--define(WATCHDOG, #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, grant_memory => false}).
-%% One that is late is not yet missing.
+-define(WATCHDOG, #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, allow_ptrace => false}).
+%% One late heartbeat is no hang.
 -define(HEARTBEATS_IN_A_HANG, 3).
 
 %% The options of {@link accept_queue:watch/2}, as a map or a list of pairs. What is not given is as in the environment.
@@ -53,7 +53,7 @@ environment(Pairs, Defaults) ->
             {error, _} = lists:keyfind(error, 1, Answers)
     end.
 
-%% The watchdog of the environment. `undefined': there is to be none.
+%% The watchdog of the environment; `undefined' where none is configured.
 -spec watchdog() -> {ok, watchdog() | undefined} | {error, Sentence :: string()}.
 watchdog() ->
     case application:get_env(accept_queue, watchdog) of
@@ -74,8 +74,8 @@ wrong_of_watchdog({Key, Value}) ->
         {heartbeat_ms, _} -> wrong_number(Key, Value, {10, ?HOUR_MS});
         {hang_after_ms, _} -> wrong_number(Key, Value, {1000, ?HOUR_MS});
         {keep, _} -> wrong_number(Key, Value, {1, 1000});
-        {grant_memory, _} when is_boolean(Value) -> false;
-        {grant_memory, _} -> {true, sentence("grant_memory is ~0tp; allowed is true or false", [Value])};
+        {allow_ptrace, _} when is_boolean(Value) -> false;
+        {allow_ptrace, _} -> {true, sentence("allow_ptrace is ~0tp; allowed is true or false", [Value])};
         {directory, _} ->
             case is_path(Value) of
                 true -> false;
@@ -118,7 +118,7 @@ watched(Wanted) when length(Wanted) >= 0 ->
 watched(Wanted) ->
     {error, sentence("watch is ~0tp; allowed is all, none or a list of listeners", [Wanted])}.
 
-%% What a configuration can name: sockets and handles are made later.
+%% What a configuration can name: no sockets or handles, which do not exist yet.
 is_listener({port, Port}) -> is_port_number(Port);
 is_listener({ranch, _Ref}) -> true;
 is_listener({local, Path}) -> is_binary(Path) orelse io_lib:char_list(Path);
@@ -165,11 +165,11 @@ allowed(_) -> unknown.
 known(Settings) ->
     lists:join(", ", [atom_to_list(Key) || Key <- lists:sort(maps:keys(Settings))]).
 
-%% What only makes sense with the others, given or not.
+%% Options that depend on each other, given or default.
 together(Options, Others) ->
     case maps:merge(Others, Options) of
         #{interval_ms := Interval, for_ms := For} when For < Interval ->
-            {error, sentence("for_ms is ~b; allowed is interval_ms, ~b, or more: one look sees nothing stand", [For, Interval])};
+            {error, sentence("for_ms is ~b; allowed is interval_ms, ~b, or more: a condition needs two readings", [For, Interval])};
         #{} ->
             {ok, maps:map(fun typed/2, Options)}
     end.

@@ -1,10 +1,10 @@
-%% @doc What the monitor finds, as telemetry, alarms, log lines and messages: the catalogue.
+%% @doc The catalogue of events: what the monitor publishes, as telemetry, alarms, log lines and messages.
 %%
 %% == Conditions ==
 %%
 %% `Condition' is `behind', `overflowing', `stuck', `abandoned' or `leaking'; `docs/alarms.md' says when each is raised and
-%% cleared and what to do. Each is told once when it begins and once when it ends, also when the process that told it has been
-%% killed in between:
+%% cleared and what to do. Each is published once when it begins and once when it ends, also when the publishing process is killed
+%% in between:
 %% <ul>
 %% <li>to subscribers ({@link accept_queue:subscribe/0}): `{accept_queue, raised | cleared, Condition, Details}';</li>
 %% <li>to SASL's alarm_handler, where it runs or as soon as it does: `{{accept_queue, Condition, Address}, Details}';</li>
@@ -13,11 +13,11 @@
 %% <li>to telemetry: see below.</li>
 %% </ul>
 %%
-%% `Details': `address'; `server', its owner's name; `queued', `limit', `drops', as {@link accept_queue:depth/1}; the figures
-%% of {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
-%% began, and `dropped_otherwise', with the queue far from full; `who', {@link accept_queue:acceptors/1} without the stacks, or
-%% `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at the end
-%% `duration_ms'.
+%% `Details': `address'; `server', its owner's name; `queued', `limit', `drops', as {@link accept_queue:depth/1}; the figures of
+%% {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
+%% began, and `dropped_otherwise', with the queue far from full; `acceptors_summary', {@link accept_queue:acceptors/1} without
+%% the stacks, or `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at
+%% the end `duration_ms'.
 %%
 %% == telemetry ==
 %%
@@ -25,21 +25,21 @@
 %% <table>
 %% <tr><td>event</td><td>when</td><td>measurements</td><td>metadata</td><td>what to do</td></tr>
 %% <tr><td>`[accept_queue, condition, raised]'</td><td>a condition begins</td><td>the figures of `Details'</td>
-%%     <td>`condition', `address', `server', `who', `acceptors'</td><td>`docs/alarms.md'</td></tr>
+%%     <td>`condition', `address', `server', `acceptors_summary', `acceptors'</td><td>`docs/alarms.md'</td></tr>
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
-%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while somebody is attached to it</td>
+%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it</td>
 %%     <td>`queued', `limit', `drops' (a counter), and those of counts when they were taken</td><td>`address'</td>
 %%     <td>draw it</td></tr>
 %% <tr><td>`[accept_queue, listener, added]', `[accept_queue, listener, removed]'</td><td>a listener is watched, or no
 %%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>
 %% <tr><td>`[accept_queue, read, failed]'</td><td>a listener cannot be read; once until it can</td><td>`count', 1</td>
 %%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}</td></tr>
-%% <tr><td>`[accept_queue, vm, hung]'</td><td>the heartbeats of this VM stayed away for as long as the watchdog allows
-%%     (`docs/watchdog.md'), and it is back; once</td><td>`duration_ms', from the last heartbeat before to the first one
+%% <tr><td>`[accept_queue, vm, hung]'</td><td>the heartbeats of this VM were missing for longer than the watchdog allows
+%%     (`docs/watchdog.md'), and have come back; once</td><td>`duration_ms', from the last heartbeat before to the first one
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
 %%     its `text'</td><td>read the file; `docs/hung-vm.md'</td></tr>
-%% <tr><td>`[accept_queue, tick, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
+%% <tr><td>`[accept_queue, poll, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
 %%     <td></td><td>the machine has too few processors for its work, or has stood still</td></tr>
 %% </table>
 %%
@@ -50,9 +50,9 @@
 %% == Handlers that crash or hang ==
 %%
 %% A handler of telemetry or logger runs in the process that calls it. Each of the two has a process of its own here, and
-%% neither holds up the other, the monitor, alarms or subscribers. An event that is not told within five seconds is given up
-%% and its process replaced; a log line says so, at most once an hour. Meanwhile samples wait, at most 1000 of them; the
-%% rest is dropped and counted ({@link dropped_samples/0}). Conditions are never dropped.
+%% neither holds up the other, the monitor, alarms or subscribers. A handler that does not return within five seconds is killed
+%% with that process, which is started again; a warning is logged, at most once an hour. Meanwhile samples wait, at most 1000 of
+%% them; the rest is dropped and counted ({@link dropped_samples/0}). Conditions are never dropped.
 %%
 %% A message to a subscriber on another node is lost where the connection is down or busy.
 -module(accept_queue_event).
@@ -73,21 +73,21 @@
     | {read_failed | late | hung | given_up | sample, map()}.
 
 -record(state, {
-    tellers :: #{logger | telemetry => pid()},
-    %% When it was last said that one had been given up.
+    dispatchers :: #{logger | telemetry => pid()},
+    %% When a warning was last logged that a handler was given up.
     given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()}
 }).
 
-%% Who runs handlers of other people's.
--define(TELLERS, [logger, telemetry]).
--define(LOOK_MS, 2000).
--define(PATIENCE_MS, 5000).
+%% The channels whose handlers are other people's code.
+-define(DISPATCHED, [logger, telemetry]).
+-define(CHECK_MS, 2000).
+-define(HANDLER_MAX_MS, 5000).
 -define(GIVEN_UP_AGAIN_MS, 3600000).
 
 %% @private To be called by the process that is to own the tables.
 -spec new() -> ok.
 new() ->
-    ok = accept_queue_journal:new(),
+    ok = accept_queue_event_store:new(),
     accept_queue_samples:new().
 
 %% @private
@@ -95,18 +95,18 @@ new() ->
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% For the monitor. None of these waits for anybody.
+%% For the monitor. None of these waits for another process.
 
 %% @private
 -spec raised(condition(), details()) -> ok.
 raised(Condition, Details) ->
-    ok = accept_queue_journal:found({raised, Condition, Details}),
+    ok = accept_queue_event_store:found({raised, Condition, Details}),
     wake().
 
 %% @private
 -spec cleared(condition(), details()) -> ok.
 cleared(Condition, Details) ->
-    ok = accept_queue_journal:found({cleared, Condition, Details}),
+    ok = accept_queue_event_store:found({cleared, Condition, Details}),
     wake().
 
 %% @private
@@ -157,16 +157,15 @@ unsubscribe(Pid) ->
 dropped_samples() ->
     accept_queue_samples:dropped().
 
-add(Audiences, Event) ->
-    case accept_queue_journal:add(Audiences, Event) of
+add(Channels, Event) ->
+    case accept_queue_event_store:add(Channels, Event) of
         ok -> wake();
         dropped -> ok
     end.
 
-%% It is in the tables: a process that is just being restarted will find it there.
+%% The event is in a table: a process that is just being restarted finds it there.
 wake() ->
     gen_server:cast(?MODULE, wake).
-
 
 %% The process.
 
@@ -174,54 +173,54 @@ wake() ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     _ = process_flag(trap_exit, true),
-    _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_journal:subscribers()],
+    _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_event_store:subscribers()],
     %% The process before this one may have been killed with work in hand.
     ok = wake(),
-    self() ! look,
-    {ok, #state{tellers = maps:from_list([{Audience, teller(Audience)} || Audience <- ?TELLERS])}}.
+    self() ! check,
+    {ok, #state{dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED])}}.
 
 %% @private
 -spec handle_call({subscribe | unsubscribe, pid()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
 handle_call({subscribe, Pid}, _From, State) ->
-    case lists:member(Pid, accept_queue_journal:subscribers()) of
+    case lists:member(Pid, accept_queue_event_store:subscribers()) of
         true ->
             {reply, ok, State};
         false ->
-            ok = accept_queue_journal:subscribe(Pid),
+            ok = accept_queue_event_store:subscribe(Pid),
             _ = erlang:monitor(process, Pid),
             {reply, ok, State}
     end;
 handle_call({unsubscribe, Pid}, _From, State) ->
-    {reply, accept_queue_journal:unsubscribe(Pid), State}.
+    {reply, accept_queue_event_store:unsubscribe(Pid), State}.
 
 %% @private
 -spec handle_cast(wake, #state{}) -> {noreply, #state{}}.
 handle_cast(wake, State) ->
     ok = settle(),
-    ok = tell_alarms(),
-    ok = tell_subscribers(),
-    ok = lists:foreach(fun accept_queue_teller:wake/1, maps:values(State#state.tellers)),
+    ok = publish_alarms(),
+    ok = publish_messages(),
+    ok = lists:foreach(fun accept_queue_dispatcher:wake/1, maps:values(State#state.dispatchers)),
     {noreply, State}.
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info(look, State) ->
-    _ = erlang:send_after(?LOOK_MS, self(), look),
+handle_info(check, State) ->
+    _ = erlang:send_after(?CHECK_MS, self(), check),
     ok = want_samples(accept_queue_telemetry:is_attached([accept_queue, sample])),
-    ok = tell_alarms(),
-    ok = tell_subscribers(),
+    ok = publish_alarms(),
+    ok = publish_messages(),
     NowMs = erlang:monotonic_time(millisecond),
-    {noreply, lists:foldl(fun(Audience, So) -> watch_over(Audience, NowMs, So) end, State, ?TELLERS)};
+    {noreply, lists:foldl(fun(Channel, So) -> kill_hanging(Channel, NowMs, So) end, State, ?DISPATCHED)};
 handle_info({'DOWN', _, process, Pid, _}, State) ->
-    ok = accept_queue_journal:unsubscribe(Pid),
+    ok = accept_queue_event_store:unsubscribe(Pid),
     {noreply, State};
-handle_info({'EXIT', Pid, _}, #state{tellers = Tellers} = State) ->
-    Ended = [Audience || {Audience, Teller} <- maps:to_list(Tellers), Teller =:= Pid],
-    {noreply, State#state{tellers = lists:foldl(fun(Audience, So) -> So#{Audience := teller(Audience)} end, Tellers, Ended)}};
+handle_info({'EXIT', Pid, _}, #state{dispatchers = Dispatchers} = State) ->
+    Replaced = maps:from_list([{Channel, dispatcher(Channel)} || {Channel, Ended} <- maps:to_list(Dispatchers), Ended =:= Pid]),
+    {noreply, State#state{dispatchers = maps:merge(Dispatchers, Replaced)}};
 handle_info(_, State) ->
     {noreply, State}.
 
-%% @private In order: nobody watches any more, and no alarm is to go on for ever. After a crash the next process goes on with them.
+%% @private When it stops in order, watching ends, and no alarm may stay for ever. After a crash the next process keeps them.
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1, Reason) =:= shutdown ->
     accept_queue_alarms:withdraw();
@@ -237,87 +236,87 @@ want_samples(Wanted) ->
             accept_queue_monitor:samples(Wanted)
     end.
 
-%% Adds who accepts, and gives it to everybody. It is asked here and not by the monitor: of a framework whose supervisor does
-%% not answer this takes a second.
+%% Adds the summary of the acceptors, and queues the event for each channel. The acceptors are asked for here and not in the
+%% monitor: a framework whose supervisor does not answer takes a second.
 settle() ->
-    case accept_queue_journal:next_found() of
+    case accept_queue_event_store:next_found() of
         {ok, Key, {So, Condition, #{address := Address} = Found}} ->
             Id = {Condition, Address},
-            Details = with_acceptors(Condition, Found#{who => who(Address)}),
-            Untold = [{Audience, {So, Condition, Details}} || Audience <- [subscribers | ?TELLERS]],
+            Details = with_acceptors(Condition, Found#{acceptors_summary => acceptors_summary(Address)}),
+            Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
             ok =
                 case So of
-                    raised -> accept_queue_journal:raised(Id, Details, Untold);
-                    cleared -> accept_queue_journal:cleared(Id, Untold)
+                    raised -> accept_queue_event_store:raise(Id, Details, Events);
+                    cleared -> accept_queue_event_store:clear(Id, Events)
                 end,
-            ok = accept_queue_journal:settled(Key),
+            ok = accept_queue_event_store:settled(Key),
             settle();
         none ->
             ok
     end.
 
-%% Stacks of a thousand processes are no part of an alarm, and remain to be had from {@link accept_queue:acceptors/1}.
-who(Address) ->
+%% Without the stacks, which may be a thousand: {@link accept_queue:acceptors/1} has them.
+acceptors_summary(Address) ->
     try accept_queue:acceptors(Address) of
-        {ok, #{busy := Busy} = Who} ->
-            Who#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};
+        {ok, #{busy := Busy} = Acceptors} ->
+            Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};
         {error, _} ->
             undefined
     catch
-        %% A condition that cannot be told in full is told all the same: it would come again after each restart.
+        %% The condition is published without it. A crash here would repeat after each restart.
         _:_ -> undefined
     end.
 
-with_acceptors(stuck, #{who := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
-with_acceptors(stuck, #{who := #{}} = Details) -> Details#{acceptors => waiting};
+with_acceptors(stuck, #{acceptors_summary := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
+with_acceptors(stuck, #{acceptors_summary := #{}} = Details) -> Details#{acceptors => waiting};
 with_acceptors(_, Details) -> Details.
 
-tell_alarms() ->
+publish_alarms() ->
     ok = accept_queue_alarms:settle(),
-    accept_queue_journal:forget_cleared().
+    accept_queue_event_store:forget_cleared().
 
-tell_subscribers() ->
-    case accept_queue_journal:take(subscribers) of
+publish_messages() ->
+    case accept_queue_event_store:take(subscribers) of
         {ok, Event} ->
-            %% A send to another node can hold the sender up.
-            _ = [erlang:send(Pid, message(Event), [nosuspend, noconnect]) || Pid <- accept_queue_journal:subscribers()],
-            tell_subscribers();
+            %% `nosuspend': a send to another node may suspend the sender.
+            _ = [erlang:send(Pid, message(Event), [nosuspend, noconnect]) || Pid <- accept_queue_event_store:subscribers()],
+            publish_messages();
         none ->
             ok
     end.
 
-teller(logger) ->
-    ok = accept_queue_journal:told(logger),
-    accept_queue_teller:start_link(logger, fun() -> accept_queue_journal:take(logger) end, fun log/1);
-teller(telemetry) ->
-    ok = accept_queue_journal:told(telemetry),
-    accept_queue_teller:start_link(telemetry, fun next_for_telemetry/0, fun execute/1).
+dispatcher(logger) ->
+    ok = accept_queue_event_store:published(logger),
+    accept_queue_dispatcher:start_link(logger, fun() -> accept_queue_event_store:take(logger) end, fun log/1);
+dispatcher(telemetry) ->
+    ok = accept_queue_event_store:published(telemetry),
+    accept_queue_dispatcher:start_link(telemetry, fun next_for_telemetry/0, fun execute/1).
 
-%% Samples can wait.
+%% Samples come last.
 next_for_telemetry() ->
-    case accept_queue_journal:take(telemetry) of
+    case accept_queue_event_store:take(telemetry) of
         {ok, _} = Taken -> Taken;
         none -> accept_queue_samples:take()
     end.
 
-%% One that hangs is killed; its exit brings the next.
-watch_over(Audience, NowMs, #state{tellers = Tellers, given_up = GivenUp} = State) ->
-    case accept_queue_journal:telling(Audience) of
-        {SinceMs, Event} when NowMs - SinceMs > ?PATIENCE_MS ->
-            true = exit(maps:get(Audience, Tellers), kill),
+%% The exit of the killed process starts the next one.
+kill_hanging(Channel, NowMs, #state{dispatchers = Dispatchers, given_up = GivenUp} = State) ->
+    case accept_queue_event_store:publishing(Channel) of
+        {SinceMs, Event} when NowMs - SinceMs > ?HANDLER_MAX_MS ->
+            true = exit(maps:get(Channel, Dispatchers), kill),
             case GivenUp of
-                #{Audience := BeforeMs} when NowMs - BeforeMs < ?GIVEN_UP_AGAIN_MS ->
+                #{Channel := BeforeMs} when NowMs - BeforeMs < ?GIVEN_UP_AGAIN_MS ->
                     State;
                 #{} ->
-                    Details = #{audience => Audience, during => element(1, Event), waited_ms => NowMs - SinceMs},
+                    Details = #{channel => Channel, during => element(1, Event), waited_ms => NowMs - SinceMs},
                     ok = add([logger], {given_up, Details}),
-                    State#state{given_up = GivenUp#{Audience => NowMs}}
+                    State#state{given_up = GivenUp#{Channel => NowMs}}
             end;
         _ ->
             State
     end.
 
-%% How each audience is told.
+%% The event on each channel.
 
 -spec message(event()) -> tuple().
 message({raised, Condition, Details}) -> {accept_queue, raised, Condition, Details};
@@ -329,7 +328,7 @@ message({hung, Hung}) -> {accept_queue, vm, hung, Hung}.
 log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
 log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
 log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
-log({late, Late}) -> log(debug, {tick, late}, Late);
+log({late, Late}) -> log(debug, {poll, late}, Late);
 log({hung, Hung}) -> log(error, {vm, hung}, Hung);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
 
@@ -349,7 +348,7 @@ execute({listener, So, Metadata}) ->
 execute({read_failed, Metadata}) ->
     execute([accept_queue, read, failed], #{count => 1}, Metadata);
 execute({late, Late}) ->
-    execute([accept_queue, tick, late], #{}, Late);
+    execute([accept_queue, poll, late], #{}, Late);
 execute({hung, Hung}) ->
     execute([accept_queue, vm, hung], #{}, Hung);
 execute({sample, Sample}) ->

@@ -4,7 +4,7 @@
 
 -export([of_handle/2]).
 
-%% The longest held first. The kernel tells the descriptors, the sockets of the VM are searched for them.
+%% The longest held first. Their descriptors come from the kernel, and the sockets of the VM are searched for them.
 -spec of_handle(accept_queue:handle(), pos_integer()) -> {ok, [accept_queue:holder()]} | {error, accept_queue:reason()}.
 of_handle(Handle, Limit) ->
     case accept_queue_source:held(Handle) of
@@ -19,10 +19,10 @@ of_handle(Handle, Limit) ->
 holder(#{fd := Fd, inode := Inode} = Row, CloseWait, Sockets) ->
     Socket = same(maps:get(Fd, Sockets, undefined), Inode),
     Pid = owner(Socket),
-    Seen = maps:with([peer, age_ms, recv_bytes], Row),
-    maps:merge(process(Pid), Seen#{pid => Pid, socket => Socket, state => close_wait, close_wait => CloseWait}).
+    Known = maps:with([peer, age_ms, recv_bytes], Row),
+    maps:merge(process(Pid), Known#{pid => Pid, socket => Socket, state => close_wait, close_wait => CloseWait}).
 
-%% The connection may have been closed since the dump, and its number given away.
+%% The connection may have been closed since the dump, and its descriptor number reused.
 same(undefined, _Inode) ->
     undefined;
 same(Socket, Inode) ->

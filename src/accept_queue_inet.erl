@@ -56,10 +56,10 @@ acceptors(Port, _Likely) ->
 
 -spec sockets() -> [accept_queue_backend:socket()].
 sockets() ->
-    %% Those of other drivers have no descriptor: asking each for it tells them apart, once.
+    %% Those of other drivers too: they have no descriptor.
     erlang:ports().
 
-%% The depth without the NIF: what `inet:getopts' can tell.
+%% The depth without the NIF, by `inet:getopts'.
 -spec depth(port()) -> {ok, accept_queue:depth()} | {error, accept_queue:reason()}.
 depth(Port) ->
     case inet:getopts(Port, [?TCP_INFO, ?SO_MEMINFO]) of

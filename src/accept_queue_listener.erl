@@ -1,10 +1,10 @@
 %% @private
-%% Whatever an owner has in hand -> a handle; and the other way round, the sockets of a listener.
+%% From the listener of a caller, in any of its forms, to a handle; and from a listener to its sockets.
 -module(accept_queue_listener).
 
 -export([open/1, sockets/1, entries/1, all/0, with_descriptor/2]).
 
-%% What is said of one that has been closed since it was found; while the kernel closes it, it no longer listens.
+%% The errors of a listener that has been closed since it was found; while the kernel closes it, it no longer listens.
 -define(GONE, [closed, not_listening]).
 
 %% A handle for all the sockets that the term means.
@@ -19,7 +19,7 @@ opened({sockets, Sockets}) -> joined([with_descriptor(Socket, fun accept_queue_s
 opened({entries, Entries}) -> joined([{ok, Handle} || #{handle := Handle} <- Entries]);
 opened({error, _} = Error) -> Error.
 
-%% The sockets of this VM behind a listener. A handle does not know them: they are looked up by what it reads.
+%% The sockets of this VM behind a listener. Those of a handle are found by its cookies.
 -spec sockets(accept_queue:listener()) ->
     {ok, [accept_queue_backend:socket()]} | {error, accept_queue:reason() | badarg}.
 sockets(Listener) ->
@@ -29,9 +29,9 @@ sockets(Listener) ->
         {error, _} = Error -> Error
     end.
 
-%% What is known of each socket of this VM behind a listener.
+%% The registry's entry of each socket of this VM behind a listener.
 -spec entries(accept_queue:listener()) ->
-    {ok, [accept_queue_register:entry()]} | {error, accept_queue:reason() | badarg}.
+    {ok, [accept_queue_registry:entry()]} | {error, accept_queue:reason() | badarg}.
 entries(Listener) ->
     case resolved(Listener) of
         {entries, Entries} ->
@@ -48,7 +48,7 @@ entries(Listener) ->
 %% Every listener of this VM, ordered by address.
 -spec all() -> {ok, [accept_queue:listed()]} | {error, accept_queue:reason()}.
 all() ->
-    case accept_queue_register:listeners() of
+    case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             Depths = [{Entry, queue(Entry, Shown)} || {Entry, Shown} <- Listeners],
             case [Error || {_, {error, Reason} = Error} <- Depths, not lists:member(Reason, ?GONE)] of
@@ -59,8 +59,8 @@ all() ->
             Error
     end.
 
-%% What a function says of the descriptor of a socket. It is looked up twice: in between the number can only have meant
-%% this socket, for a socket keeps its number for as long as it is open.
+%% Calls a function with the descriptor of a socket, and asks for the descriptor before and after: a socket keeps its number for
+%% as long as it is open, so in between the number was this socket's.
 -spec with_descriptor(accept_queue_backend:socket(), fun((accept_queue_nif:fd()) -> Answer)) ->
     Answer | {error, closed | not_listening | badarg}.
 with_descriptor(Socket, Ask) ->
@@ -93,12 +93,12 @@ resolve({local, Path}) when is_list(Path) ->
     end;
 resolve({ranch, Ref}) ->
     case accept_queue_ranch:sockets(Ref) of
-        %% A supervisor that is stuck must not hide its listener: the sockets that it owns are known as well.
+        %% A supervisor that is stuck must not hide its listener: the registry knows the sockets that it owns.
         {error, timeout} -> select(fun(#{framework := Framework}) -> Framework =:= {ranch, Ref} end);
         Answer -> Answer
     end;
 resolve({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535 ->
-    %% A link-local address without its scope means it in every scope.
+    %% A link-local address without its scope means every scope.
     address(Ip, fun
         ({Bound, At, _Scope}) -> {Bound, At} =:= {Ip, Port};
         (Address) -> Address =:= {Ip, Port}
@@ -126,7 +126,7 @@ handle(Handle) ->
     select(fun(#{cookie := Cookie}) -> lists:member(Cookie, Cookies) end).
 
 select(Matches) ->
-    case accept_queue_register:listeners() of
+    case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             case [Entry || {Entry, _Shown} <- Listeners, Matches(Entry)] of
                 [] -> {error, not_found};

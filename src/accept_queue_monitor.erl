@@ -1,13 +1,13 @@
 %% @private
-%% Follows the listeners of this VM and tells what their detectors find.
+%% Watches the listeners of this VM, and publishes the conditions that their detectors raise and clear.
 %%
-%% It decides nothing: the rules are core's, and the detector of each listener lives in a native watch. The watches, and
-%% what has been raised, stand in a table of the supervisor's: when this process is killed, the next one goes on with the
-%% same detectors, and tells what the one before had no time to tell.
+%% The rules are core's: the detector of each listener lives in a native watch. The watches and the raised conditions are in tables
+%% of the supervisor's. When this process is killed, the next one goes on with the same detectors, and publishes what the one
+%% before had no time for.
 %%
-%% Nor does it read: a patrol goes the rounds of the watches, a thread of the library's or a process that asks the port program,
-%% and sends a message where there is something to say. While nothing happens no process of the VM is woken for it. Events go to
-%% {@link accept_queue_event}, which is a process of its own: nobody's handler runs here.
+%% The poller reads: a thread of the library, or a process that asks the port program. It sends a message when something has
+%% changed; until then it wakes no process of the VM. Events go to {@link accept_queue_event}, a process of its own, so that no
+%% handler runs here.
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
@@ -41,51 +41,51 @@
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
     excluded = #{} :: #{accept_queue:address() => true},
-    patrol :: accept_queue_source:patrol(),
-    %% Whom the patrol means.
+    poller :: accept_queue_source:poller(),
+    %% The watches of the poller.
     addresses = #{} :: #{accept_queue_source:watch_id() => accept_queue:address()},
-    %% Somebody wants every reading.
+    %% A telemetry handler wants every reading.
     samples :: boolean()
 }).
 
 -define(TABLE, ?MODULE).
-%% What stands, since when: `{{Address, Condition}, SinceMs}'. Apart, so that health/0 reads nothing else.
--define(STANDING, accept_queue_standing).
-%% The patrol says when other sockets listen in this network namespace; those of others are found by a search of the VM alone.
+%% `{{Address, Condition}, SinceMs}'. A table of its own, so that health/0 reads nothing else.
+-define(RAISED, accept_queue_raised).
+%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 -define(SEARCH_MS, 10000).
-%% One that could not be watched, or nobody could be asked.
+%% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
-%% How often it notes that it is there, and after what silence it is not.
+%% How often it notes that it runs, and after how long without a note it does not.
 -define(NOTE_MS, 2000).
 -define(SILENCE_MS, 5000).
-%% What is older than three intervals and this is stale.
+%% A reading older than three intervals and this is stale.
 -define(GRACE_MS, 1000).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    true = ets:insert(?TABLE, {patrol, undefined}),
-    ?STANDING = ets:new(?STANDING, [named_table, public, {read_concurrency, true}]),
+    true = ets:insert(?TABLE, {poller, undefined}),
+    ?RAISED = ets:new(?RAISED, [named_table, public, {read_concurrency, true}]),
     ok.
 
-%% An environment that is wrong stops the start, with the sentence that says what is.
-%% That nobody can be asked for the defaults, or no thread can be had, stops nothing but the watching.
+%% A wrong environment stops the start of the application, with a sentence. Without core's defaults or without a thread only the
+%% watching does not start.
 -spec start_link() -> {ok, pid()} | {error, term()} | ignore.
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
             case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
-                {error, {no_patrol, Reason}} -> nobody_watches("no thread can be had", Reason);
+                {error, {no_poller, Reason}} -> watches_nothing("no thread can be started", Reason);
                 Started -> Started
             end;
         {error, Sentence} ->
             {error, Sentence};
         {unread, Reason} ->
-            nobody_watches("the port program does not answer", Reason)
+            watches_nothing("the port program does not answer", Reason)
     end.
 
-nobody_watches(Why, Reason) ->
+watches_nothing(Why, Reason) ->
     ok = logger:log(error, "accept_queue: no listener is watched: ~ts (~0tp)", [Why, Reason]),
     ignore.
 
@@ -101,7 +101,7 @@ unwatch(Listener) ->
 watched() ->
     lists:sort([Address || #row{address = Address} <- rows()]).
 
-%% From memory: nothing is asked of the kernel but, for anything else than an address, which listener it is.
+%% From memory. Only for a term that is no address the kernel is asked which listener it means.
 -spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg}.
 status(Listener) ->
     case addresses(Listener) of
@@ -116,7 +116,7 @@ status(Listener) ->
 
 -spec health() -> health().
 health() ->
-    case [{Condition, Address} || {{Address, Condition}, _} <- table(?STANDING)] of
+    case [{Condition, Address} || {{Address, Condition}, _} <- table(?RAISED)] of
         [] ->
             case is_watching() of
                 true -> ok;
@@ -132,7 +132,7 @@ health() ->
 
 is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
 
-%% Whether every reading is to be told as a sample.
+%% Whether every reading is published as a sample.
 -spec samples(Wanted :: boolean()) -> ok.
 samples(Wanted) ->
     gen_server:cast(?MODULE, {samples, Wanted}).
@@ -143,18 +143,18 @@ samples(Wanted) ->
 init(#{watch := Wanted, options := Options}) ->
     _ = process_flag(trap_exit, true),
     _ = process_flag(message_queue_data, off_heap),
-    %% From here on what the detectors find is sent to this process; what they found before is told now.
-    case accept_queue_source:patrol(ets:lookup_element(?TABLE, patrol, 2)) of
-        {ok, Patrol} ->
-            true = ets:insert(?TABLE, {patrol, Patrol}),
+    %% From here on reports come to this process; what the detectors found before is published now.
+    case accept_queue_source:poller(ets:lookup_element(?TABLE, poller, 2)) of
+        {ok, Poller} ->
+            true = ets:insert(?TABLE, {poller, Poller}),
             ok = lists:foreach(fun reconcile/1, rows()),
             ok = note(),
             self() ! search_now_and_then,
-            {ok, rounds(#state{
-                wanted = Wanted, options = Options, patrol = Patrol, samples = accept_queue_event:wants_samples()
+            {ok, poll(#state{
+                wanted = Wanted, options = Options, poller = Poller, samples = accept_queue_event:wants_samples()
             })};
         {error, Reason} ->
-            {stop, {no_patrol, Reason}}
+            {stop, {no_poller, Reason}}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
@@ -164,7 +164,7 @@ handle_call({watch, Listener, Options}, _From, State) ->
             Added = [add(Group, Options, State) || Group <- groups(Entries)],
             Excluded = maps:without([Address || #{address := Address} <- Entries], State#state.excluded),
             Answer = hd([Error || {error, _} = Error <- Added] ++ [ok]),
-            {reply, Answer, rounds(State#state{excluded = Excluded})};
+            {reply, Answer, poll(State#state{excluded = Excluded})};
         {error, _} = Error ->
             {reply, Error, State}
     end;
@@ -173,29 +173,29 @@ handle_call({unwatch, Listener}, _From, State) ->
         {ok, Addresses} ->
             _ = [remove(Row) || Address <- Addresses, Row <- row(Address)],
             Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
-            {reply, ok, rounds(State#state{excluded = Excluded})};
+            {reply, ok, poll(State#state{excluded = Excluded})};
         {error, _} = Error ->
             {reply, Error, State}
     end.
 
 -spec handle_cast({samples, boolean()}, #state{}) -> {noreply, #state{}}.
 handle_cast({samples, Wanted}, State) ->
-    {noreply, rounds(State#state{samples = Wanted})}.
+    {noreply, poll(State#state{samples = Wanted})}.
 
 %% A search leaves much behind, and may be followed by hours in which nothing happens.
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
-handle_info({accept_queue_patrol, {late, LateMs}}, State) ->
+handle_info({accept_queue_poller, {late, LateMs}}, State) ->
     ok = accept_queue_event:late(#{late_ms => LateMs}),
     {noreply, State};
-handle_info({accept_queue_patrol, listeners_changed}, State) ->
+handle_info({accept_queue_poller, listeners_changed}, State) ->
     {noreply, search(State), hibernate};
-handle_info({accept_queue_patrol, Told}, #state{addresses = Addresses, samples = Samples} = State) ->
-    %% Whoever is not there any more is of no interest.
-    Known = [told(map_get(Id, Addresses), What, Samples) || {Id, What} <- Told, is_map_key(Id, Addresses)],
-    {noreply, case lists:member(other_watches, Known) of true -> rounds(State); false -> State end};
-handle_info(note, #state{patrol = Patrol} = State) ->
-    %% A patrol that has ended is a fault: whoever is started instead begins with a new one.
-    true = accept_queue_source:patrol_is_at_work(Patrol),
+handle_info({accept_queue_poller, Notices}, #state{addresses = Addresses, samples = Samples} = State) ->
+    %% A notice of a watch that has ended is dropped.
+    Taken = [notice(map_get(Id, Addresses), Notice, Samples) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
+    {noreply, case lists:member(other_watches, Taken) of true -> poll(State); false -> State end};
+handle_info(note, #state{poller = Poller} = State) ->
+    %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
+    true = accept_queue_source:poller_is_running(Poller),
     ok = note(),
     {noreply, State};
 handle_info(search_now_and_then, State) ->
@@ -203,8 +203,8 @@ handle_info(search_now_and_then, State) ->
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
-handle_info({'EXIT', Patrol, Reason}, #state{patrol = Patrol}) ->
-    exit({patrol, Reason});
+handle_info({'EXIT', Poller, Reason}, #state{poller = Poller}) ->
+    exit({poller, Reason});
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -213,43 +213,43 @@ note() ->
     _ = erlang:send_after(?NOTE_MS, self(), note),
     ok.
 
-%% In order: what stands is cleared by the process that has told it. Killed, nothing is done, and the next one goes on.
+%% When it stops in order, it clears the conditions. Killed, it clears none, and the next process goes on with them.
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1, Reason) =:= shutdown ->
     lists:foreach(fun remove/1, rows());
 terminate(_Reason, _State) ->
     ok.
 
-%% What the patrol says.
+%% What the poller reports.
 
-told(Address, {tick, {Queued, Limit, Drops}, Changes}, Samples) ->
+notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
     true = ets:delete(?TABLE, {failed, Address}),
     change(Address, Depth, Changes);
-told(Address, {look, Counts, Changes}, Samples) ->
+notice(Address, {census, Counts, Changes}, Samples) ->
     _ = [accept_queue_event:sample(Counts, #{address => Address}) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
-told(Address, {error, closed}, _Samples) ->
+notice(Address, {error, closed}, _Samples) ->
     ok = lists:foreach(fun remove/1, row(Address)),
     other_watches;
-told(Address, {error, lost}, _Samples) ->
+notice(Address, {error, lost}, _Samples) ->
     ok = lists:foreach(fun again/1, row(Address)),
     other_watches;
-told(Address, {error, Reason}, _Samples) ->
+notice(Address, {error, Reason}, _Samples) ->
     lists:foreach(fun(Row) -> failed(Row, Reason) end, row(Address)).
 
 change(Address, Depth, Changes) ->
-    lists:foreach(fun(Change) -> tell(Address, Depth, Change) end, Changes).
+    lists:foreach(fun(Change) -> publish(Address, Depth, Change) end, Changes).
 
-%% Told before it is noted: whoever is killed in between is followed by one that tells it again, which is not heard twice.
-tell(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
+%% Published before it is noted: after a kill in between the next process publishes it again, which the event store ignores.
+publish(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
     ok = accept_queue_event:raised(Condition, details(Address, Depth, Evidence)),
-    true = ets:insert(?STANDING, {{Address, Condition}, now_ms() - HeldMs});
-tell(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
+    true = ets:insert(?RAISED, {{Address, Condition}, now_ms() - HeldMs});
+publish(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
     Details = details(Address, Depth, Evidence),
     ok = accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}),
-    true = ets:delete(?STANDING, {Address, Condition}).
+    true = ets:delete(?RAISED, {Address, Condition}).
 
 details(Address, Depth, Evidence) ->
     Counts =
@@ -261,17 +261,17 @@ details(Address, Depth, Evidence) ->
     Known = maps:merge(maps:merge(Counts, Depth), maps:without([counts], Evidence)),
     Known#{address => Address, server => Server}.
 
-%% Told once, until it works again.
+%% Published once, until it works again.
 failed(#row{address = Address, server = Server}, Reason) ->
     case ets:insert_new(?TABLE, {{failed, Address}, Reason}) of
         true -> accept_queue_event:read_failed(#{address => Address, server => Server, reason => Reason});
         false -> ok
     end.
 
-%% Who is to be watched.
+%% Which listeners are watched.
 
 search(#state{wanted = Wanted} = State) ->
-    case accept_queue_register:listeners() of
+    case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
@@ -289,7 +289,7 @@ search(#state{wanted = Wanted} = State) ->
             Searched = State#state{excluded = maps:with(maps:keys(Here), State#state.excluded)},
             case {Gone, Added} of
                 {[], []} -> Searched;
-                _ -> rounds(Searched)
+                _ -> poll(Searched)
             end;
         {error, _} ->
             _ = search_again(),
@@ -303,7 +303,7 @@ named(all) -> all;
 named(none) -> [];
 named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
 
-%% Closed, or other sockets than those that are watched.
+%% Closed, or other sockets than the watched ones.
 has_gone(Address, Cookies, Here) ->
     case Here of
         #{Address := {_, Entries}} -> cookies(Entries) =/= Cookies;
@@ -339,13 +339,13 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
             Error
     end.
 
-%% The detectors have ended with the port program. What stood is no longer known to hold: it is cleared, and raised anew where
-%% it does.
+%% The detectors have ended with the port program. Whether their conditions still hold is not known: they are cleared, and raised
+%% again where they do.
 again(#row{address = Address, watch = Lost} = Row) ->
     ok = clear(Row),
     case accept_queue_source:again(Lost) of
         {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
-        %% The next round says so once more.
+        %% The next poll reports it again.
         {error, _} -> true
     end.
 
@@ -353,7 +353,7 @@ server(#{framework := undefined, socket := undefined}) -> undefined;
 server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
 server(#{framework := Framework}) -> Framework.
 
-%% What stands is cleared: it is no longer known to hold.
+%% Its conditions are cleared: whether they still hold is not known.
 remove(#row{address = Address, server = Server, watch = Watch} = Row) ->
     ok = clear(Row),
     ok = accept_queue_source:unwatch(Watch),
@@ -365,42 +365,42 @@ clear(#row{address = Address}) ->
     NowMs = now_ms(),
     lists:foreach(
         fun({Condition, SinceMs}) ->
-            tell(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
+            publish(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
         end,
-        standing(Address)
+        raised(Address)
     ).
 
-%% What the detector has raised or cleared and the process before this one had no time to tell.
+%% Publishes what the detector has raised or cleared and the process before this one had no time to publish.
 reconcile(#row{address = Address, watch = Watch}) ->
     case accept_queue_source:status(Watch) of
         {ok, #{conditions := Held, depth := Read}} -> reconcile(Address, Held, Read);
-        %% The first tick will say why.
+        %% The first reading reports why.
         {error, _} -> ok
     end.
 
 reconcile(Address, Held, Read) ->
-    Told = standing(Address),
+    Published = raised(Address),
     Depth = depth_map(Read),
     Nothing = #{dropped => 0, dropped_otherwise => 0},
     _ = [
-        tell(Address, Depth, {raised, Condition, Nothing#{held_ms => HeldMs}})
-     || {Condition, HeldMs} <- Held, not lists:keymember(Condition, 1, Told)
+        publish(Address, Depth, {raised, Condition, Nothing#{held_ms => HeldMs}})
+     || {Condition, HeldMs} <- Held, not lists:keymember(Condition, 1, Published)
     ],
     _ = [
-        tell(Address, Depth, {cleared, Condition, Nothing#{held_ms => now_ms() - SinceMs}})
-     || {Condition, SinceMs} <- Told, not lists:keymember(Condition, 1, Held)
+        publish(Address, Depth, {cleared, Condition, Nothing#{held_ms => now_ms() - SinceMs}})
+     || {Condition, SinceMs} <- Published, not lists:keymember(Condition, 1, Held)
     ],
     ok.
 
-%% The table says who is watched; the patrol follows it.
-rounds(#state{patrol = Patrol, samples = Samples} = State) ->
+%% The table says what is watched; the poller follows it.
+poll(#state{poller = Poller, samples = Samples} = State) ->
     Watches = [{Watch, Address} || [Address, Watch] <- each(#row.watch)],
-    ok = accept_queue_source:patrol_watch(Patrol, [Watch || {Watch, _} <- Watches], Samples),
+    ok = accept_queue_source:poller_watch(Poller, [Watch || {Watch, _} <- Watches], Samples),
     State#state{addresses = maps:from_list([{accept_queue_source:watch_id(Watch), Address} || {Watch, Address} <- Watches])}.
 
 %% Memory.
 
-%% One field of each row, with its address: of a thousand rows not all is copied to see whether one has gone.
+%% One field of each row, with its address: a search copies no more of a thousand rows than it needs.
 each(Field) ->
     ets:match(?TABLE, {'$1', erlang:make_tuple(record_info(size, row), '_', [{1, row}, {Field, '$2'}])}).
 
@@ -415,8 +415,8 @@ unless_gone(Read) ->
         error:badarg -> []
     end.
 
-standing(Address) ->
-    [{Condition, SinceMs} || {{At, Condition}, SinceMs} <- table(?STANDING), At =:= Address].
+raised(Address) ->
+    [{Condition, SinceMs} || {{At, Condition}, SinceMs} <- table(?RAISED), At =:= Address].
 
 rows() ->
     [Row || {_, #row{} = Row} <- table(?TABLE)].
@@ -433,7 +433,7 @@ is_watching() ->
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
     case accept_queue_source:status(Watch) of
         {ok, Known} -> {ok, status_of(Known, IntervalMs)};
-        %% Its detector has ended, and it begins anew with the next tick: that nothing is known yet is soon known again.
+        %% Its detector has ended, and the next poll replaces it.
         {error, lost} -> {error, timeout};
         {error, _} = Error -> Error
     end.
@@ -460,7 +460,7 @@ with_drops(Depth, Drops) -> Depth#{drops := Drops}.
 window(undefined, _SystemMs) -> undefined;
 window(#{peak_ago_ms := AgoMs} = Window, SystemMs) -> (maps:remove(peak_ago_ms, Window))#{peak_at => SystemMs - AgoMs}.
 
-%% A term that is no listener is its sender's fault, and must not take the monitor with it.
+%% A term that is no listener is the caller's fault, and must not end the monitor.
 entries(Listener) ->
     try
         accept_queue_listener:entries(Listener)

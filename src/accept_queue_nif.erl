@@ -1,24 +1,24 @@
 %% @private
-%% The stubs that `native/nif' replaces. Nothing but stubs: the library is loaded once and never upgraded.
+%% The stubs that `native/nif' replaces. The library is loaded once and never upgraded.
 %%
-%% The module loads also where the library does not, so that the application starts everywhere; its functions then
-%% raise `not_loaded', and {@link load_error/0} says why.
+%% Where the library does not load, the module still does, so that the application starts everywhere; its functions then
+%% raise `not_loaded', and {@link load_error/0} has the reason.
 -module(accept_queue_nif).
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
-    default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
+    default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
 -export([load_error/0, priv_dir/0]).
 
--export_type([watch/0, patrol/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, standing/0]).
+-export_type([watch/0, poller/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, reading/0]).
 
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, let_read/1,
-    default_settings/0, watch/3, status/1, patrol_start/1, patrol_report_to/2, patrol_watch/3, patrol_is_at_work/1
+    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
+    default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
 
 -type handle() :: reference().
@@ -48,7 +48,7 @@
     age_ms := non_neg_integer()
 }.
 
-%% What is not known is left out, or `undefined'.
+%% A fact that is not known is left out, or `undefined'.
 -type facts() :: #{
     backend => inet | socket | undefined,
     requested => non_neg_integer() | undefined,
@@ -67,7 +67,8 @@
     text := binary(),
     evidence := #{atom() => non_neg_integer()}
 }.
--type standing() :: #{
+%% What a verdict is given on.
+-type reading() :: #{
     queued := non_neg_integer(),
     limit := non_neg_integer(),
     queued_closed := non_neg_integer(),
@@ -80,7 +81,7 @@
 -type finding() :: full | nobody_accepts | behind | {left | leaking, pos_integer()}.
 
 -type watch() :: reference().
--type patrol() :: reference().
+-type poller() :: reference().
 -type settings() :: #{
     interval_ms := pos_integer(),
     census_ms := pos_integer(),
@@ -108,22 +109,22 @@
 open(_Fd) ->
     erlang:nif_error(not_loaded).
 
-%% A handle that answers for all of these.
+%% One handle for the sockets of all.
 -spec join([handle()]) -> handle().
 join(_Handles) ->
     erlang:nif_error(not_loaded).
 
-%% `second_tier': not to be read here; see `depth_from_dump/1'.
+%% `second_tier': only a dump has it; see `depth_from_dump/1'.
 -spec depth(handle()) -> {ok, depth()} | {error, second_tier | accept_queue:reason()}.
 depth(_Handle) ->
     erlang:nif_error(not_loaded).
 
-%% The sockets that the handle answers for.
+%% The sockets of the handle.
 -spec cookies(handle()) -> [accept_queue:cookie()].
 cookies(_Handle) ->
     erlang:nif_error(not_loaded).
 
-%% Whether the socket of a handle is still open; of several, any.
+%% Whether a socket of the handle is still open.
 -spec is_open(handle()) -> boolean().
 is_open(_Handle) ->
     erlang:nif_error(not_loaded).
@@ -140,14 +141,14 @@ peer_closed(_Fd) ->
 inode(_Fd) ->
     erlang:nif_error(not_loaded).
 
-%% Reads nothing: the rules for what is set wrongly.
+%% The rules for wrong settings. Reads nothing.
 -spec advise(facts()) -> [advised()].
 advise(_Facts) ->
     erlang:nif_error(not_loaded).
 
-%% What is wrong with a listener, by one reading of it, the gravest first.
--spec verdict(standing()) -> [finding()].
-verdict(_Standing) ->
+%% What is wrong with a listener by one reading of it, the gravest first. Reads nothing.
+-spec verdict(reading()) -> [finding()].
+verdict(_Reading) ->
     erlang:nif_error(not_loaded).
 
 %% Dirty I/O scheduler: a dump, a walk over the descriptors, or a system call that may wait.
@@ -169,12 +170,12 @@ held(_Handle) ->
 resize(_Handle, _Backlog) ->
     erlang:nif_error(not_loaded).
 
-%% Whoever listens in the VM's network namespace.
+%% The listeners of the VM's network namespace.
 -spec listening() -> {ok, [listening()]} | {error, accept_queue:reason()}.
 listening() ->
     erlang:nif_error(not_loaded).
 
-%% Whatever listens among the descriptors of this process.
+%% The listening descriptors of this operating system process.
 -spec own() -> {ok, [own()]} | {error, accept_queue:reason()}.
 own() ->
     erlang:nif_error(not_loaded).
@@ -183,19 +184,19 @@ own() ->
 kernel() ->
     erlang:nif_error(not_loaded).
 
-%% Lets this process of the operating system read the memory of the VM where Yama would not. `{errno, einval}' where the kernel
-%% has no Yama.
--spec let_read(OsPid :: pos_integer()) -> {ok, OsPid :: pos_integer()} | {error, accept_queue:reason()}.
-let_read(_OsPid) ->
+%% Allows this operating system process to trace the VM and read its memory where Yama forbids it (`prctl(PR_SET_PTRACER)').
+%% `{errno, einval}' where the kernel has no Yama.
+-spec allow_ptrace(OsPid :: pos_integer()) -> {ok, OsPid :: pos_integer()} | {error, accept_queue:reason()}.
+allow_ptrace(_OsPid) ->
     erlang:nif_error(not_loaded).
 
-%% What the monitor asks.
+%% For the monitor.
 
 -spec default_settings() -> settings().
 default_settings() ->
     erlang:nif_error(not_loaded).
 
-%% Read once: what has happened before was not watched.
+%% Reads the listener once, so that later readings are compared with this one.
 -spec watch(Id :: non_neg_integer(), handle(), settings()) -> watch().
 watch(_Id, _Handle, _Settings) ->
     erlang:nif_error(not_loaded).
@@ -222,24 +223,24 @@ watch(_Id, _Handle, _Settings) ->
 status(_Watch) ->
     erlang:nif_error(not_loaded).
 
-%% A thread that goes the rounds of what is watched, and ends with the last reference to this. Its reports are messages,
-%% `{accept_queue_patrol, accept_queue_source:report()}'.
--spec patrol_start(ReportsTo :: pid()) -> {ok, patrol()} | {error, accept_queue:reason()}.
-patrol_start(_ReportsTo) ->
+%% Starts a thread that polls the watches. It ends with the last reference to it. Its reports are messages,
+%% `{accept_queue_poller, accept_queue_source:report()}'.
+-spec poller_start(ReportsTo :: pid()) -> {ok, poller()} | {error, accept_queue:reason()}.
+poller_start(_ReportsTo) ->
     erlang:nif_error(not_loaded).
 
-%% From the end of a round that has begun.
--spec patrol_report_to(patrol(), pid()) -> ok.
-patrol_report_to(_Patrol, _Pid) ->
+%% Replaces the process that gets the reports. Blocks until a poll that is under way has been reported.
+-spec poller_report_to(poller(), pid()) -> ok.
+poller_report_to(_Poller, _Pid) ->
     erlang:nif_error(not_loaded).
 
-%% These from now on, each at its own interval, and nothing else. `All': every reading is reported.
--spec patrol_watch(patrol(), [watch()], All :: boolean()) -> ok.
-patrol_watch(_Patrol, _Watches, _All) ->
+%% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
+-spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
+poller_watch(_Poller, _Watches, _All) ->
     erlang:nif_error(not_loaded).
 
--spec patrol_is_at_work(patrol()) -> boolean().
-patrol_is_at_work(_Patrol) ->
+-spec poller_is_running(poller()) -> boolean().
+poller_is_running(_Poller) ->
     erlang:nif_error(not_loaded).
 
 %% Why the library could not be loaded; `undefined' when it was.

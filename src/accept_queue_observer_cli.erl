@@ -1,6 +1,6 @@
 %% @doc A page of observer_cli with every listener of the VM: a plugin.
 %%
-%% For whoever looks at a live node with observer_cli already: which queue stands, since when, and whose it is. In the environment:
+%% Which queue is not draining, since when, and whose it is, on the screen that shows the rest of the node. In the environment:
 %% ```
 %% {observer_cli, [{plugins, [
 %%     #{module => accept_queue_observer_cli, title => "Accept queues", shortcut => "A", interval => 1500, sort_column => 2}
@@ -8,8 +8,8 @@
 %% '''
 %% then `P' in observer_cli, and a line's number shows the owner of the listener as a process.
 %%
-%% A page costs what {@link accept_queue:i/0} does, each interval, while it is looked at. It cannot tell anything of a VM that
-%% hangs. Characters that observer_cli does not survive (it takes the page for a format of `io:format/2') are shown as `?'.
+%% A page costs what {@link accept_queue:i/0} does, each interval, while it is open. It shows nothing while the VM hangs.
+%% Characters that observer_cli does not survive (it takes the page for a format of `io:format/2') are shown as `?'.
 -module(accept_queue_observer_cli).
 
 %% observer_cli need not be there when this is compiled; the suite compares this with the callbacks of `observer_cli_plugin'.
@@ -20,7 +20,7 @@
 -define(RED, <<"\e[31m">>).
 -define(GREEN, <<"\e[32m">>).
 
-%% @doc The line above the table: what {@link accept_queue:health/0} says, and what the kernel has dropped.
+%% @doc The line above the table: {@link accept_queue:health/0}, and the kernel's counters of drops.
 -spec attributes(State) -> {[[cell()]], State}.
 attributes(State) ->
     {Color, Health} = health(accept_queue:health()),

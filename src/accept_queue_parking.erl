@@ -1,13 +1,13 @@
 %% @private
-%% What a process that should accept waits for instead, as its stack shows it: a name, and a sentence for the person on call.
-%% The only place that knows how each of these looks on a stack. Pure.
+%% What a process that should be in accept waits for instead, by its stack: a name, and a sentence for the person on call.
+%% The only place that knows the frames of each. Pure.
 -module(accept_queue_parking).
 
 -export([name/1, items/0]).
 
 -export_type([id/0]).
 
-%% What stands between a call and `gen:do_call/4'.
+%% The modules between a call and `gen:do_call/4'.
 -define(CALLS, [gen, gen_server, gen_statem, gen_event, supervisor]).
 
 -type id() :: suspended | max_connections | no_descriptors | tls_handshake | sleep | accept | call | 'receive'.
@@ -17,11 +17,11 @@
 items() ->
     [status, current_stacktrace, monitors].
 
-%% `undefined': it does not wait, it runs, or would if there were a scheduler free.
+%% `undefined' where it does not wait: it runs, or is ready to run.
 -spec name(#{status := atom(), current_stacktrace := [tuple()], monitors := [term()], _ => _}) ->
     {id(), binary()} | undefined.
 name(#{status := suspended}) ->
-    {suspended, <<"suspended by erlang:suspend_process or a debugger: whoever did it must resume it">>};
+    {suspended, <<"suspended by erlang:suspend_process or a debugger, which must resume it">>};
 name(#{status := waiting, current_stacktrace := Stack, monitors := Monitors}) ->
     Calls = [{Module, Function} || {Module, Function, _Arity, _Location} <- Stack],
     Id = id(Calls),
@@ -48,14 +48,14 @@ waits(max_connections, _, _) ->
     "waits for ranch's connections supervisor: max_connections is reached, or the supervisor is held up in the start_link "
     "of a protocol";
 waits(no_descriptors, _, _) ->
-    "ranch pauses for 100 ms, for accept said emfile: this VM has no descriptor left (ulimit -n)";
+    "ranch pauses for 100 ms, because accept returned emfile: this VM has no descriptor left (ulimit -n)";
 waits(tls_handshake, _, _) ->
     "in a TLS handshake, and the client is slow or silent: give ssl:handshake a time-out, or call it in the process that "
     "serves the connection";
 waits(sleep, Stack, _) ->
     io_lib:format("sleeps in timer:sleep~ts", [caller(Stack, [timer])]);
 waits(accept, _, _) ->
-    "in accept: of another listener, or of this one again since it was asked who waits";
+    "in accept: of another listener, or of this one since the waiting processes were read";
 waits(call, Stack, Monitors) ->
     io_lib:format("waits for the answer to a call~ts~ts", [caller(Stack, ?CALLS), callee(Monitors)]);
 waits('receive', Stack, _) ->
@@ -70,7 +70,7 @@ caller(Stack, Libraries) ->
             ""
     end.
 
-%% A call monitors whom it has called. Others may be monitored as well: which of them is meant, no stack tells.
+%% A call monitors the called process. The caller may monitor others too, and its stack does not show which one it called.
 callee(Monitors) ->
     case [Name || {process, Name} <- Monitors] of
         [] -> "";

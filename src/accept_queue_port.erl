@@ -1,33 +1,33 @@
 %% @private
 %% The port program: a process of the operating system that reads the sockets of this VM from outside.
 %%
-%% A call is answered, or is `{error, timeout}' after five seconds; at once where the program is known to be away. It is
-%% started again when it ends, once a second at most. Only a few requests are under way at once, the others wait here: a
-%% program that is stopped holds up nobody but those who have asked it, and what it answers too late is dropped.
+%% A call is answered within five seconds, or is `{error, timeout}'; at once where the program is known to be away. The program is
+%% started again when it ends, at most once a second. Only a few requests are under way at once, the others wait here: a program
+%% that is stopped holds up its callers only, and its late answers are dropped.
 %%
-%% What it sends is decoded with `safe': {@link words/0} makes sure that this VM knows every atom it may use.
+%% Its frames are decoded with `safe': {@link words/0} makes sure that this VM has every atom that it may use.
 -module(accept_queue_port).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, program/0, call/2, cast/2, beat/0, os_pid/0, words/0]).
+-export([new/0, start_link/0, program/0, call/2, cast/2, heartbeat/0, os_pid/0, words/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
     port :: port() | undefined,
-    %% What is said meanwhile.
+    %% The error of calls while there is no program.
     away = timeout :: timeout | not_loaded,
-    %% Whether the program has said its first frame, and whether it was logged that it is away.
+    %% Whether the program has sent its first frame, and whether its end has been logged.
     ready = false :: boolean(),
-    told = false :: boolean(),
+    logged = false :: boolean(),
     next = 1 :: pos_integer(),
-    calls = #{} :: #{pos_integer() => {gen_server:from() | nobody, reference()}},
-    %% Requests under way, also those that nobody waits for any more; and those that are not yet.
+    calls = #{} :: #{pos_integer() => {gen_server:from() | cast, reference()}},
+    %% Requests under way, also those whose callers have timed out; and those that are not sent yet.
     sent = #{} :: #{pos_integer() => true},
     waiting = queue:new() :: queue:queue({pos_integer(), binary()})
 }).
 
 -define(TABLE, ?MODULE).
--define(HELLO, {accept_queue, 1}).
+-define(HELLO, {accept_queue, 2}).
 -define(CALL_MS, 5000).
 -define(RESTART_MS, 1000).
 %% More gain nothing: the program answers one after the other.
@@ -54,7 +54,7 @@ program() ->
         false -> undefined
     end.
 
-%% What the program says; see native/cli/src/port/commands.rs for what it can be asked.
+%% The program's answer; native/cli/src/port/commands.rs has the commands.
 -spec call(atom(), [term()]) -> term() | {error, timeout | not_loaded | badarg | accept_queue:reason()}.
 call(Command, Arguments) ->
     try
@@ -64,14 +64,14 @@ call(Command, Arguments) ->
         exit:_ -> {error, timeout}
     end.
 
-%% Nobody waits for what it says.
+%% Drops the answer.
 -spec cast(atom(), [term()]) -> ok.
 cast(Command, Arguments) ->
     gen_server:cast(?MODULE, {Command, Arguments}).
 
-%% The VM is alive. In the caller's process, and past all requests: neither a queue nor a program that is busy delays it.
--spec beat() -> sent | lost.
-beat() ->
+%% Sends a heartbeat from the caller's process, past all requests: neither a queue nor a busy program delays it.
+-spec heartbeat() -> sent | lost.
+heartbeat() ->
     try ets:lookup(?TABLE, port) of
         [{port, Port}] ->
             case submit(Port, term_to_binary(heartbeat)) of
@@ -137,13 +137,13 @@ handle_call(Request, From, State) ->
 handle_cast(_Request, #state{port = undefined} = State) ->
     {noreply, State};
 handle_cast(Request, State) ->
-    {noreply, requested(Request, nobody, State)}.
+    {noreply, requested(Request, cast, State)}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->
     case decoded(Frame) of
-        {ok, Term} -> {noreply, send(heard(Term, State))};
-        error -> {noreply, ended("it has sent what is no term of the protocol", State)}
+        {ok, Term} -> {noreply, send(received(Term, State))};
+        error -> {noreply, ended("it sent a frame that is no term of the protocol", State)}
     end;
 handle_info({Port, {exit_status, Status}}, #state{port = Port} = State) ->
     {noreply, ended(io_lib:format("exit status ~b", [Status]), State)};
@@ -169,7 +169,7 @@ terminate(_Reason, #state{} = State) ->
 
 %% Starting and ending.
 
-%% The table remembers when it was last started: neither is a server that is killed a reason to start it more often.
+%% The table has the time of the last start, so that a kill of this server does not start the program more often.
 start(State) ->
     NowMs = erlang:monotonic_time(millisecond),
     case ets:lookup(?TABLE, started) of
@@ -197,14 +197,14 @@ open(State) ->
         error:Reason -> ended(io_lib:format("it cannot be started: ~0tp", [Reason]), State#state{away = not_loaded})
     end.
 
-%% Whoever waits is told so now.
+%% Those who wait get their error now.
 ended(Why, #state{calls = Calls} = State) ->
     _ = stop(State),
     _ = [unanswered(Call) || Call <- maps:values(Calls)],
-    ok = tell(Why, State),
+    ok = log(Why, State),
     Away = if State#state.port =:= undefined -> State#state.away; true -> timeout end,
     start(State#state{
-        port = undefined, away = Away, ready = false, told = true, calls = #{}, sent = #{}, waiting = queue:new()
+        port = undefined, away = Away, ready = false, logged = true, calls = #{}, sent = #{}, waiting = queue:new()
     }).
 
 stop(#state{port = undefined}) ->
@@ -222,9 +222,9 @@ unanswered({From, Timer}) ->
     reply(From, {error, timeout}).
 
 %% Once, until it works again.
-tell(_Why, #state{told = true}) ->
+log(_Why, #state{logged = true}) ->
     ok;
-tell(Why, #state{told = false}) ->
+log(Why, #state{logged = false}) ->
     logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why]).
 
 %% Sending.
@@ -243,7 +243,7 @@ requested({Command, Arguments}, From, #state{next = Ref, calls = Calls, waiting 
             State
     end.
 
-reply(nobody, _Result) -> ok;
+reply(cast, _Result) -> ok;
 reply(From, Result) -> gen_server:reply(From, Result).
 
 send(#state{ready = true, port = Port, sent = Sent, waiting = Waiting, calls = Calls} = State) when
@@ -268,18 +268,18 @@ submit(Port, Frame) ->
     try
         port_command(Port, Frame, [nosuspend])
     catch
-        %% It has ended, and the message that says so is under way.
+        %% It has ended, and the message of its end is under way.
         error:badarg -> false
     end.
 
-%% Nobody waits for those at the head any more: time-outs come in the order of the requests.
+%% Drops the requests at the head whose callers have timed out: time-outs come in the order of the requests.
 forget(#state{waiting = Waiting, calls = Calls} = State) ->
     case queue:peek(Waiting) of
         {value, {Ref, _}} when not is_map_key(Ref, Calls) -> forget(State#state{waiting = queue:drop(Waiting)});
         _ -> State
     end.
 
-%% Hearing.
+%% Receiving.
 
 decoded(Frame) ->
     try
@@ -288,16 +288,16 @@ decoded(Frame) ->
         error:badarg -> error
     end.
 
-heard(?HELLO, #state{port = Port} = State) ->
+received(?HELLO, #state{port = Port} = State) ->
     ok = accept_queue_watchdog:started(erlang:port_info(Port, os_pid)),
-    State#state{ready = true, told = false, away = timeout};
-heard({event, hung, #{duration_ms := _} = Details}, State) ->
+    State#state{ready = true, logged = false, away = timeout};
+received({event, hung, #{duration_ms := _} = Details}, State) ->
     ok = accept_queue_event:hung(Details),
     State;
-heard({event, Name, Details}, State) ->
-    ok = logger:log(error, "accept_queue: the port program says ~ts: ~ts", [Name, printable(Details)]),
+received({event, Name, Details}, State) ->
+    ok = logger:log(error, "accept_queue: the port program reports ~ts: ~ts", [Name, printable(Details)]),
     State;
-heard({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
+received({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
     Answered = State#state{sent = maps:remove(Ref, Sent)},
     case maps:take(Ref, Calls) of
         {{From, Timer}, Others} ->
@@ -307,8 +307,8 @@ heard({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
         error ->
             Answered
     end;
-heard(_, State) ->
-    ended("it speaks another version of the protocol", State).
+received(_, State) ->
+    ended("it has another version of the protocol", State).
 
 printable(Details) when is_binary(Details) -> [if C < 32 -> $\s; true -> C end || <<C/utf8>> <= Details];
 printable(Details) -> io_lib:format("~0tp", [Details]).

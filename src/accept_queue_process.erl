@@ -1,6 +1,6 @@
 %% @private
-%% What a person would want to know of an Erlang process. All of it is read in one look, without a message to it, and may
-%% be out of date as soon as it is told.
+%% A description of an Erlang process for a person. One `process_info', without a message to the process; out of date as soon as it
+%% is read.
 -module(accept_queue_process).
 
 -export([server/1, describe/1, describe/2]).

@@ -1,18 +1,18 @@
 %% @doc The figures of this VM's listeners for prometheus.erl: a collector.
 %%
-%% Whoever scrapes the VM already has these with the rest, without a second program to run. Names and units are those of
-%% `accept-queue export', so that one dashboard and one set of rules serve both.
+%% For a VM that is scraped already: no second program to run. Names and units are those of `accept-queue export', so that one
+%% dashboard and one set of rules serve both.
 %% ```
 %% 1> prometheus_registry:register_collector(accept_queue_prometheus).
 %% ok
 %% '''
 %% or, in the environment of prometheus, `{collectors, [default, accept_queue_prometheus]}'.
 %%
-%% A scrape costs what {@link accept_queue:list/0} does, for the names of the servers, and six files of `/proc'; of the figures
-%% it tells what the monitor knows: those of a sample not older than `interval_ms', those of a census not older than `census_ms'.
+%% A scrape costs what {@link accept_queue:list/0} does, for the names of the servers, and six files of `/proc'; the figures
+%% come from the monitor: those of a sample at most `interval_ms' old, those of a census at most `census_ms'.
 %%
-%% It cannot tell anything while the VM hangs, for then nobody answers the scrape: that is what the program is for. Listeners that
-%% are not watched are not told. What is not known has no line, for 0 would be a figure.
+%% While the VM hangs, a scrape gets no answer: use the program for that. Only watched listeners are in it. A figure that is not
+%% known has no line, for 0 would be a figure.
 -module(accept_queue_prometheus).
 
 %% prometheus need not be there when this is compiled; the suite compares this with the callbacks of `prometheus_collector'.
@@ -27,7 +27,7 @@
 -type figures() :: [{labels(), number()}].
 -type listener() :: {labels(), accept_queue:status()}.
 
-%% As many as the exporter tells one by one.
+%% As many as the exporter lists.
 -define(LISTENERS_MAX, 1000).
 -define(CONDITIONS, [behind, overflowing, stuck, abandoned, leaking]).
 -define(KERNEL_GAUGES, [
@@ -51,7 +51,7 @@
 -spec deregister_cleanup(registry()) -> ok.
 deregister_cleanup(_Registry) -> ok.
 
-%% @doc Tells every family that has a figure, as prometheus asks for it at each scrape.
+%% @doc Calls back with every family that has a figure, at each scrape.
 -spec collect_mf(registry(), callback()) -> ok.
 collect_mf(_Registry, Callback) ->
     lists:foreach(
@@ -79,33 +79,33 @@ of_the_bridge() ->
 of_the_queues(Watched) ->
     Servers = servers(),
     Known = [{labels(Address, Servers), Status} || Address <- Watched, {ok, Status} <- [known(Address)]],
-    {Told, Others} = lists:split(min(?LISTENERS_MAX, length(Known)), Known),
+    {Listed, Others} = lists:split(min(?LISTENERS_MAX, length(Known)), Known),
     [
         {up, "Whether the listeners of this VM are being watched.", gauge, one(is_watching())},
         {queued_connections, "Connections that wait for accept; full is more than the limit. As of the last sample.", gauge,
-            of_depth(queued, Told)},
-        {limit, "The backlog in force. As of the last sample.", gauge, of_depth(limit, Told)},
+            of_depth(queued, Listed)},
+        {limit, "The backlog in force. As of the last sample.", gauge, of_depth(limit, Listed)},
         {dropped_packets, "Packets that the listener has dropped since it was opened, overflow first among the causes.", counter,
-            of_depth(drops, Told)},
-        {peak_connections, "The most that waited for accept in a sample of the last minute.", gauge, each(Told, fun peak/1)},
+            of_depth(drops, Listed)},
+        {peak_connections, "The most that waited for accept in a sample of the last minute.", gauge, each(Listed, fun peak/1)},
         {condition, "Whether the listener is behind, overflowing, stuck, abandoned or leaking. As of the last sample.", gauge,
-            each(Told, fun conditions/1)},
+            each(Listed, fun conditions/1)},
         {connections, "Connections that wait for accept, by what their clients have done meanwhile. As of the last census.",
-            gauge, by_state([{alive, queued_alive}, {closed, queued_closed}, {reset, queued_reset}], Told)},
+            gauge, by_state([{alive, queued_alive}, {closed, queued_closed}, {reset, queued_reset}], Listed)},
         {oldest_wait_seconds,
             "How long the longest-waiting connection has waited; absent where none waits. As of the last census.", gauge,
-            [{Labels, Ms / 1000} || {Labels, Ms} <- of_counts(oldest_wait_ms, Told)]},
-        {queued_bytes, "Bytes of requests that those who wait have sent. As of the last census.", gauge,
-            of_counts(queued_bytes, Told)},
-        {syn_recv, "Handshakes that are not finished. As of the last census.", gauge, of_counts(syn_recv, Told)},
+            [{Labels, Ms / 1000} || {Labels, Ms} <- of_counts(oldest_wait_ms, Listed)]},
+        {queued_bytes, "Bytes of requests that the queued clients have sent. As of the last census.", gauge,
+            of_counts(queued_bytes, Listed)},
+        {syn_recv, "Handshakes that are not finished. As of the last census.", gauge, of_counts(syn_recv, Listed)},
         {accepted_connections, "Accepted connections that are open; close_wait: their clients have closed. As of the last census.",
-            gauge, by_state([{established, established}, {close_wait, close_wait}], Told)},
+            gauge, by_state([{established, established}, {close_wait, close_wait}], Listed)},
         {sockets, "Sockets that share the address; its figures are their sum. As of the last census.", gauge,
-            of_counts(sockets, Told)},
+            of_counts(sockets, Listed)},
         {listeners, "Listeners that are watched.", gauge, [{[], length(Watched)}]},
-        {omitted_listeners, "Of these, those that are not told one by one: too many, or not readable.", gauge,
-            [{[], length(Watched) - length(Told)}]},
-        {omitted_queued_connections, "Connections that wait for accept at listeners that are too many to be told one by one.",
+        {omitted_listeners, "Of these, those that are not listed one by one: too many, or not readable.", gauge,
+            [{[], length(Watched) - length(Listed)}]},
+        {omitted_queued_connections, "Connections that wait for accept at listeners that are too many to be listed one by one.",
             gauge, [{[], lists:sum([Queued || {_, Queued} <- of_depth(queued, Others)])}]}
     ].
 
@@ -159,8 +159,8 @@ text(Chars) ->
     unicode:characters_to_binary(Chars).
 
 -spec each([listener()], fun((accept_queue:status()) -> figures())) -> figures().
-each(Told, Figures) ->
-    [{Labels ++ More, Figure} || {Labels, Status} <- Told, {More, Figure} <- Figures(Status), Figure =/= undefined].
+each(Listed, Figures) ->
+    [{Labels ++ More, Figure} || {Labels, Status} <- Listed, {More, Figure} <- Figures(Status), Figure =/= undefined].
 
 peak(#{window := #{max := Max}}) -> one(Max);
 peak(#{window := undefined}) -> [].
@@ -175,14 +175,14 @@ conditions(#{conditions := Held}) ->
      || Condition <- ?CONDITIONS
     ].
 
-of_depth(Key, Told) ->
-    each(Told, fun(#{depth := Depth}) -> figure(Key, Depth) end).
+of_depth(Key, Listed) ->
+    each(Listed, fun(#{depth := Depth}) -> figure(Key, Depth) end).
 
-of_counts(Key, Told) ->
-    each(Told, fun(#{counts := Counts}) -> figure(Key, Counts) end).
+of_counts(Key, Listed) ->
+    each(Listed, fun(#{counts := Counts}) -> figure(Key, Counts) end).
 
-by_state(States, Told) ->
-    each(Told, fun(#{counts := Counts}) ->
+by_state(States, Listed) ->
+    each(Listed, fun(#{counts := Counts}) ->
         [{[{state, atom_to_binary(State)}], Figure} || {State, Key} <- States, {[], Figure} <- figure(Key, Counts)]
     end).
 

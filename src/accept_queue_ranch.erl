@@ -4,7 +4,7 @@
 %% started with its socket among its arguments: `[Socket, Transport | _]' in 1.x, `[Ref, Id, Socket, Transport | _]' in 2.x.
 %%
 %% ranch need not be there: its modules are called by name, and where they are missing nothing is found. Its supervisors are
-%% asked from a process of their own, for one of them may be stuck, and that is when somebody asks.
+%% asked from a process of its own, with a time-out: one of them may be stuck, just when the pool is asked for.
 -module(accept_queue_ranch).
 
 -export([refs/0, sockets/1, acceptors/1, pool/1, owning/1, info/1]).
@@ -45,7 +45,7 @@ acceptors(Ref) ->
         false -> {error, not_found}
     end.
 
-%% Who is to accept from this socket.
+%% The acceptors of this socket.
 -spec pool(accept_queue_backend:socket()) -> {ok, [pid()]} | {error, not_found | not_listening | timeout}.
 pool(Socket) ->
     case owning(accept_queue_backend:owner(Socket)) of
@@ -58,7 +58,7 @@ pool(Socket) ->
             {error, not_found}
     end.
 
-%% The listener of which this process is the acceptors' supervisor. Asks nobody: a supervisor knows its ancestors.
+%% The listener of which this process is the acceptors' supervisor. Asks no process: a supervisor's dictionary has its ancestors.
 -spec owning(pid() | undefined) -> {ranch, Ref :: term()} | undefined.
 owning(Owner) when is_pid(Owner) ->
     case supervisors() of
@@ -140,7 +140,7 @@ backlog(Options) -> proplists:get_value(backlog, Options, ?DEFAULT_BACKLOG).
 %% The exit of the asking process carries the answer.
 -dialyzer({nowarn_function, within/2}).
 
-%% The answer, unless it takes too long, or one of the asked ends before it has said it.
+%% The answer, unless it takes too long or an asked process ends before.
 within(Ms, Ask) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, Ask()}) end),
     receive

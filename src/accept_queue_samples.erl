@@ -1,7 +1,7 @@
 %% @private
-%% Readings on their way to telemetry: a queue that is bounded, and a note whether anybody wants them.
+%% Samples on their way to telemetry: a bounded queue, and whether a handler wants them.
 %%
-%% The table belongs to the supervisor. What finds no place is dropped and counted.
+%% The table belongs to the supervisor. A sample that finds no place is dropped and counted.
 -module(accept_queue_samples).
 
 -export([new/0, wanted/0, wanted/1, put/1, take/0, dropped/0]).
@@ -26,7 +26,7 @@ wanted(Wanted) ->
     true = ets:insert(?TABLE, {wanted, Wanted}),
     ok.
 
-%% `first': whoever takes them may be asleep.
+%% `first': the dispatcher may be asleep.
 -spec put(Sample :: term()) -> first | behind_others | dropped.
 put(Sample) ->
     case waiting() < ?ROWS_MAX of

@@ -2,19 +2,19 @@
 %% Sockets of the `socket' module, and gen_tcp sockets of that backend. The only module that knows what OTP does not
 %% promise about them.
 %%
-%% gen_tcp wraps one in `{'$inet', gen_tcp_socket, {Server, Socket}}', where Server is a process that stands for it and
+%% gen_tcp wraps one in `{'$inet', gen_tcp_socket, {Server, Socket}}', where Server is a process that owns the socket and
 %% monitors its user. Each call of `gen_tcp:accept' starts such a server for the connection to come, and it is this that
 %% accepts from the socket inside (lib/kernel/src/gen_tcp_socket.erl, `accept/2').
 %%
-%% The native part monitors the owner of a socket and those that accept, so that the socket's reference stands among what
-%% they are monitored by, once for all reasons (erts/emulator/nifs/common/prim_socket_nif.c). That leads from a process to
-%% its socket; nothing leads from a socket to those that wait on it.
+%% The native part monitors the owner of a socket and the processes in accept, so that the socket's reference is in their
+%% `monitored_by', once for all reasons (erts/emulator/nifs/common/prim_socket_nif.c). That leads from a process to its socket;
+%% nothing leads from a socket to the processes that wait on it.
 -module(accept_queue_socket).
 -behaviour(accept_queue_backend).
 
 -export([descriptor/1, owner/1, waiting/1, acceptors/2, sockets/0]).
 
-%% How many processes of the VM are looked at: a bound for the time it takes, a microsecond or two each.
+%% How many processes of the VM a search reads: a bound for its time, a microsecond or two each.
 -define(SEARCH_MAX, 100000).
 
 -spec descriptor(accept_queue_backend:socket()) -> {ok, accept_queue_nif:fd()} | {error, closed}.
@@ -30,7 +30,7 @@ descriptor({'$socket', _} = Socket) ->
 owner({'$inet', gen_tcp_socket, {Server, _Socket}}) ->
     user(Server);
 owner({'$socket', _} = Socket) ->
-    %% Of a closed one there is little to tell.
+    %% Of a closed socket `info' has little.
     maps:get(owner, socket:info(Socket), undefined).
 
 -spec waiting(accept_queue_backend:socket()) -> non_neg_integer().
@@ -55,7 +55,7 @@ acceptors({'$socket', Ref} = Socket, Likely) ->
                     Found = monitored(Ref, Owner, lists:sublist(erlang:processes(), ?SEARCH_MAX)),
                     case waiting(Socket) of
                         Count -> {Count, with_owner(Owner, Count - length(Found), Found)};
-                        %% Somebody came or went meanwhile: who is missing is not known to be the owner.
+                        %% A process came or went meanwhile: the missing one need not be the owner.
                         Now -> {Now, Found}
                     end
             end
@@ -86,7 +86,7 @@ accepts_for(Pid) ->
         false -> [Pid]
     end.
 
-%% Whom a process has called and not yet heard of: among them the server, while it is in `gen_tcp:accept'.
+%% The processes that a process monitors: among them the server that it calls while it is in `gen_tcp:accept'.
 called(Pid) ->
     case erlang:process_info(Pid, monitors) of
         {monitors, Monitors} -> [Called || {process, Called} <- Monitors, is_pid(Called), node(Called) =:= node()];
@@ -99,7 +99,7 @@ is_monitored_by(Pid, Ref) ->
         undefined -> false
     end.
 
-%% As its user has it: the server of a gen_tcp socket owns the socket inside.
+%% The term that its user has: the server of a gen_tcp socket owns the socket inside.
 wrapped(Socket) ->
     case owner(Socket) of
         undefined ->
@@ -119,7 +119,7 @@ is_server(Pid) ->
             false
     end.
 
-%% The process that a server stands for.
+%% The process whose socket the server owns.
 user(Server) ->
     case erlang:process_info(Server, monitors) of
         {monitors, Monitors} -> hd([Pid || {process, Pid} <- Monitors] ++ [undefined]);

@@ -1,11 +1,11 @@
 %% @private
-%% Who reads: the NIF, or the port program. The one place that chooses; both give the same answers.
+%% The source of the readings: the NIF, or the port program. The one place that chooses; both give the same answers.
 %%
-%% The environment's `{source, nif | port}' says who is wanted. Where the library cannot be loaded, the program reads in its
-%% place, if it was built; where the application does not run, nobody has started it, and the NIF reads.
+%% `{source, nif | port}' of the environment chooses. Where the library cannot be loaded, the program reads in its place, if it was
+%% built; where the application does not run, the program does not either, and the NIF reads.
 %%
-%% What was made by the one is read by it: a handle or a watch of the program's is a term that says so, and holds all that is
-%% known of it. Nothing is kept for a handle anywhere.
+%% Each reads its own handles and watches: those of the program are tagged terms with all that it needs. No state is kept for a
+%% handle.
 -module(accept_queue_source).
 
 -export([choose/0, reset/0, source/0, is_handle/1]).
@@ -14,9 +14,9 @@
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 -export([default_settings/0, watch/2, watch_id/1, again/1, unwatch/1, status/1]).
--export([patrol/1, patrol_watch/3, patrol_is_at_work/1, interval_ms/1, tick/2, look/1, listening_cookies/0]).
+-export([poller/1, poller_watch/3, poller_is_running/1, interval_ms/1, read/2, census/1, listening_cookies/0]).
 
--export_type([source/0, handle/0, watch/0, watch_id/0, patrol/0, report/0]).
+-export_type([source/0, handle/0, watch/0, watch_id/0, poller/0, report/0]).
 
 %% `fallback': the program, because the library cannot be loaded.
 -type source() :: nif | port | fallback.
@@ -26,14 +26,14 @@
 -type watch() ::
     {watch_id(), accept_queue_nif:watch()}
     | {accept_queue_port_watch, watch_id(), handle(), accept_queue_nif:settings()}.
--type patrol() :: accept_queue_nif:patrol() | pid().
-%% `late': a round came later than the next one was due. `listeners_changed': other sockets listen than a second ago.
+-type poller() :: accept_queue_nif:poller() | pid().
+%% `late': a poll was later than an interval. `listeners_changed': other sockets listen than a second ago.
 -type report() ::
     [
         {
             watch_id(),
-            {tick, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}, [accept_queue_nif:change()]}
-            | {look, accept_queue:counts(), [accept_queue_nif:change()]}
+            {reading, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}, [accept_queue_nif:change()]}
+            | {census, accept_queue:counts(), [accept_queue_nif:change()]}
             | {error, accept_queue:reason() | lost}
         },
         ...
@@ -45,7 +45,7 @@
 -define(HANDLE, accept_queue_port_handle).
 -define(WATCH, accept_queue_port_watch).
 
-%% To be called when the application starts. `none': nobody can read but with what OTP has.
+%% To be called when the application starts. `none': there is neither library nor program, and OTP's `inet:getopts' has the depth.
 -spec choose() -> source() | none.
 choose() ->
     Source =
@@ -55,7 +55,7 @@ choose() ->
             {_, _, undefined} -> none;
             {_, _, _} -> fallback
         end,
-    %% The stubs say that there is no library.
+    %% With `none', the stubs of the NIF raise `not_loaded'.
     ok = persistent_term:put(?MODULE, if Source =:= none -> nif; true -> Source end),
     Source.
 
@@ -156,30 +156,30 @@ inode(Fd) ->
 kernel() ->
     either(fun accept_queue_nif:kernel/0, kernel, []).
 
-%% Rules. They read nothing, but they are core's, and core is where the reading is.
+%% Rules. They read nothing, but they are core's, and core is in the library and the program.
 
 -spec advise(accept_queue_nif:facts()) -> {ok, [accept_queue_nif:advised()]} | unread().
 advise(Facts) ->
     either(fun() -> {ok, accept_queue_nif:advise(Facts)} end, advise, [Facts]).
 
--spec verdict(accept_queue_nif:standing()) -> {ok, [accept_queue_nif:finding()]} | unread().
-verdict(Standing) ->
-    either(fun() -> {ok, accept_queue_nif:verdict(Standing)} end, verdict, [Standing]).
+-spec verdict(accept_queue_nif:reading()) -> {ok, [accept_queue_nif:finding()]} | unread().
+verdict(Reading) ->
+    either(fun() -> {ok, accept_queue_nif:verdict(Reading)} end, verdict, [Reading]).
 
 -spec default_settings() -> {ok, accept_queue_nif:settings()} | unread().
 default_settings() ->
     either(fun() -> {ok, accept_queue_nif:default_settings()} end, default_settings, []).
 
-%% Watches. Each is read once when it begins: what has happened before was not watched.
+%% Watches. Each reads its listener once when it begins, so that later readings are compared with this one.
 %%
-%% The detectors of the program's end with it: then a watch is `lost', and has to begin anew.
+%% The detectors of the program end with it: then a watch is `lost', and has to be replaced (`again/1').
 
 -spec watch(handle(), accept_queue_nif:settings()) -> {ok, watch()} | unread().
 watch({?HANDLE, Sockets} = Handle, Settings) ->
     Id = new_id(),
     case ask(watch, [Id, Sockets, Settings, now_ms()]) of
         ok ->
-            _ = ask(tick, [[Id], now_ms(), false]),
+            _ = ask(read, [[Id], now_ms(), false]),
             {ok, {?WATCH, Id, Handle, Settings}};
         {error, _} = Error ->
             Error
@@ -188,20 +188,20 @@ watch(Handle, Settings) ->
     Id = new_id(),
     {ok, {Id, accept_queue_nif:watch(Id, Handle, Settings)}}.
 
-%% Never given twice by this VM, so that a program that was started again does not take it for another's.
+%% Never given twice by this VM, so that a new program does not confuse it with an earlier watch.
 new_id() -> erlang:unique_integer([positive]).
 
-%% What reports call it.
+%% The watch's name in reports.
 -spec watch_id(watch()) -> watch_id().
 watch_id({?WATCH, Id, _Handle, _Settings}) -> Id;
 watch_id({Id, _Watch}) -> Id.
 
-%% The same listener, with nothing behind it.
+%% A new watch of the same listener.
 -spec again(watch()) -> {ok, watch()} | unread().
 again({?WATCH, _Id, Handle, Settings}) ->
     watch(Handle, Settings).
 
-%% The NIF's are let go with the last reference.
+%% A watch of the NIF ends with the last reference to it.
 -spec unwatch(watch()) -> ok.
 unwatch({?WATCH, Id, _Handle, _Settings}) ->
     accept_queue_port:cast(unwatch, [Id]);
@@ -213,57 +213,57 @@ unwatch(_Watch) ->
 status({?WATCH, Id, _Handle, _Settings}) -> ask(status, [Id, now_ms()]);
 status({_Id, Watch}) -> {ok, accept_queue_nif:status(Watch)}.
 
-%% Whoever goes the rounds of them: a thread of the library's, or a process that asks the program. Reports to the caller, as
-%% `{accept_queue_patrol, report()}', also in the place of one before who was killed: nothing that the patrol was in the middle of
-%% then is still to come.
--spec patrol(Before :: patrol() | undefined) -> {ok, patrol()} | {error, accept_queue:reason()}.
-patrol(Before) ->
+%% The poller of the watches: a thread of the library, or a process that asks the program. Reports to the caller, as
+%% `{accept_queue_poller, report()}', and no longer to the process before, which was killed: a poll that was under way then has been
+%% reported when this returns.
+-spec poller(Before :: poller() | undefined) -> {ok, poller()} | {error, accept_queue:reason()}.
+poller(Before) ->
     case source() of
         nif when is_reference(Before) ->
-            case accept_queue_nif:patrol_is_at_work(Before) of
+            case accept_queue_nif:poller_is_running(Before) of
                 true ->
-                    ok = accept_queue_nif:patrol_report_to(Before, self()),
+                    ok = accept_queue_nif:poller_report_to(Before, self()),
                     {ok, Before};
                 false ->
-                    patrol(undefined)
+                    poller(undefined)
             end;
         nif ->
-            accept_queue_nif:patrol_start(self());
+            accept_queue_nif:poller_start(self());
         _ ->
-            accept_queue_pacer:start_link()
+            accept_queue_poller:start_link()
     end.
 
-%% These from now on, each at its own interval, and nothing else. `All': every reading is reported.
--spec patrol_watch(patrol(), [watch()], All :: boolean()) -> ok.
-patrol_watch(Patrol, Watches, All) when is_pid(Patrol) -> accept_queue_pacer:watch(Patrol, Watches, All);
-patrol_watch(Patrol, Watches, All) -> accept_queue_nif:patrol_watch(Patrol, [Watch || {_Id, Watch} <- Watches], All).
+%% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
+-spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
+poller_watch(Poller, Watches, All) when is_pid(Poller) -> accept_queue_poller:watch(Poller, Watches, All);
+poller_watch(Poller, Watches, All) -> accept_queue_nif:poller_watch(Poller, [Watch || {_Id, Watch} <- Watches], All).
 
--spec patrol_is_at_work(patrol()) -> boolean().
-patrol_is_at_work(Patrol) when is_pid(Patrol) -> is_process_alive(Patrol);
-patrol_is_at_work(Patrol) -> accept_queue_nif:patrol_is_at_work(Patrol).
+-spec poller_is_running(poller()) -> boolean().
+poller_is_running(Poller) when is_pid(Poller) -> is_process_alive(Poller);
+poller_is_running(Poller) -> accept_queue_nif:poller_is_running(Poller).
 
-%% For that process. The library's thread asks nobody.
+%% For the process that polls the program.
 
 -spec interval_ms(watch()) -> pos_integer().
 interval_ms({?WATCH, _Id, _Handle, #{interval_ms := IntervalMs}}) -> IntervalMs.
 
--spec tick([watch()], All :: boolean()) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
-tick(Watches, All) ->
-    case ask(tick, [ids(Watches), now_ms(), All]) of
-        {ok, Ticks} ->
+-spec read([watch()], All :: boolean()) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
+read(Watches, All) ->
+    case ask(read, [ids(Watches), now_ms(), All]) of
+        {ok, Readings} ->
             ByPlace = list_to_tuple(Watches),
-            [{element(Place, ByPlace), Tick} || {Place, Tick} <- Ticks];
+            [{element(Place, ByPlace), Reading} || {Place, Reading} <- Readings];
         {error, _} = Error ->
             [{Watch, Error} || Watch <- Watches]
     end.
 
--spec look([watch()]) ->
+-spec census([watch()]) ->
     [{watch(), {ok, {accept_queue:counts(), [accept_queue_nif:change()]}} | {error, lost} | unread()}].
-look([]) ->
+census([]) ->
     [];
-look(Watches) ->
-    case ask(look, [ids(Watches), now_ms()]) of
-        {ok, Looks} -> lists:zip(Watches, Looks);
+census(Watches) ->
+    case ask(census, [ids(Watches), now_ms()]) of
+        {ok, Censuses} -> lists:zip(Watches, Censuses);
         {error, _} = Error -> [{Watch, Error} || Watch <- Watches]
     end.
 

@@ -10,17 +10,17 @@ start_link() ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    %% The tables are this process's, so that no crash of a child loses them.
-    ok = accept_queue_register:new(),
-    ok = accept_queue_seen:new(),
+    %% This process owns the tables, so that no crash of a child loses them.
+    ok = accept_queue_registry:new(),
+    ok = accept_queue_pool_cache:new(),
     ok = accept_queue_event:new(),
     ok = accept_queue_monitor:new(),
     ok = accept_queue_port:new(),
-    %% Whatever a handler of somebody's does to the one, the other goes on.
+    %% Whatever a handler does to one child, the others go on.
     Children = [child(Module, []) || Module <- children(accept_queue_source:choose(), accept_queue_watchdog:is_possible())],
     {ok, {#{strategy => one_for_one, intensity => 100, period => 10}, Children}}.
 
-%% Without library and program there is nothing to watch with. The watchdog is the program's, whoever reads.
+%% Without library and program nothing is watched. The watchdog needs the program, also where the NIF reads.
 children(Source, HasWatchdog) ->
     IsProgram = HasWatchdog orelse Source =:= port orelse Source =:= fallback,
     [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++

@@ -24,7 +24,7 @@
 text() ->
     text(readings()).
 
-%% Every listener of this VM, and who stands before it.
+%% Every listener of this VM, with its counts.
 -spec readings() -> {ok, [reading()]} | {error, accept_queue:reason()}.
 readings() ->
     case accept_queue:list() of
@@ -32,7 +32,7 @@ readings() ->
         {error, _} = Error -> Error
     end.
 
-%% What was read, in words. Pure.
+%% The readings as text. Pure.
 -spec text({ok, [reading()]} | {error, accept_queue:reason()}) -> io_lib:chars().
 text({ok, []}) -> "No listener in this VM.\n";
 text({ok, Readings}) -> table([row(Listener, Counts) || {Listener, Counts} <- Readings]);
@@ -53,7 +53,7 @@ figure(Figure) -> integer_to_list(Figure).
 
 -spec verdict(accept_queue:listed(), {ok, accept_queue:counts()} | {error, accept_queue:reason()}) -> io_lib:chars().
 verdict(#{queued := Queued} = Listener, {ok, Counts}) ->
-    case accept_queue_source:verdict(standing(Listener, Counts)) of
+    case accept_queue_source:verdict(of_socket(Listener, Counts)) of
         {error, _} = Error -> verdict(Listener, Error);
         {ok, []} -> "ok";
         {ok, Findings} -> lists:join(", ", [finding(Finding, Queued) || Finding <- Findings])
@@ -63,11 +63,12 @@ verdict(_, {error, eperm}) ->
 verdict(_, {error, Reason}) ->
     io_lib:format("unreadable: ~tp", [Reason]).
 
-%% Depth and acceptors are each socket's own. Of sockets that share an address nobody can tell whose clients have left.
-standing(Listener, #{sockets := 1} = Counts) ->
+%% Depth and acceptors are each socket's own. Where sockets share an address, the clients that have left belong to none of them for
+%% sure.
+of_socket(Listener, #{sockets := 1} = Counts) ->
     maps:merge(Counts, maps:with([queued, limit, waiting_acceptors], Listener));
-standing(Listener, Counts) ->
-    standing(Listener, Counts#{sockets := 1, queued_closed := 0, queued_reset := 0}).
+of_socket(Listener, Counts) ->
+    of_socket(Listener, Counts#{sockets := 1, queued_closed := 0, queued_reset := 0}).
 
 finding(full, _) -> "full";
 finding(nobody_accepts, _) -> "nobody accepts";

@@ -1,6 +1,5 @@
 %% @private
-%% The application `telemetry', where there is one. It is no dependency: nobody can have attached a handler without having
-%% loaded it, so that one that is not loaded need not be looked for.
+%% The application `telemetry', where it is loaded. It is no dependency: a handler cannot be attached before telemetry is loaded.
 -module(accept_queue_telemetry).
 
 -export([execute/3, is_attached/1]).
@@ -20,6 +19,6 @@ call(Function, Arguments, Absent) ->
         false -> Absent
     end.
 
-%% Loaded and not started, it would log a warning at each call. A stand-in for it has no such process, and needs none.
+%% Loaded and not started, it logs a warning at each call. The stand-in of the tests has no such process, and needs none.
 is_started() ->
     not erlang:module_loaded(telemetry_handler_table) orelse whereis(telemetry_handler_table) =/= undefined.

@@ -1,6 +1,6 @@
 %% @private
-%% What a person on call is told, in a line of the log: what, of which listener, by which figures, who should accept and what
-%% they do instead, what to try. Pure.
+%% The log line of an event, for the person on call: what, of which listener, by which figures, what the acceptors do, what to
+%% try. Pure.
 -module(accept_queue_text).
 
 -export([report/1, address/1, server/1]).
@@ -11,7 +11,7 @@ report(#{event := Event} = Details) ->
     {"~ts", [unicode:characters_to_list(lists:join(" ", Sentences))]}.
 
 sentences({raised, Condition}, Details) ->
-    [[listener(Details), " ", what(Condition, Details), "."], figures(Details), who(Details), try_this(Condition, Details)];
+    [[listener(Details), " ", what(Condition, Details), "."], figures(Details), acceptors(Details), try_this(Condition, Details)];
 sentences({cleared, Condition}, #{duration_ms := Ms} = Details) ->
     [[listener(Details), " is no longer ", atom_to_list(Condition), ", after ", seconds(Ms), "."], figures(Details)];
 sentences({listener, added}, Details) ->
@@ -19,21 +19,21 @@ sentences({listener, added}, Details) ->
 sentences({listener, removed}, Details) ->
     [[listener(Details), " is watched no longer."]];
 sentences({read, failed}, #{reason := Reason} = Details) ->
-    [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again, and this is not repeated.", [Reason])]];
-sentences({tick, late}, #{late_ms := Ms}) ->
+    [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again; this is logged once until it works.", [Reason])]];
+sentences({poll, late}, #{late_ms := Ms}) ->
     [["accept queues were read ", seconds(Ms), " late: this VM was asleep, or its schedulers were busy."]];
 sentences({vm, hung}, #{duration_ms := Ms} = Details) ->
     [["this VM hung for ", seconds(Ms), "."], finding(Details), evidence(Details)];
-sentences({handler, given_up}, #{audience := Audience, during := Event, waited_ms := Ms}) ->
+sentences({handler, given_up}, #{channel := Channel, during := Event, waited_ms := Ms}) ->
     [
         io_lib:format("a handler of ~ts did not return from '~ts' of accept_queue within ~ts and was given up.", [
-            Audience, Event, seconds(Ms)
+            Channel, Event, seconds(Ms)
         ]),
-        "Try: detach it, or let it hand its work to a process of its own. This is said once an hour."
+        "Try: detach it, or let it hand its work to a process of its own. This is logged at most once an hour."
     ].
 
 finding(#{finding := Finding, text := Text}) when Finding =/= undefined ->
-    io_lib:format("What was seen: ~ts (~ts)", [Text, Finding]);
+    io_lib:format("Finding: ~ts (~ts)", [Text, Finding]);
 finding(_) ->
     "".
 
@@ -50,27 +50,27 @@ printable(Bytes) ->
 listener(#{address := Address, server := undefined}) -> ["accept queue of ", address(Address)];
 listener(#{address := Address, server := Server}) -> ["accept queue of ", address(Address), " (", server(Server), ")"].
 
-what(behind, #{held_ms := Ms}) -> ["is behind: somebody has been waiting too long, for ", seconds(Ms), " now"];
+what(behind, #{held_ms := Ms}) -> ["is behind: the oldest connection has waited too long, for ", seconds(Ms), " now"];
 what(overflowing, #{dropped := 0}) -> "is overflowing: it is full, and the next client will be dropped";
 what(overflowing, #{dropped := Dropped}) -> ["is overflowing: ", integer_to_list(Dropped), " packets of clients dropped"];
 what(stuck, #{held_ms := Ms}) -> ["is stuck: connections wait, and none has been accepted for ", seconds(Ms)];
-what(abandoned, Details) -> ["is abandoned: ", integer_to_list(left(Details)), " of those who wait have already left"];
+what(abandoned, Details) -> ["is abandoned: ", integer_to_list(left(Details)), " of the queued clients have already left"];
 what(leaking, #{close_wait := Held}) ->
     ["is leaking: ", integer_to_list(Held), " accepted connections are held that their clients have closed"];
 what(Condition, _) ->
     ["is ", atom_to_list(Condition)].
 
 figures(Details) ->
-    Told = [
+    Figures = [
         figure("~b of ~b queued", [queued, limit], Details),
         figure("the oldest for ~b ms", [oldest_wait_ms], Details),
         [io_lib:format("~b have left", [Left]) || Left <- [left(Details)], Left > 0],
         figure("~b dropped since it was opened", [drops], Details),
         [io_lib:format("~b dropped with room left: not for want of places", [N]) || #{dropped_otherwise := N} <- [Details], N > 0]
     ],
-    case lists:append(Told) of
+    case lists:append(Figures) of
         [] -> "";
-        Figures -> [lists:join(", ", Figures), "."]
+        Known -> [lists:join(", ", Known), "."]
     end.
 
 figure(Format, Keys, Details) ->
@@ -79,9 +79,9 @@ figure(Format, Keys, Details) ->
 
 left(Details) -> maps:get(queued_closed, Details, 0) + maps:get(queued_reset, Details, 0).
 
-who(#{who := #{waiting_count := Waiting, pool := undefined}}) ->
-    io_lib:format("~b in accept; who else should be is not known.", [Waiting]);
-who(#{who := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
+acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool := undefined}}) ->
+    io_lib:format("~b in accept; the rest of the pool is not known.", [Waiting]);
+acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
     Places = lists:foldl(
         fun(Process, So) -> maps:update_with(place(Process), fun(N) -> N + 1 end, 1, So) end, #{}, Busy
     ),
@@ -91,10 +91,10 @@ who(#{who := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
         [io_lib:format("; ~b ~ts", [N, Place]) || {Place, N} <- lists:sublist(ByNumber, 3)],
         "."
     ];
-who(_) ->
+acceptors(_) ->
     "".
 
-%% Where it stands, and why as far as that is known.
+%% The function that it is in, and what it waits for where that is known.
 place(#{parked := {_, Text}, current_function := {M, F, A}}) ->
     unicode:characters_to_binary(io_lib:format("in ~ts:~ts/~b: ~ts", [M, F, A, Text]));
 place(#{current_function := {M, F, A}}) ->
@@ -103,8 +103,8 @@ place(_) ->
     <<"elsewhere">>.
 
 try_this(stuck, #{acceptors := waiting}) ->
-    "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or nobody polls. Try: accept_queue:list(), "
-    "and a look from outside with accept-queue.";
+    "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or no thread polls. Try: "
+    "accept_queue:list(), and accept-queue diagnose from outside.";
 try_this(stuck, _) ->
     "Try: accept_queue:acceptors(Listener) for what the pool does; free or restart its processes.";
 try_this(behind, _) ->

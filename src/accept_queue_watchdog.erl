@@ -1,8 +1,8 @@
 %% @private
 %% The heartbeat of this VM, for the watchdog of the port program. See `docs/watchdog.md'.
 %%
-%% A beat is sent when a process on each scheduler has answered, for one scheduler in a native call is enough to freeze accept
-%% while the others go on or sleep. All of them have high priority: a VM that has a lot to do is late, and does not hang.
+%% A heartbeat is sent when a process on each scheduler has answered: one scheduler in a native call is enough to freeze accept
+%% while the others go on or sleep. All of them have high priority, so that a busy VM is late and does not seem to hang.
 -module(accept_queue_watchdog).
 -behaviour(gen_server).
 
@@ -14,11 +14,11 @@
     heartbeat_ms :: pos_integer(),
     %% By scheduler.
     pulses = #{} :: #{pos_integer() => pid()},
-    %% Who has not answered yet.
+    %% Those that have not answered yet.
     awaited = #{} :: #{pid() => true}
 }).
 
-%% Nothing is started where nothing is wanted. A VM without the program goes on without a watchdog, and says so.
+%% Starts nothing where no watchdog is configured. Without the program it logs a warning, and the VM goes on without one.
 -spec start_link() -> {ok, pid()} | ignore | {error, term()}.
 start_link() ->
     case {accept_queue_config:watchdog(), accept_queue_port:program()} of
@@ -33,7 +33,7 @@ start_link() ->
             gen_server:start_link({local, ?MODULE}, ?MODULE, HeartbeatMs, [{spawn_opt, [{priority, high}]}])
     end.
 
-%% One is wanted, and the program is there.
+%% A watchdog is configured, and the program is there.
 -spec is_possible() -> boolean().
 is_possible() ->
     case accept_queue_config:watchdog() of
@@ -41,7 +41,7 @@ is_possible() ->
         _ -> false
     end.
 
-%% What the program is told on its command line: one that is started again knows it again.
+%% The options on the program's command line, so that each start has them.
 -spec arguments() -> [file:filename_all()].
 arguments() ->
     case accept_queue_config:watchdog() of
@@ -59,21 +59,21 @@ arguments() ->
 -spec started({os_pid, pos_integer()} | undefined) -> ok.
 started(Program) ->
     case {accept_queue_config:watchdog(), Program} of
-        {{ok, #{grant_memory := true}}, {os_pid, OsPid}} -> granted(grant(OsPid));
+        {{ok, #{allow_ptrace := true}}, {os_pid, OsPid}} -> allowed(allow_ptrace(OsPid));
         _ -> ok
     end.
 
-grant(OsPid) ->
+allow_ptrace(OsPid) ->
     try
-        accept_queue_nif:let_read(OsPid)
+        accept_queue_nif:allow_ptrace(OsPid)
     catch
         error:not_loaded -> {error, not_loaded}
     end.
 
-granted({ok, _}) -> ok;
-%% There is no Yama that would forbid it.
-granted({error, {errno, einval}}) -> ok;
-granted({error, Reason}) -> warn("the port program could not be granted the memory of this VM: ~0tp", [Reason]).
+allowed({ok, _}) -> ok;
+%% Without Yama it is allowed already.
+allowed({error, {errno, einval}}) -> ok;
+allowed({error, Reason}) -> warn("the port program could not be allowed to trace this VM: ~0tp", [Reason]).
 
 warn(Format, Arguments) ->
     logger:log(warning, "accept_queue: " ++ Format, Arguments).
@@ -82,7 +82,7 @@ warn(Format, Arguments) ->
 
 -spec init(pos_integer()) -> {ok, #state{}}.
 init(HeartbeatMs) ->
-    self() ! beat,
+    self() ! heartbeat,
     {ok, #state{heartbeat_ms = HeartbeatMs}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
@@ -94,9 +94,9 @@ handle_cast(_, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info(beat, #state{heartbeat_ms = HeartbeatMs, awaited = Awaited} = State) ->
-    _ = erlang:send_after(HeartbeatMs, self(), beat),
-    %% Whoever has not answered yet is asked already.
+handle_info(heartbeat, #state{heartbeat_ms = HeartbeatMs, awaited = Awaited} = State) ->
+    _ = erlang:send_after(HeartbeatMs, self(), heartbeat),
+    %% A process that has not answered yet is asked already.
     {noreply, if map_size(Awaited) =:= 0 -> answered(asked(State)); true -> State end};
 handle_info({Pid, pulse}, #state{awaited = Awaited} = State) when is_map_key(Pid, Awaited) ->
     {noreply, answered(State#state{awaited = maps:remove(Pid, Awaited)})};
@@ -110,8 +110,8 @@ asked(State) ->
     Asked#state{awaited = Awaited}.
 
 answered(#state{awaited = Awaited} = State) when map_size(Awaited) =:= 0 ->
-    %% One that is lost was not heard because the program is away, or has far too much to do.
-    _ = accept_queue_port:beat(),
+    %% A lost one means that the program is away, or far too busy.
+    _ = accept_queue_port:heartbeat(),
     State;
 answered(State) ->
     State.
@@ -124,14 +124,14 @@ with_pulses(#state{pulses = Pulses} = State) ->
     New = maps:from_list([{Scheduler, pulse_on(Scheduler)} || Scheduler <- Schedulers, not is_map_key(Scheduler, Pulses)]),
     State#state{pulses = maps:merge(maps:with(Schedulers, Pulses), New)}.
 
-%% Where somebody has blocked multi-scheduling, what is bound to another scheduler waits for the end of it.
+%% Where multi-scheduling is blocked, a process that is bound to another scheduler waits for the end of it.
 schedulers() ->
     case erlang:system_info(multi_scheduling) of
         enabled -> lists:seq(1, erlang:system_info(schedulers_online));
         _ -> []
     end.
 
-%% The option is not documented: a test holds that no scheduler is overlooked.
+%% The option `scheduler' is not documented: a test makes sure that each scheduler has its process.
 -dialyzer({nowarn_function, pulse_on/1}).
 pulse_on(Scheduler) ->
     spawn_opt(?MODULE, pulse, [self()], [link, {priority, high}, {scheduler, Scheduler}]).

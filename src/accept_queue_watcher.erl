@@ -1,81 +1,50 @@
-%% @doc Watches listeners for as long as it lives: a child for the supervision tree of whoever opens them.
+%% @doc Watches the listeners that it is given, for as long as it lives: a child for your supervision tree.
 %%
-%% The application watches every listener of the VM by itself. This is for those that want options of their own, or nothing
-%% watched but what they name (`{watch, none}' in the environment).
+%% The application watches every listener of the VM without it. Use it to give some listeners options of their own, or to watch
+%% nothing else (`{watch, none}' in the environment).
 %% ```
 %% #{id => shop_watcher, start => {accept_queue_watcher, start_link, [[{ranch, shop}], #{stuck_ms => 2000}]}}
 %% '''
-%% A listener that is not there yet, or no longer, is looked for every second. When the process ends in order, it is watched no
-%% longer.
+%% A listener that is not there yet, or is closed, is searched for once a second. When the process ends in order, its listeners
+%% are watched no longer.
 -module(accept_queue_watcher).
--behaviour(gen_server).
+-behaviour(accept_queue_searcher).
 
 -export([start_link/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([search/2, removed/1, watched/1]).
 
--record(state, {
-    listeners :: [accept_queue:listener()],
-    options :: map(),
-    missing :: [accept_queue:listener()],
-    %% Runs while any is missing.
-    timer :: reference() | undefined
-}).
+-type known() :: {[accept_queue:listener()], Missing :: [accept_queue:listener()]}.
 
--define(SEARCH_MS, 1000).
-
-%% @doc Options are those of {@link accept_queue:watch/2}; what is wrong with them is said in a sentence.
+%% @doc Starts the process. Options are those of {@link accept_queue:watch/2}; the error for a wrong one is a sentence.
 -spec start_link([accept_queue:listener()], map()) -> {ok, pid()} | {error, term()}.
 start_link(Listeners, Options) ->
-    case accept_queue_config:watch_options(Options) of
-        {ok, _} -> gen_server:start_link(?MODULE, {Listeners, Options}, []);
-        {_, Why} -> {error, Why}
-    end.
+    accept_queue_searcher:start_link(?MODULE, {Listeners, Listeners}, Options).
 
 %% @private
--spec init({[accept_queue:listener()], map()}) -> {ok, #state{}}.
-init({Listeners, Options}) ->
-    _ = process_flag(trap_exit, true),
-    {ok, search(#state{listeners = Listeners, options = Options, missing = Listeners})}.
-
-%% @private
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok, #state{}}.
-handle_call(_, _From, State) ->
-    {reply, ok, State}.
-
-%% @private
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_, State) ->
-    {noreply, State}.
-
-%% @private
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({timeout, Timer, search}, #state{timer = Timer} = State) ->
-    {noreply, search(State)};
-handle_info({accept_queue, listener, removed, _}, #state{listeners = Listeners, missing = Missing} = State) ->
-    Gone = [Listener || Listener <- Listeners -- Missing, {error, _} <- [accept_queue:status(Listener)]],
-    {noreply, timer(State#state{missing = Missing ++ Gone})};
-handle_info(_, State) ->
-    {noreply, State}.
-
-%% @private
--spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{listeners = Listeners}) ->
-    lists:foreach(fun accept_queue:unwatch/1, Listeners).
-
-search(#state{missing = Missing, options = Options} = State) ->
+-spec search(known(), map()) -> {known(), boolean()}.
+search({Listeners, Missing}, Options) ->
     Still = [Listener || Listener <- Missing, accept_queue:watch(Listener, Options) =/= ok],
-    ok = hear_of_those_that_go(),
-    timer(State#state{missing = Still, timer = undefined}).
+    ok = subscribe(),
+    next(Listeners, Still).
 
-hear_of_those_that_go() ->
+subscribe() ->
     try
         accept_queue:subscribe()
     catch
-        %% The application does not run. Then nothing is watched either, and all is missing.
+        %% The application does not run. Then nothing is watched, all listeners are missing, and the next search subscribes.
         exit:_ -> ok
     end.
 
-timer(#state{missing = [_ | _], timer = undefined} = State) ->
-    State#state{timer = erlang:start_timer(?SEARCH_MS, self(), search)};
-timer(State) ->
-    State.
+%% @private
+-spec removed(known()) -> {known(), boolean()}.
+removed({Listeners, Missing}) ->
+    Gone = [Listener || Listener <- Listeners -- Missing, {error, _} <- [accept_queue:status(Listener)]],
+    next(Listeners, Missing ++ Gone).
+
+next(Listeners, Missing) ->
+    {{Listeners, Missing}, Missing =/= []}.
+
+%% @private
+-spec watched(known()) -> [accept_queue:listener()].
+watched({Listeners, _Missing}) ->
+    Listeners.

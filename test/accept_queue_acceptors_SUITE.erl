@@ -9,17 +9,17 @@
 
 all() ->
     [
-        those_blocked_in_accept_are_told_for_every_kind_of_listener,
+        those_blocked_in_accept_are_listed_for_every_kind_of_listener,
         an_owner_that_accepts_itself_is_among_those_that_wait,
         an_owner_that_does_not_accept_is_not_among_those_that_wait,
         sockets_that_share_an_address_are_answered_together,
-        a_pool_is_unknown_until_somebody_has_been_seen_waiting,
+        a_pool_is_unknown_until_a_process_has_been_found_in_accept,
         each_way_to_be_held_up_is_named,
         a_pool_that_has_been_suspended_is_named,
         a_pool_that_has_exited_is_empty,
         an_acceptor_of_another_listener_is_named,
         a_process_that_runs_is_not_parked,
-        a_large_pool_is_told_in_part_and_says_so,
+        a_large_pool_is_listed_in_part_with_its_count,
         acceptors_that_die_while_they_are_read_are_left_out,
         a_listener_that_closes_while_it_is_read_is_closed_and_never_a_crash,
         what_listens_no_more_is_closed,
@@ -58,10 +58,10 @@ ssl(Options) ->
     {ok, L} = ssl:listen(0, Options ++ Certificate),
     L.
 
-those_blocked_in_accept_are_told_for_every_kind_of_listener(_) ->
-    [those_blocked_in_accept_are_told(Kind, Listen(), Accept) || {Kind, {Listen, Accept}} <- maps:to_list(kinds())].
+those_blocked_in_accept_are_listed_for_every_kind_of_listener(_) ->
+    [those_blocked_in_accept_are_listed(Kind, Listen(), Accept) || {Kind, {Listen, Accept}} <- maps:to_list(kinds())].
 
-those_blocked_in_accept_are_told(Kind, L, Accept) ->
+those_blocked_in_accept_are_listed(Kind, L, Accept) ->
     ct:log("~p: ~p", [Kind, L]),
     Address = address(L),
     Pool = pool(fun() -> Accept(L), receive stop -> ok end end),
@@ -124,7 +124,7 @@ sockets_that_share_an_address_are_answered_together(_) ->
     eventually:is({2 * ?POOL, lists:sort(OfOne ++ OfTwo)}, fun() -> waiting(Address) end),
     kill(OfOne ++ OfTwo).
 
-a_pool_is_unknown_until_somebody_has_been_seen_waiting(_) ->
+a_pool_is_unknown_until_a_process_has_been_found_in_accept(_) ->
     L = sockets:listen(16),
     None = #{waiting_count => 0, waiting => [], pool => undefined, busy => [], busy_count => 0},
     ?assertEqual({ok, None}, accept_queue:acceptors(L)).
@@ -164,7 +164,7 @@ each_way_to_be_held_up_is_named(_) ->
     eventually:is(lists:duplicate(?POOL, tls_handshake), fun() -> parked(L) end),
     kill([Silent | Pool]).
 
-%% Four that were seen waiting, and have each been given a connection.
+%% Four that were found in accept, and have each got a connection since.
 held_up(Way, Options) ->
     L = sockets:listen(16, Options),
     Pool = pool(fun() -> Way(gen_tcp:accept(L)) end),
@@ -216,11 +216,11 @@ spin() ->
     spin().
 
 %% Six hundred on each of two sockets, which wait, and then do not.
-a_large_pool_is_told_in_part_and_says_so(_) ->
+a_large_pool_is_listed_in_part_with_its_count(_) ->
     One = socket(),
     {_, Port} = Address = address(One),
     Two = socket(Port),
-    Pool = [spawn(fun() -> accept_until_told(L) end) || L <- [One, Two], _ <- lists:seq(1, 600)],
+    Pool = [spawn(fun() -> accept_until_stopped(L) end) || L <- [One, Two], _ <- lists:seq(1, 600)],
     eventually:is({1200, lists:sort(Pool)}, fun() -> waiting(Address) end),
     [Pid ! leave || Pid <- Pool],
     eventually:is({0, 1200, 1200, 1000}, fun() ->
@@ -230,7 +230,7 @@ a_large_pool_is_told_in_part_and_says_so(_) ->
     end),
     kill(Pool).
 
-accept_until_told(L) ->
+accept_until_stopped(L) ->
     {select, Select} = socket:accept(L, nowait),
     receive leave -> ok = socket:cancel(L, Select) end,
     receive stop -> ok end.
@@ -242,14 +242,14 @@ acceptors_that_die_while_they_are_read_are_left_out(_) ->
             Churn = spawn_link(fun() -> churn(accept_queue_ssl:transport(L), fun() -> Accept(L) end) end),
             Answers = [accept_queue:acceptors(L) || _ <- lists:seq(1, 200)],
             [?assertMatch({ok, #{waiting_count := _, busy := _}}, Answer) || Answer <- Answers],
-            %% Some of the answers saw somebody: the loop was there.
-            ?assert(lists:any(fun({ok, #{pool := Seen}}) -> Seen =/= undefined end, Answers)),
+            %% Some of the answers have a pool: the loop ran.
+            ?assert(lists:any(fun({ok, #{pool := Pool}}) -> Pool =/= undefined end, Answers)),
             stop(Churn)
         end
      || {Listen, Accept} <- maps:values(kinds())
     ].
 
-%% Starts acceptors and kills them when they wait, until told to stop.
+%% Starts acceptors and kills them when they wait, until it gets a message.
 churn(Socket, Accept) ->
     Pool = pool(Accept),
     eventually:is(?POOL, fun() -> accept_queue_backend:waiting(Socket) end),
@@ -307,7 +307,7 @@ what_is_no_listener_is_refused(_) ->
     L = sockets:listen(5),
     {ok, Connected} = gen_tcp:connect({127, 0, 0, 1}, element(2, sockets:address(L)), []),
     ?assertEqual({error, not_listening}, accept_queue:acceptors(Connected)),
-    ?assertEqual({error, not_found}, accept_queue:acceptors({ranch, nobody})),
+    ?assertEqual({error, not_found}, accept_queue:acceptors({ranch, missing})),
     gen_tcp:close(L),
     ?assertEqual({error, not_found}, accept_queue:acceptors({port, 1})).
 
@@ -338,7 +338,7 @@ the_socket_inside_ssl_is_found_before_and_after_the_handshake(_) ->
     ].
 
 closed_listeners_are_forgotten(_) ->
-    Size = fun() -> ets:info(accept_queue_seen, size) end,
+    Size = fun() -> ets:info(accept_queue_pool_cache, size) end,
     [
         begin
             L = sockets:listen(5),

@@ -12,17 +12,17 @@
 all() ->
     [
         a_listener_that_is_set_well_needs_no_advice,
-        a_backlog_left_at_the_default_of_otp_is_told_until_it_is_raised,
-        a_backlog_that_wrapped_to_0_is_told_until_it_is_raised,
+        a_backlog_left_at_the_default_of_otp_is_reported_until_it_is_raised,
+        a_backlog_that_wrapped_to_0_is_reported_until_it_is_raised,
         a_backlog_that_ranch_asked_for_and_that_wrapped_is_an_error,
-        a_backlog_that_ranch_asked_for_and_that_was_clipped_is_told_until_it_is_not,
-        a_pool_of_one_is_told_also_while_it_is_busy,
-        a_backlog_at_somaxconn_is_told_until_both_are_raised,
-        a_queue_too_long_for_the_rate_at_which_it_drains_is_told_until_it_is_shorter,
-        one_acceptor_is_told_until_there_are_more,
-        more_than_32_acceptors_are_told_on_the_socket_backend_alone,
-        clients_that_are_reset_at_a_full_queue_are_told_until_they_are_not,
-        a_kernel_without_syncookies_is_told_until_it_has_them,
+        a_backlog_that_ranch_asked_for_and_that_was_clipped_is_reported_until_it_is_not,
+        a_pool_of_one_is_reported_also_while_it_is_busy,
+        a_backlog_at_somaxconn_is_reported_until_both_are_raised,
+        a_queue_too_long_for_the_rate_at_which_it_drains_is_reported_until_it_is_shorter,
+        one_acceptor_is_reported_until_there_are_more,
+        more_than_32_acceptors_are_reported_on_the_socket_backend_alone,
+        clients_that_are_reset_at_a_full_queue_are_reported_until_they_are_not,
+        a_kernel_without_syncookies_is_reported_until_it_has_them,
         advice_without_a_listener_is_about_all_of_them,
         sockets_of_one_address_that_are_set_alike_are_advised_once,
         what_is_no_listener_any_more_gets_no_advice
@@ -53,8 +53,8 @@ init_per_testcase(Case, Config) ->
 of_ranch() ->
     [
         a_backlog_that_ranch_asked_for_and_that_wrapped_is_an_error,
-        a_backlog_that_ranch_asked_for_and_that_was_clipped_is_told_until_it_is_not,
-        a_pool_of_one_is_told_also_while_it_is_busy
+        a_backlog_that_ranch_asked_for_and_that_was_clipped_is_reported_until_it_is_not,
+        a_pool_of_one_is_reported_also_while_it_is_busy
     ].
 
 end_per_testcase(Case, _) ->
@@ -71,7 +71,7 @@ a_listener_that_is_set_well_needs_no_advice(_) ->
      || Listen <- [fun inet/1, fun gen_tcp_socket/1, fun socket/1]
     ].
 
-a_backlog_left_at_the_default_of_otp_is_told_until_it_is_raised(_) ->
+a_backlog_left_at_the_default_of_otp_is_reported_until_it_is_raised(_) ->
     {ok, OnInet} = gen_tcp:listen(0, []),
     {ok, OnSocket} = gen_tcp:listen(0, [{inet_backend, socket}]),
     {ok, Socket} = socket:open(inet, stream, tcp),
@@ -85,7 +85,7 @@ a_backlog_left_at_the_default_of_otp_is_told_until_it_is_raised(_) ->
      || L <- [OnInet, OnSocket, Socket]
     ].
 
-a_backlog_that_wrapped_to_0_is_told_until_it_is_raised(_) ->
+a_backlog_that_wrapped_to_0_is_reported_until_it_is_raised(_) ->
     L = inet(65536),
     ?assertMatch([#{id := backlog_wraps, severity := warning, evidence := #{limit := 0}}], advice(L)),
     {ok, #{limit := 1024}} = accept_queue:resize(L, 1024),
@@ -102,17 +102,17 @@ a_backlog_that_ranch_asked_for_and_that_wrapped_is_an_error(_) ->
     end),
     with_ranch(#{num_acceptors => 10, socket_opts => [{backlog, 1024}]}, fun(L) -> ?assertEqual([], advised(L)) end).
 
-a_backlog_that_ranch_asked_for_and_that_was_clipped_is_told_until_it_is_not(_) ->
+a_backlog_that_ranch_asked_for_and_that_was_clipped_is_reported_until_it_is_not(_) ->
     {ok, #{somaxconn := Somaxconn}} = accept_queue:kernel(),
     Requested = 65535,
     ?assert(Somaxconn < Requested),
     with_ranch(#{num_acceptors => 10, socket_opts => [{backlog, Requested}]}, fun(L) ->
-        Told = #{requested => Requested, limit => Somaxconn, somaxconn => Somaxconn},
-        ?assertMatch([#{id := somaxconn_clips, severity := warning, evidence := Told}], advice(L))
+        Expected = #{requested => Requested, limit => Somaxconn, somaxconn => Somaxconn},
+        ?assertMatch([#{id := somaxconn_clips, severity := warning, evidence := Expected}], advice(L))
     end),
     with_ranch(#{num_acceptors => 10, socket_opts => [{backlog, Somaxconn}]}, fun(L) -> ?assertEqual([], advised(L)) end).
 
-a_pool_of_one_is_told_also_while_it_is_busy(_) ->
+a_pool_of_one_is_reported_also_while_it_is_busy(_) ->
     with_ranch(#{num_acceptors => 1, max_connections => 1}, fun(L) ->
         ?assertMatch([#{id := one_acceptor, severity := info, evidence := #{pool := 1}}], advice(L)),
         [#{address := Address}] = listed(L),
@@ -140,14 +140,14 @@ listed({ranch, _} = Server) ->
     {ok, Listed} = accept_queue:list(),
     [Row || #{server := At} = Row <- Listed, At =:= Server].
 
-a_backlog_at_somaxconn_is_told_until_both_are_raised(_) ->
+a_backlog_at_somaxconn_is_reported_until_both_are_raised(_) ->
     in_own_network(fun() ->
         sysctl("core/somaxconn", 64),
         [
             begin
                 L = Listen(128),
-                Told = #{limit => 64, somaxconn => 64},
-                ?assertMatch([#{id := somaxconn_clips, severity := info, evidence := Told}], advice(L)),
+                Expected = #{limit => 64, somaxconn => 64},
+                ?assertMatch([#{id := somaxconn_clips, severity := info, evidence := Expected}], advice(L)),
                 sysctl("core/somaxconn", 256),
                 ?assertEqual([], advised(L)),
                 {ok, #{limit := 128}} = accept_queue:resize(L, 128),
@@ -158,7 +158,7 @@ a_backlog_at_somaxconn_is_told_until_both_are_raised(_) ->
         ]
     end).
 
-a_queue_too_long_for_the_rate_at_which_it_drains_is_told_until_it_is_shorter(_) ->
+a_queue_too_long_for_the_rate_at_which_it_drains_is_reported_until_it_is_shorter(_) ->
     L = inet(2000),
     Clients = sockets:clients(20, sockets:address(L)),
     %% They have waited for 50 ms or more.
@@ -170,7 +170,7 @@ a_queue_too_long_for_the_rate_at_which_it_drains_is_told_until_it_is_shorter(_) 
     [{ok, _} = gen_tcp:accept(L) || _ <- Clients],
     ?assertEqual([], advised(L)).
 
-one_acceptor_is_told_until_there_are_more(_) ->
+one_acceptor_is_reported_until_there_are_more(_) ->
     [
         begin
             L = Listen(1024),
@@ -184,7 +184,7 @@ one_acceptor_is_told_until_there_are_more(_) ->
      || Listen <- [fun inet/1, fun gen_tcp_socket/1, fun socket/1]
     ].
 
-more_than_32_acceptors_are_told_on_the_socket_backend_alone(_) ->
+more_than_32_acceptors_are_reported_on_the_socket_backend_alone(_) ->
     [
         begin
             L = Listen(1024),
@@ -201,10 +201,10 @@ more_than_32_acceptors_are_told_on_the_socket_backend_alone(_) ->
     eventually:is(33, fun() -> waiting(OnInet) end),
     ?assertEqual([], advised(OnInet)).
 
-clients_that_are_reset_at_a_full_queue_are_told_until_they_are_not(_) ->
+clients_that_are_reset_at_a_full_queue_are_reported_until_they_are_not(_) ->
     of_kernel("ipv4/tcp_abort_on_overflow", 1, abort_on_overflow, #{tcp_abort_on_overflow => 1}, 0).
 
-a_kernel_without_syncookies_is_told_until_it_has_them(_) ->
+a_kernel_without_syncookies_is_reported_until_it_has_them(_) ->
     of_kernel("ipv4/tcp_syncookies", 0, no_syncookies, #{tcp_syncookies => 0}, 1).
 
 of_kernel(Sysctl, Wrong, Id, Evidence, Right) ->
@@ -298,6 +298,6 @@ in_own_network(Test) ->
         other_vm:stop(Vm)
     end.
 
-%% Of the namespace that this VM stands in.
+%% Of this VM's namespace.
 sysctl(Name, Value) ->
     ok = file:write_file("/proc/sys/net/" ++ Name, integer_to_list(Value)).

@@ -19,10 +19,10 @@ groups() ->
     [
         {prometheus, [], [
             the_collector_has_the_callbacks_of_prometheus,
-            a_scrape_tells_who_waits,
+            a_scrape_has_the_queued_connections,
             promtool_accepts_a_scrape,
             the_metrics_are_those_of_the_exporter,
-            a_vm_that_watches_nothing_tells_no_listener,
+            a_vm_that_watches_nothing_has_no_listener_in_a_scrape,
             what_the_monitor_does_not_know_has_no_line
         ]},
         {observer_cli, [], [
@@ -50,7 +50,7 @@ end_per_group(_, _) ->
 needs(Applications, Config) ->
     case components:load(Applications) of
         ok ->
-            %% What they stand on is another thing in each release.
+            %% Their dependencies differ by release.
             case components:load(lists:append([missing(Application) || Application <- Applications])) of
                 ok ->
                     [{ok, _} = application:ensure_all_started(Application) || Application <- Applications],
@@ -104,7 +104,7 @@ has_callbacks(Behaviour, Module) ->
     ?assertMatch([_ | _], Callbacks),
     ?assertEqual([], [Callback || {Name, Arity} = Callback <- Callbacks, not erlang:function_exported(Module, Name, Arity)]).
 
-a_scrape_tells_who_waits(_) ->
+a_scrape_has_the_queued_connections(_) ->
     L = sockets:listen(5),
     Address = sockets:address(L),
     Clients = sockets:clients(3, Address),
@@ -135,7 +135,7 @@ promtool_accepts_a_scrape(Config) ->
     ok = gen_tcp:close(Named),
     ok = gen_tcp:close(L).
 
-%% A Unix listener whose name nobody expects.
+%% A Unix listener with an unusual name.
 named(_Config) ->
     %% The name of such a socket is at most 107 bytes long.
     Path = filename:join("/tmp", "aq" ++ os:getpid() ++ integer_to_list(erlang:unique_integer([positive]))),
@@ -174,7 +174,7 @@ the_metrics_are_those_of_the_exporter(Config) ->
     ok = commands:stop(Port),
     ok = gen_tcp:close(L).
 
-a_vm_that_watches_nothing_tells_no_listener(_) ->
+a_vm_that_watches_nothing_has_no_listener_in_a_scrape(_) ->
     ok = application:stop(accept_queue),
     ok = application:set_env(accept_queue, watch, none),
     {ok, _} = application:ensure_all_started(accept_queue),

@@ -1,5 +1,5 @@
 %% The same question to several nodes: each of them a VM of its own, with its own listeners and its own troubles. The node
-%% `a' is the one that asks; this VM looks on from outside, over the standard input and output of each.
+%% `a' is the one that asks; this VM controls them from outside, over the standard input and output of each.
 -module(accept_queue_cluster_SUITE).
 
 -compile([export_all, nowarn_export_all]).
@@ -10,7 +10,7 @@
 -define(PATIENT_MS, 60000).
 %% For those that a node will not answer in.
 -define(SHORT_MS, 4000).
-%% That of nobody else.
+%% A cookie that no other node has.
 -define(BACKLOG, 7).
 
 suite() ->
@@ -175,7 +175,7 @@ fill_channel(Node) ->
     spawn(fun() -> fill(Node, Bytes) end).
 
 fill(Node, Bytes) ->
-    _ = {nobody_of_that_name, Node} ! Bytes,
+    _ = {no_such_process, Node} ! Bytes,
     fill(Node, Bytes).
 
 a_node_killed_during_the_call_is_named(_) ->

@@ -20,11 +20,11 @@ what_is_wrong_is_said_in_a_sentence_test_() ->
                 "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
             },
             {[interval_ms], "interval_ms is no pair of an option and its value"},
-            {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: one look sees nothing stand"},
+            {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: a condition needs two readings"},
             {often, "the options are often; allowed is a map or a list of pairs"},
             {
                 #{interval_ms => 1000, for_ms => 100},
-                "for_ms is 100; allowed is interval_ms, 1000, or more: one look sees nothing stand"
+                "for_ms is 100; allowed is interval_ms, 1000, or more: a condition needs two readings"
             }
         ]
     ].
@@ -93,10 +93,10 @@ a_watchdog_is_completed_or_refused_in_a_sentence_test_() ->
             {#{directory => "/x", heartbeat_ms => 9}, "watchdog: heartbeat_ms is 9; allowed is an integer from 10 to 3600000"},
             {#{directory => "/x", hang_after_ms => 500}, "watchdog: hang_after_ms is 500; allowed is an integer from 1000 to 3600000"},
             {#{directory => "/x", keep => 0}, "watchdog: keep is 0; allowed is an integer from 1 to 1000"},
-            {#{directory => "/x", grant_memory => yes}, "watchdog: grant_memory is yes; allowed is true or false"},
+            {#{directory => "/x", allow_ptrace => yes}, "watchdog: allow_ptrace is yes; allowed is true or false"},
             {
                 #{directory => "/x", every_ms => 1000},
-                "watchdog: every_ms is no option; there are directory, grant_memory, hang_after_ms, heartbeat_ms, keep"
+                "watchdog: every_ms is no option; there are directory, allow_ptrace, hang_after_ms, heartbeat_ms, keep"
             },
             {
                 #{directory => "/x", heartbeat_ms => 2000},
@@ -106,12 +106,12 @@ a_watchdog_is_completed_or_refused_in_a_sentence_test_() ->
     ] ++ [
         ?_test(begin
             application:set_env(accept_queue, watchdog, Watchdog),
-            Usual = #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, grant_memory => false},
+            Usual = #{heartbeat_ms => 1000, hang_after_ms => 5000, keep => 10, allow_ptrace => false},
             ?assertEqual({ok, maps:merge(Usual, Expected)}, accept_queue_config:watchdog())
         end)
      || {Watchdog, Expected} <- [
             {#{directory => "/var/lib/shop"}, #{directory => "/var/lib/shop"}},
-            {[{directory, <<"/x">>}, {keep, 1}, {grant_memory, true}], #{directory => <<"/x">>, keep => 1, grant_memory => true}},
+            {[{directory, <<"/x">>}, {keep, 1}, {allow_ptrace, true}], #{directory => <<"/x">>, keep => 1, allow_ptrace => true}},
             {#{directory => "here", hang_after_ms => 3000}, #{directory => filename:absname("here"), hang_after_ms => 3000}}
         ]
     ] ++ [?_assertEqual({ok, undefined}, accept_queue_config:watchdog())]}.

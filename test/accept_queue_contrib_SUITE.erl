@@ -1,4 +1,4 @@
-%% What stands in contrib/: each file as the tool that it is for takes it, and each figure that it names as one that is told.
+%% The files of contrib/: each is accepted by the tool that reads it, and each metric that it names is exported.
 -module(accept_queue_contrib_SUITE).
 
 -compile([export_all, nowarn_export_all]).
@@ -11,8 +11,8 @@
 all() ->
     [
         the_rules_are_right_and_their_tests_pass,
-        the_rules_name_what_is_told,
-        the_dashboard_names_what_is_told,
+        the_rules_name_exported_metrics,
+        the_dashboard_names_exported_metrics,
         each_query_of_the_dashboard_is_promql,
         a_prometheus_answers_each_query_and_raises_the_alert,
         the_unit_is_right_and_hardened,
@@ -40,11 +40,11 @@ the_rules_are_right_and_their_tests_pass(_) ->
     Alerts = found("alert: ([A-Za-z]+)", read("prometheus/accept_queue.rules.yml")),
     ?assertEqual([], Alerts -- found("alertname: ([A-Za-z]+)", read("prometheus/accept_queue.rules_test.yml"))).
 
-the_rules_name_what_is_told(_) ->
-    ?assertEqual([], named(read("prometheus/accept_queue.rules.yml")) -- told()).
+the_rules_name_exported_metrics(_) ->
+    ?assertEqual([], named(read("prometheus/accept_queue.rules.yml")) -- exported()).
 
-the_dashboard_names_what_is_told(_) ->
-    ?assertEqual([], named(read("grafana/accept_queue.json")) -- told()).
+the_dashboard_names_exported_metrics(_) ->
+    ?assertEqual([], named(read("grafana/accept_queue.json")) -- exported()).
 
 each_query_of_the_dashboard_is_promql(Config) ->
     #{<<"panels">> := Panels} = dashboard(),
@@ -80,7 +80,7 @@ queries(Range) ->
      || #{<<"targets">> := Targets} <- Panels, #{<<"expr">> := Query} <- Targets
     ].
 
-%% From a queue that is full to the alert, with all that stands in between: nothing of it is made up.
+%% From a full queue to the alert, through the real exporter and the real Prometheus.
 a_prometheus_answers_each_query_and_raises_the_alert(Config) ->
     L = sockets:listen(1),
     Address = sockets:address(L),
@@ -152,8 +152,8 @@ the_unit_is_right_and_hardened(Config) ->
     {0, Exposure} = commands:run("systemd-analyze", ["security", "--offline=yes", "--no-pager", "--threshold=30", Unit]),
     ?assertMatch({match, _}, re:run(Exposure, "Overall exposure level", [unicode])).
 
-%% Of the unit, for nobody in particular, and of the DaemonSet, for a root who has no other: what listens is told with its owner,
-%% whoever that is.
+%% The rights of the unit, for an unprivileged user, and of the DaemonSet, for a root without others: each listener is listed with
+%% its owner, of any user.
 with_the_rights_of_the_files_all_is_read(_) ->
     [OfUnit | _] = found("CapabilityBoundingSet=(.*)", read("systemd/accept-queue-exporter.service")),
     [#{<<"spec">> := #{<<"template">> := #{<<"spec">> := #{<<"containers">> := [Container]}}}}] = manifests("daemonset.yaml"),
@@ -163,7 +163,7 @@ with_the_rights_of_the_files_all_is_read(_) ->
             L = sockets:listen(7),
             {_, Port} = sockets:address(L),
             Listen = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(7); print(s.getsockname()[1], flush=True); input()",
-            Other = commands:start("setpriv", nobody() ++ ["/usr/bin/python3", "-c", Listen]),
+            Other = commands:start("setpriv", unprivileged() ++ ["/usr/bin/python3", "-c", Listen]),
             {os_pid, OtherPid} = erlang:port_info(Other, os_pid),
             Listeners = [
                 {Port, list_to_integer(os:getpid())},
@@ -173,30 +173,30 @@ with_the_rights_of_the_files_all_is_read(_) ->
             Pod = ["cap_" ++ string:lowercase(binary_to_list(Name)) || Name <- OfPod],
             ?assertEqual(lists:sort(Unit), lists:sort(Pod)),
             [
-                ?assertEqual([], Listeners -- told_with_owners(rights(Rights) ++ As))
-             || {Rights, As} <- [{Unit, nobody()}, {Pod, []}]
+                ?assertEqual([], Listeners -- listed_with_owners(rights(Rights) ++ As))
+             || {Rights, As} <- [{Unit, unprivileged()}, {Pod, []}]
             ],
             %% Without them it is so of one's own.
-            ?assertEqual([hd(Listeners)], Listeners -- told_with_owners(["--bounding-set=-all" | nobody()])),
+            ?assertEqual([hd(Listeners)], Listeners -- listed_with_owners(["--bounding-set=-all" | unprivileged()])),
             ok = commands:stop(Other),
             ok = gen_tcp:close(L);
         _ ->
-            {skip, "only root can become somebody else with these capabilities"}
+            {skip, "only root can become another user with these capabilities"}
     end.
 
-nobody() ->
+unprivileged() ->
     ["--reuid=65534", "--regid=65534", "--clear-groups"].
 
 rights(Names) ->
     Set = "-all" ++ lists:append([",+" ++ string:prefix(Name, "cap_") || Name <- Names]),
     ["--inh-caps=" ++ Set, "--ambient-caps=" ++ Set, "--bounding-set=" ++ Set].
 
-told_with_owners(Under) ->
+listed_with_owners(Under) ->
     {_, Json} = commands:run("setpriv", Under ++ [repository:target("release/accept-queue"), "list", "--all", "--json"]),
-    #{<<"listeners">> := Told} = decoded(Json),
+    #{<<"listeners">> := Listed} = decoded(Json),
     [
         {binary_to_integer(lists:last(binary:split(Address, <<":">>, [global]))), Pid}
-     || #{<<"address">> := <<"127.0.0.1:", _/binary>> = Address, <<"owners">> := Owners} <- Told, #{<<"pid">> := Pid} <- Owners
+     || #{<<"address">> := <<"127.0.0.1:", _/binary>> = Address, <<"owners">> := Owners} <- Listed, #{<<"pid">> := Pid} <- Owners
     ].
 
 %% The fields that matter, by the API of apps/v1. kubeconform and kubectl are not to be had here.
@@ -235,7 +235,7 @@ manifests(Name) ->
 decoded(Json) ->
     jsx:decode(unicode:characters_to_binary(Json), [return_maps]).
 
-%% Whoever starts the program writes options that it has: it gets as far as an address that it cannot have.
+%% The command lines have options of the program: it gets as far as an address that it cannot have.
 the_commands_in_the_files_are_understood(_) ->
     [Line] = found("ExecStart=" ++ ?PROGRAM ++ " (.*)", read("systemd/accept-queue-exporter.service")),
     OfPods = [
@@ -260,8 +260,8 @@ the_commands_in_the_files_are_understood(_) ->
      || Arguments <- [string:lexemes(Line, " ") | OfPods]
     ].
 
-%% What an exporter tells while somebody waits: of itself, of the listeners, of the kernel.
-told() ->
+%% The metrics of an exporter while a connection waits: its own, those of the listeners, those of the kernel.
+exported() ->
     L = sockets:listen(5),
     [_] = sockets:clients(1, sockets:address(L)),
     {Exporter, Url} = exporter(),
@@ -270,11 +270,11 @@ told() ->
         found("# TYPE (accept_queue_[a-z_]+)", Body)
     end,
     eventually:is(true, fun() -> lists:member("accept_queue_oldest_wait_seconds", Metrics()) end),
-    Told = Metrics(),
+    Names = Metrics(),
     ok = commands:stop(Exporter),
     ok = gen_tcp:close(L),
-    ?assert(length(Told) > 20),
-    Told.
+    ?assert(length(Names) > 20),
+    Names.
 
 %% Of this VM, and where it is to be asked.
 exporter() ->

@@ -15,7 +15,7 @@
 all() ->
     [
         one_more_than_the_limit_fits_and_each_further_syn_is_a_drop,
-        nobody_waits_and_nobody_is_the_oldest,
+        without_a_queued_connection_there_is_no_oldest_wait,
         a_client_that_closes_while_queued_is_closed,
         a_client_that_resets_while_queued_leaves_its_place,
         six_queued_are_three_alive_two_closed_and_one_reset,
@@ -64,7 +64,7 @@ fits(Limit) ->
     agrees_with_ss(L),
     gen_tcp:close(L).
 
-nobody_waits_and_nobody_is_the_oldest(_) ->
+without_a_queued_connection_there_is_no_oldest_wait(_) ->
     L = sockets:listen(7),
     ?assertEqual(
         {ok, #{
@@ -242,7 +242,7 @@ the_limit_of_a_listener_in_use_follows_listen(_) ->
     ?assertMatch({ok, #{queued := 6, limit := 2}}, accept_queue:depth(Handle)),
     becomes(#{queued => 6, queued_alive => 6, limit => 2}, L).
 
-%% Nobody resets what is queued, so whatever is accepted between two looks at the kernel must not look like a reset. The
+%% No client resets, so a connection that is accepted between two reads of the kernel must not count as reset. The
 %% linger keeps what has been accepted out of TIME_WAIT.
 acceptors_at_work_are_not_taken_for_resets(_) ->
     L = sockets:listen(?MANY, [{linger, {true, 0}}]),

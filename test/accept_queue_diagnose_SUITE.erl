@@ -1,6 +1,6 @@
 %% `accept-queue diagnose' beside VMs that hang, each in its own way, and beside VMs that are well.
 %%
-%% What it says first has to be what is wrong. Who is well is never told to hang.
+%% The first finding has to be what is wrong. A healthy VM is never reported as hanging.
 -module(accept_queue_diagnose_SUITE).
 
 -compile([export_all, nowarn_export_all]).
@@ -15,13 +15,13 @@
     "process_ended", "cgroup_frozen", "process_stopped", "scheduler_blocked", "scheduler_spinning", "event_not_handled",
     "unattended_pollset", "nobody_polls", "never_accepted", "nobody_in_accept"
 ]).
-%% At each who is well: rounds of so many looks side by side.
+%% At each healthy VM: rounds of so many calls side by side.
 -define(ROUNDS, 8).
 -define(LOOKS, 25).
 
 all() ->
     [
-        nobody_ever_accepted,
+        accept_was_never_called,
         all_acceptors_are_busy,
         all_acceptors_of_a_socket_are_busy,
         all_acceptors_have_exited,
@@ -34,19 +34,19 @@ all() ->
         no_descriptor_is_left,
         a_debugger_has_stopped_the_poll_thread,
         a_debugger_has_stopped_the_schedulers,
-        a_debugger_has_stopped_the_schedulers_and_their_set_is_nobodys,
-        a_queue_that_nobody_serves_is_full_and_its_clients_have_left,
+        a_debugger_has_stopped_the_schedulers_and_their_set_is_unattended,
+        a_queue_that_is_not_served_is_full_and_its_clients_have_left,
         acceptors_are_slow,
         connections_are_held_that_their_peers_have_closed,
         somaxconn_clips_a_backlog,
         all_dirty_io_schedulers_are_held_up_and_accept_goes_on,
         a_vm_of_another_network_namespace_hangs,
         a_vm_of_another_user_hangs,
-        the_well_are_never_told_to_hang,
+        a_healthy_vm_is_never_reported_as_hanging,
         a_process_that_only_calls_itself_a_beam_is_no_danger
     ].
 
-nobody_ever_accepted(_) -> says_first("never_accepted", never).
+accept_was_never_called(_) -> says_first("never_accepted", never).
 
 all_acceptors_are_busy(_) ->
     %% As they are when a pool has as many connections as it may.
@@ -94,7 +94,7 @@ a_control_group_is_frozen(_) ->
             {skip, "no control group may be made here"}
     end.
 
-%% A group of our own, in which somebody can be frozen: version 1 or 2.
+%% A group of our own, in which a process can be frozen: version 1 or 2.
 freezer() ->
     freezer([
         {"/sys/fs/cgroup/freezer", {"/freezer.state", "FROZEN", "THAWED"}},
@@ -125,11 +125,11 @@ no_descriptor_is_left(_) ->
 a_debugger_has_stopped_the_poll_thread(_) ->
     with(idle, #{}, fun(Vm) -> stopped_says_first("nobody_polls", "poll", Vm) end).
 
-%% The poll thread has handed the event to a scheduler, which does not come round to it.
+%% The poll thread has handed the event to a scheduler, which does not handle it.
 a_debugger_has_stopped_the_schedulers(_) ->
     with(idle, #{}, fun(Vm) -> stopped_says_first("event_not_handled", ?SCHEDULERS, Vm) end).
 
-a_debugger_has_stopped_the_schedulers_and_their_set_is_nobodys(_) ->
+a_debugger_has_stopped_the_schedulers_and_their_set_is_unattended(_) ->
     with(idle, #{}, fun(#{os_pid := OsPid, address := Address} = Vm) ->
         %% A descriptor that has been ready often enough is polled by the schedulers themselves.
         eventually:is(match, fun() ->
@@ -148,7 +148,7 @@ stopped_says_first(Finding, Threads, #{os_pid := OsPid} = Vm) ->
     end),
     eventually:is([], fun() -> hangs(findings(diagnose(OsPid))) end).
 
-a_queue_that_nobody_serves_is_full_and_its_clients_have_left(_) ->
+a_queue_that_is_not_served_is_full_and_its_clients_have_left(_) ->
     with(never, #{}, fun(#{os_pid := OsPid, address := Address}) ->
         [ok = sockets:close(Client) || Client <- lists:nthtail(10, sockets:clients(31, Address))],
         ?assertMatch(["never_accepted", "queue_full", "clients_gone" | _], findings(diagnose(OsPid)))
@@ -199,17 +199,17 @@ a_vm_of_another_user_hangs(_) ->
     end).
 
 %% All of them serve clients meanwhile, on processors that one of them keeps busy.
-the_well_are_never_told_to_hang(_) ->
+a_healthy_vm_is_never_reported_as_hanging(_) ->
     ?assertEqual([], lists:append(at_once(fun hangs_of_the_well/1, [idle, socket, load, crowd]))).
 
 hangs_of_the_well(Way) ->
     with(Way, #{}, fun(#{os_pid := OsPid, address := Address}) ->
         Visitor = spawn_link(fun() -> come_again(Address) end),
-        Look = fun(_) -> [{Way, Finding} || Finding <- hangs(findings(diagnose(OsPid, ?LONG_ENOUGH)))] end,
-        Told = lists:append([lists:append(at_once(Look, lists:seq(1, ?LOOKS))) || _ <- lists:seq(1, ?ROUNDS)]),
+        Diagnose = fun(_) -> [{Way, Finding} || Finding <- hangs(findings(diagnose(OsPid, ?LONG_ENOUGH)))] end,
+        Found = lists:append([lists:append(at_once(Diagnose, lists:seq(1, ?LOOKS))) || _ <- lists:seq(1, ?ROUNDS)]),
         true = unlink(Visitor),
         true = exit(Visitor, kill),
-        Told
+        Found
     end).
 
 come_again(Address) ->
@@ -238,7 +238,7 @@ a_process_that_only_calls_itself_a_beam_is_no_danger(_) ->
         os:cmd(io_lib:format("kill -KILL ~b", [OsPid]))
     end.
 
-%% Two clients wait, as they do when somebody notices.
+%% Two clients wait.
 says_first(Finding, Way) ->
     says_first(Finding, Way, #{}).
 
@@ -250,10 +250,10 @@ says_first(Finding, Way, Options) ->
         Json
     end).
 
-with(Way, Options, Look) ->
+with(Way, Options, Diagnose) ->
     Vm = hung_vm:start(Way, Options),
     try
-        Look(Vm)
+        Diagnose(Vm)
     after
         hung_vm:stop(Vm)
     end.

@@ -1,5 +1,5 @@
 %% What befalls a VM from outside while its listeners are watched: it is suspended, its clock is set, its descriptors run out.
-%% Nothing that did not happen is told, and what did is told once.
+%% What did not happen is not published, and what did is published once.
 -module(accept_queue_disturbed_SUITE).
 
 -compile([export_all, nowarn_export_all]).
@@ -20,13 +20,13 @@ all() ->
 
 groups() ->
     [{at_the_same_time, [parallel], [
-        suspended_for_ten_seconds_tells_nothing_and_serves_who_came,
+        suspended_for_ten_seconds_reports_nothing_and_serves_the_clients_that_came,
         a_clock_that_is_set_raises_and_clears_nothing,
         a_full_table_of_descriptors_is_an_error_and_not_a_figure
     ]}].
 
 %% One pool works, another has stood still since before.
-suspended_for_ten_seconds_tells_nothing_and_serves_who_came(_) ->
+suspended_for_ten_seconds_reports_nothing_and_serves_the_clients_that_came(_) ->
     Vm = other_vm:start(),
     {Working, Stuck} = served(Vm),
     Waiting = stall(Vm, Stuck),
@@ -44,7 +44,7 @@ suspended_for_ten_seconds_tells_nothing_and_serves_who_came(_) ->
     [served_and_closed(Client) || Client <- Waiting ++ More],
     other_vm:stop(Vm).
 
-%% The clock of the wall goes an hour ahead, and then two days back; nobody may take the time of a wait from it.
+%% The wall clock goes an hour ahead, and then two days back; no wait may be taken from it.
 a_clock_that_is_set_raises_and_clears_nothing(Config) ->
     case filelib:wildcard("/usr/lib/*/faketime/libfaketime.so.1") of
         [] ->
@@ -82,7 +82,7 @@ with_clock(Vm, Clock) ->
     other_vm:stop(Vm).
 
 set(Clock, Offset) ->
-    %% At once: whoever reads it meanwhile finds the old one.
+    %% At once: a reader in between finds the old one.
     ok = file:write_file(Clock ++ ".new", Offset ++ "\n"),
     ok = file:rename(Clock ++ ".new", Clock).
 
@@ -93,7 +93,7 @@ a_full_table_of_descriptors_is_an_error_and_not_a_figure(_) ->
     ?assertMatch(#{depth := {ok, #{queued := 0}}, counts := {ok, #{queued := 0}}, list := {ok, [_]}, kernel := {ok, _}}, Before),
     emfile = other_vm:call(Vm, ?MODULE, fill, []),
     Waiting = sockets:clients(3, Address),
-    told(Vm, [{raised, behind}, {raised, stuck}]),
+    await(Vm, [{raised, behind}, {raised, stuck}]),
     #{depth := Depth, counts := Counts, list := List, kernel := Kernel} = other_vm:call(Vm, ?MODULE, readings, []),
     %% These need no descriptor of their own.
     ?assertMatch({ok, #{queued := 3}}, Depth),
@@ -107,7 +107,7 @@ a_full_table_of_descriptors_is_an_error_and_not_a_figure(_) ->
     ok = other_vm:call(Vm, ?MODULE, empty, []),
     ?assertMatch(#{list := {ok, [#{queued := 3}]}, kernel := {ok, _}}, other_vm:call(Vm, ?MODULE, readings, [])),
     ok = other_vm:call(Vm, ?MODULE, accept, [3]),
-    told(Vm, [{cleared, behind}, {cleared, stuck}]),
+    await(Vm, [{cleared, behind}, {cleared, stuck}]),
     quiet(Vm),
     lists:foreach(fun sockets:close/1, Waiting),
     other_vm:stop(Vm).
@@ -150,7 +150,7 @@ accept(Count) ->
     [{ok, _} = gen_tcp:accept(get(listener), 5000) || _ <- lists:seq(1, Count)],
     ok.
 
-%% To whoever has subscribed there, since this was last asked.
+%% The messages to the subscriber there, since this was last asked.
 events() ->
     receive
         {accept_queue, Event, Condition, _} when Event =:= raised; Event =:= cleared -> [{Event, Condition} | events()]
@@ -172,14 +172,14 @@ stall(Vm, Stuck) ->
     Blocking = sockets:clients(?POOL, Stuck),
     eventually:is(?POOL, fun() -> other_vm:call(Vm, accept_queue_stalls_SUITE, blocked, [2]) end),
     Waiting = sockets:clients(2, Stuck),
-    told(Vm, [{raised, behind}, {raised, stuck}]),
+    await(Vm, [{raised, behind}, {raised, stuck}]),
     Blocking ++ Waiting.
 
 %% How long it says that each had held.
 ends(Vm, Conditions) ->
     Standing = [Ms || {_, Ms} <- other_vm:call(Vm, ?MODULE, held, [])],
     ok = other_vm:call(Vm, accept_queue_stalls_SUITE, ends, [2]),
-    told(Vm, [{cleared, Condition} || Condition <- Conditions]),
+    await(Vm, [{cleared, Condition} || Condition <- Conditions]),
     quiet(Vm),
     Standing.
 
@@ -187,14 +187,14 @@ held() ->
     [{Condition, Ms} || {{accept_queue, Condition, _}, #{held_ms := Ms}} <- alarm_handler:get_alarms()].
 
 %% These, in whatever order, and nothing else.
-told(Vm, Expected) ->
-    put(told, []),
+await(Vm, Expected) ->
+    put(events, []),
     eventually:is(lists:sort(Expected), fun() ->
-        put(told, get(told) ++ other_vm:call(Vm, ?MODULE, events, [])),
-        lists:sort(get(told))
+        put(events, get(events) ++ other_vm:call(Vm, ?MODULE, events, [])),
+        lists:sort(get(events))
     end).
 
-%% Time enough for something to be told, and nothing is.
+%% Time enough for an event, and none comes.
 quiet(Vm) ->
     eventually:passes(erlang:monotonic_time(millisecond) + ?LONG_ENOUGH_MS),
     ?assertEqual([], other_vm:call(Vm, ?MODULE, events, [])).
@@ -203,7 +203,7 @@ served_and_closed(Client) ->
     ?assertMatch({error, Why} when Why =:= closed; Why =:= econnreset, socket:recv(Client, 0, 10_000)),
     sockets:close(Client).
 
-%% By a pool that works, maybe before this VM has seen that it was connected.
+%% By a pool that works, maybe before this VM knows that it is connected.
 served_at_once({Ip, Port}) ->
     {ok, Client} = socket:open(inet, stream, tcp),
     case socket:connect(Client, #{family => inet, addr => Ip, port => Port}, 10_000) of

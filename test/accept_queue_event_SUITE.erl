@@ -1,4 +1,4 @@
-%% What the monitor finds, told to whoever wants to know: real logger, real SASL, and handlers that crash, hang and die. The
+%% Events on their channels: real logger, real SASL, and handlers that crash, hang and die. The
 %% test is the monitor here.
 -module(accept_queue_event_SUITE).
 
@@ -12,35 +12,35 @@
 
 all() ->
     [
-        a_condition_is_told_once_under_each_roof,
+        a_condition_is_published_once_on_each_channel,
         figures_are_measurements_and_the_rest_is_metadata,
         an_alarm_carries_who_should_accept_but_not_their_stacks,
-        what_was_found_and_not_told_when_its_process_was_killed_is_told_by_the_next,
-        without_telemetry_and_sasl_the_others_are_told,
+        an_event_in_hand_when_its_process_is_killed_is_published_by_the_next,
+        without_telemetry_and_sasl_the_other_channels_work,
         alarms_that_stand_are_set_when_sasl_starts_later,
-        an_alarm_handler_that_was_replaced_is_told_what_stands,
+        an_alarm_handler_that_was_replaced_gets_the_raised_conditions,
         alarms_are_cleared_when_the_application_stops,
         what_the_monitor_found_is_an_alarm_until_the_application_stops_and_again_when_it_starts,
         alarms_are_cleared_and_set_again_when_the_process_is_restarted_in_order,
         an_alarm_that_may_or_may_not_have_been_set_is_there_once,
         killed_fifty_times_no_alarm_is_lost_or_doubled,
-        what_was_found_while_nobody_could_tell_is_told_afterwards,
+        what_was_found_while_no_process_published_is_published_afterwards,
         subscribers_survive_the_process,
         a_subscriber_that_has_died_is_forgotten,
-        one_that_has_unsubscribed_is_told_nothing_more,
-        listeners_are_told_to_subscribers_and_at_debug,
+        a_process_that_has_unsubscribed_gets_no_more_messages,
+        listeners_are_published_to_subscribers_and_at_debug,
         a_reading_that_fails_is_a_warning,
         a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on,
-        a_telemetry_handler_that_hangs_holds_nobody_up,
-        a_logger_handler_that_hangs_holds_nobody_up,
-        samples_are_wanted_while_somebody_is_attached,
-        samples_that_find_no_place_are_counted_and_conditions_are_told_all_the_same
+        a_telemetry_handler_that_hangs_holds_up_nothing_else,
+        a_logger_handler_that_hangs_holds_up_nothing_else,
+        samples_are_wanted_while_a_handler_is_attached,
+        samples_that_find_no_place_are_counted_and_conditions_are_published_all_the_same
     ].
 
 init_per_suite(Config) ->
     HadSasl = is_running(sasl),
     _ = application:stop(sasl),
-    %% Nothing but what is told here.
+    %% Only the events of the tests.
     ok = application:set_env(accept_queue, watch, none),
     [{had_sasl, HadSasl} | Config].
 
@@ -64,17 +64,17 @@ end_per_testcase(_, Config) ->
     _ = application:stop(sasl),
     forget_telemetry().
 
-a_condition_is_told_once_under_each_roof(_) ->
+a_condition_is_published_once_on_each_channel(_) ->
     ok = attach(?CONDITION_EVENTS),
     ok = start_sasl(),
     ok = accept_queue:subscribe(),
     [raised(stuck, 1) || _ <- [1, 2, 3]],
     eventually:is([{stuck, 1}], fun alarms/0),
     [cleared(stuck, 1) || _ <- [1, 2, 3]],
-    %% Once everybody has been told this one, there is nothing more of the other to come.
+    %% Once each channel has this one, there is nothing more of the other to come.
     raised(behind, 2),
-    Told = told_until(behind),
-    Stuck = [{Roof, What} || {Roof, What, stuck} <- Told],
+    Events = events_until(behind),
+    Stuck = [{Channel, What} || {Channel, What, stuck} <- Events],
     ?assertEqual(
         [
             {alarm, clear_alarm}, {alarm, set_alarm},
@@ -95,7 +95,7 @@ figures_are_measurements_and_the_rest_is_metadata(_) ->
             ?assertEqual(
                 #{address => address(1), server => web, condition => stuck, acceptors => none_waiting}, Metadata
             )
-    after ?MESSAGE_MS -> ct:fail(not_told)
+    after ?MESSAGE_MS -> ct:fail(not_published)
     end.
 
 an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
@@ -106,7 +106,7 @@ an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
     _Client = sockets:client(sockets:address(L)),
     eventually:is({ok, []}, fun() -> waiting(L) end),
     ok = accept_queue_event:raised(stuck, (details(1))#{address := sockets:address(L)}),
-    #{who := Who, acceptors := none_waiting} = subscriber_told(raised, stuck),
+    #{acceptors_summary := Who, acceptors := none_waiting} = subscriber_got(raised, stuck),
     ?assertMatch(#{waiting_count := 0, pool := [Acceptor], busy := [#{pid := Acceptor, parked := _}]}, Who),
     ?assertNot(is_map_key(current_stacktrace, hd(maps:get(busy, Who)))),
     unlink(Acceptor),
@@ -116,20 +116,20 @@ waiting(L) ->
     {ok, #{waiting := Waiting}} = accept_queue:acceptors(L),
     {ok, Waiting}.
 
-what_was_found_and_not_told_when_its_process_was_killed_is_told_by_the_next(_) ->
+an_event_in_hand_when_its_process_is_killed_is_published_by_the_next(_) ->
     ok = accept_queue:subscribe(),
     Event = whereis(accept_queue_event),
     ok = sys:suspend(Event),
     raised(stuck, 1),
     exit(Event, kill),
-    ?assertMatch(#{address := _}, subscriber_told(raised, stuck)),
-    ?assertEqual(none, accept_queue_journal:next_found()).
+    ?assertMatch(#{address := _}, subscriber_got(raised, stuck)),
+    ?assertEqual(none, accept_queue_event_store:next_found()).
 
-without_telemetry_and_sasl_the_others_are_told(_) ->
+without_telemetry_and_sasl_the_other_channels_work(_) ->
     ?assertNot(erlang:function_exported(telemetry, execute, 3)),
     ok = accept_queue:subscribe(),
     raised(behind, 1),
-    ?assertEqual((details(1))#{who => undefined}, subscriber_told(raised, behind)),
+    ?assertEqual((details(1))#{acceptors_summary => undefined}, subscriber_got(raised, behind)),
     ?assertMatch({warning, #{event := {raised, behind}}}, logged({raised, behind})),
     ?assertNot(accept_queue_event:wants_samples()).
 
@@ -143,7 +143,7 @@ alarms_that_stand_are_set_when_sasl_starts_later(_) ->
     cleared(stuck, 1),
     eventually:is([{behind, 2}], fun alarms/0).
 
-an_alarm_handler_that_was_replaced_is_told_what_stands(_) ->
+an_alarm_handler_that_was_replaced_gets_the_raised_conditions(_) ->
     ok = start_sasl(),
     raised(stuck, 1),
     eventually:is([{stuck, 1}], fun alarms/0),
@@ -194,8 +194,8 @@ an_alarm_that_may_or_may_not_have_been_set_is_there_once(_) ->
     raised(behind, 2),
     eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
-    ok = accept_queue_journal:alarm({stuck, address(1)}, Handler, setting),
-    ok = accept_queue_journal:alarm({behind, address(2)}, Handler, setting),
+    ok = accept_queue_event_store:alarm({stuck, address(1)}, Handler, setting),
+    ok = accept_queue_event_store:alarm({behind, address(2)}, Handler, setting),
     ok = alarm_handler:set_alarm({{accept_queue, behind, address(2)}, details(2)}),
     {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
     eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0).
@@ -226,7 +226,7 @@ is_another_than(Killed, Name) ->
     Now = whereis(Name),
     is_pid(Now) andalso Now =/= Killed.
 
-what_was_found_while_nobody_could_tell_is_told_afterwards(_) ->
+what_was_found_while_no_process_published_is_published_afterwards(_) ->
     ok = attach(?CONDITION_EVENTS),
     ok = start_sasl(),
     ok = accept_queue:subscribe(),
@@ -235,11 +235,11 @@ what_was_found_while_nobody_could_tell_is_told_afterwards(_) ->
     cleared(stuck, 1),
     raised(behind, 2),
     {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
-    Told = told_until(behind),
-    ?assertEqual([{subscriber, raised}, {subscriber, cleared}], [{R, W} || {subscriber = R, W, stuck} <- Told]),
-    ?assertEqual([{telemetry, raised}, {telemetry, cleared}], [{R, W} || {telemetry = R, W, stuck} <- Told]),
+    Events = events_until(behind),
+    ?assertEqual([{subscriber, raised}, {subscriber, cleared}], [{R, W} || {subscriber = R, W, stuck} <- Events]),
+    ?assertEqual([{telemetry, raised}, {telemetry, cleared}], [{R, W} || {telemetry = R, W, stuck} <- Events]),
     %% The alarm of what has ended by then is none.
-    ?assertEqual([], [What || {alarm, What, stuck} <- Told]),
+    ?assertEqual([], [What || {alarm, What, stuck} <- Events]),
     ?assertEqual([{behind, 2}], alarms()).
 
 subscribers_survive_the_process(_) ->
@@ -247,23 +247,23 @@ subscribers_survive_the_process(_) ->
     Killed = kill(),
     eventually:is(true, fun() -> is_another_than(Killed, accept_queue_event) end),
     raised(behind, 1),
-    ?assertMatch(#{queued := 6}, subscriber_told(raised, behind)).
+    ?assertMatch(#{queued := 6}, subscriber_got(raised, behind)).
 
 a_subscriber_that_has_died_is_forgotten(_) ->
     {Pid, Monitor} = spawn_monitor(fun accept_queue:subscribe/0),
     receive {'DOWN', Monitor, _, _, _} -> ok end,
-    eventually:is([], fun accept_queue_journal:subscribers/0),
-    %% Also one that died while nobody looked.
+    eventually:is([], fun accept_queue_event_store:subscribers/0),
+    %% Also one that died while no process monitored it.
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
-    ok = accept_queue_journal:subscribe(Pid),
+    ok = accept_queue_event_store:subscribe(Pid),
     {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
-    eventually:is([], fun accept_queue_journal:subscribers/0).
+    eventually:is([], fun accept_queue_event_store:subscribers/0).
 
-one_that_has_unsubscribed_is_told_nothing_more(_) ->
+a_process_that_has_unsubscribed_gets_no_more_messages(_) ->
     %% Twice is once.
     [ok = accept_queue:subscribe() || _ <- [1, 2]],
     raised(behind, 1),
-    #{} = subscriber_told(raised, behind),
+    #{} = subscriber_got(raised, behind),
     ok = accept_queue:unsubscribe(),
     raised(stuck, 1),
     {error, _} = logged({raised, stuck}),
@@ -271,18 +271,18 @@ one_that_has_unsubscribed_is_told_nothing_more(_) ->
     ?assert(is_tuple(Synchronised)),
     receive {accept_queue, _, _, _} = Message -> ct:fail(Message) after 0 -> ok end.
 
-listeners_are_told_to_subscribers_and_at_debug(_) ->
+listeners_are_published_to_subscribers_and_at_debug(_) ->
     ok = attach([[accept_queue, listener, added], [accept_queue, listener, removed]]),
     ok = accept_queue:subscribe(),
     Metadata = #{address => address(1), server => web},
     [
         begin
             ok = accept_queue_event:listener(So, Metadata),
-            receive {accept_queue, listener, So, Metadata} -> ok after ?MESSAGE_MS -> ct:fail(not_told) end,
+            receive {accept_queue, listener, So, Metadata} -> ok after ?MESSAGE_MS -> ct:fail(not_published) end,
             ?assertMatch({debug, #{address := _}}, logged({listener, So})),
             receive
                 {telemetry, [accept_queue, listener, So], #{count := 1}, Metadata} -> ok
-            after ?MESSAGE_MS -> ct:fail(not_told)
+            after ?MESSAGE_MS -> ct:fail(not_published)
             end
         end
      || So <- [added, removed]
@@ -294,7 +294,7 @@ a_reading_that_fails_is_a_warning(_) ->
     ?assertMatch({warning, #{reason := {errno, emfile}}}, logged({read, failed})),
     receive
         {telemetry, [accept_queue, read, failed], #{count := 1}, #{reason := {errno, emfile}}} -> ok
-    after ?MESSAGE_MS -> ct:fail(not_told)
+    after ?MESSAGE_MS -> ct:fail(not_published)
     end.
 
 a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on(_) ->
@@ -302,43 +302,43 @@ a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on(_) ->
     ok = telemetry:attach(crash, [accept_queue, condition, raised], fun(_, _, _, _) -> error(crash) end, []),
     raised(stuck, 1),
     raised(behind, 2),
-    Told = told_until(behind),
-    ?assertEqual([stuck, behind], [Condition || {telemetry, raised, Condition} <- Told]),
+    Events = events_until(behind),
+    ?assertEqual([stuck, behind], [Condition || {telemetry, raised, Condition} <- Events]),
     ?assertNot(lists:any(fun(#{id := Id}) -> Id =:= crash end, telemetry:list_handlers([accept_queue]))).
 
-a_telemetry_handler_that_hangs_holds_nobody_up(_) ->
+a_telemetry_handler_that_hangs_holds_up_nothing_else(_) ->
     ok = attach(?CONDITION_EVENTS),
     ok = telemetry:attach(hang, [accept_queue, condition, raised], hanging_at(stuck), self()),
     ok = start_sasl(),
     ok = accept_queue:subscribe(),
     raised(stuck, 1),
-    Hanging = receive {hangs, Pid} -> Pid after ?MESSAGE_MS -> ct:fail(not_told) end,
+    Hanging = receive {hangs, Pid} -> Pid after ?MESSAGE_MS -> ct:fail(not_published) end,
     raised(behind, 2),
-    %% Everybody else is told, and while it hangs.
-    #{} = subscriber_told(raised, behind),
+    %% The other channels get it while it hangs.
+    #{} = subscriber_got(raised, behind),
     {warning, _} = logged({raised, behind}),
     eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
     ?assert(is_process_alive(Hanging)),
     %% Then it is given up, for that event alone, and that is said.
-    ?assertMatch(#{condition := behind}, telemetry_told([accept_queue, condition, raised], behind)),
-    ?assertMatch({warning, #{audience := telemetry, during := raised}}, logged({handler, given_up})),
+    ?assertMatch(#{condition := behind}, telemetry_got([accept_queue, condition, raised], behind)),
+    ?assertMatch({warning, #{channel := telemetry, during := raised}}, logged({handler, given_up})),
     ?assertNot(is_process_alive(Hanging)).
 
-a_logger_handler_that_hangs_holds_nobody_up(_) ->
+a_logger_handler_that_hangs_holds_up_nothing_else(_) ->
     ok = attach(?CONDITION_EVENTS),
     ok = logger:update_handler_config(?MODULE, config, #{to => self(), hang_at => {raised, stuck}}),
     ok = accept_queue:subscribe(),
     raised(stuck, 1),
-    Hanging = receive {hangs, Pid} -> Pid after ?MESSAGE_MS -> ct:fail(not_told) end,
+    Hanging = receive {hangs, Pid} -> Pid after ?MESSAGE_MS -> ct:fail(not_published) end,
     raised(behind, 2),
-    #{} = subscriber_told(raised, behind),
-    ?assertMatch(#{condition := behind}, telemetry_told([accept_queue, condition, raised], behind)),
+    #{} = subscriber_got(raised, behind),
+    ?assertMatch(#{condition := behind}, telemetry_got([accept_queue, condition, raised], behind)),
     ?assert(is_process_alive(Hanging)),
     ?assertMatch({warning, _}, logged({raised, behind})),
-    ?assertMatch({warning, #{audience := logger, during := raised}}, logged({handler, given_up})),
+    ?assertMatch({warning, #{channel := logger, during := raised}}, logged({handler, given_up})),
     ?assertNot(is_process_alive(Hanging)).
 
-samples_are_wanted_while_somebody_is_attached(_) ->
+samples_are_wanted_while_a_handler_is_attached(_) ->
     ok = load_telemetry(),
     ?assertNot(accept_queue_event:wants_samples()),
     ok = attach([[accept_queue, sample]]),
@@ -353,18 +353,18 @@ samples_are_wanted_while_somebody_is_attached(_) ->
     ok = telemetry:detach([accept_queue, sample]),
     eventually:is(false, fun accept_queue_event:wants_samples/0).
 
-samples_that_find_no_place_are_counted_and_conditions_are_told_all_the_same(_) ->
+samples_that_find_no_place_are_counted_and_conditions_are_published_all_the_same(_) ->
     ok = attach(?CONDITION_EVENTS),
     ok = telemetry:attach(hang, [accept_queue, sample], hanging_at(undefined), self()),
     Sample = fun() -> accept_queue_event:sample(#{queued => 1}, #{address => address(1)}) end,
     ok = Sample(),
-    receive {hangs, _} -> ok after ?MESSAGE_MS -> ct:fail(not_told) end,
+    receive {hangs, _} -> ok after ?MESSAGE_MS -> ct:fail(not_published) end,
     Before = accept_queue_event:dropped_samples(),
     [ok = Sample() || _ <- lists:seq(1, 1500)],
     ?assertEqual(500, accept_queue_event:dropped_samples() - Before),
     raised(stuck, 1),
     %% It comes before the thousand samples that wait, once the first is given up.
-    ?assertMatch(#{condition := stuck}, telemetry_told([accept_queue, condition, raised], stuck)).
+    ?assertMatch(#{condition := stuck}, telemetry_got([accept_queue, condition, raised], stuck)).
 
 %% As the monitor.
 
@@ -379,54 +379,54 @@ details(N) ->
 
 address(N) -> {{127, 0, 0, 1}, N}.
 
-%% Everything that was told, as {Roof, What, Condition} in the order in which it came, until each roof that there is has
-%% told that this condition is raised.
+%% Every event, as {Channel, What, Condition} in the order in which it came, until each channel that there is has published that
+%% this condition is raised.
 
-told_until(Condition) ->
-    Roofs = [subscriber || accept_queue_journal:subscribers() =/= []] ++ [logger, telemetry] ++ [alarm || is_running(sasl)],
-    told_until(Condition, Roofs, []).
+events_until(Condition) ->
+    Channels = [subscriber || accept_queue_event_store:subscribers() =/= []] ++ [logger, telemetry] ++ [alarm || is_running(sasl)],
+    events_until(Condition, Channels, []).
 
-told_until(_Condition, [], Told) ->
-    lists:reverse(Told);
-told_until(Condition, Roofs, Told) ->
-    {Roof, What, Of} = next_told(),
+events_until(_Condition, [], Events) ->
+    lists:reverse(Events);
+events_until(Condition, Channels, Events) ->
+    {Channel, What, Of} = next_event(),
     Left =
         case Of of
-            Condition -> lists:delete(Roof, Roofs);
-            _ -> Roofs
+            Condition -> lists:delete(Channel, Channels);
+            _ -> Channels
         end,
-    told_until(Condition, Left, [{Roof, What, Of} | Told]).
+    events_until(Condition, Left, [{Channel, What, Of} | Events]).
 
-next_told() ->
+next_event() ->
     receive
         {accept_queue, So, Condition, #{}} -> {subscriber, So, Condition};
         {telemetry, [accept_queue, condition, So], _, #{condition := Condition}} -> {telemetry, So, Condition};
         {logged, Level, #{event := {So, Condition}}} when So =:= raised; So =:= cleared ->
             {logger, {Level, {So, Condition}}, Condition};
         {alarm, So, {accept_queue, Condition, _}} -> {alarm, So, Condition}
-    after ?MESSAGE_MS -> ct:fail(not_told)
+    after ?MESSAGE_MS -> ct:fail(not_published)
     end.
 
-subscriber_told(So, Condition) ->
-    receive {accept_queue, So, Condition, Details} -> Details after ?MESSAGE_MS -> ct:fail({not_told, So, Condition}) end.
+subscriber_got(So, Condition) ->
+    receive {accept_queue, So, Condition, Details} -> Details after ?MESSAGE_MS -> ct:fail({not_published, So, Condition}) end.
 
 subscriber_messages_until(Condition) ->
     receive
         {accept_queue, raised, Condition, _} -> [];
         {accept_queue, _, _, _} = Message -> [Message | subscriber_messages_until(Condition)]
-    after ?MESSAGE_MS -> ct:fail(not_told)
+    after ?MESSAGE_MS -> ct:fail(not_published)
     end.
 
-telemetry_told(Name, Condition) ->
+telemetry_got(Name, Condition) ->
     receive
         {telemetry, Name, _, #{condition := Condition} = Metadata} -> Metadata
-    after ?MESSAGE_MS -> ct:fail({not_told, Name, Condition})
+    after ?MESSAGE_MS -> ct:fail({not_published, Name, Condition})
     end.
 
 logged(Event) ->
     receive {logged, Level, #{event := Event} = Report} -> {Level, Report} after ?MESSAGE_MS -> ct:fail({not_logged, Event}) end.
 
-%% Whom it is told.
+%% The processes that get it.
 
 attach(Names) ->
     ok = load_telemetry(),

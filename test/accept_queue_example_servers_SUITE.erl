@@ -13,7 +13,7 @@ all() ->
     [
         each_example_says_in_a_line_what_it_does,
         an_example_that_is_none_is_refused,
-        a_pool_says_when_its_queue_stands,
+        a_pool_reports_when_its_queue_is_not_draining,
         ranch_is_watched_by_its_names,
         cowboy_says_503_while_a_pool_is_stuck,
         the_dead_are_skipped,
@@ -67,9 +67,9 @@ each_example_says_in_a_line_what_it_does(_) ->
     ?assertEqual([], [Name || Name <- Names, string:find(Document, ["`", Name, "`"]) =:= nomatch]).
 
 an_example_that_is_none_is_refused(_) ->
-    ?assertEqual({1, "there is no example 'such'; examples/run says which there are\n"}, commands:run(run(), ["such"])).
+    ?assertEqual({1, "there is no example 'such'; examples/run lists them\n"}, commands:run(run(), ["such"])).
 
-a_pool_says_when_its_queue_stands(_) ->
+a_pool_reports_when_its_queue_is_not_draining(_) ->
     Example = started("gen_tcp_pool", ["0"]),
     [Port] = says(Example, "four acceptors listen on 127.0.0.1:([0-9]+)"),
     Served = [connected(Port) || _ <- lists:seq(1, 4)],
@@ -119,7 +119,7 @@ the_dead_are_skipped(_) ->
     [Port, "1500"] = says(Example, "an acceptor listens on 127.0.0.1:([0-9]+), and accepts in ([0-9]+) ms"),
     [ok = gen_tcp:close(connected(Port)) || _ <- [1, 2]],
     Early = connected(Port),
-    %% Nobody accepts yet.
+    %% No process accepts yet.
     says(Example, "skipped a client that has left"),
     says(Example, "skipped a client that has left"),
     ?assertEqual({ok, "Hello.\n"}, gen_tcp:recv(Early, 0, ?DEADLINE_MS)),

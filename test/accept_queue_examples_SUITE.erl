@@ -2,10 +2,10 @@
 -module(accept_queue_examples_SUITE).
 
 -export([all/0]).
--export([every_function_has_an_example/1, what_they_show_comes_again/1, what_does_not_come_again_is_told/1]).
+-export([every_function_has_an_example/1, what_they_show_comes_again/1, what_does_not_come_again_is_reported/1]).
 
 all() ->
-    [every_function_has_an_example, what_they_show_comes_again, what_does_not_come_again_is_told].
+    [every_function_has_an_example, what_they_show_comes_again, what_does_not_come_again_is_reported].
 
 every_function_has_an_example(_Config) ->
     Documented = documented(),
@@ -15,7 +15,7 @@ every_function_has_an_example(_Config) ->
 what_they_show_comes_again(_Config) ->
     [] = [{Function, unicode:characters_to_list(Why)} || {Function, Session} <- documented(), {error, Why} <- [run(Session)]].
 
-what_does_not_come_again_is_told(_Config) ->
+what_does_not_come_again_is_reported(_Config) ->
     [ok = run(Text) || Text <- [
         "1> A = 1.\n2> A + 1.\n2",
         "1> io:format(\"a b~n\").\na b\nok",
@@ -46,7 +46,7 @@ run(Text) ->
         ok = application:stop(accept_queue)
     end.
 
-%% Each session, with the function before whose spec it stands; that of the module with `module'.
+%% Each session, with the function that it documents; that of the module with `module'.
 documented() ->
     Source = proplists:get_value(source, accept_queue:module_info(compile)),
     {ok, Bytes} = file:read_file(Source),

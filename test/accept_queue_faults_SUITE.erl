@@ -144,7 +144,7 @@ open_there() ->
     {ok, Handle} = accept_queue:open(sockets:listen(5)),
     put(handle, Handle).
 
-%% Dialyzer does not look behind a stub, so each is called here with what is right and with what is not.
+%% Dialyzer does not check what is behind a stub, so each is called here with right and with wrong arguments.
 every_stub_refuses_what_its_spec_does_not_allow(_) ->
     L = sockets:listen(5),
     {ok, Address} = inet:sockname(L),
@@ -171,7 +171,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
     Settings = accept_queue_nif:default_settings(),
     Watch = accept_queue_nif:watch(1, Handle, Settings),
     ?assertMatch(#{conditions := [], depth := {0, 5, 0}, counts := undefined}, accept_queue_nif:status(Watch)),
-    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
+    {ok, Poller} = accept_queue_nif:poller_start(self()),
     {ok, Own} = accept_queue_nif:own(),
     ?assertMatch([_], [Row || #{cookie := Which} = Row <- Own, Which =:= Cookie]),
     Stubs = #{
@@ -195,22 +195,22 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         ],
         {waited, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {peer_closed, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
-        {let_read, 1} => BadIntegers,
+        {allow_ptrace, 1} => BadIntegers,
         {inode, 1} => [{[NoFd], {error, {errno, ebadf}}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
         {default_settings, 0} => [{[], Settings}],
         {watch, 3} => [{[1, Bad, Settings], badarg} || Bad <- NoHandle] ++ [{[1, Handle, #{}], badarg}, {[-1, Handle, Settings], badarg}],
         {status, 1} => BadHandles ++ [{[Handle], badarg}],
-        {patrol_start, 1} => [{[Bad], badarg} || Bad <- [monitor, Handle, 1]],
-        {patrol_report_to, 2} => [{[Patrol, self()], ok}, {[Watch, self()], badarg}, {[Patrol, monitor], badarg}],
-        {patrol_watch, 3} => [
-            {[Patrol, [Watch], false], ok},
-            {[Patrol, [Handle], false], badarg},
-            {[Patrol, Watch, false], badarg},
-            {[Patrol, [], all], badarg},
+        {poller_start, 1} => [{[Bad], badarg} || Bad <- [monitor, Handle, 1]],
+        {poller_report_to, 2} => [{[Poller, self()], ok}, {[Watch, self()], badarg}, {[Poller, monitor], badarg}],
+        {poller_watch, 3} => [
+            {[Poller, [Watch], false], ok},
+            {[Poller, [Handle], false], badarg},
+            {[Poller, Watch, false], badarg},
+            {[Poller, [], all], badarg},
             {[Watch, [], false], badarg}
         ],
-        {patrol_is_at_work, 1} => [{[Patrol], true}, {[Watch], badarg}],
+        {poller_is_running, 1} => [{[Poller], true}, {[Watch], badarg}],
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(

@@ -15,11 +15,11 @@
 all() ->
     [
         each_connection_has_its_process_the_longest_held_first,
-        what_nobody_has_accepted_is_held_by_nobody,
+        what_is_not_accepted_is_held_by_no_process,
         a_listener_does_not_answer_for_another,
         a_short_list_says_how_many_there_are,
         members_of_a_group_hold_together,
-        a_name_a_label_and_what_the_holder_does_are_told,
+        a_holder_comes_with_its_name_its_label_and_what_it_does,
         holders_that_die_meanwhile_are_unknown_and_not_mistaken,
         the_right_processes_are_found_among_all_the_ports_of_a_vm,
         a_unix_listener_has_no_such_state,
@@ -63,7 +63,7 @@ each_connection_has_its_process_the_longest_held_first(_) ->
                 end
              || Spelling <- [L, Handle, Address]
             ],
-            [release(Pid) || {Pid, _} <- Holders],
+            [eventually:ends(Pid, release) || {Pid, _} <- Holders],
             eventually:is([], fun() -> holders(L) end),
             kinds:close(L),
             ?assertEqual({error, closed}, accept_queue:holders(Handle))
@@ -71,14 +71,14 @@ each_connection_has_its_process_the_longest_held_first(_) ->
      || Kind <- kinds:tcp()
     ].
 
-%% Between an ssl connection and its user stands a process of ssl's own.
+%% Between an ssl connection and its user is a process of ssl's own.
 holder(ssl, _Pid, Socket) ->
     {connected, Pid} = erlang:port_info(accept_queue_ssl:transport(Socket), connected),
     Pid;
 holder(_Kind, Pid, _Socket) ->
     Pid.
 
-what_nobody_has_accepted_is_held_by_nobody(_) ->
+what_is_not_accepted_is_held_by_no_process(_) ->
     L = sockets:listen(5),
     sockets:close(sockets:client(sockets:address(L))),
     eventually:is({ok, 1}, fun() ->
@@ -100,7 +100,7 @@ a_listener_does_not_answer_for_another(_) ->
     ?assertEqual(
         lists:sort([HolderOne, HolderTwo]), lists:sort([Pid || #{pid := Pid, close_wait := 2} <- holders({port, Port})])
     ),
-    [release(Pid) || Pid <- [HolderOne, HolderTwo]].
+    [eventually:ends(Pid, release) || Pid <- [HolderOne, HolderTwo]].
 
 a_short_list_says_how_many_there_are(_) ->
     L = sockets:listen(5),
@@ -119,7 +119,7 @@ a_short_list_says_how_many_there_are(_) ->
     ?assertEqual(5, length(holders(L))),
     {ok, Whole} = accept_queue:holders(L, #{}),
     ?assertEqual(5, length(Whole)),
-    [release(Pid) || {_, {Pid, _}} <- Held].
+    [eventually:ends(Pid, release) || {_, {Pid, _}} <- Held].
 
 members_of_a_group_hold_together(_) ->
     [One, Two] = sockets:group(2, 10),
@@ -144,7 +144,7 @@ accept_all(L) ->
             [Socket | accept_all(L)]
     end.
 
-a_name_a_label_and_what_the_holder_does_are_told(_) ->
+a_holder_comes_with_its_name_its_label_and_what_it_does(_) ->
     L = sockets:listen(5),
     {Client, {Holder, _}} = held(gen_tcp, L),
     register(accept_queue_holder, Holder),
@@ -161,16 +161,16 @@ a_name_a_label_and_what_the_holder_does_are_told(_) ->
         ],
         holders(L)
     ),
-    release(Holder).
+    eventually:ends(Holder, release).
 
-%% A socket goes with its owner, so whatever row is told at all is told of its right process, or of none.
+%% A socket goes with its owner, so each row has its right process, or none.
 holders_that_die_meanwhile_are_unknown_and_not_mistaken(_) ->
     L = sockets:listen(100),
     {Clients, Holders} = lists:unzip([held(gen_tcp, L) || _ <- lists:seq(1, 100)]),
     lists:foreach(fun sockets:close/1, Clients),
     eventually:is(100, fun() -> length(holders(L)) end),
     Owners = maps:from_list([{Socket, Pid} || {Pid, Socket} <- Holders]),
-    {Killer, Monitor} = spawn_monitor(fun() -> [release(Pid) || {Pid, _} <- Holders] end),
+    {Killer, Monitor} = spawn_monitor(fun() -> [eventually:ends(Pid, release) || {Pid, _} <- Holders] end),
     readings_until_none(L, Owners),
     receive {'DOWN', Monitor, process, Killer, Reason} -> ?assertEqual(normal, Reason) end.
 
@@ -243,13 +243,6 @@ hold(Kind, L, Test) ->
     Test ! {self(), Socket},
     receive
         release -> ok
-    end.
-
-release(Pid) ->
-    Monitor = monitor(process, Pid),
-    Pid ! release,
-    receive
-        {'DOWN', Monitor, process, Pid, _} -> ok
     end.
 
 holders(L) ->

@@ -22,16 +22,16 @@ all() ->
         a_path_bound_again_is_the_new_listener,
         a_port_means_all_its_addresses_and_an_address_only_itself,
         a_listener_over_two_descriptors_is_one,
-        each_member_of_a_group_is_shown_and_one_that_nobody_accepts_on_stands_out,
+        each_member_of_a_group_is_listed_also_one_without_an_acceptor,
         a_group_is_what_is_left_of_it,
         an_address_costs_one_dump_however_many_sockets_share_it,
-        a_link_local_address_is_told_by_its_scope,
+        a_link_local_address_is_identified_by_its_scope,
         a_listener_in_another_network_namespace_is_read_there,
         a_namespace_that_may_not_be_entered_is_eperm,
         a_descriptor_without_an_erlang_socket_is_listed_until_one_takes_it,
-        a_just_accepted_connection_tells_how_long_it_waited,
+        a_just_accepted_connection_has_the_time_that_it_waited,
         after_the_tls_handshake_the_wait_is_no_longer_known,
-        a_connection_tells_whether_its_client_has_left,
+        a_connection_shows_whether_its_client_has_left,
         the_backlog_of_a_full_listener_goes_up_and_down,
         a_backlog_above_somaxconn_is_clipped_and_says_so,
         each_member_of_a_group_gets_the_new_backlog,
@@ -206,7 +206,7 @@ a_listener_over_two_descriptors_is_one(_) ->
     ?assertMatch([#{socket := Second}], listed(Address)),
     kinds:close(Second).
 
-each_member_of_a_group_is_shown_and_one_that_nobody_accepts_on_stands_out(_) ->
+each_member_of_a_group_is_listed_also_one_without_an_acceptor(_) ->
     [Dead | Served] = Group = sockets:group(3, 10),
     Address = kinds:address(Dead),
     Acceptors = [spawn_link(fun() -> accept_for_ever(L) end) || L <- Served],
@@ -265,7 +265,7 @@ an_address_costs_one_dump_however_many_sockets_share_it(Config) ->
 
 dumps(Trace, Sizes) ->
     {ok, _} = application:ensure_all_started(accept_queue),
-    %% Nobody else is to ask meanwhile.
+    %% No other process is to ask meanwhile.
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_monitor),
     [
         begin
@@ -289,8 +289,8 @@ questions(Trace) ->
     {ok, Calls} = file:read_file(Trace),
     length(binary:matches(Calls, <<"sendto(">>)).
 
-a_link_local_address_is_told_by_its_scope(_) ->
-    in_own_network(link_local).
+a_link_local_address_is_identified_by_its_scope(_) ->
+    other_vm:with_own_network(?MODULE, link_local).
 
 link_local() ->
     "" = os:cmd("ip link add scope_one type veth peer name scope_two"),
@@ -323,16 +323,6 @@ link_local(Name) ->
 peer(Scope, Port) ->
     #{family => inet6, addr => ?LINK_LOCAL, port => Port, scope_id => Scope}.
 
-in_own_network(Function) ->
-    case os:cmd("unshare --net true || unshare --map-root-user --net true") of
-        "" ->
-            Vm = other_vm:start(#{under => other_vm:in_own_network()}),
-            ok = other_vm:call(Vm, ?MODULE, Function, []),
-            other_vm:stop(Vm);
-        Refused ->
-            {skip, "no network namespace can be made here: " ++ Refused}
-    end.
-
 a_listener_in_another_network_namespace_is_read_there(_) ->
     Namespace = "accept_queue_" ++ os:getpid(),
     case os:cmd("ip netns add " ++ Namespace ++ " && ip netns exec " ++ Namespace ++ " ip link set lo up") of
@@ -348,7 +338,7 @@ a_listener_in_another_network_namespace_is_read_there(_) ->
 
 is_read_in(Namespace, Kind) ->
     Path = "/var/run/netns/" ++ Namespace,
-    %% Somebody of the VM's own namespace on the same address, who must not be taken for the other.
+    %% A listener of the VM's own namespace on the same address, which must not be taken for the other.
     Here = sockets:listen(9),
     {_, Port} = Address = sockets:address(Here),
     L = listen_in(Kind, Path, Port),
@@ -441,7 +431,7 @@ own() ->
     {ok, Own} = accept_queue_nif:own(),
     Own.
 
-a_just_accepted_connection_tells_how_long_it_waited(_) ->
+a_just_accepted_connection_has_the_time_that_it_waited(_) ->
     [
         begin
             L = kinds:listen(Kind, 5),
@@ -490,11 +480,11 @@ after_the_tls_handshake_the_wait_is_no_longer_known(_) ->
     ?assertEqual({ok, false}, accept_queue:peer_closed(Connection)),
     Client ! close,
     receive {'DOWN', Monitor, process, Client, normal} -> ok end,
-    %% ssl reads ahead of its user: it may have seen the end, and closed, before we ask.
+    %% ssl reads ahead of its user: it may have read the end, and closed, before we ask.
     eventually:is(true, fun() -> lists:member(accept_queue:peer_closed(Connection), [{ok, true}, {error, closed}]) end),
     ssl:close(L).
 
-a_connection_tells_whether_its_client_has_left(Config) ->
+a_connection_shows_whether_its_client_has_left(Config) ->
     Tcp = [{Kind, kinds:listen(Kind, 5)} || Kind <- kinds:tcp()],
     Unix = [
         {Kind, kinds:listen(Kind, 5, #{family => local, path => path(Config, ["left_", atom_to_list(Kind)])})}
@@ -539,7 +529,7 @@ the_backlog_of_a_full_listener_goes_up_and_down(Config) ->
             becomes(#{queued => 6, limit => 5, queued_alive => 6}, L),
             {ok, Handle} = accept_queue:open(Address),
             ?assertEqual({ok, #{requested => 1, limit => 1}}, accept_queue:resize(Handle, 1)),
-            %% Nobody who stands in the queue is sent away.
+            %% No queued client is sent away.
             becomes(#{queued => 6, limit => 1, queued_alive => 6, queued_reset => 0}, L),
             kinds:close(L),
             ?assertEqual({error, closed}, accept_queue:resize(Handle, 5))
@@ -586,7 +576,7 @@ what_does_not_listen_is_refused_by_name(Config) ->
     gen_tcp:close(L),
     [
         ?assertEqual({Place, {error, not_found}}, {Place, Ask(Place)})
-     || Place <- [{port, Port}, {{127, 0, 0, 1}, Port}, {local, path(Config, "nobody")}, {local, <<>>}], Ask <- questions()
+     || Place <- [{port, Port}, {{127, 0, 0, 1}, Port}, {local, path(Config, "missing")}, {local, <<>>}], Ask <- questions()
     ].
 
 a_term_that_is_no_listener_is_badarg(_) ->
@@ -632,7 +622,7 @@ agrees_with_ss(Address, Spellings) ->
 timeless(Counts) ->
     maps:remove(oldest_wait_ms, Counts).
 
-%% A socket and a handle that were listeners have closed; where they were, nobody is.
+%% A socket and a handle that were listeners have closed; nothing listens where they were.
 gone(Socket, Handle, Places) ->
     ?assertEqual({error, closed}, accept_queue:depth(Socket)),
     ?assertEqual({error, closed}, accept_queue:depth(Handle)),

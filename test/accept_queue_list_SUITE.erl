@@ -157,16 +157,9 @@ spelled({Ip, Port}) ->
 the_limits_and_counters_are_those_of_the_network_namespace(_) ->
     {ok, Here} = accept_queue:kernel(),
     ?assertEqual(#{}, maps:filter(fun(Key, Figure) -> Figure =/= proc(Key) end, maps:with(limits(), Here))),
-    case os:cmd("unshare --net true || unshare --map-root-user --net true") of
-        "" ->
-            Vm = other_vm:start(#{under => other_vm:in_own_network()}),
-            ok = other_vm:call(Vm, ?MODULE, clipped_and_overflowing, []),
-            other_vm:stop(Vm);
-        Refused ->
-            {skip, "no network namespace can be made here: " ++ Refused}
-    end.
+    other_vm:with_own_network(?MODULE, clipped_and_overflowing).
 
-%% Alone in a network namespace, so that its counters count nobody else's SYNs.
+%% Alone in a network namespace, so that its counters count no other SYNs.
 clipped_and_overflowing() ->
     ok = file:write_file("/proc/sys/net/core/somaxconn", "16"),
     {ok, #{somaxconn := 16, listen_overflows := 0, listen_drops := 0}} = accept_queue:kernel(),

@@ -5,7 +5,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
-%% The full minute, unless somebody is at work on the code and asks for less.
+%% The full minute, unless the environment asks for less.
 -define(SECONDS, list_to_integer(os:getenv("ACCEPT_QUEUE_LOAD_SECONDS", "60"))).
 
 %% Accepted sockets inherit it: thousands of them would slow down the dumps of whatever is tested in the next minute.
@@ -154,7 +154,7 @@ calls_in_a_changing_world(Ms) ->
 add(Answers, Sum) ->
     maps:fold(fun(Answer, Count, So) -> maps:update_with(Answer, fun(N) -> N + Count end, Count, So) end, Sum, Answers).
 
-%% A listener's life, again and again: clients come, some are accepted, all close; nobody resets. Callers find it under
+%% A listener's life, again and again: clients come, some are accepted, all close; none resets. Callers find it under
 %% its slot, as a socket and as a handle, until the next one has taken the slot.
 churn(Listeners, Slot, Until) ->
     L = sockets:listen(?LIMIT, [?LEAVE_NO_TIME_WAIT]),
@@ -208,7 +208,7 @@ one_call(_, L) ->
         Answer -> {wrong, {depth, Answer}}
     end.
 
-%% The kernel does not tell the figures of one instant: a client that has come since the walk began may have its row and
+%% The kernel's figures are not of one instant: a client that has come since the walk began may have its row and
 %% not yet its place, or, where another has been accepted, its place and no row that the walk has met. A FIN counts as a byte
 %% for a moment before the state changes (`tcp_fin' comes after the count). Drops are not bounded: a listener drops also
 %% what comes late for its predecessor on the port.

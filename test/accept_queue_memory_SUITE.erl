@@ -13,7 +13,7 @@
 -define(RESIDENT_MAX, 4 * 1024 * 1024).
 -define(ALLOCATED_MAX, 1024 * 1024).
 
-%% valgrind runs one thread at a time: schedulers that wait busily would only stand in each other's way.
+%% valgrind runs one thread at a time: schedulers that wait busily would only hold each other up.
 -define(ONE_OF_EACH_THREAD, ["+S", "1:1", "+SDcpu", "1:1", "+SDio", "1", "+A", "1", "+sbwt", "none"]).
 -define(WATCHED, [
     {accept_queue_faults_SUITE, [
@@ -66,8 +66,8 @@ under_valgrind(Log) ->
     ?assertEqual([], [Outcome || {_, _, What} = Outcome <- Outcomes, What =/= ok]),
     ?assertEqual([], [Error || Error <- Errors, is_ours(Error)]).
 
-%% --smc-check=all: the JIT writes code into a mapped file, where valgrind does not look for changes. What is undefined cannot
-%% be told where stacks are not known.
+%% --smc-check=all: the JIT writes code into a mapped file, where valgrind does not check for changes. Undefined values
+%% are not reported where stacks are not known.
 valgrind(Log) ->
     [
         "valgrind", "--smc-check=all", "--undef-value-errors=no", "--leak-check=full", "--show-leak-kinds=definite,indirect",
@@ -103,7 +103,7 @@ is_ours(Error) ->
             false
     end.
 
-%% In a VM of its own, whose memory nobody else moves. The first tenth fills what is kept for reuse.
+%% In a VM of its own, whose memory no other test changes. The first tenth fills what is kept for reuse.
 flat(What, Times) ->
     Vm = other_vm:start(),
     {Before, After} = other_vm:call(Vm, ?MODULE, around, [What, Times]),

@@ -16,7 +16,7 @@ all() ->
         what_is_not_to_be_watched_is_not,
         a_watcher_watches_again_what_was_closed_and_opened_again,
         health_is_ok_as_soon_as_the_application_has_started,
-        nobody_accepts_is_stuck_and_accepting_ends_it,
+        a_queue_without_accept_is_stuck_and_accepting_ends_it,
         each_way_to_block_a_pool_is_stuck_with_its_reason,
         a_suspended_pool_is_stuck,
         a_pool_that_has_exited_is_stuck,
@@ -93,7 +93,7 @@ health_is_ok_as_soon_as_the_application_has_started(_) ->
      || _ <- lists:seq(1, 20)
     ].
 
-nobody_accepts_is_stuck_and_accepting_ends_it(_) ->
+a_queue_without_accept_is_stuck_and_accepting_ends_it(_) ->
     {L, Address} = watched(8),
     Clients = sockets:clients(3, Address),
     Details = await({raised, stuck}, Address),
@@ -121,7 +121,7 @@ blocked(Reason, Block) ->
     {L, Address} = watched(8),
     Pool = waiting_pool(L, Block),
     _ = sockets:clients(?POOL + 1, Address),
-    #{acceptors := none_waiting, who := Who} = await({raised, stuck}, Address),
+    #{acceptors := none_waiting, acceptors_summary := Who} = await({raised, stuck}, Address),
     #{waiting_count := 0, busy := Busy} = Who,
     ?assertEqual(lists:sort(Pool), lists:sort([Pid || #{pid := Pid} <- Busy])),
     ?assertEqual([Reason], lists:usort([Id || #{parked := {Id, _}} <- Busy])),
@@ -138,7 +138,7 @@ a_suspended_pool_is_stuck(_) ->
     Pool = waiting_pool(L),
     [true = erlang:suspend_process(Pid) || Pid <- Pool],
     _ = sockets:clients(?POOL + 1, Address),
-    #{who := #{busy := Busy}} = await({raised, stuck}, Address),
+    #{acceptors_summary := #{busy := Busy}} = await({raised, stuck}, Address),
     ?assertEqual([suspended], lists:usort([Id || #{parked := {Id, _}} <- Busy])),
     [exit(Pid, kill) || Pid <- Pool].
 
@@ -147,7 +147,7 @@ a_pool_that_has_exited_is_stuck(_) ->
     [exit(Pid, kill) || Pid <- waiting_pool(L)],
     eventually:is(0, fun() -> maps:get(waiting_count, element(2, accept_queue:acceptors(L))) end),
     _ = sockets:client(Address),
-    ?assertMatch(#{acceptors := none_waiting, who := #{pool := [], busy := []}}, await({raised, stuck}, Address)).
+    ?assertMatch(#{acceptors := none_waiting, acceptors_summary := #{pool := [], busy := []}}, await({raised, stuck}, Address)).
 
 a_pool_of_ranch_at_max_connections_is_stuck(_) ->
     case components:load([ranch]) of
@@ -160,7 +160,7 @@ a_pool_of_ranch_at_max_connections_is_stuck(_) ->
             Address = ranch:get_addr(?FUNCTION_NAME),
             ok = accept_queue:watch({ranch, ?FUNCTION_NAME}, ?QUICK),
             _ = sockets:clients(2 * ?POOL + 2, Address),
-            #{server := Server, who := #{busy := Busy}} = await({raised, stuck}, Address),
+            #{server := Server, acceptors_summary := #{busy := Busy}} = await({raised, stuck}, Address),
             ?assertEqual({ranch, ?FUNCTION_NAME}, Server),
             ?assertEqual(lists:duplicate(?POOL, max_connections), [Id || #{parked := {Id, _}} <- Busy]),
             %% The cause ends.
@@ -322,7 +322,7 @@ a_monitor_that_is_killed_goes_on_and_says_nothing_twice(_) ->
         end
      || _ <- lists:seq(1, 50)
     ],
-    %% What begins now is told by the one that has come last.
+    %% What begins now is published by the last one.
     {_, Other} = watched(8),
     _ = sockets:client(Other),
     _ = await({raised, stuck}, Other),
@@ -353,12 +353,12 @@ a_monitor_that_is_killed_fifty_times_under_load_raises_once_and_clears_once(_) -
     [Pid ! go || Pid <- Pool],
     [_ = await({cleared, Condition}, Address) || Condition <- [stuck, behind]],
     [unlink(Pid) andalso exit(Pid, kill) || Pid <- Load],
-    %% Nothing is told of a listener after this.
+    %% Nothing is published of a listener after this.
     [gen_tcp:close(L) || {L, _} <- [{Blocked, Address} | Others]],
     [_ = await(removed, Where) || Where <- [Address | [Other || {_, Other} <- Others]]],
     ?assertEqual([behind, stuck], lists:sort(raised(Address))),
     ?assertEqual([behind, stuck], lists:sort(cleared(Address))),
-    ?assertEqual([], [Told || {_, Other} <- Others, Told <- raised(Other) ++ cleared(Other)]).
+    ?assertEqual([], [Event || {_, Other} <- Others, Event <- raised(Other) ++ cleared(Other)]).
 
 %% Comes, is served and leaves. The pool of one listener and its clients.
 load({L, Address}, Served) ->
@@ -413,12 +413,12 @@ taken() ->
 
 %% What has been raised or cleared of a listener, once for each time.
 raised(Address) ->
-    told(raised, Address).
+    events(raised, Address).
 
 cleared(Address) ->
-    told(cleared, Address).
+    events(cleared, Address).
 
-told(Kind, Address) ->
+events(Kind, Address) ->
     {messages, Messages} = process_info(self(), messages),
     Left = [{So, Which, Where} || {accept_queue, So, Which, #{address := Where}} <- Messages],
     [Which || {So, Which, Where} <- taken() ++ Left, So =:= Kind, Where =:= Address].

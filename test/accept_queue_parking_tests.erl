@@ -1,4 +1,4 @@
-%% Stacks as `erlang:process_info/2' has told them on OTP 25, of processes that were held up in each of these ways.
+%% Stacks of `erlang:process_info/2' on OTP 25, of processes that were held up in each of these ways.
 -module(accept_queue_parking_tests).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -21,7 +21,7 @@ waits() ->
         {"ranch 2.1 at max_connections",
             [{ranch_conns_sup, start_protocol, 3, [{file, "src/ranch_conns_sup.erl"}, {line, 76}]}, ?RANCH_LOOP],
             max_connections, "max_connections is reached"},
-        {"ranch that has been told emfile", [?RANCH_LOOP], no_descriptors, "ulimit -n"},
+        {"ranch that has got emfile", [?RANCH_LOOP], no_descriptors, "ulimit -n"},
         {"a TLS handshake after ssl:transport_accept", handshake([]), tls_handshake, "TLS handshake"},
         {"a TLS handshake on a socket of gen_tcp",
             handshake([{ssl_gen_statem, handshake, 7, [{file, "ssl_gen_statem.erl"}, {line, 220}]}, ?LOOP]),
@@ -49,7 +49,7 @@ waits() ->
         {"a process that hibernates has no stack", [], 'receive', "for a message$"}
     ].
 
-what_is_called_is_told_as_well_as_it_can_be_test_() ->
+the_called_process_is_named_as_far_as_it_is_known_test_() ->
     Call = [gen(), ?LOOP],
     [
         {Sentence, fun() ->

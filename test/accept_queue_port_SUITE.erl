@@ -1,11 +1,11 @@
-%% The port program as a process: what becomes of calls when it ends, is stopped or is told nonsense, and of it when the VM ends.
+%% The port program as a process: what becomes of calls when it ends, is stopped or is sent nonsense, and of it when the VM ends.
 -module(accept_queue_port_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
 
--define(HELLO, {accept_queue, 1}).
+-define(HELLO, {accept_queue, 2}).
 -define(FRAME_MS, 10000).
 
 all() ->
@@ -14,14 +14,14 @@ all() ->
         that_the_program_has_ended_is_a_line_of_the_log,
         a_server_that_is_killed_does_not_start_the_program_more_often,
         what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind,
-        what_the_program_watched_begins_anew_with_the_next_one,
+        what_the_program_watched_starts_again_with_the_next_one,
         the_program_ends_with_a_vm_that_is_killed,
         a_stopped_program_ends_with_its_vm,
-        a_frame_that_lies_is_told_and_the_next_one_answered,
+        a_frame_that_lies_is_reported_and_the_next_one_answered,
         a_frame_that_is_too_large_ends_the_program,
         another_version_ends_the_program,
         a_vm_that_has_not_started_it_is_refused,
-        a_vm_that_does_not_read_holds_up_nobody,
+        a_vm_that_does_not_read_holds_up_only_itself,
         ten_thousand_calls_leave_nothing_behind,
         without_the_native_library_the_program_reads,
         every_word_of_the_program_is_known_to_the_vm,
@@ -92,7 +92,7 @@ a_server_that_is_killed_does_not_start_the_program_more_often(_) ->
 what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind(_) ->
     L = sockets:listen(5),
     {ok, Handle} = accept_queue:open(L),
-    %% Nobody else is to ask meanwhile.
+    %% No other process is to ask meanwhile.
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_monitor),
     Pid = program(),
     signal("STOP", Pid),
@@ -111,31 +111,31 @@ what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind(_)
     signal("CONT", Pid),
     eventually:is({ok, #{queued => 0, limit => 5, drops => 0}}, fun() -> accept_queue:depth(Handle) end),
     ?assertEqual(Pid, program()),
-    %% What was answered too late has reached nobody, and is remembered by nobody.
+    %% A late answer has reached no process, and is not kept.
     ?assertEqual([0], lists:usort([Length || Caller <- Callers, {_, Length} <- [process_info(Caller, message_queue_len)]])),
     [Waiting, Sent, Calls | _] = lists:reverse(tuple_to_list(sys:get_state(accept_queue_port))),
     ?assertEqual({#{}, #{}, true}, {Calls, Sent, queue:is_empty(Waiting)}),
     [begin unlink(Caller), exit(Caller, kill) end || Caller <- Callers].
 
-what_the_program_watched_begins_anew_with_the_next_one(_) ->
+what_the_program_watched_starts_again_with_the_next_one(_) ->
     L = sockets:listen(5),
     ok = accept_queue:subscribe(),
     ok = accept_queue:watch(L, #{interval_ms => 20, max_wait_ms => 1, for_ms => 100, census_ms => 100}),
     _ = sockets:client(sockets:address(L)),
-    told(raised, L),
+    await(raised, L),
     signal("KILL", program()),
-    told(cleared, L),
+    await(cleared, L),
     %% With the same settings: by the defaults it would take a second.
-    told(raised, L),
+    await(raised, L),
     {ok, #{conditions := Conditions}} = accept_queue:status(L),
     ?assert(lists:member(behind, Conditions)),
     accept_queue:unsubscribe().
 
-told(What, L) ->
+await(What, L) ->
     Address = sockets:address(L),
     receive
         {accept_queue, What, behind, #{address := Address}} -> ok
-    after ?FRAME_MS -> erlang:error({not_told, What})
+    after ?FRAME_MS -> erlang:error({not_published, What})
     end.
 
 the_program_ends_with_a_vm_that_is_killed(_) ->
@@ -160,7 +160,7 @@ vm_with_program() ->
 
 %% By hand.
 
-a_frame_that_lies_is_told_and_the_next_one_answered(_) ->
+a_frame_that_lies_is_reported_and_the_next_one_answered(_) ->
     Port = by_hand(),
     Long = binary:copy(<<108, 1:32>>, 100000),
     [
@@ -180,7 +180,7 @@ a_frame_that_lies_is_told_and_the_next_one_answered(_) ->
             term_to_binary(lists:foldl(fun(_, Term) -> [Term] end, [], lists:seq(1, 10000)))
         ]
     ],
-    %% A frame that is none, told by name.
+    %% A frame that is none, named in the event.
     [
         begin
             true = port_command(Port, term_to_binary({7, Command, Arguments})),
@@ -196,8 +196,8 @@ a_frame_that_lies_is_told_and_the_next_one_answered(_) ->
             {depth, [[{5, 1, 1, {{127, 0, 0, 256}, 80}}]], {error, badarg}},
             {open, [-1], {error, closed}},
             {inode, [0.5], {error, badarg}},
-            {tick, [[1, 2], 5, false], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
-            {look, [[1], 5], {ok, [{error, lost}]}},
+            {read, [[1, 2], 5, false], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
+            {census, [[1], 5], {ok, [{error, lost}]}},
             {status, [1, 5], {error, lost}},
             {watch, [1, [], #{}, 0], {error, badarg}},
             {unwatch, [1], ok},
@@ -221,9 +221,9 @@ until_exit(Port, Status) ->
 
 another_version_ends_the_program(_) ->
     Port = start_by_hand(os:getpid()),
-    true = port_command(Port, term_to_binary({accept_queue, 2})),
+    true = port_command(Port, term_to_binary({accept_queue, 1})),
     ?HELLO = frame(Port),
-    {event, malformed, <<"the first frame is not {accept_queue, 1}">>} = frame(Port),
+    {event, malformed, <<"the first frame is not {accept_queue, 2}">>} = frame(Port),
     receive
         {Port, {exit_status, 1}} -> ok
     end.
@@ -237,8 +237,8 @@ a_vm_that_has_not_started_it_is_refused(_) ->
      || Pid <- ["2147483647", integer_to_list(program())]
     ].
 
-%% Its standard output is a pipe that somebody holds open and never reads.
-a_vm_that_does_not_read_holds_up_nobody(Config) ->
+%% Its standard output is a pipe that a process holds open and never reads.
+a_vm_that_does_not_read_holds_up_only_itself(Config) ->
     Fifo = filename:join(proplists:get_value(priv_dir, Config), "fifo"),
     {0, ""} = commands:run("mkfifo", [Fifo]),
     Silent = open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", "exec sleep 1000 <\"$0\"", Fifo]}, exit_status]),
@@ -302,24 +302,26 @@ without_the_native_library_the_program_reads(Config) ->
     eventually:is(1, fun() -> length(other_vm:call(Vm, accept_queue, watched, [])) end),
     other_vm:stop(Vm).
 
-%% What is not known would not be decoded, and whoever asked would wait.
+%% An unknown atom would not be decoded, and its caller would wait.
 every_word_of_the_program_is_known_to_the_vm(_) ->
     Words =
-        words("native/cli/src/port/words.rs", "(?:atom\\(|\\(|=> )\"([a-z_]+)\"") ++
+        words("native/cli/src/port/term.rs", "atom\\(\"([a-z_]+)\"") ++
+        words("native/cli/src/port/answers.rs", "(?:atom\\(|\\(|=> )\"([a-z_]+)\"") ++
+        words("native/cli/src/port/watchdog/hang_event.rs", "(?:atom\\(|\\()\"([a-z_]+)\"") ++
         words("native/cli/src/port/commands.rs", "atom\\(\"([a-z_]+)\"") ++
         words("native/cli/src/port/watchdog.rs", "(?:atom|event)\\(\"([a-z_]+)\"") ++
         words("native/core/src/error.rs", "=> \"([a-z_]+)\"") ++
-        words("native/core/src/kernel.rs", "\\(\"([a-z_]+)\", self") ++
-        words("native/core/src/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
-        words("native/core/src/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
+        words("native/core/src/linux/counters.rs", "\\(\"([a-z_]+)\", self") ++
+        words("native/core/src/rules/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
+        words("native/core/src/rules/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
     ?assert(length(Words) > 100),
     Known = [atom_to_list(Word) || Word <- accept_queue_port:words()],
     ?assertEqual([], lists:usort(Words) -- Known).
 
 words(File, Pattern) ->
     {ok, Source} = file:read_file(repository:path(File)),
-    [Told | _] = binary:split(Source, [<<"pub(crate) trait Asked">>, <<"#[cfg(test)]">>]),
-    {match, Words} = re:run(Told, Pattern, [global, {capture, all_but_first, list}]),
+    [Written | _] = binary:split(Source, <<"#[cfg(test)]">>),
+    {match, Words} = re:run(Written, Pattern, [global, {capture, all_but_first, list}]),
     [Word || [Word] <- Words].
 
 a_source_that_is_none_is_refused_in_a_sentence(_) ->

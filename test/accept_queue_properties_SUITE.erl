@@ -1,5 +1,5 @@
 %% What holds for every term, as PropEr makes them: an answer of the documented kind or a refusal of the documented kind, no
-%% other crash, neither of the caller nor of the monitor, and no atom made of what somebody sent.
+%% other crash, neither of the caller nor of the monitor, and no atom made of what was sent.
 %%
 %% Debian's PropEr comes without its header, so its macros are written out: `proper:forall/2' is ?FORALL, and
 %% `proper_types:bind/3' is ?LET.
@@ -12,7 +12,7 @@
 %% Fewer where each takes fifty times as long: under valgrind.
 -define(CASES, list_to_integer(os:getenv("ACCEPT_QUEUE_CASES", "1000"))).
 -define(U64_MAX, 16#ffffffffffffffff).
-%% The names of errors and the rules of advice become atoms when they are first told: so many at the most.
+%% The names of errors and the rules of advice become atoms when they are first used: so many at the most.
 -define(ATOMS_MAX, 60).
 
 suite() ->
@@ -148,7 +148,7 @@ clear_environment() ->
     lists:foreach(fun({Key, _}) -> application:unset_env(accept_queue, Key) end, application:get_all_env(accept_queue)).
 
 %% Each is a guest of the VM: whatever it is given, it answers as its spec says or raises badarg. Descriptors are of this
-%% VM or of nobody: `resize' of somebody's listener is what it is for.
+%% VM or of no process: `resize' of any listener is what it is for.
 any_arguments_of_a_stub_are_answered_or_badarg(_) ->
     Things = things(),
     Stubs = [Stub || {Name, _} = Stub <- accept_queue_nif:module_info(exports), Name =/= module_info, Name =/= load_error],
@@ -171,7 +171,7 @@ any_settings_make_a_watch_that_works(_) ->
     L = sockets:listen(5),
     _ = sockets:clients(2, sockets:address(L)),
     {ok, Handle} = accept_queue:open(L),
-    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
+    {ok, Poller} = accept_queue_nif:poller_start(self()),
     Whole = maps:keys(maps:remove(abandoned_ratio, accept_queue_nif:default_settings())),
     holds(
         tuple([
@@ -184,13 +184,13 @@ any_settings_make_a_watch_that_works(_) ->
             Settings = maps:from_list([{abandoned_ratio, Ratio} | [{Key, Small(Key, Figure)} || {Key, Figure} <- lists:zip(Whole, Figures)]]),
             Watch = accept_queue_nif:watch(1, Handle, Settings),
             ?assertMatch({answer, #{depth := {2, 5, 0}, watched_ms := _}}, outcome(accept_queue_nif, {status, [Watch]})),
-            ok = accept_queue_nif:patrol_watch(Patrol, [Watch], All),
-            ?assert(accept_queue_nif:patrol_is_at_work(Patrol))
+            ok = accept_queue_nif:poller_watch(Poller, [Watch], All),
+            ?assert(accept_queue_nif:poller_is_running(Poller))
         end
     ),
-    ok = accept_queue_nif:patrol_watch(Patrol, [], false),
-    ok = accept_queue_nif:patrol_report_to(Patrol, self()),
-    ?assert(accept_queue_nif:patrol_is_at_work(Patrol), "after the round that was under way").
+    ok = accept_queue_nif:poller_watch(Poller, [], false),
+    ok = accept_queue_nif:poller_report_to(Poller, self()),
+    ?assert(accept_queue_nif:poller_is_running(Poller), "after the poll that was under way").
 
 %% Judging.
 
@@ -284,9 +284,9 @@ things() ->
     {ok, Socket} = socket:open(inet, stream, tcp),
     {ok, Wrapped} = gen_tcp:listen(0, [{inet_backend, socket}, {ip, {127, 0, 0, 1}}]),
     Watch = accept_queue_nif:watch(1, Handle, accept_queue_nif:default_settings()),
-    {ok, Patrol} = accept_queue_nif:patrol_start(self()),
+    {ok, Poller} = accept_queue_nif:poller_start(self()),
     [
-        L, Client, Accepted, Closed, Udp, Socket, Wrapped, Handle, HandleOfClosed, Watch, Patrol, make_ref(), self(),
+        L, Client, Accepted, Closed, Udp, Socket, Wrapped, Handle, HandleOfClosed, Watch, Poller, make_ref(), self(),
         open_port({spawn, "cat"}, []), {Ip, Port}, {port, Port}, fun() -> ok end
     ].
 

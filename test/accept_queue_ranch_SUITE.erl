@@ -18,7 +18,7 @@ all() ->
         a_pool_at_max_connections_is_named,
         a_pool_without_descriptors_is_named,
         a_restarted_acceptor_is_in_the_pool,
-        what_a_listener_was_started_with_is_told,
+        the_options_that_a_listener_was_started_with_are_known,
         a_suspended_listener_does_not_listen,
         a_stopped_listener_is_not_found,
         a_listener_is_read_while_its_supervisor_is_stuck,
@@ -159,7 +159,7 @@ a_pool_at_max_connections_is_named(_) ->
      || {Name, Transport, Options} <- transports()
     ].
 
-%% An acceptor pauses when accept says emfile: so it is told that by a transport in between.
+%% An acceptor pauses when accept returns emfile: a transport in between returns it.
 a_pool_without_descriptors_is_named(_) ->
     Ref = ?FUNCTION_NAME,
     _ = started(Ref, ?MODULE, #{}),
@@ -181,14 +181,14 @@ a_restarted_acceptor_is_in_the_pool(_) ->
         Count =:= ?POOL andalso not lists:member(First, Pool) andalso Others -- Pool =:= []
     end).
 
-what_a_listener_was_started_with_is_told(_) ->
+the_options_that_a_listener_was_started_with_are_known(_) ->
     _ = started(defaults),
     _ = started(given, ranch_tcp, #{socket_opts => [{backlog, 7}], max_connections => 50}),
     ?assertEqual(
         {ok, #{max_connections => 1024, num_acceptors => ?POOL, backlog => 1024}}, accept_queue_ranch:info(defaults)
     ),
     ?assertEqual({ok, #{max_connections => 50, num_acceptors => ?POOL, backlog => 7}}, accept_queue_ranch:info(given)),
-    ?assertEqual({error, not_found}, accept_queue_ranch:info(nobody)),
+    ?assertEqual({error, not_found}, accept_queue_ranch:info(missing)),
     ?assertEqual([defaults, given], lists:sort(accept_queue_ranch:refs())).
 
 a_suspended_listener_does_not_listen(_) ->

@@ -1,7 +1,7 @@
-%% Pools that stall under load, over and over: each condition is told when it was brought about, once, and its end when that
-%% was ended, and nothing else is told.
+%% Pools that stall under load, over and over: each condition is published once when it is brought about and once when it is
+%% ended, and no other is.
 %%
-%% The short form is one minute at most. `make load MINUTES=10' is the long one, with the settings that nobody has changed and a
+%% The short form is one minute at most. `make load MINUTES=10' is the long one, with the default settings and a
 %% hundred listeners; it leaves its figures in _build/load.
 -module(accept_queue_stalls_SUITE).
 
@@ -22,20 +22,20 @@
 
 all() ->
     [
-        every_stall_is_told_once_and_nothing_else_is,
+        every_stall_is_reported_once_and_nothing_else_is,
         {group, killed_at_random}
     ].
 
 groups() ->
     [
         {killed_at_random, [parallel], [
-            every_stall_is_told_once_while_those_who_tell_it_are_killed,
-            a_program_that_is_killed_leaves_nothing_standing_and_nothing_doubled
+            every_stall_is_reported_once_while_its_reporters_are_killed,
+            a_program_that_is_killed_leaves_nothing_raised_and_nothing_doubled
         ]}
     ].
 
 %% `stalls' stall at a time. The first part of the time warms up: allocators find their sizes, every pool has stalled. `late_ms'
-%% is granted to what has to be told: stalls last for so much longer.
+%% is granted to each event: stalls last for so much longer.
 form() ->
     case os:getenv("ACCEPT_QUEUE_STALLS_MINUTES") of
         false ->
@@ -63,7 +63,7 @@ quick() ->
         settings => #{interval_ms => 50, for_ms => 500, stuck_ms => 1500, clear_ms => 700, census_ms => 500}
     }.
 
-every_stall_is_told_once_and_nothing_else_is(_) ->
+every_stall_is_reported_once_and_nothing_else_is(_) ->
     #{seconds := {First, Second}, may_grow := MayGrow} = Form = form(),
     #{server := Server} = World = world(Form),
     Warm = run(First, World),
@@ -82,9 +82,9 @@ every_stall_is_told_once_and_nothing_else_is(_) ->
     ?assert(maps:get(resident, After) - maps:get(resident, Before) < 16 * MayGrow),
     stop(World).
 
-%% What was to be raised when one of them was killed begins anew: stalls last for so much longer, and there is time enough
+%% What was to be raised when one of them was killed starts again: stalls last for so much longer, and there is time enough
 %% between two kills.
-every_stall_is_told_once_while_those_who_tell_it_are_killed(_) ->
+every_stall_is_reported_once_while_its_reporters_are_killed(_) ->
     World = world((quick())#{late_ms => 4500}),
     Killed = [accept_queue_monitor, accept_queue_event, subscriber],
     Run = run(15, World#{kills => {2500, 1500, Killed}}),
@@ -93,15 +93,15 @@ every_stall_is_told_once_while_those_who_tell_it_are_killed(_) ->
     ?assertEqual(lists:sort(Killed), lists:usort(maps:get(killed, Run))),
     stop(World).
 
-%% It takes with it what it has watched, so each of its stalls begins anew.
-a_program_that_is_killed_leaves_nothing_standing_and_nothing_doubled(_) ->
+%% Its detectors end with it, so each of its stalls starts again.
+a_program_that_is_killed_leaves_nothing_raised_and_nothing_doubled(_) ->
     World = world((quick())#{late_ms => 3000, args => ["-accept_queue", "source", "port"]}),
     #{stalls := Stalls, killed := Killed} = Run = run(12, World#{kills => {1000, 2000, [program]}}),
     ?assertMatch(#{failed := 0}, maps:get(connections, Run)),
     ct:comment("the program was killed ~b times", [length(Killed)]),
     ?assert(length(Killed) > 3),
-    Told = lists:append([Of || #{told := Of} <- Stalls]),
-    ?assert(length([C || {raised, C} <- Told]) > 10),
+    Published = lists:append([Of || #{published := Of} <- Stalls]),
+    ?assert(length([C || {raised, C} <- Published]) > 10),
     ?assertEqual([], [{N, Condition, All} || {N, All} <- of_each_listener(Stalls), Condition <- conditions(), not alternates(Condition, All)]),
     stop(World).
 
@@ -109,11 +109,11 @@ conditions() ->
     [behind, overflowing, stuck, abandoned, leaking].
 
 of_each_listener(Stalls) ->
-    [{N, lists:append([Told || #{listener := L, told := Told} <- Stalls, L =:= N])} || N <- lists:usort([L || #{listener := L} <- Stalls])].
+    [{N, lists:append([Published || #{listener := L, published := Published} <- Stalls, L =:= N])} || N <- lists:usort([L || #{listener := L} <- Stalls])].
 
 %% Raised and cleared in turn, and cleared at the end.
-alternates(Condition, Told) ->
-    Of = [Event || {Event, C} <- Told, C =:= Condition],
+alternates(Condition, Published) ->
+    Of = [Event || {Event, C} <- Published, C =:= Condition],
     Of =:= lists:append(lists:duplicate(length(Of) div 2, [raised, cleared])).
 
 world(#{listeners := Count, settings := Changed} = Form) ->
@@ -130,7 +130,7 @@ nothing_is_wrong(#{stalls := Stalls, connections := Connections}) ->
     ?assertEqual([], lists:append([Wrong || #{wrong := Wrong} <- Stalls])),
     ?assertMatch(#{failed := 0}, Connections).
 
-%% Load and stalls for so long; then all is well again, and what was told is held against what was done.
+%% Load and stalls for so long; then all is well again, and what was published is compared with what was done.
 run(Seconds, #{server := Server, clients := Clients, stalls := Stalls, addresses := Addresses, per_second := PerSecond} = World) ->
     [other_vm:call(Client, ?MODULE, come, [tuple_to_list(Addresses), PerSecond / length(Clients)]) || Client <- Clients],
     Until = erlang:monotonic_time(millisecond) + 1000 * Seconds,
@@ -143,7 +143,7 @@ run(Seconds, #{server := Server, clients := Clients, stalls := Stalls, addresses
     Killer ! {stop, self()},
     Killed = receive {killed, All} -> All end,
     Connections = [other_vm:call(Client, ?MODULE, leave, []) || Client <- Clients],
-    eventually:is([], fun() -> other_vm:call(Server, ?MODULE, standing, []) end),
+    eventually:is([], fun() -> other_vm:call(Server, ?MODULE, raised, []) end),
     ok = other_vm:call(Server, accept_queue, health, []),
     Log = other_vm:call(Server, ?MODULE, log, []),
     #{
@@ -164,7 +164,7 @@ kill_again_and_again(Kills, Server, Killed) ->
         {stop, Who} -> Who ! {killed, Killed}
     after Pause ->
         {_, _, Targets} = Kills,
-        %% Each in turn, in an order that nobody knows.
+        %% Each in turn, in a random order.
         Target = hd([T || {_, T} <- lists:sort([{rand:uniform(), T} || T <- Targets -- lists:sublist(Killed, length(Targets) - 1)])]),
         ok = other_vm:call(Server, ?MODULE, kill, [Target]),
         kill_again_and_again(Kills, Server, [Target | Killed])
@@ -195,13 +195,13 @@ stall(N, Kind, #{server := Server, clients := Clients, addresses := Addresses, s
     ok = other_vm:call(Server, ?MODULE, begins, [N, Kind, Mode, SlowMs]),
     Client = lists:nth(1 + N rem length(Clients), Clients),
     Come = fun(Count, Then) -> ok = other_vm:call(Client, ?MODULE, come_at_once, [element(N, Addresses), Count, Then]) end,
-    %% Nobody is turned away for want of an acceptor that was on its way to block.
+    %% No client is turned away for want of an acceptor that was on its way to block.
     Mode =:= blocked andalso Come(?POOL, stay),
     Mode =:= blocked andalso eventually:is(?POOL, fun() -> other_vm:call(Server, ?MODULE, blocked, [N]) end),
     [Come(Count, Then) || {Count, Then} <- Coming],
     timer:sleep(DurationMs),
     ok = other_vm:call(Server, ?MODULE, ends, [N]),
-    %% That nobody holds them any more is seen at the next look, and nothing else asks for one.
+    %% That they are held no longer shows in the next census, and nothing else asks for one.
     timer:sleep(ClearMs + LateMs + case Kind of leaking -> CensusMs; _ -> 0 end).
 
 kinds() ->
@@ -213,17 +213,17 @@ kind(overflowing, #{stuck_ms := Ms}, LateMs) -> {blocked, [{?BACKLOG + 8, stay}]
 kind(abandoned, #{stuck_ms := Ms}, LateMs) -> {blocked, [{24, leave}], Ms + LateMs};
 kind(behind, #{for_ms := Ms, max_wait_ms := MaxMs}, LateMs) -> {slow, [{?SLOWLY_SERVED, stay}], Ms + MaxMs + LateMs};
 kind(leaking, #{census_ms := Ms}, LateMs) -> {holding, [{?CLOSE_WAIT_MAX + 10, leave}], ?LEAVES_AFTER_MS + Ms + LateMs};
-%% Shorter than anybody is to be told of.
+%% Shorter than any condition.
 kind(brief, #{for_ms := Ms}, _) -> {blocked, [{3, stay}], Ms div 3}.
 
-told_of(stuck) -> [behind, stuck];
-told_of(overflowing) -> [behind, overflowing, stuck];
-told_of(abandoned) -> [abandoned, behind, stuck];
-told_of(behind) -> [behind];
-told_of(leaking) -> [leaking];
-told_of(brief) -> [].
+expected_of(stuck) -> [behind, stuck];
+expected_of(overflowing) -> [behind, overflowing, stuck];
+expected_of(abandoned) -> [abandoned, behind, stuck];
+expected_of(behind) -> [behind];
+expected_of(leaking) -> [leaking];
+expected_of(brief) -> [].
 
-%% What was done to a listener and what was told of it, in the order in which it happened -> each stall with what is wrong.
+%% What was done to a listener and what was published of it, in the order in which it happened -> each stall with what is wrong.
 of_listener(N, Log) ->
     [{Ms, What} || {Ms, Of, What} <- Log, Of =:= N].
 
@@ -234,28 +234,28 @@ judged(N, [{Begun, {begins, Kind}} | Log]) ->
     {[{_, ends} | After], Others} = lists:splitwith(fun({_, What}) -> not is_tuple(What) orelse element(1, What) =/= begins end, Rest),
     Wrong = differences(raised, Kind, During) ++ differences(cleared, Kind, After),
     Raised = [{Condition, Ms - Begun} || {Ms, {raised, Condition}} <- During],
-    Told = [What || {_, What} <- During ++ After],
-    [#{listener => N, kind => Kind, raised => Raised, told => Told, wrong => [{N, Kind, One} || One <- Wrong]} | judged(N, Others)];
-judged(N, [{_, Told} | Log]) ->
-    [#{listener => N, kind => none, raised => [], told => [Told], wrong => [{N, none, {false, Told}}]} | judged(N, Log)].
+    Published = [What || {_, What} <- During ++ After],
+    [#{listener => N, kind => Kind, raised => Raised, published => Published, wrong => [{N, Kind, One} || One <- Wrong]} | judged(N, Others)];
+judged(N, [{_, Published} | Log]) ->
+    [#{listener => N, kind => none, raised => [], published => [Published], wrong => [{N, none, {false, Published}}]} | judged(N, Log)].
 
 differences(Event, Kind, Log) ->
-    Due = [{Event, Condition} || Condition <- told_of(Kind)],
-    Told = [What || {_, What} <- Log],
-    [{missed, What} || What <- Due -- Told] ++
-        [{case lists:member(What, Due) of true -> doubled; false -> false end, What} || What <- Told -- Due].
+    Due = [{Event, Condition} || Condition <- expected_of(Kind)],
+    Published = [What || {_, What} <- Log],
+    [{missed, What} || What <- Due -- Published] ++
+        [{case lists:member(What, Due) of true -> doubled; false -> false end, What} || What <- Published -- Due].
 
 report(#{listeners := Count}, Parts, Before, After) ->
     Stalls = lists:append([Of || #{stalls := Of} <- Parts]),
     Sum = fun(Key) -> lists:sum([maps:get(Key, Of) || #{connections := Of} <- Parts]) end,
     Wrong = [One || #{wrong := All} <- Stalls, {_, _, One} <- All],
     [Missed, False, Doubled] = [length([What || {How, What} <- Wrong, How =:= Which]) || Which <- [missed, false, doubled]],
-    Due = lists:sum([length(told_of(Kind)) || #{kind := Kind} <- Stalls, Kind =/= none]),
+    Due = lists:sum([length(expected_of(Kind)) || #{kind := Kind} <- Stalls, Kind =/= none]),
     [
         io_lib:format("~b listeners, ~b s: ~b connections opened, ~b served, ~b left unserved, ~b failed~n~n", [
             Count, lists:sum([S || #{seconds := S} <- Parts]), Sum(opened), Sum(served), Sum(left), Sum(failed)
         ]),
-        "| stalls | how many | told |\n|---|---|---|\n",
+        "| stalls | how many | published |\n|---|---|---|\n",
         [io_lib:format("| `~s` | ~b | ~ts |~n", [Kind, length([K || #{kind := K} <- Stalls, K =:= Kind]), latencies(Kind, Stalls)]) || Kind <- kinds()],
         io_lib:format("~nraised and cleared: ~b of each due; ~b missed, ~b false, ~b doubled~n", [Due, Missed, False, Doubled]),
         [io_lib:format("wrong: ~p~n", [All]) || #{wrong := [_ | _] = All} <- Stalls],
@@ -270,7 +270,7 @@ figure(_, Bytes) -> Bytes / 1024 / 1024.
 %% After the stall has begun: the soonest and the latest.
 latencies(Kind, Stalls) ->
     Raised = lists:append([Of || #{kind := K, raised := Of} <- Stalls, K =:= Kind]),
-    Each = [{Condition, [Ms || {C, Ms} <- Raised, C =:= Condition]} || Condition <- told_of(Kind)],
+    Each = [{Condition, [Ms || {C, Ms} <- Raised, C =:= Condition]} || Condition <- expected_of(Kind)],
     case [io_lib:format("`~s` after ~b to ~b ms", [Condition, lists:min(Ms), lists:max(Ms)]) || {Condition, [_ | _] = Ms} <- Each] of
         [] -> "nothing";
         Texts -> lists:join(", ", Texts)
@@ -365,7 +365,7 @@ mark(N, What) ->
     ask_recorder({mark, N, What}).
 
 kill(subscriber) ->
-    %% One that comes and goes, with what was to be told to it.
+    %% A subscriber that comes and goes, with its messages.
     {Pid, Monitor} = spawn_monitor(fun() -> ok = accept_queue:subscribe(), timer:sleep(infinity) end),
     case put(subscriber, Pid) of
         undefined -> ok;
@@ -390,7 +390,7 @@ ask_recorder(Question) ->
     get(recorder) ! {self(), Question},
     receive {recorder, Answer} -> Answer end.
 
-%% Events come from the application, marks from whoever stalls: who asks waits until it is noted.
+%% Events come from the application, marks from the process that stalls, which waits until its mark is noted.
 record(Numbers, Log) ->
     receive
         {accept_queue, Event, Condition, #{address := Address}} when Event =:= raised; Event =:= cleared ->
@@ -405,8 +405,8 @@ record(Numbers, Log) ->
             record(Numbers, [])
     end.
 
-%% What still stands of any listener.
-standing() ->
+%% The raised conditions of all listeners.
+raised() ->
     [{Address, Condition} || Address <- get(addresses), {ok, #{conditions := All}} <- [accept_queue:status(Address)], Condition <- All].
 
 usage() ->
@@ -427,7 +427,7 @@ come(Addresses, PerSecond) ->
     put(driver, spawn_link(fun() -> keep_coming(list_to_tuple(Addresses), 1000 / PerSecond, erlang:monotonic_time(millisecond), 1, Counters, Self) end)),
     ok.
 
-%% Does it so often, on the average: whoever is late makes up for it.
+%% Does it so often, on the average: a late one makes up for it.
 keep_coming(Addresses, EveryMs, Begun, Nth, Counters, Starter) ->
     Pause = max(0, round(Begun + Nth * EveryMs - erlang:monotonic_time(millisecond))),
     receive
@@ -464,7 +464,7 @@ client({ok, Socket}, leave) ->
     timer:sleep(?LEAVES_AFTER_MS),
     gen_tcp:close(Socket),
     left;
-%% Accepted and closed before the VM had seen that it was connected.
+%% Accepted and closed before the VM knew that it was connected.
 client({error, econnreset}, _) ->
     served;
 client({error, _}, _) ->

@@ -26,7 +26,7 @@ what_could_not_be_read_says_why_and_shows_no_figure_test_() ->
         ]
     ].
 
-%% When something is wrong is core's to decide (native/core/src/verdict.rs).
+%% When something is wrong is core's to decide (native/core/src/rules/verdict.rs).
 the_verdict_is_in_words_test_() ->
     [
         {Verdict, ?_assert(lists:suffix("  " ++ Verdict, last_line(Listed, Counts)))}

@@ -80,12 +80,12 @@ defmodule AcceptQueueTest do
     test "a child of a supervision tree watches for as long as it lives", %{listener: listener} do
       {:ok, address} = :inet.sockname(listener)
       :ok = AcceptQueue.unwatch(listener)
-      child = {AcceptQueue.Monitor, listeners: [listener], stuck_ms: 2000}
+      child = {AcceptQueue.Watcher, listeners: [listener], stuck_ms: 2000}
       start_supervised!(child)
       assert address in AcceptQueue.watched()
-      :ok = stop_supervised(AcceptQueue.Monitor)
+      :ok = stop_supervised(AcceptQueue.Watcher)
       refute address in AcceptQueue.watched()
-      assert {:error, {sentence, _}} = start_supervised({AcceptQueue.Monitor, listeners: [], stuck_ms: :soon})
+      assert {:error, {sentence, _}} = start_supervised({AcceptQueue.Watcher, listeners: [], stuck_ms: :soon})
       assert to_string(sentence) =~ "stuck_ms is soon; allowed is an integer from 1 to 3600000"
     end
 

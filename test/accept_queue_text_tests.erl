@@ -21,7 +21,7 @@ lines() ->
                 queued_closed => 4,
                 queued_reset => 2,
                 acceptors => none_waiting,
-                who => #{waiting_count => 0, pool => [a, b, c], busy => [stands(ranch_conns_sup), stands(ranch_conns_sup), stands(shop)]}
+                acceptors_summary => #{waiting_count => 0, pool => [a, b, c], busy => [parked_in(ranch_conns_sup), parked_in(ranch_conns_sup), parked_in(shop)]}
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.2 s. "
             "31 of 30 queued, the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
@@ -30,7 +30,7 @@ lines() ->
         },
         {
             {raised, overflowing},
-            ?HERE#{held_ms => 0, queued => 5, limit => 4, drops => 3, dropped => 3, dropped_otherwise => 0, who => undefined},
+            ?HERE#{held_ms => 0, queued => 5, limit => 4, drops => 3, dropped => 3, dropped_otherwise => 0, acceptors_summary => undefined},
             "accept queue of 0.0.0.0:8080 (ranch http) is overflowing: 3 packets of clients dropped. "
             "5 of 4 queued, 3 dropped since it was opened. "
             "Try: accept_queue:resize(Listener, 128) if it is bursts; more acceptors if it lasts."
@@ -45,11 +45,11 @@ lines() ->
                 drops => 9,
                 dropped => 0,
                 dropped_otherwise => 9,
-                who => #{waiting_count => 1, pool => undefined, busy => []}
+                acceptors_summary => #{waiting_count => 1, pool => undefined, busy => []}
             },
-            "accept queue of 0.0.0.0:8080 is behind: somebody has been waiting too long, for 1.0 s now. "
+            "accept queue of 0.0.0.0:8080 is behind: the oldest connection has waited too long, for 1.0 s now. "
             "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
-            "1 in accept; who else should be is not known. "
+            "1 in accept; the rest of the pool is not known. "
             "Try: more acceptors, or less work between accept and the next accept."
         },
         {
@@ -61,7 +61,7 @@ lines() ->
         {
             {read, failed},
             ?HERE#{server => {shop, init, 1}, reason => eperm},
-            "accept queue of 0.0.0.0:8080 (shop:init/1) cannot be read: eperm. It is tried again, and this is not repeated."
+            "accept queue of 0.0.0.0:8080 (shop:init/1) cannot be read: eperm. It is tried again; this is logged once until it works."
         },
         {
             {listener, added},
@@ -69,14 +69,14 @@ lines() ->
             "accept queue of <<\"/run/a\\n\\e[2J\">> (shop) is watched."
         },
         {
-            {tick, late},
+            {poll, late},
             #{late_ms => 2500},
             "accept queues were read 2.5 s late: this VM was asleep, or its schedulers were busy."
         },
         {
             {vm, hung},
             #{duration_ms => 10234, file => <<"/e/a\n.json">>, reason => undefined, finding => no_heartbeat, text => <<"None.">>},
-            "this VM hung for 10.2 s. What was seen: None. (no_heartbeat) The evidence: /e/a?.json"
+            "this VM hung for 10.2 s. Finding: None. (no_heartbeat) The evidence: /e/a?.json"
         },
         {
             {vm, hung},
@@ -85,13 +85,13 @@ lines() ->
         },
         {
             {handler, given_up},
-            #{audience => telemetry, during => sample, waited_ms => 6000},
+            #{channel => telemetry, during => sample, waited_ms => 6000},
             "a handler of telemetry did not return from 'sample' of accept_queue within 6.0 s and was given up. "
-            "Try: detach it, or let it hand its work to a process of its own. This is said once an hour."
+            "Try: detach it, or let it hand its work to a process of its own. This is logged at most once an hour."
         }
     ].
 
-stands(Module) ->
+parked_in(Module) ->
     #{current_function => {Module, wait, 0}, parked => {max_connections, <<"max_connections">>}}.
 
 said(Event, Details) ->

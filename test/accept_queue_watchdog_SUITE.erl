@@ -1,13 +1,13 @@
-%% The watchdog beside VMs that really hang: what it writes down, when, and what it tells them when they are back.
+%% The watchdog beside VMs that really hang: what it writes, when, and which event they get when they are back.
 %%
-%% A VM under test is another than this one, and subscribes to what it is told itself.
+%% A VM under test is another than this one, and subscribes to its own events.
 -module(accept_queue_watchdog_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
 
--define(TOLD_MS, 10000).
+-define(HUNG_MS, 10000).
 -define(QUICK_HANG_MS, 2500).
 
 all() ->
@@ -18,13 +18,13 @@ all() ->
         a_vm_that_is_stopped_hangs_and_one_that_was_asleep_with_its_program_does_not,
         a_vm_that_has_a_lot_to_do_is_left_alone,
         the_oldest_evidence_makes_room,
-        a_folder_that_cannot_be_written_is_told_and_survived,
-        a_full_disk_is_told_and_survived,
+        a_folder_that_cannot_be_written_is_reported_and_survived,
+        a_full_disk_is_reported_and_survived,
         a_program_that_is_killed_meanwhile_is_started_again_and_watches,
         a_vm_that_dies_while_it_hangs_leaves_its_evidence,
         a_vm_that_ends_is_no_hang,
         without_the_program_the_vm_says_so_and_goes_on,
-        the_memory_can_be_granted
+        the_memory_can_be_read_with_allow_ptrace
     ].
 
 %% The measure of the issue: the defaults, and the NIF as the source. Of one scheduler, for another that wakes up in between may
@@ -38,7 +38,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
             eventually:is(1, fun() -> length(documents(Directory)) end)
         end),
         ?assert(WithinMs =< 6000, WithinMs),
-        #{duration_ms := Ms, file := File, reason := undefined, finding := Finding} = told(Vm),
+        #{duration_ms := Ms, file := File, reason := undefined, finding := Finding} = hung(Vm),
         ?assert(Ms >= 9000 andalso Ms =< HungMs + 1500, {Ms, HungMs}),
         ?assertEqual(scheduler_blocked, Finding),
         Document = unicode:characters_to_list(File),
@@ -62,7 +62,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
         has("queued, every 0\\.5 s, the oldest first:\n(?s:.*)" ++ text(Address) ++ ": (?:-(?: x[0-9]+)?, )?0(?: x[0-9]+)?(?:, 1)?, 2 x[0-9]+\n", Text),
         %% A line of the log, and telemetry.
         {error, Line} = logged(Vm),
-        has("^this VM hung for [0-9.]+ s\\. What was seen: .*libhanging_nif\\.so.* \\(scheduler_blocked\\) The evidence: " ++ Document ++ "$", Line),
+        has("^this VM hung for [0-9.]+ s\\. Finding: .*libhanging_nif\\.so.* \\(scheduler_blocked\\) The evidence: " ++ Document ++ "$", Line),
         {Measured, Metadata} = measured(Vm),
         ?assertEqual({#{duration_ms => Ms}, File, scheduler_blocked}, {Measured, maps:get(file, Metadata), maps:get(finding, Metadata)}),
         ?assertNot(is_map_key(reason, Metadata))
@@ -78,7 +78,7 @@ whichever_scheduler_is_blocked_it_is_noticed(Config) ->
                     eventually:is(Scheduler, fun() -> length(documents(Directory)) end)
                 end),
                 ?assert(WithinMs =< 2000, WithinMs),
-                ?assertMatch(#{file := <<_/binary>>}, told(Vm))
+                ?assertMatch(#{file := <<_/binary>>}, hung(Vm))
             end
          || Scheduler <- lists:seq(1, Online)
         ],
@@ -90,13 +90,13 @@ a_scheduler_that_spins_is_named(Config) ->
     %% Also while no client waits.
     with(Config, quick(), [], fun(Vm) ->
         _ = hang(Vm, spin, [?QUICK_HANG_MS], fun() -> ok end),
-        ?assertMatch(#{finding := scheduler_spinning, file := <<_/binary>>}, told(Vm))
+        ?assertMatch(#{finding := scheduler_spinning, file := <<_/binary>>}, hung(Vm))
     end).
 
 a_vm_that_is_stopped_hangs_and_one_that_was_asleep_with_its_program_does_not(Config) ->
     with(Config, quick(), [], fun(#{os_pid := OsPid, vm := Node, directory := Directory} = Vm) ->
         Program = integer_to_list(other_vm:call(Node, accept_queue_port, os_pid, [])),
-        %% As a machine that sleeps, or a control group that is frozen. It beats again before the program looks again.
+        %% As a machine that sleeps, or a control group that is frozen. Its heartbeat is back before the program reads again.
         signal("STOP", Program),
         signal("STOP", OsPid),
         timer:sleep(2000),
@@ -106,8 +106,8 @@ a_vm_that_is_stopped_hangs_and_one_that_was_asleep_with_its_program_does_not(Con
         signal("STOP", OsPid),
         eventually:is(1, fun() -> length(documents(Directory)) end),
         signal("CONT", OsPid),
-        ?assertMatch(#{finding := process_stopped}, told(Vm)),
-        ?assertEqual(none, told(Vm, 0))
+        ?assertMatch(#{finding := process_stopped}, hung(Vm)),
+        ?assertEqual(none, hung(Vm, 0))
     end).
 
 %% Nor is it missed by a program that has a lot to do.
@@ -115,7 +115,7 @@ a_vm_that_has_a_lot_to_do_is_left_alone(Config) ->
     with(Config, #{heartbeat_ms => 300, hang_after_ms => 2000}, ["-accept_queue", "source", "port"], fun(#{vm := Node, directory := Directory} = Vm) ->
         _ = other_vm:call(Node, ?MODULE, much_to_do, []),
         eventually:passes(erlang:monotonic_time(millisecond) + 6000),
-        ?assertEqual({[], none}, {documents(Directory), told(Vm, 0)})
+        ?assertEqual({[], none}, {documents(Directory), hung(Vm, 0)})
     end).
 
 the_oldest_evidence_makes_room(Config) ->
@@ -123,7 +123,7 @@ the_oldest_evidence_makes_room(Config) ->
         Files = [
             begin
                 _ = hang(Vm, sleep, [1500], fun() -> ok end),
-                #{file := File} = told(Vm),
+                #{file := File} = hung(Vm),
                 unicode:characters_to_list(File)
             end
          || _ <- lists:seq(1, 3)
@@ -132,21 +132,21 @@ the_oldest_evidence_makes_room(Config) ->
         ?assertEqual(4, length(files(Directory)))
     end).
 
-a_folder_that_cannot_be_written_is_told_and_survived(Config) ->
-    %% Whoever runs the test may be allowed everything: something else stands in the way.
+a_folder_that_cannot_be_written_is_reported_and_survived(Config) ->
+    %% The user of the test may be root, so that a mode does not forbid it: a file is in the way.
     File = filename:join(proplists:get_value(priv_dir, Config), "file"),
     ok = file:write_file(File, ""),
     with(Config, quick(#{directory => File ++ "/evidence"}), [], fun(Vm) ->
         {error, Soon} = logged(Vm),
-        has("^accept_queue: the port program says watchdog: evidence cannot be written to .*/file/evidence: Not a directory", Soon),
+        has("^accept_queue: the port program reports watchdog: evidence cannot be written to .*/file/evidence: Not a directory", Soon),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
-        #{file := undefined, reason := Reason, finding := scheduler_blocked} = told(Vm),
+        #{file := undefined, reason := Reason, finding := scheduler_blocked} = hung(Vm),
         has("^evidence cannot be written to .*/file/evidence: Not a directory", Reason),
         {error, Line} = logged(Vm),
         has("There is no evidence: evidence cannot be written to ", Line)
     end).
 
-a_full_disk_is_told_and_survived(Config) ->
+a_full_disk_is_reported_and_survived(Config) ->
     Directory = directory(Config, "full"),
     ok = filelib:ensure_path(Directory),
     case commands:run("unshare", ["--mount", "mount", "-t", "tmpfs", "none", Directory]) of
@@ -154,12 +154,12 @@ a_full_disk_is_told_and_survived(Config) ->
             Full = ["unshare", "--mount", "/bin/sh", "-c", "mount -t tmpfs -o size=4k none \"$0\" && exec \"$@\"", Directory],
             with(Config, quick(#{directory => Directory}), {Full, []}, fun(#{vm := Node} = Vm) ->
                 _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
-                #{file := undefined, reason := Reason} = told(Vm),
+                #{file := undefined, reason := Reason} = hung(Vm),
                 has("No space left on device", Reason),
                 ?assertEqual({ok, []}, other_vm:call(Node, prim_file, list_dir, [Directory]))
             end);
         {_, Refused} ->
-            io:format(user, "~nskip a_full_disk_is_told_and_survived: no file system may be mounted: ~ts~n", [Refused]),
+            io:format(user, "~nskip a_full_disk_is_reported_and_survived: no file system may be mounted: ~ts~n", [Refused]),
             {skip, "no file system may be mounted"}
     end.
 
@@ -174,9 +174,9 @@ a_program_that_is_killed_meanwhile_is_started_again_and_watches(Config) ->
             not lists:member(other_vm:call(Node, accept_queue_port, os_pid, []), [Program, undefined])
         end),
         %% The new one has had a heartbeat.
-        eventually:is(sent, fun() -> other_vm:call(Node, accept_queue_port, beat, []) end),
+        eventually:is(sent, fun() -> other_vm:call(Node, accept_queue_port, heartbeat, []) end),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
-        #{file := File} = told(Vm),
+        #{file := File} = hung(Vm),
         ?assertEqual(unicode:characters_to_list(File), lists:last(documents(Directory))),
         ?assertEqual(2, length(documents(Directory)))
     end).
@@ -215,19 +215,19 @@ without_the_program_the_vm_says_so_and_goes_on(Config) ->
     eventually:is(1, fun() -> length(other_vm:call(Node, accept_queue, watched, [])) end),
     other_vm:stop(Node).
 
-%% Where the kernel has no Yama, there is nothing to grant, and the VM does not complain.
-the_memory_can_be_granted(Config) ->
-    with(Config, quick(#{grant_memory => true}), [], fun(#{vm := Node} = Vm) ->
+%% Where the kernel has no Yama, there is nothing to allow, and the VM does not complain.
+the_memory_can_be_read_with_allow_ptrace(Config) ->
+    with(Config, quick(#{allow_ptrace => true}), [], fun(#{vm := Node} = Vm) ->
         Program = other_vm:call(Node, accept_queue_port, os_pid, []),
         Expected =
             case file:read_file("/proc/sys/kernel/yama/ptrace_scope") of
                 {ok, _} -> {ok, Program};
                 {error, enoent} -> {error, {errno, einval}}
             end,
-        ?assertEqual(Expected, other_vm:call(Node, accept_queue_nif, let_read, [Program])),
-        ?assertEqual({error, not_found}, other_vm:call(Node, accept_queue_nif, let_read, [0])),
+        ?assertEqual(Expected, other_vm:call(Node, accept_queue_nif, allow_ptrace, [Program])),
+        ?assertEqual({error, not_found}, other_vm:call(Node, accept_queue_nif, allow_ptrace, [0])),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
-        #{file := File} = told(Vm),
+        #{file := File} = hung(Vm),
         {ok, Json} = file:read_file(File),
         has("\"library\":\"libhanging_nif.so\"", Json),
         {error, _} = logged(Vm),
@@ -278,13 +278,13 @@ hang(#{vm := Node}, Way, Arguments, Meanwhile) ->
     MeanwhileMs = erlang:monotonic_time(millisecond) - BeganMs,
     receive {Caller, EndedMs} -> {EndedMs - BeganMs, MeanwhileMs} end.
 
-told(Vm) -> told(Vm, ?TOLD_MS).
-told(#{vm := Node}, WithinMs) -> other_vm:call(Node, ?MODULE, next, [told, WithinMs]).
+hung(Vm) -> hung(Vm, ?HUNG_MS).
+hung(#{vm := Node}, WithinMs) -> other_vm:call(Node, ?MODULE, next, [hung, WithinMs]).
 
-logged(Vm) -> logged(Vm, ?TOLD_MS).
+logged(Vm) -> logged(Vm, ?HUNG_MS).
 logged(#{vm := Node}, WithinMs) -> other_vm:call(Node, ?MODULE, next, [logged, WithinMs]).
 
-measured(#{vm := Node}) -> other_vm:call(Node, ?MODULE, next, [measured, ?TOLD_MS]).
+measured(#{vm := Node}) -> other_vm:call(Node, ?MODULE, next, [measured, ?HUNG_MS]).
 
 %% In the other VM.
 
@@ -301,8 +301,8 @@ begin_there(StandIns) ->
     eventually:is(3, fun() -> hung_vm:waiting(L) end),
     case whereis(accept_queue_watchdog) of
         undefined -> ok;
-        %% The program has heard of it.
-        _ -> eventually:is(sent, fun accept_queue_port:beat/0)
+        %% The program has got it.
+        _ -> eventually:is(sent, fun accept_queue_port:heartbeat/0)
     end,
     sockets:address(L).
 
@@ -319,7 +319,7 @@ log(#{level := Level, msg := Message, meta := Meta}, #{config := #{to := To}}) w
 log(_, _) ->
     ok.
 
-next(told, WithinMs) -> receive {accept_queue, vm, hung, Details} -> Details after WithinMs -> none end;
+next(hung, WithinMs) -> receive {accept_queue, vm, hung, Details} -> Details after WithinMs -> none end;
 next(Kind, WithinMs) -> receive {Kind, What} -> What after WithinMs -> none end.
 
 sleep_on(Scheduler, Ms) ->

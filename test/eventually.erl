@@ -1,7 +1,7 @@
 %% Waiting for what the kernel or another process is about to do: a condition and a deadline, never a mere pause.
 -module(eventually).
 
--export([is/2, agree/2, passes/1]).
+-export([is/2, agree/2, passes/1, ends/2]).
 
 -define(DEADLINE_MS, 10000).
 -define(PAUSE_MS, 5).
@@ -23,6 +23,15 @@ agree(Expect, Read) ->
 %% Waits until it is that late on the monotonic clock: for tests of ages, where time itself is what is measured.
 passes(MonotonicMs) ->
     timer:sleep(max(0, MonotonicMs - erlang:monotonic_time(millisecond))).
+
+%% Sends a process the message that ends it, and waits until it has ended.
+ends(Pid, Message) ->
+    Monitor = monitor(process, Pid),
+    Pid ! Message,
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    after ?DEADLINE_MS -> erlang:error({not_within_ms, ?DEADLINE_MS, Pid})
+    end.
 
 until(Attempt) ->
     until(Attempt, erlang:monotonic_time(millisecond) + ?DEADLINE_MS).

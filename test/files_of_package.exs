@@ -1,4 +1,4 @@
-# The files of the Hex package, one a line, as Hex finds them: all that stands in its `files`, without what matches its
+# The files of the Hex package, one a line, as Hex finds them: all of its `files`, without what matches its
 # `exclude_patterns`. In `make matrix` Hex itself is asked, and has to say the same.
 package = Mix.Project.config()[:package]
 

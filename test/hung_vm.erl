@@ -20,7 +20,7 @@
     "for my $thread (@ARGV) { waitpid($thread, 0x40000000) == $thread or die \"wait for $thread: $!\" }"
     "print \"stopped\\n\"; sleep 60"
 ).
-%% Longer than any look at it takes.
+%% Longer than any reading of it takes.
 -define(HANG_MS, 20000).
 
 start(Way) ->
@@ -54,7 +54,7 @@ ready(Way, #{port := Port} = Vm) ->
     after ?READY_MS -> erlang:error({not_ready, Way, Vm})
     end.
 
-%% Whom it needs to get into its state.
+%% The processes that it needs to get into its state.
 peers(linger, Address) -> [sockets:client(Address)];
 peers(Way, Address) when Way =:= busy; Way =:= exited; Way =:= busy_socket -> sockets:clients(3, Address);
 peers(_, _) -> [].
@@ -67,9 +67,9 @@ stop(#{os_pid := OsPid, port := Port}) ->
     after ?READY_MS -> erlang:error({does_not_end, OsPid})
     end.
 
-%% Some of its threads, those so named, stand still as if a debugger had forgotten them. `ptrace' is asked by a process of its
+%% Some of its threads, those so named, are stopped as if a debugger had forgotten them. `ptrace' is asked by a process of its
 %% own, with whose end they go on.
-with_stopped(Name, #{os_pid := OsPid}, Look) ->
+with_stopped(Name, #{os_pid := OsPid}, Test) ->
     Threads = [filename:basename(Dir) || Dir <- filelib:wildcard(io_lib:format("/proc/~b/task/*", [OsPid])), is_named(Name, Dir)],
     ?assertNotEqual([], Threads),
     Debugger = open_port({spawn_executable, os:find_executable("perl")}, [
@@ -78,7 +78,7 @@ with_stopped(Name, #{os_pid := OsPid}, Look) ->
     {os_pid, DebuggerPid} = erlang:port_info(Debugger, os_pid),
     try
         receive
-            {Debugger, {data, {eol, "stopped"}}} -> Look();
+            {Debugger, {data, {eol, "stopped"}}} -> Test();
             {Debugger, Other} -> erlang:error({cannot_stop, Name, Other})
         after ?READY_MS -> erlang:error({cannot_stop, Name})
         end
@@ -132,7 +132,7 @@ sockname(Listener) ->
 accept({'$socket', _} = Listener) -> socket:accept(Listener);
 accept(Listener) -> gen_tcp:accept(Listener).
 
-%% A pool each of whom takes one client and no more: those who do, once they have.
+%% A pool whose processes take one client each and no more: those that have one.
 occupied(Way, Listener) when Way =:= busy; Way =:= busy_socket ->
     each_accepts(Listener, fun() -> timer:sleep(infinity) end);
 occupied(exited, Listener) ->
@@ -198,7 +198,7 @@ hang(Way, Listener) ->
 ready() ->
     true = erlang:display(ready).
 
-%% All of it stands in accept when this returns.
+%% All of it is in accept when this returns.
 pool(Listener) ->
     Pool = [spawn(fun() -> serve(Listener) end) || _ <- lists:seq(1, 3)],
     eventually:is(length(Pool), fun() -> waiting(Listener) end),

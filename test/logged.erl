@@ -11,7 +11,7 @@ start() ->
 stop() ->
     logger:remove_handler(?MODULE).
 
-%% As kernel sets them up (lib/kernel/src/logger.erl): what is in somebody's domain never reaches a terminal.
+%% As kernel sets them up (lib/kernel/src/logger.erl): what is in another domain never reaches a terminal.
 filters() ->
     [
         {domain, {fun logger_filters:domain/2, {log, super, [otp, sasl]}}},

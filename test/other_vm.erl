@@ -5,7 +5,7 @@
 %% dictionary.
 -module(other_vm).
 
--export([start/0, start/1, call/4, stop/1]).
+-export([start/0, start/1, call/4, stop/1, with_own_network/2]).
 -export([work/0, ask/3]).
 -export([with_open_files/1, with_listener/0, in_own_network/0, in_silence/0, code_path/0, code_path_without/1]).
 
@@ -15,7 +15,7 @@ start() ->
     start(#{}).
 
 %% `under': a command that starts the VM, given as its last arguments; `paths': where it finds its code; `node': the name by
-%% which others like it can reach it over distribution, on loopback, `args': what else it is to be told, and `boot_ms': how
+%% which others like it can reach it over distribution, on loopback, `args': its other arguments, and `boot_ms': how
 %% long it may take to start.
 start(Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -33,7 +33,7 @@ start(Options) ->
     true = peer:call(Vm, erlang, register, [?MODULE, peer:call(Vm, erlang, spawn, [?MODULE, work, []])]),
     Vm.
 
-%% Such nodes connect when they are told to, and not by themselves.
+%% Such nodes connect only when they are asked to.
 distribution(#{node := Node}) ->
     Loopback = ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", "connect_all", "false"],
     ["-name", atom_to_list(Node), "-setcookie", ?MODULE_STRING | Loopback];
@@ -45,6 +45,17 @@ call(Vm, Module, Function, Arguments) ->
 
 stop(Vm) ->
     peer:stop(Vm).
+
+%% Calls a function of no arguments in a VM in a network namespace of its own, or skips with the reason why none can be made.
+with_own_network(Module, Function) ->
+    case os:cmd("unshare --net true || unshare --map-root-user --net true") of
+        "" ->
+            Vm = start(#{under => in_own_network()}),
+            ok = call(Vm, Module, Function, []),
+            stop(Vm);
+        Refused ->
+            {skip, "no network namespace can be made here: " ++ Refused}
+    end.
 
 %% The process there, and what brings a call to it.
 

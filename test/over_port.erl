@@ -16,7 +16,7 @@ init(_Id, _Options) ->
     end,
     {ok, is_wanted()}.
 
-%% Where the application does not run, nobody starts the program.
+%% Where the application does not run, the program is not started.
 pre_init_per_suite(_Suite, Config, true) ->
     {ok, _} = application:ensure_all_started(accept_queue),
     port = accept_queue_source:source(),

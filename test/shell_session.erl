@@ -4,7 +4,7 @@
 %%     1> lists:seq(1, 3).
 %%     [1,2,3]
 %%
-%% What is shown is compared without regard to white space; `...' stands for anything. Keys of maps stand in their order.
+%% What is shown is compared without regard to white space; `...' means anything. Keys of maps are in their order.
 -module(shell_session).
 
 -export([start/0, stop/1, run/2, run_elixir/2]).

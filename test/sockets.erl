@@ -86,7 +86,7 @@ syns(Client) ->
     <<2, _:99/binary, Retransmitted:32/native>> = tcp_info(Client),
     1 + Retransmitted.
 
-%% What a descriptor number of this VM stands for, as `/proc' spells it; `undefined' where it stands for nothing.
+%% What a descriptor number of this VM is, as `/proc' spells it; `undefined' where it is free.
 descriptor_target(Fd) ->
     case file:read_link("/proc/self/fd/" ++ integer_to_list(Fd)) of
         {ok, Target} -> Target;

@@ -7,7 +7,7 @@
 
 %% Waits until this reading of accept_queue:counts/1 and ss say the same of an address.
 %%
-%% They cannot look at one instant: a figure may move in between by a SYN that was sent again, and the age grows. So the
+%% They cannot read at one instant: a figure may move in between by a SYN that was sent again, and the age grows. So the
 %% age must lie between what ss says before and after.
 agrees(Address, Read) ->
     eventually:agree(

@@ -14,7 +14,7 @@ allocated_bytes() ->
     [erlang:garbage_collect(Pid) || Pid <- erlang:processes()],
     erlang:memory(total).
 
-%% Open descriptors and what each stands for. The one that reads the folder is gone by the time it is looked at.
+%% Open descriptors and what each is. The one that reads the folder is closed by the time it is read.
 descriptors() ->
     {ok, Fds} = file:list_dir("/proc/self/fd"),
     [{Fd, Target} || Fd <- lists:map(fun list_to_integer/1, Fds), {ok, Target} <- [file:read_link("/proc/self/fd/" ++ integer_to_list(Fd))]].

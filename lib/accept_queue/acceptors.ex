@@ -4,9 +4,9 @@ defmodule AcceptQueue.Acceptors do
 
     * `waiting_count`: how many processes are blocked in accept now, exactly
     * `waiting`: those of them that were found
-    * `pool`: the processes that should accept; `:undefined` where neither ranch tells nor anybody has been seen waiting
+    * `pool`: the processes that should accept; `:undefined` where none has been found in accept, and ranch has none
     * `busy`: those of the pool that do something else, each an `AcceptQueue.Busy`
-    * `busy_count`: how many these are, so that a list that was cut short at 1000 shows it
+    * `busy_count`: how many there are; the list has at most 1000
   """
 
   @enforce_keys [:waiting_count, :waiting, :pool, :busy, :busy_count]

@@ -2,9 +2,9 @@ defmodule AcceptQueue.Busy do
   @moduledoc """
   A process that should accept and does something else, as `AcceptQueue.Acceptors` has it.
 
-    * `pid`, `registered_name`, `label`, `initial_call`: who it is; `:undefined` where it has no name, or no label
-    * `parked`: what holds it up, as a name and a sentence; `:undefined` where it does not wait
-    * `status`, `current_function`, `current_stacktrace`, `message_queue_len`: as `Process.info/2` tells them
+    * `pid`, `registered_name`, `label`, `initial_call`: what it is called; `:undefined` where it has no name, or no label
+    * `parked`: what it waits for, as a name and a sentence; `:undefined` where it does not wait
+    * `status`, `current_function`, `current_stacktrace`, `message_queue_len`: as `Process.info/2` has them
   """
 
   @enforce_keys [

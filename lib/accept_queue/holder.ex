@@ -7,12 +7,12 @@ defmodule AcceptQueue.Holder do
     * `peer`: the end that has closed
     * `state`: always `:close_wait`
     * `age_ms`: since anything came from the peer; since its FIN, unless this side goes on sending
-    * `recv_bytes`: what nobody has read
-    * `initial_call`, `current_function`, `registered_name`, `label`: who the process is and where it stands
-    * `close_wait`: how many such connections there are in all, so that a list that was cut short shows it
+    * `recv_bytes`: received and not read
+    * `initial_call`, `current_function`, `registered_name`, `label`: what the process is called, and the function that it is in
+    * `close_wait`: how many such connections there are in all, also where the list is shorter
 
-  `pid`, `socket` and what is told of the process are `:undefined` where the socket is not this VM's, or was closed while
-  we looked.
+  `pid`, `socket` and the fields of the process are `:undefined` where the socket is not this VM's, or has been closed
+  meanwhile.
   """
 
   @enforce_keys [

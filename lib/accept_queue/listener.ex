@@ -4,14 +4,14 @@ defmodule AcceptQueue.Listener do
 
     * `address`: where it listens
     * `socket`: the listen socket, good as an argument of `AcceptQueue.counts/1`
-    * `owner`: the process that owns it; `:undefined` if it was closed while we looked
+    * `owner`: the process that owns it; `:undefined` where it has been closed meanwhile
     * `server`: the reference of a ranch listener, the owner's registered name, or else the function it started with
     * `cookie`: the kernel's name for the socket, never given twice
     * `inode`: as in `/proc/PID/fd`
     * `waiting_acceptors`: how many processes are blocked in accept now
 
-  `socket`, `owner`, `server` and `waiting_acceptors` are `:undefined` for a descriptor that listens in this operating
-  system process and that no Erlang socket stands for.
+  `socket`, `owner`, `server` and `waiting_acceptors` are `:undefined` for a listening descriptor of this operating system
+  process that has no Erlang socket.
   """
 
   @enforce_keys [

@@ -1,8 +1,7 @@
-//! Makes the manual pages and the completions of the command line, and the table by which the program finds them.
+//! Makes the manual pages and shell completions from the command line, and a table of them for the program.
 
-// Everything of it is used by the program.
-#[allow(dead_code)]
-#[path = "src/args.rs"]
+#[allow(dead_code, unused_imports, reason = "used by the program")]
+#[path = "src/args/mod.rs"]
 mod args;
 
 use std::fmt::Write;
@@ -14,7 +13,7 @@ use clap_complete::aot::Shell;
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/args.rs");
+    println!("cargo::rerun-if-changed=src/args");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?);
     let (pages, completions) = (out.join("man"), out.join("completions"));
     for folder in [&pages, &completions] {
@@ -24,7 +23,7 @@ fn main() -> io::Result<()> {
         fs::create_dir(folder)?;
     }
     let mut program = args::Arguments::command();
-    // Names the commands in full.
+    // Sets the display names, as `accept-queue list`.
     program.build();
     for command in std::iter::once(&program).chain(program.get_subcommands()).filter(|command| !command.is_hide_set()) {
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
@@ -38,7 +37,6 @@ fn main() -> io::Result<()> {
             args::Shell::Fish => Shell::Fish,
             args::Shell::Zsh => Shell::Zsh,
         };
-        // A file for each, by the name of the shell.
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut args::Arguments::command(), "accept-queue", &mut text);
         fs::write(completions.join(shell.to_string()), text)?;
@@ -46,7 +44,7 @@ fn main() -> io::Result<()> {
     fs::write(out.join("assets.rs"), table("PAGES", &pages)? + &table("COMPLETIONS", &completions)?)
 }
 
-/// A Rust constant of the files of a folder: name and text.
+/// A Rust constant with name and text of each file of a folder.
 fn table(name: &str, folder: &Path) -> io::Result<String> {
     let mut files = fs::read_dir(folder)?.map(|file| Ok(file?.path())).collect::<io::Result<Vec<_>>>()?;
     files.sort();

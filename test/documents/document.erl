@@ -42,7 +42,7 @@ outside([{Number, Line} | Lines], Mark, AfterEmpty, Found) ->
         {"<!--" ++ Comment, _} ->
             outside(Lines, mark(string:trim(Comment)), false, Found);
         {_, "    " ++ _} when AfterEmpty ->
-            outside(Lines, none, true, [{wrong, Number, "code stands between ``` and ```, not indented"} | Found]);
+            outside(Lines, none, true, [{wrong, Number, "code is between ``` and ```, not indented"} | Found]);
         _ ->
             outside(Lines, none, false, links(Number, Line) ++ Found)
     end.

@@ -5,7 +5,7 @@
 
 %% A block that runs longer than this does not end.
 -define(BLOCK_S, 30).
-%% Shorter than the defaults, so that nobody waits for `stuck' at each document.
+%% Shorter than the defaults, so that no document waits long for `stuck'.
 -define(SHOP, #{for_ms => 200, stuck_ms => 400}).
 
 main([Root | Given]) ->

@@ -1,4 +1,4 @@
-%% The program accept-queue, as whoever stands outside of a server runs it.
+%% The program accept-queue, run from outside of a server.
 -module(program).
 
 -export([run/2, json/2, begun/2, next/2, next/3, ended/1]).
@@ -36,7 +36,7 @@ next(Port, Event, Condition) ->
         error({not_within_ms, ?EVENT_MS, Event, Condition})
     end.
 
-%% Told to end as a service would be.
+%% Ended as a service is.
 ended(Port) ->
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     ok = processes:signal(term, Pid),

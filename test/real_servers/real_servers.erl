@@ -1,12 +1,12 @@
 %% A real server from its start to its end: what accept-queue says of it from outside while it is well, while the whole of it
-%% stands still, and when it goes on. What the kernel itself says is asked of `ss'.
+%% is stopped, and when it goes on. The kernel's own figures come from `ss'.
 -module(real_servers).
 
 -include_lib("stdlib/include/assert.hrl").
 
 -export([main/1]).
 
--export_type([server/0, seen/0]).
+-export_type([server/0, running/0]).
 
 %% `run': the command, which stays in the foreground; `port': where it listens on 127.0.0.1; `limit': the backlog it is known
 %% for, here; `called': what an outsider calls it, where that is not `node'.
@@ -18,14 +18,14 @@
     port := inet:port_number(),
     limit := pos_integer()
 }.
--type seen() :: #{repository := string(), folder := string(), packages := string(), pid := pos_integer(), server := server()}.
+-type running() :: #{repository := string(), folder := string(), packages := string(), pid := pos_integer(), server := server()}.
 
 %% Writes its configuration below `Folder', and says how it is started out of `Packages'.
 -callback server(Packages :: string(), Folder :: string()) -> server().
 %% One request of a client of it, and its answer.
 -callback serves(inet:port_number()) -> ok.
 %% What is particular to this one.
--callback more(seen()) -> ok.
+-callback more(running()) -> ok.
 
 -define(START_MS, 90000).
 -define(END_MS, 20000).
@@ -56,10 +56,10 @@ run(Repository, Name, Package) ->
         #{pid := Pid} = from_ss:listener(Port),
         showed:that("listens ~b ms after its start, as process ~b", [Ms, Pid]),
         ok = within:passes(10000, fun() -> Module:serves(Port) end),
-        Seen = #{repository => Repository, folder => Folder, packages => Packages, pid => Pid, server => Server},
-        well(Seen),
-        stalled(Seen, Module),
-        ok = Module:more(Seen),
+        Running = #{repository => Repository, folder => Folder, packages => Packages, pid => Pid, server => Server},
+        well(Running),
+        stalled(Running, Module),
+        ok = Module:more(Running),
         ok = Module:serves(Port),
         ended(Pid)
     after
@@ -94,7 +94,7 @@ scopes(Node, Pid, Port) ->
     [Short | _] = string:split(Node, "@"),
     [["--node", Node], ["--node", Short], ["--pid", integer_to_list(Pid)], ["--port", integer_to_list(Port)], []].
 
-%% However it is asked for, it is found under its name; whoever asks for a port is not told whose it is.
+%% However it is asked for, it is found under its name; a question for a port does not have its owner.
 owners(["--port", _], _, _) -> [];
 owners(_, Called, Pid) -> [{Pid, Called}].
 
@@ -113,7 +113,7 @@ watched(Repository, Address, Limit, Pid) ->
     ],
     showed:that("watch --json --count 5: added, then 5 samples of 0 queued, limit ~b, no condition", [Limit]).
 
-%% All of it stands still, and clients come.
+%% All of it is stopped, and clients come.
 
 stalled(#{repository := Repository, pid := Pid, server := #{node := Node, port := Port, limit := Limit}}, Module) ->
     To = {{127, 0, 0, 1}, Port},
@@ -122,12 +122,12 @@ stalled(#{repository := Repository, pid := Pid, server := #{node := Node, port :
     ok = processes:signal(stop, Pid),
     Few = sockets:clients(?FEW, To),
     true = within:true(5000, fun() -> queued(Port) =:= ?FEW end),
-    %% Nobody has waited for long, and after a while somebody has.
+    %% No client has waited for long, and after a while one has.
     true = within:true(5000, fun() -> oldest(Repository, Port) > 100 end),
     {1, _} = checked(Repository, ["--node", Node, "--samples", "1"], "WARNING"),
     {2, Stuck} = checked(Repository, ["--node", Node], "CRITICAL"),
     ?assertMatch({_, _}, binary:match(Stuck, <<"behind, stuck, 2 queued">>)),
-    %% Full is one more than the limit; whoever comes then is turned away.
+    %% Full is one more than the limit; a client that comes then is turned away.
     Fitting = sockets:clients(Limit + 1 - ?FEW, To),
     Full = Limit + 1,
     TurnedAway = [sockets:dial(To) || _ <- [1, 2, 3]],

@@ -20,7 +20,7 @@ server(Packages, Folder) ->
         run => [script(Packages, "rabbitmq-server")],
         environment => [{"RABBITMQ_ENABLED_PLUGINS_FILE", Plugins} | environment(Packages, Folder)],
         node => atom_to_list(?NODE),
-        %% It becomes a node after its start, and epmd, which knows of it, tells no host.
+        %% It becomes a node after its start, and epmd, which knows of it, does not have its host.
         called => "rabbit",
         port => ?PORT,
         limit => 128
@@ -51,16 +51,16 @@ serves(Port) ->
     gen_tcp:close(Client).
 
 %% The application in the running node, as its operator would bring it in.
-more(#{repository := Repository, pid := Pid} = Seen) ->
+more(#{repository := Repository, pid := Pid} = Running) ->
     Ebin = filename:join(Repository, "_build/rebar3/default/lib/accept_queue/ebin"),
-    Loaded = evaluated(Seen, ["true = code:add_pathz(\"", Ebin, "\"), application:ensure_all_started(accept_queue)."]),
+    Loaded = evaluated(Running, ["true = code:add_pathz(\"", Ebin, "\"), application:ensure_all_started(accept_queue)."]),
     ?assertEqual("{ok,[accept_queue]}", string:trim(Loaded)),
     {ok, _} = net_kernel:start(['watcher@localhost', shortnames]),
     Ref = reference(),
     #{limit := 128} = there(accept_queue, depth, [{ranch, Ref}]),
     subscribed(),
     within:passes(5000, fun() -> {ok, #{conditions := []}} = erpc:call(?NODE, accept_queue, status, [{port, ?PORT}]), ok end),
-    table(Seen, "ok"),
+    table(Running, "ok"),
     silent(Ref),
     Supervisors = [Supervisor || {_, Supervisor} <- erpc:call(?NODE, ranch_server, get_connections_sups, [Ref])],
     [ok = erpc:call(?NODE, sys, suspend, [Supervisor]) || Supervisor <- Supervisors],
@@ -69,7 +69,7 @@ more(#{repository := Repository, pid := Pid} = Seen) ->
     Clients = sockets:clients(Acceptors + ?WAITING, {{127, 0, 0, 1}, ?PORT}),
     Stuck = event(raised, stuck),
     ?assertMatch(#{queued := ?WAITING, limit := 128, acceptors := none_waiting, held_ms := Ms} when Ms >= 5000, Stuck),
-    #{held_ms := Held, who := #{waiting_count := 0, busy := Busy}} = Stuck,
+    #{held_ms := Held, acceptors_summary := #{waiting_count := 0, busy := Busy}} = Stuck,
     ?assertEqual(Acceptors, length(Busy)),
     [
         ?assertMatch(#{parked := {max_connections, <<"waits for ranch's connections supervisor", _/binary>>}}, Process)
@@ -82,19 +82,19 @@ more(#{repository := Repository, pid := Pid} = Seen) ->
     {failing, Reasons} = erpc:call(?NODE, accept_queue, health, []),
     ?assert(lists:member({stuck, {{127, 0, 0, 1}, ?PORT}}, Reasons)),
     showed:that("inside: health() is {failing, ~0tp}", [Reasons]),
-    table(Seen, "stuck|nobody accepts"),
+    table(Running, "stuck|nobody accepts"),
     outside(Repository, Pid),
     [ok = erpc:call(?NODE, sys, resume, [Supervisor]) || Supervisor <- Supervisors],
     #{duration_ms := Duration} = event(cleared, stuck),
     showed:that("inside: stuck is cleared after ~b ms", [Duration]),
     [sockets:close(Client) || Client <- Clients],
     within:passes(20000, fun() -> ok = erpc:call(?NODE, accept_queue, health, []) end),
-    table(Seen, "ok"),
+    table(Running, "ok"),
     ok = erpc:call(?NODE, application, stop, [accept_queue]),
     ok = serves(?PORT),
     showed:that("inside: the application is stopped, and the broker serves", []).
 
-%% Clients that say nothing are accepted, and hold nobody up.
+%% Clients that send nothing are accepted, and hold up no other.
 silent(Ref) ->
     Clients = sockets:clients(?SILENT, {{127, 0, 0, 1}, ?PORT}),
     within:passes(5000, fun() ->
@@ -105,7 +105,7 @@ silent(Ref) ->
     showed:that("inside: ~b clients that say nothing are accepted; 0 queued, no condition", [?SILENT]),
     [sockets:close(Client) || Client <- Clients].
 
-%% The same stall, seen from outside.
+%% The same stall, from outside.
 outside(Repository, Pid) ->
     {2, Line} = program:run(Repository, ["check", "--pid", integer_to_list(Pid)]),
     {_, _} = binary:match(Line, <<"stuck, 15 queued">>),
@@ -131,8 +131,8 @@ agrees(Ref) ->
     ?assertEqual(Queued, Alive).
 
 %% What i/0 prints for this listener, with a verdict that says one of these.
-table(Seen, Verdict) ->
-    Table = evaluated(Seen, "accept_queue:i()."),
+table(Running, Verdict) ->
+    Table = evaluated(Running, "accept_queue:i()."),
     [Row] = [Line || Line <- string:lexemes(Table, "\n"), string:prefix(Line, "127.0.0.1:5672") =/= nomatch],
     ?assertMatch({match, _}, re:run(Row, Verdict), Row),
     showed:that("inside, i(): ~ts", [Row]).

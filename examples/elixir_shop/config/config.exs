@@ -1,4 +1,4 @@
 import Config
 
-# The tree of the application says what is watched, and how: see Shop.Application.
+# What is watched, and how, is in the supervision tree: see Shop.Application.
 config :accept_queue, watch: :none

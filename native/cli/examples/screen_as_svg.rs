@@ -5,13 +5,15 @@
 //! The keys are pressed when the time has passed, and the screen is taken when as much has passed again or the command has
 //! ended. Light and dark follow the reader's settings.
 
+#[path = "../tests/pseudo_terminal/mod.rs"]
+mod pseudo_terminal;
+
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
-use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use portable_pty::CommandBuilder;
+use pseudo_terminal::PseudoTerminal;
 
 const CELL: (f64, f64) = (8.4, 18.0);
 const MARGIN: f64 = 14.0;
@@ -30,47 +32,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [file, columns, rows, wait_ms, keys, title, command @ ..] = &arguments[..] else {
         return Err("FILE COLUMNS ROWS WAIT_MS KEYS TITLE COMMAND...".into());
     };
-    let size = PtySize { rows: rows.parse()?, cols: columns.parse()?, pixel_width: 0, pixel_height: 0 };
-    let screen = shown(command, size, Duration::from_millis(wait_ms.parse()?), keys)?;
-    std::fs::write(file, svg(screen.screen(), title)?)?;
+    let wait = Duration::from_millis(wait_ms.parse()?);
+    let terminal = shown(command, rows.parse()?, columns.parse()?, wait, keys)?;
+    std::fs::write(file, svg(terminal.screen(), title)?)?;
     Ok(())
 }
 
-fn shown(command: &[String], size: PtySize, wait: Duration, keys: &str) -> Result<vt100::Parser, Box<dyn Error>> {
-    let pair = native_pty_system().openpty(size)?;
+fn shown(
+    command: &[String],
+    rows: u16,
+    columns: u16,
+    wait: Duration,
+    keys: &str,
+) -> Result<PseudoTerminal, Box<dyn Error>> {
     let mut builder = CommandBuilder::new(&command[0]);
     builder.args(&command[1..]);
-    builder.env("TERM", "xterm-256color");
-    let mut child = pair.slave.spawn_command(builder)?;
-    drop(pair.slave);
-    let mut reader = pair.master.try_clone_reader()?;
-    let mut keyboard = pair.master.take_writer()?;
-    let (sender, output) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = [0; 4096];
-        while let Ok(length @ 1..) = reader.read(&mut bytes) {
-            if sender.send(bytes[..length].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
-    let mut terminal = vt100::Parser::new(size.rows.try_into()?, size.cols.try_into()?, 0);
-    read_until(Instant::now() + wait, &output, &mut terminal);
+    let mut terminal = PseudoTerminal::start(builder, rows, columns)?;
+    // It reads until the time has passed, or until the command has ended.
+    let _ = terminal.read_until(Instant::now() + wait, |_| false);
     if !keys.is_empty() {
-        keyboard.write_all(keys.as_bytes())?;
-        keyboard.flush()?;
-        read_until(Instant::now() + wait, &output, &mut terminal);
+        terminal.press(keys)?;
+        let _ = terminal.read_until(Instant::now() + wait, |_| false);
     }
-    // It may have ended by itself.
-    let _ = child.kill();
-    child.wait()?;
     Ok(terminal)
-}
-
-fn read_until(deadline: Instant, output: &Receiver<Vec<u8>>, terminal: &mut vt100::Parser) {
-    while let Ok(bytes) = output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        terminal.process(&bytes);
-    }
 }
 
 fn svg(screen: &vt100::Screen, title: &str) -> Result<String, Box<dyn Error>> {
@@ -101,7 +85,7 @@ fn svg(screen: &vt100::Screen, title: &str) -> Result<String, Box<dyn Error>> {
     Ok(out)
 }
 
-/// Cells that look alike, from this one on; how many there were.
+/// Draws the cells that look like this one and follow it; how many there were.
 fn run(out: &mut String, screen: &vt100::Screen, row: u16, from: u16, columns: u16) -> Result<u16, Box<dyn Error>> {
     let cell = |column| screen.cell(row, column);
     let Some(first) = cell(from) else { return Ok(1) };
@@ -138,7 +122,7 @@ fn run(out: &mut String, screen: &vt100::Screen, row: u16, from: u16, columns: u
             look.ink
         )?;
     } else if !text.trim().is_empty() {
-        // The blanks in front move it, those behind are nobody's.
+        // Blanks in front move it, those behind are left out.
         let shown = text.trim_end();
         let blank = shown.chars().take_while(|c| *c == ' ').count() as u16;
         let shown = shown.trim_start();

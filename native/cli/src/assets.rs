@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, made by `build.rs` and carried in the program: whoever has it has them.
+//! Manual pages and shell completions: made by `build.rs`, part of the program, so that it installs as one file.
 
 use clap::ValueEnum;
 
@@ -24,7 +24,7 @@ pub(crate) fn man(options: &ManOptions) -> Result<(), String> {
     }
 }
 
-/// Of a command, or of the whole.
+/// Of a command; `None`: of the program.
 fn page(command: Option<&str>) -> Result<(), String> {
     let page = command.map_or_else(|| "accept-queue".to_owned(), |command| format!("accept-queue-{command}"));
     print(PAGES, &page).ok_or_else(|| {

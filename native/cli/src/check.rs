@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
-use accept_queue_core::check::{Limits, Severity, Trouble};
-use accept_queue_core::detector::{Condition, on_clock};
-use accept_queue_core::observer::{Looks, Observer, Reading};
-use accept_queue_core::outside::{self, Gap, Owned, Owner, Scope};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
+use accept_queue_core::outside::snapshot::{self, Gap, Owned, Owner, Scope};
+use accept_queue_core::rules::check::{Limits, Severity, Trouble};
+use accept_queue_core::rules::detector::{Condition, on_clock};
 use accept_queue_core::{Counts, Endpoint};
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ struct Judged {
     troubles: Vec<Trouble>,
 }
 
-/// Everything that was seen.
+/// Everything that was read.
 struct Seen {
     judged: Vec<Judged>,
     gaps: Vec<Gap>,
@@ -45,7 +45,7 @@ struct Seen {
 
 /// The document of `--json`.
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
     schema: u32,
     status: Status,
     text: String,
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &CheckOptions) -> ExitCode {
     if options.json {
         let listeners = seen.judged.iter().map(Entry::from).collect();
         let unreadable = seen.gaps.iter().map(Unreadable::from).collect();
-        match serde_json::to_string(&Report { schema: SCHEMA, status, text, listeners, unreadable }) {
+        match serde_json::to_string(&CheckReport { schema: SCHEMA, status, text, listeners, unreadable }) {
             Ok(report) => say(&report, status),
             Err(error) => unknown(&format!("the report is no JSON: {error}")),
         }
@@ -94,20 +94,20 @@ pub(crate) fn run(options: &CheckOptions) -> ExitCode {
     }
 }
 
-/// The answer to whoever asks in a way that cannot be understood, or where nothing can be known.
+/// Of a command line that cannot be understood, or a scope that cannot be read.
 pub(crate) fn unknown(reason: &str) -> ExitCode {
     say(&line(Status::Unknown, reason, ""), Status::Unknown)
 }
 
 fn say(line: &str, status: Status) -> ExitCode {
-    // The status tells whoever does not read, or cannot.
+    // The status is known even where the line cannot be written.
     if let Err(error) = output::print(format!("{line}\n").as_bytes()) {
         eprintln!("accept-queue: {error}");
     }
     ExitCode::from(status as u8)
 }
 
-/// Whatever stands before the first bar is for people, and whatever stands behind it for programs.
+/// The text before the first bar is for people, the data behind it for programs.
 fn line(status: Status, text: &str, performance: &str) -> String {
     let word = match status {
         Status::Ok => "OK",
@@ -120,10 +120,10 @@ fn line(status: Status, text: &str, performance: &str) -> String {
 }
 
 fn at_once(options: &CheckOptions) -> Result<Seen, String> {
-    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+    let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     let limits = options.limits();
     let judged = |Owned { namespace, owners, queue }: Owned| {
-        let counts = queue.look.counts;
+        let counts = queue.census.counts;
         Judged { namespace, endpoint: queue.endpoint, owners, counts, troubles: limits.at_once(&counts) }
     };
     Ok(Seen { judged: snapshot.queues.into_iter().map(judged).collect(), gaps: snapshot.gaps })
@@ -134,21 +134,21 @@ fn over_time(options: &CheckOptions, samples: u32) -> Result<Seen, String> {
     let settings = limits.settings(options.interval * (samples - 1));
     let mut observer = Observer::new(options.scope.scope(), settings);
     let begun = Instant::now();
-    let mut look = |sample: u32| {
+    let mut read = |sample: u32| {
         thread::sleep((options.interval * sample).saturating_sub(begun.elapsed()));
-        observer.sample(on_clock(begun.elapsed()), Looks::All).map_err(|error| options.scope.refused(error))
+        observer.sample(on_clock(begun.elapsed()), CensusScope::All).map_err(|error| options.scope.refused(error))
     };
     for sample in 0..samples - 1 {
-        look(sample)?;
+        read(sample)?;
     }
-    let last = look(samples - 1)?;
+    let last = read(samples - 1)?;
     if last.readings.is_empty() {
-        // An observer waits for a server to come back; whoever asks wants to know that it has gone.
-        outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+        // An observer waits for a server to come back; a check says that it has gone.
+        snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     }
     let judged = |reading: Reading| {
-        // It was closed before anybody could look at who stands in it.
-        let counts = reading.looked?.counts;
+        // It was closed before its census.
+        let counts = reading.census?.counts;
         let troubles = limits.over_time(&reading.status);
         Some(Judged {
             namespace: reading.namespace,
@@ -191,10 +191,10 @@ impl Seen {
     fn summary(&self, options: &CheckOptions) -> (Status, String) {
         let worst = self.judged.iter().map(Judged::severity).max();
         match (worst, self.gaps.first()) {
-            (None, None) => (Status::Unknown, options.scope.nobody()),
+            (None, None) => (Status::Unknown, options.scope.no_listener()),
             (Some(severity @ (Severity::Warning | Severity::Critical)), _) => (severity.into(), self.troubles()),
-            // Of everybody's queues those in this namespace were seen, whoever holds them.
-            (Some(Severity::Ok), _) if options.scope.scope() == Scope::Everybody => (Status::Ok, self.fullest()),
+            // Of every process: the queues of this namespace were read, also those whose owner is not known.
+            (Some(Severity::Ok), _) if options.scope.scope() == Scope::All => (Status::Ok, self.fullest()),
             (_, Some(_)) => (Status::Unknown, self.unreadable()),
             (Some(Severity::Ok), None) => (Status::Ok, self.fullest()),
         }
@@ -287,14 +287,14 @@ fn performance(judged: &[Judged], limits: &Limits) -> String {
     data.collect::<Vec<_>>().join(" ")
 }
 
-/// No equals sign may stand in a label, and a quote is written twice.
+/// A label has no equals sign, and a quote is written twice.
 fn label(text: &str) -> String {
     text.replace(['=', '|'], "_").replace('\'', "''")
 }
 
 #[cfg(test)]
 mod tests {
-    use accept_queue_core::vm::namespace::Namespace;
+    use accept_queue_core::linux::namespace::Namespace;
 
     use super::*;
 

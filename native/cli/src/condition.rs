@@ -1,10 +1,10 @@
-//! A condition in the words of a person on call: what, by which figures, what to try.
+//! A condition in the words of a person on call: what, which figures say so, what to try.
 
 use std::time::Duration;
 
-use accept_queue_core::detector::{Condition, Evidence};
+use accept_queue_core::rules::detector::{Condition, ConditionEvidence};
 
-/// The word for it, the same in every output.
+/// The same in every output.
 pub(crate) fn name(condition: Condition) -> &'static str {
     match condition {
         Condition::Behind => "behind",
@@ -15,20 +15,20 @@ pub(crate) fn name(condition: Condition) -> &'static str {
     }
 }
 
-/// That it has begun: sentences that go on from the name of the listener.
-pub(crate) fn raised(condition: Condition, evidence: &Evidence) -> String {
+/// It has begun: sentences that continue the name of the listener.
+pub(crate) fn raised(condition: Condition, evidence: &ConditionEvidence) -> String {
     format!("{}. {}. {}", what(condition, evidence), figures(evidence), remedy(condition))
 }
 
-/// That it has ended.
+/// It has ended: the same.
 pub(crate) fn cleared(condition: Condition, lasted: Duration) -> String {
     format!("is no longer {}, after {}.", name(condition), seconds(lasted))
 }
 
-fn what(condition: Condition, evidence: &Evidence) -> String {
+fn what(condition: Condition, evidence: &ConditionEvidence) -> String {
     let held = seconds(evidence.held_for);
     match condition {
-        Condition::Behind => format!("is behind: somebody has been waiting too long, for {held} now"),
+        Condition::Behind => format!("is behind: the oldest connection has waited too long, for {held} now"),
         Condition::Overflowing if evidence.dropped == 0 => {
             "is overflowing: it is full, and the next client will be dropped".to_owned()
         }
@@ -36,7 +36,7 @@ fn what(condition: Condition, evidence: &Evidence) -> String {
             format!("is overflowing: {} of clients dropped", many(evidence.dropped.into(), "packet"))
         }
         Condition::Stuck => format!("is stuck: connections wait, and none has been accepted for {held}"),
-        Condition::Abandoned => format!("is abandoned: {} of those who wait have already left", left(evidence)),
+        Condition::Abandoned => format!("is abandoned: {} of the queued clients have already left", left(evidence)),
         Condition::Leaking => {
             let close_wait = evidence.counts.map_or(0, |counts| counts.close_wait);
             format!("is leaking: {close_wait} accepted connections are held that their clients have closed")
@@ -45,21 +45,21 @@ fn what(condition: Condition, evidence: &Evidence) -> String {
 }
 
 /// What was read of the queue.
-fn figures(evidence: &Evidence) -> String {
-    let Evidence { depth, counts, dropped_otherwise, .. } = evidence;
+fn figures(evidence: &ConditionEvidence) -> String {
+    let ConditionEvidence { depth, counts, dropped_otherwise, .. } = evidence;
     let oldest = counts.and_then(|counts| counts.oldest_wait);
     let left = left(evidence);
-    let told = [
+    let known = [
         Some(format!("{} of {} queued", depth.queued, depth.limit)),
         oldest.map(|wait| format!("the oldest for {} ms", wait.as_millis())),
         (left > 0).then(|| format!("{left} have left")),
         depth.drops.map(|drops| format!("{drops} dropped since it was opened")),
         (*dropped_otherwise > 0).then(|| format!("{dropped_otherwise} dropped with room left: not for want of places")),
     ];
-    told.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    known.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn left(evidence: &Evidence) -> u32 {
+fn left(evidence: &ConditionEvidence) -> u32 {
     evidence.counts.map_or(0, |counts| counts.queued_closed + counts.queued_reset())
 }
 
@@ -68,22 +68,22 @@ fn remedy(condition: Condition) -> &'static str {
         Condition::Behind => "Try: more acceptors, or less work between accept and the next accept.",
         Condition::Overflowing => "Try: a larger backlog if it is bursts; more acceptors if it lasts.",
         Condition::Stuck => {
-            "Try: what do those do who should accept? In an Erlang VM accept_queue:acceptors/1 says; if it answers no \
-             more, it hangs itself."
+            "Try: find out what the acceptors do instead. In an Erlang VM accept_queue:acceptors/1 shows it; where that \
+             does not answer, the VM hangs."
         }
-        Condition::Abandoned => "Try: skip those that have left, after accept; accept_queue:peer_closed/1 tells.",
+        Condition::Abandoned => "Try: skip those that have left, after accept; accept_queue:peer_closed/1 finds them.",
         Condition::Leaking => {
             "Try: close what the client has closed; in an Erlang VM accept_queue:holders/1 names the processes."
         }
     }
 }
 
-/// For people.
+/// `0.4 s`, `12.3 s`.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// The same.
+/// `1 packet`, `2 packets`.
 pub(crate) fn many(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_is_told_what_by_which_figures_and_what_to_try() {
+    fn a_sentence_says_what_which_figures_say_so_and_what_to_try() {
         let counts = Counts {
             queued: 31,
             limit: 30,
@@ -105,7 +105,7 @@ mod tests {
             close_wait: 1001,
             ..Counts::default()
         };
-        let evidence = Evidence {
+        let evidence = ConditionEvidence {
             held_for: Duration::from_millis(5049),
             depth: Depth { queued: 31, limit: 30, drops: Some(390) },
             counts: Some(counts),
@@ -118,15 +118,15 @@ mod tests {
              dropped since it was opened. Try: a larger backlog if it is bursts; more acceptors if it lasts."
         );
         for (condition, what) in [
-            (Condition::Behind, "is behind: somebody has been waiting too long, for 5.0 s now."),
+            (Condition::Behind, "is behind: the oldest connection has waited too long, for 5.0 s now."),
             (Condition::Stuck, "is stuck: connections wait, and none has been accepted for 5.0 s."),
-            (Condition::Abandoned, "is abandoned: 2 of those who wait have already left."),
+            (Condition::Abandoned, "is abandoned: 2 of the queued clients have already left."),
             (Condition::Leaking, "is leaking: 1001 accepted connections are held that their clients have closed."),
         ] {
             let said = raised(condition, &evidence);
             assert!(said.starts_with(what) && said.contains("Try: "), "{said}");
         }
-        let full = Evidence { dropped: 0, counts: None, dropped_otherwise: 3, ..evidence };
+        let full = ConditionEvidence { dropped: 0, counts: None, dropped_otherwise: 3, ..evidence };
         assert!(raised(Condition::Overflowing, &full).starts_with(
             "is overflowing: it is full, and the next client will be dropped. 31 of 30 queued, 390 dropped since it \
                  was opened, 3 dropped with room left: not for want of places."

@@ -4,15 +4,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use accept_queue_core::Error;
-use accept_queue_core::diagnosis::{Finding, Gravity};
+use accept_queue_core::rules::diagnosis::Gravity;
 
 use crate::args::DiagnoseOptions;
-use crate::findings::Diagnosis;
+use crate::findings::{Diagnosis, Worded};
 
 pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
     let diagnosis = Diagnosis::of(options.pid, options.window).map_err(|error| match error {
         Error::NotFound => format!("there is no process {}, or it has ended meanwhile", options.pid),
-        error => format!("process {} could not be looked at: {error}", options.pid),
+        error => format!("process {} could not be read: {error}", options.pid),
     })?;
     let text = if options.json {
         serde_json::to_string(&diagnosis.report()).map_err(|error| format!("the report is no JSON: {error}"))? + "\n"
@@ -21,13 +21,13 @@ pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
-        // The reader of a pipe has seen enough.
+        // Also where the reader of the pipe has gone.
         _ => Ok(status(&diagnosis.findings)),
     }
 }
 
 /// As `--help` says.
-fn status(findings: &[Finding]) -> ExitCode {
+fn status(findings: &[Worded]) -> ExitCode {
     match findings.first().map(|finding| finding.gravity) {
         Some(Gravity::Hang | Gravity::Trouble) => ExitCode::from(3),
         Some(Gravity::Unknown) | None => ExitCode::from(4),

@@ -1,7 +1,7 @@
-//! `accept-queue export`: the figures for a Prometheus that comes for them.
+//! `accept-queue export`: metrics for Prometheus, over HTTP.
 //!
-//! Between two scrapes the queues are read on a grid, as `watch` does, so that what happens there is not lost; who stands in
-//! them is looked at for a scrape, at most once a second.
+//! Between two scrapes the queues are read at an interval, as by `watch`, so that short events are counted. A census is taken for a
+//! scrape, at most once a second.
 
 mod metrics;
 mod server;
@@ -13,23 +13,23 @@ use std::thread;
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::{Settings, Time};
-use accept_queue_core::observer::{Looks, Observer, Sample};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
+use accept_queue_core::rules::detector::{Settings, Time};
 use tokio::sync::oneshot;
 
 use crate::args::ExportOptions;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
-use metrics::{MOST_LISTENERS, Page, Tally};
+use metrics::{Exposition, MOST_LISTENERS, Tally};
 
-/// What the thread that reads is told by the others.
+/// To the thread that reads.
 enum Message {
     Scrape(oneshot::Sender<Arc<str>>),
     Interrupted,
 }
 
-/// A look that a scrape is answered with is not older.
+/// The greatest age of a census in a scrape.
 const FRESH: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
@@ -38,12 +38,12 @@ pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
     let (messages, inbox) = channel();
     let interrupt = messages.clone();
     on_interrupt(move || {
-        // Nobody listens where the exporter is ending already.
+        // The exporter may be ending already.
         let _ = interrupt.send(Message::Interrupted);
     })?;
     let mut exporter = Exporter::new(options)?;
-    // Whether it can be read at all is said before anybody comes.
-    exporter.sample(Looks::All);
+    // A scope that cannot be read is an error before the first scrape.
+    exporter.sample(CensusScope::All);
     match (&exporter.last, options.scope.pid) {
         (Ok(_), _) => {}
         (Err(Error::NotFound), Some(pid)) => return Err(format!("there is no process {pid}")),
@@ -70,9 +70,9 @@ struct Exporter {
     pace: Pace,
     own: Namespace,
     last: Result<Sample, Error>,
-    looked_at: Option<Time>,
+    census_at: Option<Time>,
     tally: Tally,
-    /// Of the last sample, once somebody has asked for it.
+    /// The text of the last sample, once a scrape has asked for it.
     page: Option<Arc<str>>,
     has_warned: bool,
 }
@@ -85,19 +85,19 @@ impl Exporter {
             pace: Pace::new(options.interval),
             own: Namespace::own().map_err(|error| format!("this process's network namespace: {error}"))?,
             last: Ok(Sample::default()),
-            looked_at: None,
+            census_at: None,
             tally: Tally::default(),
             page: None,
             has_warned: false,
         })
     }
 
-    /// Until it is interrupted.
+    /// Runs until it is interrupted.
     fn follow(&mut self, inbox: &Receiver<Message>) -> Result<(), String> {
         loop {
             match inbox.recv_timeout(self.pace.remaining()) {
                 Ok(Message::Scrape(answer)) => {
-                    // Whoever asked may have left.
+                    // The client may have left.
                     if !answer.is_closed() {
                         let _ = answer.send(self.page());
                     }
@@ -106,19 +106,19 @@ impl Exporter {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err("the server has ended".to_owned()),
             }
-            // Also where scrapes come so thick that the inbox is never empty.
+            // Also where the inbox is never empty.
             if self.pace.remaining().is_zero() {
-                self.sample(Looks::Wanted);
+                self.sample(CensusScope::Wanted);
                 self.pace.advance();
             }
         }
     }
 
-    fn sample(&mut self, looks: Looks) {
+    fn sample(&mut self, census: CensusScope) {
         let at = self.pace.now();
-        self.last = self.observer.sample(at, looks);
+        self.last = self.observer.sample(at, census);
         self.page = None;
-        self.looked_at = if looks == Looks::All && self.last.is_ok() { Some(at) } else { self.looked_at };
+        self.census_at = if census == CensusScope::All && self.last.is_ok() { Some(at) } else { self.census_at };
         match &self.last {
             Ok(sample) => {
                 self.tally.samples += 1;
@@ -126,15 +126,15 @@ impl Exporter {
                     self.has_warned = true;
                     let all = sample.readings.len();
                     eprintln!(
-                        "accept-queue: {all} listeners; the first {MOST_LISTENERS} are told one by one, the others as a sum."
+                        "accept-queue: {all} listeners; the first {MOST_LISTENERS} have metrics of their own, the others are a sum."
                     );
                 }
             }
             Err(error) => {
                 self.tally.failed += 1;
                 if *error == Error::NotFound {
-                    // The process has ended, and its listeners with it. Nobody here is told of each.
-                    self.observer.let_go(at);
+                    // The process has ended, and its listeners with it.
+                    self.observer.forget(at);
                 }
             }
         }
@@ -142,14 +142,14 @@ impl Exporter {
 
     fn page(&mut self) -> Arc<str> {
         let now = self.pace.now();
-        if self.looked_at.is_none_or(|then| now.saturating_sub(then) >= FRESH) {
-            self.sample(Looks::All);
+        if self.census_at.is_none_or(|then| now.saturating_sub(then) >= FRESH) {
+            self.sample(CensusScope::All);
         }
         if let Some(page) = &self.page {
             return Arc::clone(page);
         }
-        let page = Page { sample: self.last.as_ref().ok(), own: self.own, tally: self.tally };
-        let text: Arc<str> = page.text(accept_queue_core::kernel::read().ok().as_ref()).into();
+        let page = Exposition { sample: self.last.as_ref().ok(), own: self.own, tally: self.tally };
+        let text: Arc<str> = page.text(accept_queue_core::linux::counters::read().ok().as_ref()).into();
         self.page = Some(Arc::clone(&text));
         text
     }

@@ -1,8 +1,8 @@
-//! A queue in the words of the contract, as every `--json` tells it. Absent is null.
+//! A queue in the words of the contract, as in every `--json`. Absent is null.
 
-use accept_queue_core::outside::{Gap, Glimpsed, Owned, Owner};
+use accept_queue_core::outside::snapshot::{Gap, Owned, Owner};
+use accept_queue_core::reading::tcp_table::PartialQueue;
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::tcp_table::Glimpse;
 use accept_queue_core::{Address, Counts};
 use serde::Serialize;
 
@@ -48,27 +48,27 @@ impl From<&Counts> for Figures {
 }
 
 /// Of a queue in a namespace that could not be entered.
-impl From<&Glimpse> for Figures {
-    fn from(glimpse: &Glimpse) -> Figures {
+impl From<&PartialQueue> for Figures {
+    fn from(queue: &PartialQueue) -> Figures {
         Figures {
-            queued: glimpse.queued,
+            queued: queue.queued,
             limit: None,
             full: None,
             drops: None,
-            syn_recv: glimpse.syn_recv,
-            queued_alive: glimpse.queued_alive,
-            queued_closed: glimpse.queued_closed,
-            queued_reset: glimpse.queued_reset,
-            queued_bytes: glimpse.queued_bytes,
+            syn_recv: queue.syn_recv,
+            queued_alive: queue.queued_alive,
+            queued_closed: queue.queued_closed,
+            queued_reset: queue.queued_reset,
+            queued_bytes: queue.queued_bytes,
             oldest_wait_ms: None,
-            established: glimpse.established,
-            close_wait: glimpse.close_wait,
-            sockets: glimpse.sockets.len() as u32,
+            established: queue.established,
+            close_wait: queue.close_wait,
+            sockets: queue.sockets.len() as u32,
         }
     }
 }
 
-/// A queue, where it is and whose.
+/// A queue, with its address and its owners.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listener {
     pub(crate) address: String,
@@ -85,18 +85,18 @@ impl From<&Owned> for Listener {
             address: owned.queue.endpoint.to_string(),
             namespace: owned.namespace.0,
             owners: owners(&owned.owners),
-            figures: Figures::from(&owned.queue.look.counts),
+            figures: Figures::from(&owned.queue.census.counts),
         }
     }
 }
 
-impl From<&Glimpsed> for Listener {
-    fn from(glimpsed: &Glimpsed) -> Listener {
+impl From<&Owned<PartialQueue>> for Listener {
+    fn from(owned: &Owned<PartialQueue>) -> Listener {
         Listener {
-            address: Address::to_string(&glimpsed.glimpse.address),
-            namespace: glimpsed.namespace.0,
-            owners: owners(&glimpsed.owners),
-            figures: Figures::from(&glimpsed.glimpse),
+            address: Address::to_string(&owned.queue.address),
+            namespace: owned.namespace.0,
+            owners: owners(&owned.owners),
+            figures: Figures::from(&owned.queue),
         }
     }
 }
@@ -114,7 +114,7 @@ impl From<&Candidate> for Process {
     }
 }
 
-/// Who holds a queue.
+/// The processes that hold a queue.
 pub(crate) fn owners(owners: &[Owner]) -> Vec<Process> {
     owners.iter().map(|owner| Process::from(&*owner.process)).collect()
 }

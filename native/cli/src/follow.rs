@@ -1,4 +1,4 @@
-//! Follows the listeners of a scope from sample to sample, and tells whoever has asked for it: `watch` and `record`.
+//! Samples the listeners of a scope at an interval and publishes the events of each sample: the loop of `watch` and `record`.
 
 pub(crate) mod event;
 pub(crate) mod summary;
@@ -7,40 +7,40 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::Settings;
-use accept_queue_core::observer::{Looks, Observer};
+use accept_queue_core::outside::observer::{CensusScope, Observer};
+use accept_queue_core::rules::detector::Settings;
 
-use crate::args::ScopeOptions;
+use crate::args::FollowOptions;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
-use event::{Event, Teller};
+use event::{Event, EventBuilder};
 use summary::Summary;
 
-/// Whom it is told.
-pub(crate) trait Audience {
-    /// All that a sample brought, or that is to be told because there is none.
-    fn told(&mut self, told: &Told) -> Result<Next, String>;
+/// Where events go.
+pub(crate) trait Sink {
+    /// Once a sample, also a failed one.
+    fn publish(&mut self, batch: &Batch) -> Result<Next, String>;
 
-    /// Whether nobody would hear the next.
-    fn has_left(&self) -> bool {
+    /// Whether the next batch would have no reader.
+    fn is_closed(&self) -> bool {
         false
     }
 }
 
-/// What there is to tell at one time.
-pub(crate) struct Told<'a> {
+/// The events of one sample.
+pub(crate) struct Batch<'a> {
     /// Since the first sample was due.
     pub(crate) at: Duration,
     pub(crate) outcome: Outcome,
     pub(crate) events: &'a [Event<'a>],
 }
 
-/// Whether there is a sample.
+/// What became of the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Read,
     Failed,
-    /// There will be none: the process has ended.
+    /// There is no other: the process has ended.
     Ended,
 }
 
@@ -51,54 +51,52 @@ pub(crate) enum Next {
     End,
 }
 
-/// What is followed, and for how long.
 pub(crate) struct Follow<'a> {
-    pub(crate) scope: &'a ScopeOptions,
-    pub(crate) interval: Duration,
-    pub(crate) lasting: Option<Duration>,
-    /// So many samples.
+    pub(crate) options: &'a FollowOptions,
+    /// Number of samples.
     pub(crate) count: Option<u64>,
-    /// Every sample is told, not only what changes.
+    /// An event for every reading, not only for changes.
     pub(crate) wants_samples: bool,
 }
 
 impl Follow<'_> {
-    /// Until whoever is told, or who is watched, has ended; or Ctrl-C. What it came to is a sentence.
-    pub(crate) fn run(&self, audience: &mut impl Audience) -> Result<String, String> {
+    /// Runs until the time or the number of samples is reached, the process or the sink ends, or Ctrl-C. Returns the summary.
+    pub(crate) fn run(&self, sink: &mut impl Sink) -> Result<String, String> {
         let (interrupt, interrupted) = channel();
         on_interrupt(move || {
-            // Nobody listens where this has ended by itself.
+            // The loop may have ended.
             let _ = interrupt.send(());
         })?;
+        let FollowOptions { scope, interval, .. } = self.options;
         let mut following = Following {
             follow: self,
-            observer: Observer::new(self.scope.scope(), Settings { interval: self.interval, ..Settings::default() }),
-            pace: Pace::new(self.interval),
-            teller: Teller::new(self.wants_samples),
+            observer: Observer::new(scope.scope(), Settings { interval: *interval, ..Settings::default() }),
+            pace: Pace::new(*interval),
+            event_builder: EventBuilder::new(self.wants_samples),
             summary: Summary::default(),
-            audience,
+            sink,
         };
         following.run(&interrupted)?;
         Ok(following.summary.sentence(following.pace.elapsed()))
     }
 }
 
-struct Following<'a, A> {
+struct Following<'a, S> {
     follow: &'a Follow<'a>,
     observer: Observer,
     pace: Pace,
-    teller: Teller,
+    event_builder: EventBuilder,
     summary: Summary,
-    audience: &'a mut A,
+    sink: &'a mut S,
 }
 
-impl<A: Audience> Following<'_, A> {
+impl<S: Sink> Following<'_, S> {
     fn run(&mut self, interrupted: &Receiver<()>) -> Result<(), String> {
         loop {
-            if self.sample()? == Next::End || self.audience.has_left() {
+            if self.sample()? == Next::End || self.sink.is_closed() {
                 return Ok(());
             }
-            let left = self.follow.lasting.map(|lasting| lasting.saturating_sub(self.pace.elapsed()));
+            let left = self.follow.options.lasting.map(|lasting| lasting.saturating_sub(self.pace.elapsed()));
             let wait = left.map_or(self.pace.remaining(), |left| left.min(self.pace.remaining()));
             match interrupted.recv_timeout(wait) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -111,25 +109,25 @@ impl<A: Audience> Following<'_, A> {
     fn sample(&mut self) -> Result<Next, String> {
         let (now, at) = (self.pace.now(), self.pace.elapsed());
         let is_first = self.summary.samples == 0;
-        match (self.observer.sample(now, Looks::Wanted), self.follow.scope.pid) {
+        match (self.observer.sample(now, CensusScope::Wanted), self.follow.options.scope.pid) {
             (Ok(sample), _) => {
                 self.summary.add(&sample);
-                let events = self.teller.events(&sample);
-                self.summary.told(&events);
+                let events = self.event_builder.events(&sample);
+                self.summary.add_events(&events);
                 if is_first && sample.readings.is_empty() {
-                    eprintln!("accept-queue: nobody listens there yet; waiting.");
+                    eprintln!("accept-queue: no listener there yet; waiting.");
                 }
-                let next = self.audience.told(&Told { at, outcome: Outcome::Read, events: &events })?;
+                let next = self.sink.publish(&Batch { at, outcome: Outcome::Read, events: &events })?;
                 let has_enough = self.follow.count.is_some_and(|count| self.summary.samples >= count);
                 Ok(if has_enough { Next::End } else { next })
             }
             (Err(Error::NotFound), Some(pid)) if is_first => Err(format!("there is no process {pid}")),
             (Err(Error::NotFound), Some(pid)) => {
-                let gone = self.observer.let_go(now);
+                let gone = self.observer.forget(now);
                 let mut events = Vec::new();
                 gone.iter().for_each(|gone| event::removed(gone, &mut events));
-                self.audience.told(&Told { at, outcome: Outcome::Ended, events: &events })?;
-                // Its number will be another's: there is nothing to wait for.
+                self.sink.publish(&Batch { at, outcome: Outcome::Ended, events: &events })?;
+                // The pid will be another process's: there is nothing to wait for.
                 eprintln!("accept-queue: process {pid} has ended.");
                 Ok(Next::End)
             }
@@ -139,8 +137,8 @@ impl<A: Audience> Following<'_, A> {
                     return Err(reason);
                 }
                 self.summary.failed();
-                let events = self.teller.failure(reason);
-                self.audience.told(&Told { at, outcome: Outcome::Failed, events: &events })
+                let events = self.event_builder.failure(reason);
+                self.sink.publish(&Batch { at, outcome: Outcome::Failed, events: &events })
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use accept_queue_core::outside;
+use accept_queue_core::outside::snapshot;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -11,36 +11,36 @@ use crate::figures::{Listener, Process, SCHEMA, Unreadable};
 
 /// The document of `--json`.
 #[derive(Serialize)]
-struct Report {
+struct ListReport {
     schema: u32,
     listeners: Vec<Listener>,
     unreadable: Vec<Unreadable>,
 }
 
 pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
-    let snapshot = outside::snapshot(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
-    let report = Report {
+    let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
+    let report = ListReport {
         schema: SCHEMA,
         listeners: snapshot
             .queues
             .iter()
             .map(Listener::from)
-            .chain(snapshot.glimpses.iter().map(Listener::from))
+            .chain(snapshot.partial.iter().map(Listener::from))
             .collect(),
         unreadable: snapshot.gaps.iter().map(Unreadable::from).collect(),
     };
     if options.scope.port.is_some() && report.listeners.is_empty() {
-        return Err(options.scope.nobody());
+        return Err(options.scope.no_listener());
     }
     if options.json {
-        tell(&mut io::stdout(), &json(&report)?)?;
+        write(&mut io::stdout(), &json(&report)?)?;
     } else {
         if !report.listeners.is_empty() {
-            tell(&mut io::stdout(), &table(&report.listeners))?;
+            write(&mut io::stdout(), &table(&report.listeners))?;
         } else if report.unreadable.is_empty() {
-            tell(&mut io::stdout(), &format!("{}\n", capital(&options.scope.nobody())))?;
+            write(&mut io::stdout(), &format!("{}\n", capital(&options.scope.no_listener())))?;
         }
-        tell(&mut io::stderr(), &missing(&report.unreadable))?;
+        write(&mut io::stderr(), &missing(&report.unreadable))?;
     }
     if report.listeners.is_empty() && !report.unreadable.is_empty() {
         return Err("nothing could be read".to_owned());
@@ -48,15 +48,15 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
     Ok(())
 }
 
-fn tell(to: &mut impl Write, text: &str) -> Result<(), String> {
+fn write(to: &mut impl Write, text: &str) -> Result<(), String> {
     match to.write_all(text.as_bytes()) {
-        // The reader of a pipe has seen enough.
+        // The reader of the pipe has gone.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| format!("the output could not be written: {error}")),
     }
 }
 
-fn json(report: &Report) -> Result<String, String> {
+fn json(report: &ListReport) -> Result<String, String> {
     serde_json::to_string(report).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
 }
 
@@ -106,7 +106,7 @@ fn cells(Listener { address, owners, figures, .. }: &Listener) -> [String; HEADI
     ]
 }
 
-/// More processes than this are counted and not named: all of them stand in the JSON.
+/// More processes than this are counted and not named: the JSON has all of them.
 const NAMED: usize = 8;
 
 /// A line for each reason.

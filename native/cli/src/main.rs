@@ -1,4 +1,4 @@
-//! `accept-queue`: the accept queues of this machine's servers, seen from outside.
+//! `accept-queue`: the accept queues of this machine's servers, read from outside.
 
 mod args;
 mod assets;

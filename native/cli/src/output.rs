@@ -1,17 +1,17 @@
-//! Standard output, of which somebody may have seen enough.
+//! Standard output, whose reader may close it at any time (`| head`).
 
 use std::io::{self, Write};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Whether anybody reads on.
+/// Of standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Present,
     Gone,
 }
 
-/// Writes all of it. That nobody reads on is no error.
+/// Writes all of it. A reader that has gone is no error.
 pub(crate) fn write(to: &mut impl Write, bytes: &[u8]) -> Result<Reader, String> {
     match to.write_all(bytes).and_then(|()| to.flush()) {
         Ok(()) => Ok(Reader::Present),
@@ -20,12 +20,12 @@ pub(crate) fn write(to: &mut impl Write, bytes: &[u8]) -> Result<Reader, String>
     }
 }
 
-/// The same, for what is written once.
+/// The same for output that is written once.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), String> {
     write(&mut io::stdout().lock(), bytes).map(|_| ())
 }
 
-/// Whether anybody would read what there is not yet.
+/// Whether the next write would have a reader.
 pub(crate) fn reader() -> Reader {
     let stdout = io::stdout();
     let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
@@ -36,7 +36,7 @@ pub(crate) fn reader() -> Reader {
     }
 }
 
-/// The kernel's reason, in its words and without its number.
+/// The kernel's error text, without its number.
 pub(crate) fn refusal(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()

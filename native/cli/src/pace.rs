@@ -1,8 +1,8 @@
-//! When to read next: on a grid, so that the time a reading takes does not add up.
+//! When to read next: on a fixed grid, so that the duration of a reading does not shift the next.
 
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::{Time, on_clock};
+use accept_queue_core::rules::detector::{Time, on_clock};
 
 pub(crate) struct Pace {
     begun: Instant,
@@ -11,12 +11,12 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// The first reading is now.
+    /// The first reading is due now.
     pub(crate) fn new(interval: Duration) -> Pace {
         Pace { begun: Instant::now(), interval, next: interval }
     }
 
-    /// By the clock of the readings.
+    /// On the clock of the readings.
     pub(crate) fn now(&self) -> Time {
         on_clock(self.elapsed())
     }
@@ -26,21 +26,21 @@ impl Pace {
         self.begun.elapsed()
     }
 
-    /// How long until the next reading is due; zero where it is.
+    /// Time until the next reading is due; zero where it is due.
     pub(crate) fn remaining(&self) -> Duration {
         self.next.saturating_sub(self.elapsed())
     }
 
-    /// A reading has been taken for the point that was due. Points that have passed meanwhile are left out.
+    /// After a reading: to the next point of the grid. Points that have passed meanwhile are skipped.
     pub(crate) fn advance(&mut self) {
         self.next = following(self.next, self.interval, self.elapsed());
     }
 }
 
-/// The point of the grid after this one that is still to come.
+/// The first point of the grid after this one that is not over.
 fn following(point: Duration, interval: Duration, elapsed: Duration) -> Duration {
     let late = elapsed.saturating_sub(point).as_nanos() / interval.as_nanos();
-    // So many intervals fit into the life of a machine.
+    // 2^32 intervals of 10 ms are more than a year without a reading.
     point + interval * (late as u32).saturating_add(1)
 }
 

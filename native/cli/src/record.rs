@@ -1,33 +1,27 @@
-//! `accept-queue record`: what is read of the queues, kept in a file for later.
+//! `accept-queue record`: the readings of the queues, in a file for `report`.
 
-mod journal;
-mod log;
+mod delta;
+mod file;
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::RecordOptions;
 use crate::condition::many;
-use crate::follow::{Audience, Follow, Next, Outcome, Told};
+use crate::follow::{Batch, Follow, Next, Outcome, Sink};
 use crate::recording::Entry;
-use journal::Journal;
-use log::{Log, Room};
+use delta::DeltaEncoder;
+use file::{RecordingFile, Room};
 
 pub(crate) fn run(options: &RecordOptions) -> Result<(), String> {
     let mut recorder = Recorder {
         options,
-        log: Log::open(&options.file, options.max_size)?,
-        journal: Journal::new(millis(options.interval)),
+        file: RecordingFile::open(&options.file, options.max_size)?,
+        encoder: DeltaEncoder::new(millis(options.follow.interval)),
         at_ms: 0,
-        why: "it was to end",
+        why: "ended as asked",
     };
-    let follow = Follow {
-        scope: &options.scope,
-        interval: options.interval,
-        lasting: options.lasting,
-        count: None,
-        wants_samples: true,
-    };
+    let follow = Follow { options: &options.follow, count: None, wants_samples: true };
     match follow.run(&mut recorder) {
         Ok(summary) => {
             let bytes = recorder.finish()?;
@@ -35,7 +29,7 @@ pub(crate) fn run(options: &RecordOptions) -> Result<(), String> {
             Ok(())
         }
         Err(reason) => {
-            recorder.log.forget_if_new();
+            recorder.file.remove_if_empty();
             Err(reason)
         }
     }
@@ -43,31 +37,31 @@ pub(crate) fn run(options: &RecordOptions) -> Result<(), String> {
 
 struct Recorder<'a> {
     options: &'a RecordOptions,
-    log: Log,
-    journal: Journal,
+    file: RecordingFile,
+    encoder: DeltaEncoder,
     /// Of the last sample.
     at_ms: u64,
     why: &'static str,
 }
 
-impl Audience for Recorder<'_> {
-    fn told(&mut self, told: &Told) -> Result<Next, String> {
-        let began_ms = since_epoch().saturating_sub(millis(told.at));
-        self.at_ms = millis(told.at);
+impl Sink for Recorder<'_> {
+    fn publish(&mut self, batch: &Batch) -> Result<Next, String> {
+        let began_ms = since_epoch().saturating_sub(millis(batch.at));
+        self.at_ms = millis(batch.at);
         let mut entries = Vec::new();
-        if !self.journal.has_begun() {
+        if !self.encoder.has_begun() {
             entries.push(self.begun(began_ms));
         }
-        entries.extend(self.journal.told(self.at_ms, began_ms, told));
-        if told.outcome == Outcome::Ended {
+        entries.extend(self.encoder.entries(self.at_ms, began_ms, batch));
+        if batch.outcome == Outcome::Ended {
             self.why = "the process has ended";
         }
-        match self.log.write(&entries)? {
+        match self.file.write(&entries)? {
             Room::Left => Ok(Next::GoOn),
             Room::None => {
                 self.why = "the file has reached --max-size";
                 let most = self.options.max_size;
-                eprintln!("accept-queue: {} has reached its largest size, {most} bytes.", self.log.shown());
+                eprintln!("accept-queue: {} has reached its largest size, {most} bytes.", self.file.shown());
                 Ok(Next::End)
             }
         }
@@ -76,21 +70,21 @@ impl Audience for Recorder<'_> {
 
 impl Recorder<'_> {
     fn begun(&self, began_ms: u64) -> Entry {
-        // A name is for people; without one, it is a recording all the same.
+        // Only shown: a recording without it is complete.
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Entry::Begun {
             epoch_ms: began_ms,
-            interval_ms: millis(self.options.interval),
+            interval_ms: millis(self.options.follow.interval),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host.trim().to_owned(),
-            scope: self.options.scope.subject(),
+            scope: self.options.follow.scope.subject(),
         }
     }
 
-    /// How many bytes this run has brought.
+    /// Bytes that this run has written.
     fn finish(mut self) -> Result<u64, String> {
-        let end = self.journal.finish(self.at_ms, self.why);
-        self.log.finish(&end)
+        let end = self.encoder.finish(self.at_ms, self.why);
+        self.file.finish(&end)
     }
 }
 

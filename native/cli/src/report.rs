@@ -1,8 +1,10 @@
-//! `accept-queue report`: a recording as one page that needs nothing but itself.
+//! `accept-queue report`: a recording as one self-contained HTML page.
 
 mod bins;
+mod bounded;
 mod evidence;
 mod timeline;
+mod track;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,13 +14,12 @@ use std::path::Path;
 use crate::args::ReportOptions;
 use crate::condition::many;
 use crate::output::{self, refusal};
-use crate::recording::{Entries, MAGIC};
+use crate::recording::{EntryReader, MAGIC};
 use crate::whole_file::Target;
 use timeline::Timeline;
 
-/// Drawn by its own script, of the one JSON text that stands in it.
+/// Its script draws the JSON text that takes the place of [`PLACE`].
 const PAGE: &str = include_str!("report/page.html");
-/// Where that text belongs.
 const PLACE: &str = "{{timeline}}";
 
 pub(crate) fn run(options: &ReportOptions) -> Result<(), String> {
@@ -61,16 +62,16 @@ fn read(path: &Path) -> Result<Timeline, String> {
         [b'{', ..] => {
             let mut text = Vec::new();
             from.take(evidence::LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
-            let evidence = evidence::read(&text).map_err(|reason| format!("{shown}: {reason}"))?;
-            evidence.entries.into_iter().for_each(|entry| timeline.add(entry));
-            timeline.found(evidence.found);
+            let file = evidence::read(&text).map_err(|reason| format!("{shown}: {reason}"))?;
+            file.entries.into_iter().for_each(|entry| timeline.add(entry));
+            timeline.found(file.found);
             return Ok(timeline.finish(0));
         }
         _ => return Err(format!("{shown}: is neither a recording nor an evidence file")),
     }
     let mut name = [0; MAGIC.len()];
     from.read_exact(&mut name).map_err(|_| format!("{shown}: nothing is recorded in it"))?;
-    let mut entries = Entries::new(&mut from);
+    let mut entries = EntryReader::new(&mut from);
     while let Some(entry) = entries.next().map_err(failed)? {
         timeline.add(entry);
     }
@@ -78,21 +79,18 @@ fn read(path: &Path) -> Result<Timeline, String> {
     if timeline.is_empty() {
         return Err(format!("{shown}: nothing is recorded in it"));
     }
-    // It may have grown meanwhile, for somebody may be recording.
+    // It may have grown meanwhile: a recorder may be writing.
     let all = from.into_inner().metadata().map_err(failed)?.len().min(status.len());
     let torn = all.saturating_sub(whole);
     if torn > 0 {
-        eprintln!(
-            "accept-queue: {shown}: the last {} are of an entry that is not whole, and are left out.",
-            many(torn, "byte")
-        );
+        eprintln!("accept-queue: {shown}: the last {} are an incomplete entry, and are left out.", many(torn, "byte"));
     }
     Ok(timeline.finish(torn))
 }
 
 fn page(timeline: &Timeline) -> Result<String, String> {
     let json = serde_json::to_string(timeline).map_err(|error| format!("a timeline is no JSON: {error}"))?;
-    // No text in it can end the element that it stands in, or begin another.
+    // No text in it can end the script element, or begin another.
     let json = json.replace('<', "\\u003c");
     let (before, after) = PAGE.split_once(PLACE).ok_or("the page has no place for the timeline")?;
     Ok([before, &json, after].concat())

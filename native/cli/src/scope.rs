@@ -1,7 +1,7 @@
-//! Whose listeners are meant: what stands on the command line, in the words of core.
+//! The scope of a command, from the command line.
 
 use accept_queue_core::Error;
-use accept_queue_core::outside::Scope;
+use accept_queue_core::outside::snapshot::Scope;
 
 use crate::args::ScopeOptions;
 
@@ -11,16 +11,16 @@ impl ScopeOptions {
             ScopeOptions { pid: Some(pid), .. } => Scope::Process(*pid),
             ScopeOptions { node: Some(node), .. } => Scope::Node(node.clone()),
             ScopeOptions { port: Some(port), .. } => Scope::Port(*port),
-            ScopeOptions { all: true, .. } => Scope::Everybody,
+            ScopeOptions { all: true, .. } => Scope::All,
             ScopeOptions { .. } => Scope::Beams,
         }
     }
 
-    /// Whose listeners these are. What came from the command line may hold any character.
+    /// The scope in words. Printable, though a name on the command line may hold any character.
     pub(crate) fn subject(&self) -> String {
         match self.scope() {
             Scope::Beams => "every BEAM".to_owned(),
-            Scope::Everybody => "every process".to_owned(),
+            Scope::All => "every process".to_owned(),
             Scope::Process(pid) => format!("process {pid}"),
             Scope::Node(name) => format!("node {}", name.escape_debug()),
             Scope::Port(port) => format!("port {port}"),
@@ -37,13 +37,13 @@ impl ScopeOptions {
     }
 
     /// What it means that there is no listener.
-    pub(crate) fn nobody(&self) -> String {
+    pub(crate) fn no_listener(&self) -> String {
         match self.scope() {
             Scope::Process(pid) => format!("process {pid} has no listener"),
             Scope::Node(node) => format!("no listener of a node {}", node.escape_debug()),
-            Scope::Port(port) => format!("nobody listens on port {port}"),
+            Scope::Port(port) => format!("no process listens on port {port}"),
             Scope::Beams => "no BEAM has a listener".to_owned(),
-            Scope::Everybody => "nobody listens".to_owned(),
+            Scope::All => "no process listens".to_owned(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of a command line that cannot be understood: one line, where whoever started the program looks for it.
+//! A command line that cannot be understood: one line, where the caller of the program expects it.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ const WRONGLY_CALLED: u8 = 2;
 /// Help and version come this way too, and are no refusal.
 pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
     if !refusal.use_stderr() || refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nobody reads: then there is nobody to tell of it either.
+        // An error means that there is no reader, who would not see another line either.
         let _ = refusal.print();
         return ExitCode::from(if refusal.use_stderr() { WRONGLY_CALLED } else { 0 });
     }
@@ -20,7 +20,7 @@ pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|command| command == "check") {
         return check::unknown(&sentence);
     }
-    eprintln!("accept-queue: {sentence}; --help tells more");
+    eprintln!("accept-queue: {sentence}; --help says more");
     ExitCode::from(WRONGLY_CALLED)
 }
 

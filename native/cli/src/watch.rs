@@ -1,4 +1,4 @@
-//! `accept-queue watch`: what changes, as it changes.
+//! `accept-queue watch`: an event for each change, as text or JSON.
 
 mod json;
 mod text;
@@ -7,20 +7,15 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::WatchOptions;
-use crate::follow::{Audience, Follow, Next, Told};
+use crate::follow::{Batch, Follow, Next, Sink};
 use crate::output::{self, Reader};
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), String> {
-    let follow = Follow {
-        scope: &options.scope,
-        interval: options.interval,
-        lasting: options.lasting,
-        count: options.count,
-        wants_samples: options.samples || options.json,
-    };
+    let follow =
+        Follow { options: &options.follow, count: options.count, wants_samples: options.samples || options.json };
     let mut printer = Printer {
         is_json: options.json,
-        // JSON has no colours, and nothing that could be taken for one is to be cut out of it.
+        // anstream removes escape sequences where there are no colours; JSON is written as it is.
         out: if options.json { Box::new(io::stdout()) } else { Box::new(anstream::stdout()) },
     };
     let summary = follow.run(&mut printer)?;
@@ -33,19 +28,19 @@ struct Printer {
     out: Box<dyn Write>,
 }
 
-impl Audience for Printer {
-    /// All of a sample at once.
-    fn told(&mut self, told: &Told) -> Result<Next, String> {
+impl Sink for Printer {
+    /// One write for the whole sample.
+    fn publish(&mut self, batch: &Batch) -> Result<Next, String> {
         let now = SystemTime::now();
         let mut lines = String::new();
-        for event in told.events {
+        for event in batch.events {
             lines += &if self.is_json { json::line(since_epoch(now), event)? } else { text::line(now, event) };
         }
         let is_gone = !lines.is_empty() && output::write(&mut self.out, lines.as_bytes())? == Reader::Gone;
         Ok(if is_gone { Next::End } else { Next::GoOn })
     }
 
-    fn has_left(&self) -> bool {
+    fn is_closed(&self) -> bool {
         output::reader() == Reader::Gone
     }
 }

@@ -1,4 +1,4 @@
-//! A file that is there whole, or not at all, or as it was before.
+//! Files that are replaced as a whole: complete, or as before.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -9,19 +9,17 @@ use tempfile::NamedTempFile;
 
 use crate::output::refusal;
 
-/// Where it goes.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// By which option it was asked for.
+    /// The option that names it.
     option: &'static str,
-    /// As it was asked for.
     path: PathBuf,
-    /// What is to be replaced, with all links followed; `None` for a device or a pipe, which is written to.
+    /// The file to replace, links resolved; `None` for a device or a pipe, which is written to.
     file: Option<PathBuf>,
 }
 
 impl Target {
-    /// Refuses what could not be written, before anything is done.
+    /// Refuses a path that cannot be written, before any other work.
     pub(crate) fn check(option: &'static str, path: &Path) -> Result<Target, String> {
         let mut target = Target { option, path: path.to_owned(), file: None };
         target.file = replaceable(path).map_err(|error| target.unwritten(&error))?;
@@ -58,15 +56,15 @@ fn beside(file: &Path) -> io::Result<NamedTempFile> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    // As any file of this user: the umask takes from it.
+    // The umask applies, as to any file of this user.
     tempfile::Builder::new().prefix(".accept-queue-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
-/// Writes beside the file and renames: it is there whole, or not at all, or as it was before.
+/// Writes a temporary file beside it and renames that.
 pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary = beside(file)?;
     temporary.write_all(bytes)?;
-    // Some file systems find out late that there is no room.
+    // Some file systems report a full disk only here.
     temporary.as_file().sync_all()?;
     temporary.persist(file)?;
     Ok(())

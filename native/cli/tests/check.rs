@@ -18,7 +18,7 @@ fn check(arguments: &[&str]) -> Said {
 }
 
 #[test]
-fn an_empty_queue_is_ok_and_told_in_performance_data() {
+fn an_empty_queue_is_ok_and_in_performance_data() {
     let (_socket, address) = listen(10);
     let port = address.port().to_string();
     for samples in ["1", "2"] {
@@ -46,7 +46,7 @@ fn a_full_queue_is_critical_at_once_and_over_time() {
 }
 
 #[test]
-fn one_client_that_nobody_takes_is_behind_and_after_a_second_stuck() {
+fn one_client_that_is_not_accepted_is_behind_and_after_a_second_stuck() {
     let (_socket, address) = listen(10);
     let _client = TcpStream::connect(address).expect("a client");
     let port = address.port().to_string();
@@ -94,7 +94,7 @@ fn a_queue_may_be_filled_to_a_share() {
 }
 
 #[test]
-fn a_line_that_cannot_be_written_is_said_and_the_status_is_none_the_less_what_was_seen() {
+fn a_line_that_cannot_be_written_is_an_error_on_standard_error_with_the_same_status() {
     let (_socket, address) = listen(1);
     let port = address.port().to_string();
     for (clients, status) in [(0, 0), (2, 2)] {
@@ -123,7 +123,7 @@ fn the_report_is_json_too() {
 #[test]
 fn what_cannot_be_known_is_unknown_with_the_reason() {
     for (arguments, reason) in [
-        (&["--port", "1"][..], "nobody listens on port 1"),
+        (&["--port", "1"][..], "no process listens on port 1"),
         (&["--pid", "2147483647"], "there is no process 2147483647"),
         (&["--node", "nobody"], "no BEAM runs a node nobody"),
     ] {

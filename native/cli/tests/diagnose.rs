@@ -1,4 +1,4 @@
-//! `accept-queue diagnose` beside processes that lie: about what they are, what they are called, and what is in their files.
+//! `accept-queue diagnose` of processes that lie: about what they are, what they are called, and what is in their files.
 //! What it says of real VMs that hang is in `test/accept_queue_diagnose_SUITE.erl`.
 
 mod support;
@@ -46,7 +46,7 @@ fn diagnose(pid: &str, arguments: &[&str]) -> Said {
     said
 }
 
-/// What the first finding says.
+/// The first finding.
 fn first(said: &Said) -> Value {
     let first = said.json()["findings"][0].clone();
     assert_eq!((said.status, &first["id"]), (3, &"scheduler_blocked".into()), "{said:?}");
@@ -65,7 +65,7 @@ fn changed_perl(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::Tem
 }
 
 #[test]
-fn a_process_that_cannot_be_looked_at_is_named_in_one_line() {
+fn a_process_that_cannot_be_read_is_named_in_one_line() {
     for (arguments, status, named) in [
         (&["--pid", "2147483647"][..], 1, "there is no process 2147483647, or it has ended meanwhile"),
         (&["--pid", "0"], 2, "'0'"),
@@ -83,7 +83,7 @@ fn a_process_that_cannot_be_looked_at_is_named_in_one_line() {
 #[test]
 fn a_process_that_ends_meanwhile_is_an_error_and_nothing_is_half_written() {
     let mut child = command(&["sleep", "1"]).spawn().expect("a process");
-    // The test's own child would stay as a zombie, which is a finding: somebody waits for it.
+    // A child of the test would stay as a zombie, which is a finding: a thread waits for it.
     let pid = child.id().to_string();
     let waiter = std::thread::spawn(move || child.wait());
     let said = run(&["diagnose", "--pid", &pid, "--for", "30s", "--json"]);

@@ -1,4 +1,4 @@
-//! `accept-queue export` as a scraper sees it, and as others treat it.
+//! `accept-queue export` from a scraper, and from other clients.
 
 mod running;
 
@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use running::{DEADLINE, Running, holder, knock, lines, listen, own_pid, program, until};
+use running::{DEADLINE, Running, connect, holder, lines, listen, own_pid, program, until};
 
 struct Exporter {
     running: Running,
@@ -55,15 +55,15 @@ fn value(lines: &[String], metric: &str, labels: &[&str]) -> Option<f64> {
 }
 
 #[test]
-fn a_scrape_tells_each_figure_that_there_is_and_no_other() {
+fn a_scrape_has_each_figure_that_is_known_and_no_other() {
     let (_socket, at) = listen(1);
     let exporter = export(&["--pid", &own_pid(), "--interval", "20ms"]);
     let listener = &format!("listener=\"{at}\"");
     let of = |metric: &str, more: &str| value(&exporter.scrape(), metric, &[listener, more]);
     assert_eq!(of("limit", &format!("pid=\"{}\"", own_pid())), Some(1.0));
     assert_eq!(of("connections", "state=\"alive\""), Some(0.0));
-    assert_eq!(of("oldest_wait_seconds", ""), None, "nobody waits");
-    let _clients = [knock(at), knock(at), knock(at)];
+    assert_eq!(of("oldest_wait_seconds", ""), None, "no connection waits");
+    let _clients = [connect(at), connect(at), connect(at)];
     until(|| (of("connections", "state=\"alive\"") == Some(2.0)).then_some(()));
     until(|| (of("condition", "condition=\"overflowing\"") == Some(1.0)).then_some(()));
     let lines = exporter.scrape();
@@ -111,7 +111,7 @@ fn only_what_there_is_is_served_and_only_to_readers() {
 }
 
 #[test]
-fn two_hundred_clients_who_say_nothing_keep_nobody_out() {
+fn two_hundred_silent_clients_keep_no_other_out() {
     let exporter = export(&["--pid", &own_pid()]);
     let _silent: Vec<_> = (0..100).map(|_| TcpStream::connect(exporter.at).expect("a connection")).collect();
     let mut halves: Vec<_> = (0..100).map(|_| TcpStream::connect(exporter.at).expect("a connection")).collect();
@@ -165,9 +165,9 @@ fn an_address_that_cannot_be_had_is_one_clear_line() {
 
 #[test]
 #[ignore = "needs promtool, of the Debian package prometheus"]
-fn promtool_finds_nothing_to_say_of_the_metrics() {
+fn promtool_has_no_complaint_about_the_metrics() {
     let (_socket, at) = listen(5);
-    let _client = knock(at);
+    let _client = connect(at);
     let exporter = export(&["--pid", &own_pid()]);
     let lines = until(|| Some(exporter.scrape()).filter(|lines| value(lines, "oldest_wait_seconds", &[]).is_some()));
     let mut command = Command::new("promtool");
@@ -184,7 +184,7 @@ fn promtool_finds_nothing_to_say_of_the_metrics() {
 #[ignore = "needs prometheus, of the Debian package"]
 fn a_real_prometheus_scrapes_it_and_answers_a_query() {
     let (_socket, at) = listen(5);
-    let _clients = [knock(at), knock(at)];
+    let _clients = [connect(at), connect(at)];
     let exporter = export(&["--pid", &own_pid()]);
     let folder = std::env::temp_dir().join(format!("accept-queue-prometheus-{}", own_pid()));
     std::fs::create_dir(&folder).expect("a folder");

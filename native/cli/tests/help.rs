@@ -1,4 +1,4 @@
-//! What the program says of itself.
+//! Help, manual pages and completions.
 
 mod running;
 
@@ -49,7 +49,7 @@ fn every_page_is_written_into_a_folder_and_a_folder_that_is_not_there_is_an_erro
 fn a_page_for_which_there_is_no_room_is_not_half_written() {
     let folder = std::env::temp_dir().join(format!("accept-queue-full-{}", running::own_pid()));
     std::fs::create_dir(&folder).expect("a folder");
-    // No file may be larger than a block, and whoever tries is told so, as on a full disk.
+    // No file may be larger than a block: a write beyond it fails, as on a full disk.
     let line = "trap '' XFSZ; ulimit -f 1; exec \"$0\" man --into \"$1\"";
     let mut shell = std::process::Command::new("sh");
     let output = shell.args(["-c", line, env!("CARGO_BIN_EXE_accept-queue")]).arg(&folder).output().expect("sh");

@@ -1,4 +1,4 @@
-//! `accept-queue lab` as its user meets it. What opens sockets is ignored by `cargo test` and run by `make test`.
+//! `accept-queue lab` from outside. Tests that open sockets are ignored by `cargo test` and run by `make test`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -38,7 +38,7 @@ fn succeeded(output: &Output) -> &str {
     text(&output.stdout)
 }
 
-/// The one line that a refused command says.
+/// The one line of a refused command.
 fn refused(output: &Output, status: i32) -> &str {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(status), ""), "{}", text(&output.stderr));
     let complaint = text(&output.stderr).trim_end();
@@ -60,7 +60,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no figure"))
 }
 
-/// How many sockets are in a state, 0 where none is told.
+/// How many sockets are in a state; 0 where it is missing.
 fn count(states: &Value, state: &str) -> u64 {
     states.get(state).map_or(0, number)
 }
@@ -69,7 +69,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What the kernel does with `clients` at a `limit`, told by the document.
+/// What the kernel does with `clients` at a `limit`.
 fn assert_rules(document: &Value, limit: u64, clients: u64) {
     let inside = clients.min(limit + 1);
     let outside = clients - inside;
@@ -125,7 +125,7 @@ fn assert_rules(document: &Value, limit: u64, clients: u64) {
     let accepted = step(document, "accepted");
     assert_eq!(number(&accepted["counts"]["queued"]), 0);
     assert!((inside..=inside + half_way).contains(&number(&accepted["accepted"])));
-    // Of one that was half-way the server may not have heard that it has left.
+    // The FIN of one that was half-way may not have reached the server.
     assert!((inside..=number(&accepted["accepted"])).contains(&number(&accepted["accepted_dead"])), "{accepted}");
     if half_way == 0 {
         assert_eq!(gone, inside.div_ceil(2), "the first, the third and so on");
@@ -156,13 +156,13 @@ fn one_more_fits_than_the_backlog_says_whatever_it_is() {
 
 #[test]
 #[ignore = "on real sockets: make test runs it"]
-fn a_backlog_that_somaxconn_clips_is_told() {
+fn a_backlog_that_somaxconn_clips_is_explained() {
     let document = document(&["--backlog", "65535", "--clients", "3"]);
     let somaxconn = number(&document["somaxconn"]);
     assert_eq!(number(&document["backlog"]), 65_535);
     assert_rules(&document, somaxconn.min(65_535), 3);
-    let told = step(&document, "listening")["explanation"].as_str().expect("words");
-    assert_eq!(told.contains("somaxconn"), somaxconn < 65_535, "{told}");
+    let explanation = step(&document, "listening")["explanation"].as_str().expect("words");
+    assert_eq!(explanation.contains("somaxconn"), somaxconn < 65_535, "{explanation}");
 }
 
 #[test]
@@ -204,12 +204,12 @@ fn on_a_slow_wire_some_clients_are_half_way_when_the_queue_fills_as_in_2009() {
         shell(&format!("unshare --net sh -c '{line}'"), Path::new("/"))
     };
     for settings in ["true", "sysctl -qw net.ipv4.tcp_abort_on_overflow=1", "sysctl -qw net.ipv4.tcp_syncookies=0"] {
-        let told = slow(settings);
-        if text(&told.stderr).contains("qdisc kind is unknown") {
+        let said = slow(settings);
+        if text(&said.stderr).contains("qdisc kind is unknown") {
             println!("skipped: this kernel has no token bucket (CONFIG_NET_SCH_TBF) to slow a wire with");
             return;
         }
-        let document: Value = serde_json::from_str(succeeded(&told)).expect("one JSON document");
+        let document: Value = serde_json::from_str(succeeded(&said)).expect("one JSON document");
         // Packets are on their way during every reading: what is at rest is the queue, and what comes out of it.
         for (name, figure) in [("connected", "queued_alive"), ("closed", "queued_closed")] {
             assert_eq!(number(&step(&document, name)["counts"][figure]), 31, "{settings}: {document}");
@@ -227,7 +227,7 @@ fn on_a_slow_wire_some_clients_are_half_way_when_the_queue_fills_as_in_2009() {
 
 #[test]
 #[ignore = "on real sockets: make test runs it"]
-fn the_packets_are_those_that_tcpdump_would_have_seen_each_of_them_once() {
+fn the_packets_are_those_that_tcpdump_sees_each_of_them_once() {
     if !is_root() {
         println!("skipped: packet sockets need root");
         return;
@@ -264,7 +264,7 @@ fn the_packets_are_those_that_tcpdump_would_have_seen_each_of_them_once() {
 
 #[test]
 #[ignore = "on real sockets: make test runs it"]
-fn a_full_disk_is_told_in_a_line_and_leaves_the_old_file_as_it_was() {
+fn a_full_disk_is_one_line_and_leaves_the_old_file_as_it_was() {
     if !is_root() {
         println!("skipped: a disk that is full needs root to mount it");
         return;
@@ -273,9 +273,9 @@ fn a_full_disk_is_told_in_a_line_and_leaves_the_old_file_as_it_was() {
     // One page for the old file, and one for the new one, which needs more.
     let line = "mount -t tmpfs -o size=8k none . && cd \"$PWD\" && echo old > lab.pcap
         accept-queue lab --pcap lab.pcap > /dev/null; echo $?; ls -A; cat lab.pcap";
-    let told = shell(&format!("unshare --mount sh -c '{line}'"), folder.path());
-    assert_eq!(succeeded(&told), "1\nlab.pcap\nold\n");
-    assert_eq!(text(&told.stderr), "accept-queue: --pcap lab.pcap: No space left on device\n");
+    let said = shell(&format!("unshare --mount sh -c '{line}'"), folder.path());
+    assert_eq!(succeeded(&said), "1\nlab.pcap\nold\n");
+    assert_eq!(text(&said.stderr), "accept-queue: --pcap lab.pcap: No space left on device\n");
 }
 
 #[test]
@@ -285,8 +285,8 @@ fn a_device_is_written_to_and_not_replaced() {
         println!("skipped: packet sockets need root");
         return;
     }
-    let told = shell("accept-queue lab --clients 2 --pcap /dev/full --json", Path::new("/"));
-    assert_eq!(refused(&told, 1), "accept-queue: --pcap /dev/full: No space left on device");
+    let said = shell("accept-queue lab --clients 2 --pcap /dev/full --json", Path::new("/"));
+    assert_eq!(refused(&said, 1), "accept-queue: --pcap /dev/full: No space left on device");
     assert!(fs::metadata("/dev/full").expect("its status").file_type().is_char_device());
     let piped =
         shell("accept-queue lab --clients 2 --pcap /dev/stderr 2>&1 >/dev/null | tcpdump -nr - 2>&1", Path::new("/"));
@@ -296,8 +296,8 @@ fn a_device_is_written_to_and_not_replaced() {
 #[test]
 #[ignore = "on real sockets: make test runs it"]
 fn a_full_standard_output_is_an_error_and_a_closed_one_is_not() {
-    let told = shell("accept-queue lab --clients 2 > /dev/full", Path::new("/"));
-    assert_eq!(refused(&told, 1), "accept-queue: standard output: No space left on device");
+    let said = shell("accept-queue lab --clients 2 > /dev/full", Path::new("/"));
+    assert_eq!(refused(&said, 1), "accept-queue: standard output: No space left on device");
     let mut child = program(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
@@ -341,7 +341,7 @@ fn experiments_at_the_same_time_take_no_ports_from_each_other() {
 fn the_clients_end_with_the_program_however_that_ends() {
     let mut child = program(&["--backlog", "1"]).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut page = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    // The clients are there now, and knock for a second.
+    // The clients are there now, and in SYN_SENT for a second.
     page.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("2. "))).expect("step 2").expect("a line");
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).expect("its children");
     let clients: u32 = children.trim().parse().expect("one process");
@@ -369,9 +369,9 @@ fn clients_that_die_are_an_error() {
     let clients = rustix::process::Pid::from_raw(clients).expect("a pid");
     rustix::process::kill_process(clients, rustix::process::Signal::KILL).expect("its end");
     let status = child.wait().expect("its end");
-    let mut told = String::new();
-    child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("its words");
-    assert_eq!((status.code(), told.as_str()), (Some(1), "accept-queue: the clients ended: without a word\n"));
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("its message");
+    assert_eq!((status.code(), said.as_str()), (Some(1), "accept-queue: the clients ended: without a message\n"));
 }
 
 #[test]
@@ -388,8 +388,8 @@ fn missing_rights_and_tools_are_named() {
     ] {
         let folder = TempDir::new().expect("a folder");
         let line = format!("setpriv --bounding-set -{capability} accept-queue lab {arguments}");
-        let told = shell(&line, folder.path());
-        assert!(refused(&told, 1).contains(named), "{}", text(&told.stderr));
+        let said = shell(&line, folder.path());
+        assert!(refused(&said, 1).contains(named), "{}", text(&said.stderr));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
     let mut without_ip = program(&["--hosts"]);
@@ -407,15 +407,15 @@ fn figures_out_of_range_are_refused_with_the_range() {
         (["--clients", "many"], "many"),
         (["--pcap", ""], "--pcap"),
     ] {
-        let told = output(program(&arguments));
-        assert!(refused(&told, 2).contains(named), "{}", text(&told.stderr));
+        let said = output(program(&arguments));
+        assert!(refused(&said, 2).contains(named), "{}", text(&said.stderr));
     }
 }
 
 #[test]
 fn a_hard_limit_that_does_not_suffice_is_named() {
-    let told = shell("ulimit -n 50; accept-queue lab", Path::new("/"));
-    let complaint = refused(&told, 1);
+    let said = shell("ulimit -n 50; accept-queue lab", Path::new("/"));
+    let complaint = refused(&said, 1);
     for named in ["--clients 100", "116 open files", "RLIMIT_NOFILE is 50", "at most 34"] {
         assert!(complaint.contains(named), "{complaint}");
     }
@@ -430,10 +430,10 @@ fn a_file_that_cannot_be_written_is_refused_before_anything_is_done() {
         (format!("{at}/missing/lab.pcap"), "No such file or directory"),
         (format!("{at}/.."), "is a directory"),
     ] {
-        let told = output(program(&["--pcap", &file]));
-        assert_eq!(refused(&told, 1), format!("accept-queue: --pcap {file}: {reason}"));
+        let said = output(program(&["--pcap", &file]));
+        assert_eq!(refused(&said, 1), format!("accept-queue: --pcap {file}: {reason}"));
     }
-    let told = output(program(&["--pcap", &format!("{at}/\u{1b}[31m/lab.pcap")]));
-    assert!(!refused(&told, 1).contains('\u{1b}'));
+    let said = output(program(&["--pcap", &format!("{at}/\u{1b}[31m/lab.pcap")]));
+    assert!(!refused(&said, 1).contains('\u{1b}'));
     assert_eq!(fs::read_dir(at).expect("a folder").count(), 0, "nothing is left");
 }

@@ -83,11 +83,11 @@ fn no_control_character_reaches_a_terminal() {
 }
 
 #[test]
-fn whoever_is_not_there_is_said_to_be_missing_in_one_line() {
+fn what_does_not_exist_is_refused_in_one_line() {
     for (arguments, message) in [
         (&["list", "--pid", "2147483647"][..], "there is no process 2147483647"),
         (&["list", "--node", "nobody\u{1b}"], "no BEAM runs a node nobody\\u{1b}"),
-        (&["list", "--port", "1"], "nobody listens on port 1"),
+        (&["list", "--port", "1"], "no process listens on port 1"),
     ] {
         for arguments in [arguments, &[arguments, &["--json"]].concat()] {
             let said = run(arguments);
@@ -183,7 +183,7 @@ fn a_release_that_renames_the_emulator_is_found() {
 
 #[test]
 #[ignore = "starts a BEAM in a network namespace, as root"]
-fn a_beam_in_another_network_namespace_is_looked_at_there_and_named_by_the_epmd_there() {
+fn a_beam_in_another_network_namespace_is_read_there_and_named_by_the_epmd_there() {
     let name = format!("aq_net_{}", own());
     let epmd =
         ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec epmd"];
@@ -200,12 +200,12 @@ fn a_beam_in_another_network_namespace_is_looked_at_there_and_named_by_the_epmd_
         std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(format!("/proc/{}/ns/net", beam.pid())).expect("its"));
     assert_eq!(listener["namespace"], json!(inode));
     let here = run(&["list", "--port", &beam.line]);
-    assert_eq!(here.status, 1, "nobody listens there in this namespace: {here:?}");
+    assert_eq!(here.status, 1, "no process listens there in this namespace: {here:?}");
 }
 
 #[test]
 #[ignore = "starts a BEAM as nobody in a user namespace, as root"]
-fn of_a_namespace_that_may_not_be_entered_a_part_is_told_and_the_rest_is_null() {
+fn of_a_namespace_that_may_not_be_entered_a_part_is_known_and_the_rest_is_null() {
     let enter = [
         "unshare",
         "--map-root-user",
@@ -238,7 +238,7 @@ fn of_a_namespace_that_may_not_be_entered_a_part_is_told_and_the_rest_is_null() 
 
 #[test]
 #[ignore = "starts a BEAM, and asks as another user, as root"]
-fn another_user_is_told_of_whom_nothing_could_be_read_and_which_capability_would_help() {
+fn another_user_gets_the_processes_that_could_not_be_read_and_the_capability_that_would_help() {
     let beam = Server::beam(&[], &[], "");
     let pid = ["--pid", &beam.pid()];
     let said = run_as_nobody(&["list", pid[0], pid[1]]);
@@ -246,7 +246,7 @@ fn another_user_is_told_of_whom_nothing_could_be_read_and_which_capability_would
     assert!(said.err.contains(&format!("({})", pid[1])) && said.err.contains("CAP_SYS_PTRACE"), "{said:?}");
     let report = run_as_nobody(&["list", pid[0], pid[1], "--json"]).json();
     assert_eq!((&report["listeners"], &report["unreadable"][0]["name"]), (&json!([]), &json!("beam.smp")));
-    // The queue itself is nobody's secret.
+    // Every user may read the queue itself.
     let by_port = run_as_nobody(&["list", "--port", &beam.line, "--json"]).json();
     assert_eq!(at(&by_port, &beam.address()).expect("it")["queued"], json!(3));
 }

@@ -1,5 +1,5 @@
-//! `accept-queue record` as an operator runs it, and what `report` makes of it. What opens sockets is ignored by `cargo test`
-//! and run by `make test`.
+//! `accept-queue record` from outside, and what `report` reads of it. Tests that open sockets are ignored by `cargo test` and run by
+//! `make test`.
 
 mod running;
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use running::{Running, holder, knock, listen, own_pid, program, stand_in_for_a_beam, until};
+use running::{Running, connect, fake_beam, holder, listen, own_pid, program, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ impl Place {
         Running::start(program().arg("record").arg(&self.file).args(options))
     }
 
-    /// Records until there is so much more than before.
+    /// Records until the timeline has enough.
     fn record_until(&self, options: &[&str], is_enough: impl Fn(&Value) -> bool) -> Running {
         let recorder = self.record(options);
         until(|| self.timeline_if_any().filter(|timeline| is_enough(timeline)));
@@ -48,7 +48,7 @@ impl Place {
         self.timeline_if_any().expect("a timeline")
     }
 
-    /// The one line that it is refused with.
+    /// The one line of the refusal.
     fn refused(&self, options: &[&str]) -> String {
         let output = program().arg("record").arg(&self.file).args(options).output().expect("the program");
         let said = String::from_utf8(output.stderr).expect("text");
@@ -79,7 +79,7 @@ fn a_queue_that_overflows_is_in_the_recording_from_beginning_to_end() {
     let (socket, at) = listen(1);
     let options = ["--pid", &own_pid(), "--interval", "20ms"];
     let mut recorder = place.record_until(&options, |timeline| track(timeline, &at).is_some());
-    let _clients = [knock(at), knock(at), knock(at)];
+    let _clients = [connect(at), connect(at), connect(at)];
     until(|| {
         let timeline = place.timeline();
         let track = track(&timeline, &at).expect("the listener");
@@ -105,25 +105,25 @@ fn a_queue_that_overflows_is_in_the_recording_from_beginning_to_end() {
         queued.last().is_some_and(|step| step[step.as_array().map_or(0, Vec::len) - 1].is_null()),
         "closed: {track}"
     );
-    assert_eq!(timeline["runs"]["first"][0]["ended"], "it was to end");
+    assert_eq!(timeline["runs"]["first"][0]["ended"], "ended as asked");
     assert_eq!((&timeline["torn_bytes"], &timeline["interval_ms"]), (&0.into(), &20.into()));
 }
 
 #[test]
 #[ignore = "on real sockets: make test runs it"]
-fn a_recorder_that_is_killed_has_lost_nothing_and_the_next_goes_on_behind_it() {
+fn a_recorder_that_is_killed_has_lost_nothing_and_the_next_appends() {
     let place = place();
     let node = format!("recorded{}", own_pid());
     let (socket, at) = listen(5);
-    let _beam = stand_in_for_a_beam(&node, socket);
+    let _beam = fake_beam(&node, socket);
     let options = ["--node", &node, "--interval", "20ms"];
-    let _client = knock(at);
+    let _client = connect(at);
     let recorder = place
         .record_until(&options, |timeline| track(timeline, &at).is_some_and(|track| track["worst"]["queued"] == 1));
     recorder.signal("KILL");
     drop(recorder);
     assert!(place.timeline()["runs"]["first"][0]["ended"].is_null());
-    // As a machine that went down in a write leaves it.
+    // As a crash in a write leaves it.
     let whole = place.bytes();
     fs::write(&place.file, [&whole[..], &whole[8..8 + 20]].concat()).expect("a torn tail");
     assert_eq!(place.timeline()["torn_bytes"], 20);
@@ -132,7 +132,7 @@ fn a_recorder_that_is_killed_has_lost_nothing_and_the_next_goes_on_behind_it() {
         place.record_until(&options, |timeline| timeline["runs"]["first"].as_array().map(Vec::len) == Some(2));
     recorder.signal("TERM");
     let (status, said) = recorder.end();
-    assert!(status.success() && said.contains("20 bytes of an entry that was not finished are cut off."), "{said}");
+    assert!(status.success() && said.contains("20 bytes of an incomplete entry are cut off."), "{said}");
     assert!(place.bytes().starts_with(&whole));
     let timeline = place.timeline();
     let owner = &track(&timeline, &at).expect("the listener of both")["owners"][0];
@@ -164,7 +164,7 @@ fn it_ends_before_the_file_is_too_large_and_does_not_begin_where_it_is() {
     let mut recorder = place.record_until(&options, |timeline| track(timeline, &at).is_some());
     let mut clients = Vec::new();
     let ended = until(|| {
-        clients.push(knock(at));
+        clients.push(connect(at));
         recorder.child.try_wait().expect("ours")
     });
     let (_, said) = recorder.end();
@@ -192,7 +192,7 @@ fn two_do_not_record_into_one_file() {
 fn a_full_disk_is_one_line_and_what_was_written_before_can_be_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_socket, at) = listen(5);
-    // Two pages, in a mount namespace that ends with the program; what is there at its end is handed out.
+    // Two pages, in a mount namespace that ends with the program; the file is copied out at its end.
     let script =
         "mount -t tmpfs -o size=8k none \"$1\" && { \"$2\" record \"$1/a.aq\" --pid \"$3\" --interval 10ms; status=$?
         cp \"$1/a.aq\" \"$4\"; exit $status; }";
@@ -243,12 +243,12 @@ fn bad_input_is_one_clear_line() {
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
     for (arguments, status, sentence) in [
         (&["record", "/", "--all"][..], 1, "/: is a directory"),
-        (&["record", "/dev/full", "--all"], 1, "/dev/full: is no file"),
-        (&["record", pipe.to_str().expect("text"), "--all"], 1, "is no file"),
+        (&["record", "/dev/full", "--all"], 1, "/dev/full: is no regular file"),
+        (&["record", pipe.to_str().expect("text"), "--all"], 1, "is no regular file"),
         (&["record", "/nowhere/a.aq", "--all"], 1, "/nowhere/a.aq: No such file or directory"),
         (&["record", file, "--pid", "2147483647"], 1, "there is no process 2147483647"),
         (&["record"], 2, "<FILE>"),
-        (&["record", file, "--interval", "1ms"], 2, "what is read again and again is read every 10ms to 1h"),
+        (&["record", file, "--interval", "1ms"], 2, "a reading is taken every 10ms to 1h"),
         (&["record", file, "--for", "0s"], 2, "a time has a number and a unit"),
         (&["record", file, "--max-size", "64"], 2, "a size has a number and KiB, MiB or GiB, as 64MiB, and is not 0"),
         (&["record", file, "--max-size", "0GiB"], 2, "a size has a number and KiB, MiB or GiB"),

@@ -1,4 +1,4 @@
-//! The page of `accept-queue report` in a real browser, without a screen. Ignored by `cargo test` and run by `make test`.
+//! The page of `accept-queue report` in a real browser, headless. Ignored by `cargo test` and run by `make test`.
 
 mod running;
 
@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use running::{Running, holder, knock, listen, own_pid, program, until};
+use running::{Running, connect, holder, listen, own_pid, program, until};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ struct Page {
     file: PathBuf,
 }
 
-/// Says on the element of the page what its own script cannot know.
+/// Puts on the root element what the script of the page does not know.
 const PROBE: &str = "<script>
 const root = document.documentElement;
 root.dataset.paper = getComputedStyle(document.body).backgroundColor;
@@ -41,7 +41,7 @@ impl Page {
         fs::read_to_string(&self.file).expect("the page")
     }
 
-    /// What stands there once its script has run.
+    /// The page after its script has run.
     fn dom(&self, options: &[&str]) -> String {
         let probed = self.folder.path().join("probed.html");
         fs::write(&probed, self.source() + PROBE).expect("a page");
@@ -71,7 +71,7 @@ impl Page {
     }
 }
 
-/// The values of an attribute, wherever it stands.
+/// All values of an attribute.
 fn attributes<'a>(dom: &'a str, name: &str) -> Vec<&'a str> {
     let begin = format!("{name}=\"");
     dom.split(&begin).skip(1).filter_map(|rest| rest.split('"').next()).collect()
@@ -95,7 +95,7 @@ fn recording(folder: &Path, scope: &[&str], is_enough: impl Fn(&str) -> bool) ->
 fn each_chart_has_its_points_in_light_and_in_dark_and_on_a_phone() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_socket, at) = listen(1);
-    let _clients = [knock(at), knock(at), knock(at)];
+    let _clients = [connect(at), connect(at), connect(at)];
     let port = at.port().to_string();
     let file = recording(folder.path(), &["--port", &port], |page| {
         page.contains("\"overflowing\"")
@@ -112,7 +112,7 @@ fn each_chart_has_its_points_in_light_and_in_dark_and_on_a_phone() {
         let options = [&format!("--blink-settings=preferredColorScheme={scheme}"), "--window-size=1000,1400"];
         let dom = page.dom(&options);
         assert_eq!(attributes(&dom, "data-paper"), [paper]);
-        // Queued, left where somebody has, and limit; wait; CLOSE_WAIT, of which there is none: each curve has its points.
+        // Queued, left if any, and limit; wait; CLOSE_WAIT, of which there is none: each curve has its points.
         let points = attributes(&dom, "data-points");
         assert!((3..=5).contains(&points.len()) && points.iter().all(|count| *count != "0"), "{points:?}");
         assert!(!attributes(&dom, "data-count").is_empty(), "a bar for each step with drops");
@@ -132,13 +132,13 @@ fn each_chart_has_its_points_in_light_and_in_dark_and_on_a_phone() {
     page.dom(&["--window-size=500,900"]);
 }
 
-/// This process is the VM, which says that it is there and then nothing more.
+/// This process is the VM; it sends one heartbeat and no other.
 #[test]
 #[ignore = "on real sockets, and in chromium: make test runs it"]
-fn what_the_watchdog_has_written_of_a_vm_that_hangs_is_a_page_too() {
+fn the_evidence_of_the_watchdog_is_a_page_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_socket, at) = listen(1);
-    let _clients = [knock(at), knock(at), knock(at)];
+    let _clients = [connect(at), connect(at), connect(at)];
     let kept = folder.path().join("kept");
     let mut command = program();
     command.args([
@@ -154,9 +154,9 @@ fn what_the_watchdog_has_written_of_a_vm_that_hangs_is_a_page_too() {
         "--evidence",
     ]);
     let mut port = Running::start(command.arg(&kept).stdin(Stdio::piped()));
-    // {accept_queue, 1}, and the atom heartbeat.
+    // {accept_queue, 2}, and the atom heartbeat.
     let mut to = port.child.stdin.take().expect("its input");
-    to.write_all(b"\0\0\0\x13\x83\x68\x02\x77\x0caccept_queue\x61\x01\0\0\0\x0c\x83\x77\x09heartbeat").expect("frames");
+    to.write_all(b"\0\0\0\x13\x83\x68\x02\x77\x0caccept_queue\x61\x02\0\0\0\x0c\x83\x77\x09heartbeat").expect("frames");
     let evidence = until(|| {
         let files = fs::read_dir(&kept).ok()?.map(|entry| entry.expect("an entry").path());
         files.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).find(|path| path.is_file())
@@ -167,12 +167,12 @@ fn what_the_watchdog_has_written_of_a_vm_that_hangs_is_a_page_too() {
     assert!(dom.contains(&format!("The queue of {at} is full (2 of 2)")), "what diagnose finds: {dom}");
     let labels = attributes(&dom, "aria-label");
     assert!(labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 of 1 queued")), "{labels:?}");
-    assert!(labels.contains(&"CLOSE_WAIT held. Not known."), "what it does not look at: {labels:?}");
+    assert!(labels.contains(&"CLOSE_WAIT held. Not known."), "what it does not read: {labels:?}");
 }
 
 #[test]
 #[ignore = "on real sockets, and in chromium: make test runs it"]
-fn what_somebody_calls_himself_is_text_and_nothing_else() {
+fn a_name_chosen_by_a_process_is_text_and_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     const HOSTILE: &str =
         "</script><script>document.documentElement.dataset.failed=1</script><img src=x onerror=alert(1)>\u{202e}&lt;";

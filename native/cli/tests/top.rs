@@ -1,19 +1,21 @@
 //! `accept-queue top` on a real pseudo-terminal, and without one. Loopback only; one test starts a BEAM.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod pseudo_terminal;
+
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::num::NonZero;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use portable_pty::{CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+use portable_pty::{CommandBuilder, ExitStatus};
+use pseudo_terminal::PseudoTerminal;
 use socket2::{Domain, Socket, Type};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_accept-queue");
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A listener that nobody accepts on, with clients in its queue.
+/// A listener on which no process accepts, with clients in its queue.
 struct Queue {
     port: u16,
     _listener: Socket,
@@ -30,14 +32,8 @@ fn queue(backlog: i32, clients: usize) -> Queue {
     Queue { port: address.port(), _listener: listener, _clients: clients }
 }
 
-/// The program on a terminal, and what that terminal shows.
-struct Session {
-    master: Box<dyn MasterPty + Send>,
-    keyboard: Box<dyn Write + Send>,
-    child: Box<dyn portable_pty::Child + Send + Sync>,
-    output: Receiver<Vec<u8>>,
-    terminal: vt100::Parser,
-}
+/// The program on a terminal.
+struct Session(PseudoTerminal);
 
 impl Session {
     fn start(arguments: &[&str]) -> Session {
@@ -45,41 +41,27 @@ impl Session {
     }
 
     fn start_in(arguments: &[&str], environment: &[(&str, &str)]) -> Session {
-        let pair = native_pty_system().openpty(size(24, 80)).expect("a pseudo-terminal");
         let mut command = CommandBuilder::new(PROGRAM);
         command.args(arguments);
-        command.env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR");
         for (name, value) in environment {
             command.env(name, value);
         }
-        let child = pair.slave.spawn_command(command).expect("the program");
-        let mut reader = pair.master.try_clone_reader().expect("its output");
-        let keyboard = pair.master.take_writer().expect("its keyboard");
-        let (sender, output) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = reader.read(&mut bytes) {
-                if sender.send(bytes[..length].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Session { master: pair.master, keyboard, child, output, terminal: vt100::Parser::default() }
+        Session(PseudoTerminal::start(command, 24, 80).expect("the program on a pseudo-terminal"))
     }
 
     fn top(port: u16) -> Session {
         Session::start(&["top", "--interval", "100ms", "--port", &port.to_string()])
     }
 
+    fn screen(&self) -> &vt100::Screen {
+        self.0.screen()
+    }
+
     /// Reads what the program draws until the screen is as it must become.
     fn until(&mut self, what: &str, holds: impl Fn(&vt100::Screen) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds(self.terminal.screen()) {
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.terminal.process(&bytes),
-                Err(error) => panic!("{what}: {error}; the screen is\n{}", self.terminal.screen().contents()),
-            }
+        if let Err(error) = self.0.read_until(Instant::now() + PATIENCE, holds) {
+            panic!("{what}: {error}; the screen is\n{}", self.screen().contents());
         }
     }
 
@@ -88,52 +70,35 @@ impl Session {
     }
 
     fn press(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).and_then(|()| self.keyboard.flush()).expect("a key");
+        self.0.press(keys).expect("a key");
+    }
+
+    fn resize(&mut self, rows: u16, columns: u16) {
+        self.0.resize(rows, columns).expect("another size");
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.process_id().expect("its number").to_string();
+        let pid = self.0.process_id().expect("its number").to_string();
         let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().expect("kill");
         assert!(sent.success());
     }
 
-    /// The end, with all that was written before it.
-    fn end(mut self) -> (ExitStatus, vt100::Parser) {
-        let deadline = Instant::now() + PATIENCE;
-        // The output ends where nobody has the terminal open any more: the program is about to end.
-        loop {
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.terminal.process(&bytes),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it does not end:\n{}", self.terminal.screen().contents()),
-            }
-        }
-        let status = self.child.wait().expect("its status");
-        let modes = format!("{:?}", self.master.get_termios().expect("the terminal's settings").local_flags);
-        assert!(modes.contains("ICANON") && modes.contains("ECHO"), "the terminal is left raw: {modes}");
-        let terminal = std::mem::take(&mut self.terminal);
-        assert!(!terminal.screen().alternate_screen(), "the alternate screen is left on");
-        assert!(!terminal.screen().hide_cursor(), "the cursor is left hidden");
-        (status, terminal)
+    /// The exit status and the screen, with all that was written until the end.
+    fn end(mut self) -> (ExitStatus, String) {
+        // The output ends when the program closes its terminal: then it is about to end.
+        let ended = self.0.read_until(Instant::now() + PATIENCE, |_| false);
+        assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "it does not end:\n{}", self.screen().contents());
+        let status = self.0.wait().expect("its status");
+        assert!(self.0.is_cooked(), "the terminal is left raw");
+        assert!(!self.screen().alternate_screen(), "the alternate screen is left on");
+        assert!(!self.screen().hide_cursor(), "the cursor is left hidden");
+        (status, self.screen().contents())
     }
 
     fn ends_well(self) {
-        let (status, terminal) = self.end();
-        assert!(status.success(), "{status:?}: {}", terminal.screen().contents());
+        let (status, contents) = self.end();
+        assert!(status.success(), "{status:?}: {contents}");
     }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // A test that failed leaves nobody behind. Once it has been waited for, its number may be another's.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
-        }
-    }
-}
-
-fn size(rows: u16, cols: u16) -> PtySize {
-    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
 }
 
 fn lines(screen: &vt100::Screen) -> Vec<String> {
@@ -152,11 +117,10 @@ fn a_full_queue_is_seen_and_judged_and_the_terminal_is_left_as_it_was() {
     let queue = queue(3, 4);
     let mut session = Session::top(queue.port);
     session.until("the row", |screen| row(screen, queue.port).contains(&"4/3".to_owned()));
-    assert!(session.terminal.screen().alternate_screen());
-    assert!(session.terminal.screen().hide_cursor());
+    assert!(session.screen().alternate_screen());
+    assert!(session.screen().hide_cursor());
     session.until("full for a second", |screen| row(screen, queue.port).contains(&"overflowing".to_owned()));
-    let red = (0..80)
-        .any(|x| session.terminal.screen().cell(2, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1)));
+    let red = (0..80).any(|x| session.screen().cell(2, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1)));
     assert!(red, "what is wrong is red");
     session.press("q");
     session.ends_well();
@@ -201,14 +165,12 @@ fn every_key_does_what_the_help_says() {
 }
 
 #[test]
-fn a_terminal_that_becomes_smaller_and_larger_is_filled_anew() {
+fn a_terminal_that_becomes_smaller_and_larger_is_filled_again() {
     let queue = queue(10, 2);
     let mut session = Session::top(queue.port);
     session.until_shown("DROPS/s");
     for (rows, cols, has_drops, has_owner) in [(10, 40, false, false), (40, 160, true, true), (24, 80, true, false)] {
-        session.master.resize(size(rows, cols)).expect("another size");
-        let cells = |count: u16| NonZero::new(count).expect("a size");
-        session.terminal.screen_mut().set_size(cells(rows), cells(cols));
+        session.resize(rows, cols);
         session.until("the footer at the bottom, the columns that fit", |screen| {
             let lines = lines(screen);
             lines[usize::from(rows) - 1].starts_with("q quit")
@@ -246,7 +208,7 @@ fn without_colours_there_is_none() {
     let arguments = ["top", "--interval", "100ms", "--port", &port];
     let mut session = Session::start_in(&arguments, &[("NO_COLOR", "1")]);
     session.until_shown("overflowing");
-    let screen = session.terminal.screen();
+    let screen = session.screen();
     let cells = || (0..24).flat_map(|y| (0..80).filter_map(move |x| screen.cell(y, x)));
     assert!(cells().all(|cell| cell.fgcolor() == vt100::Color::Default && cell.bgcolor() == vt100::Color::Default));
     assert!(cells().any(vt100::Cell::bold), "what is wrong is bold");
@@ -276,11 +238,9 @@ fn what_diagnose_finds_stands_below_and_the_screen_does_not_wait_for_it() {
         let contents = screen.contents();
         contents.contains("queue_full (trouble, certain)") && contents.contains("This process runs no BEAM")
     });
-    let first = lines(session.terminal.screen())[3].clone();
+    let first = lines(session.screen())[3].clone();
     assert!(first.contains(&format!("({pid}), looked at ")), "{first}");
-    session.master.resize(size(12, 50)).expect("another size");
-    let cells = |count: u16| NonZero::new(count).expect("a size");
-    session.terminal.screen_mut().set_size(cells(12), cells(50));
+    session.resize(12, 50);
     session.until("the findings alone", |screen| {
         let lines = lines(screen);
         lines[1].contains(", looked at ") && lines[2].starts_with("queue_full") && lines[11].contains("q quit")
@@ -298,7 +258,7 @@ fn a_listener_that_comes_and_goes_comes_and_goes_on_the_screen() {
     let mut session = Session::top(port);
     session.until("there", |screen| row(screen, port).contains(&"1/10".to_owned()));
     drop(first);
-    session.until_shown(&format!("At the moment nobody listens on port {port}."));
+    session.until_shown(&format!("At the moment no process listens on port {port}."));
     let again = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     again.set_reuse_address(true).expect("the port again");
     again.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the same port");
@@ -309,7 +269,7 @@ fn a_listener_that_comes_and_goes_comes_and_goes_on_the_screen() {
 }
 
 #[test]
-fn a_process_that_ends_is_told_on_the_screen() {
+fn a_process_that_ends_is_named_on_the_screen() {
     let mut server = Command::new("sleep").arg("1000").spawn().expect("a process");
     let pid = server.id().to_string();
     let mut session = Session::start(&["top", "--interval", "100ms", "--pid", &pid]);
@@ -321,10 +281,10 @@ fn a_process_that_ends_is_told_on_the_screen() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_said_before_the_screen_is_touched() {
-    let (status, terminal) = Session::start(&["top", "--pid", "2147483647"]).end();
+fn what_cannot_be_read_is_said_before_the_screen_is_touched() {
+    let (status, contents) = Session::start(&["top", "--pid", "2147483647"]).end();
     assert_eq!(status.exit_code(), 1);
-    assert_eq!(terminal.screen().contents(), "accept-queue: there is no process 2147483647");
+    assert_eq!(contents, "accept-queue: there is no process 2147483647");
 }
 
 #[test]
@@ -351,14 +311,14 @@ fn piped(arguments: &[&str]) -> std::process::Child {
     command.spawn().expect("the program")
 }
 
-/// How it ended, and what it complained of.
+/// Its exit status and standard error.
 fn outcome(child: std::process::Child) -> (Option<i32>, String) {
     let output = child.wait_with_output().expect("its end");
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
 }
 
 #[test]
-fn without_a_terminal_it_is_a_table_again_and_again_and_a_closed_pipe_is_success() {
+fn without_a_terminal_it_is_a_table_at_each_interval_and_a_closed_pipe_is_success() {
     let queue = queue(10, 2);
     let mut child = piped(&["--interval", "100ms", "--port", &queue.port.to_string()]);
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines().map(|line| line.expect("text"));
@@ -395,8 +355,8 @@ fn a_full_disk_is_named() {
     assert!(said.starts_with("accept-queue: standard output: No space left"), "{said}");
 }
 
-/// Listeners of both backends: nobody has ever accepted, one process waits in accept, and one more does until it is told a
-/// line; then its client comes, and another for whom nobody is there.
+/// Listeners of both backends: on one no process ever accepts, on one a process waits in accept, on one a process does until
+/// it reads a line; then its client comes, and another that no process accepts.
 const BEAM: &str = "
     Port = fun(L) -> {ok, P} = inet:port(L), P end,
     Accept = fun(L) -> spawn(fun() -> {ok, _} = gen_tcp:accept(L), receive never -> ok end end) end,
@@ -434,11 +394,11 @@ fn a_beam_is_seen_to_accept_or_not() {
     let ports: Vec<u16> = its_ports.split_whitespace().map(|port| port.parse().expect("a port")).collect();
 
     let mut child = piped(&["--interval", "100ms", "--pid", &beam.0.id().to_string()]);
-    let mut told = BufReader::new(child.stdout.take().expect("its output")).lines().map(|line| line.expect("text"));
+    let mut output = BufReader::new(child.stdout.take().expect("its output")).lines().map(|line| line.expect("text"));
     let mut until = |expected: [&str; 6]| {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let table: Vec<_> = told.by_ref().take_while(|line| !line.is_empty()).collect();
+            let table: Vec<_> = output.by_ref().take_while(|line| !line.is_empty()).collect();
             let accepts = |port: &u16| {
                 let row = table.iter().find(|line| line.trim_start().starts_with(&format!("127.0.0.1:{port} ")))?;
                 row.split_whitespace().nth(4)
@@ -452,15 +412,13 @@ fn a_beam_is_seen_to_accept_or_not() {
     until(["never", "armed", "armed", "never", "armed", "armed"]);
     beam.0.stdin.take().expect("its input").write_all(b"go on\n").expect("a line");
     until(["never", "armed", "nobody", "never", "armed", "woken"]);
-    drop(told);
+    drop(output);
     assert_eq!(outcome(child), (Some(0), String::new()));
 
     let mut session = Session::start(&["top", "--pid", &beam.0.id().to_string()]);
     session.press("t");
     session.until_shown("nobody_in_accept (hang, likely)");
-    session.master.resize(size(60, 120)).expect("another size");
-    let cells = |count: u16| NonZero::new(count).expect("a size");
-    session.terminal.screen_mut().set_size(cells(60), cells(120));
+    session.resize(60, 120);
     session.until("a scheduler at rest", |screen| {
         lines(screen).iter().any(|line| {
             let line: Vec<_> = line.split_whitespace().collect();

@@ -1,11 +1,11 @@
-//! `accept-queue watch` as an operator runs it.
+//! `accept-queue watch` from outside.
 
 mod running;
 
 use std::io::Write;
 use std::process::Stdio;
 
-use running::{Running, holder, knock, listen, own_pid, program, stand_in_for_a_beam, until};
+use running::{Running, connect, fake_beam, holder, listen, own_pid, program, until};
 use serde_json::Value;
 
 fn watch(options: &[&str]) -> Running {
@@ -13,7 +13,7 @@ fn watch(options: &[&str]) -> Running {
 }
 
 /// The line of this event and address.
-fn told(event: &str, address: impl ToString) -> impl Fn(&str) -> bool {
+fn is_event(event: &str, address: impl ToString) -> impl Fn(&str) -> bool {
     let (event, address) = (event.to_owned(), address.to_string());
     move |line| {
         let value: Value = serde_json::from_str(line).expect("each line is JSON");
@@ -27,28 +27,28 @@ fn json(line: &str) -> Value {
 }
 
 #[test]
-fn a_queue_that_overflows_is_told_with_its_figures_from_beginning_to_end() {
+fn a_queue_that_overflows_is_reported_with_its_figures_from_beginning_to_end() {
     let (socket, at) = listen(1);
     let watch = watch(&["--pid", &own_pid(), "--json", "--interval", "20ms"]);
-    let added = json(&watch.line(told("added", at)));
+    let added = json(&watch.line(is_event("added", at)));
     assert_eq!((&added["queued"], &added["limit"]), (&0.into(), &1.into()));
     assert_eq!(added["owners"][0]["pid"], std::process::id());
-    let _clients = [knock(at), knock(at), knock(at)];
-    let raised = json(&watch.line(told("raised", at)));
+    let _clients = [connect(at), connect(at), connect(at)];
+    let raised = json(&watch.line(is_event("raised", at)));
     assert_eq!((&raised["condition"], &raised["queued"]), (&"overflowing".into(), &2.into()), "{raised}");
     assert!(raised["dropped"].as_u64() >= Some(1), "{raised}");
-    let sample = json(&watch.line(|line| told("sample", at)(line) && json(line)["queued_alive"] == 2));
+    let sample = json(&watch.line(|line| is_event("sample", at)(line) && json(line)["queued_alive"] == 2));
     assert!(sample["oldest_wait_ms"].is_u64() && sample["conditions"][0] == "overflowing", "{sample}");
     drop(socket);
-    let cleared = json(&watch.line(told("cleared", at)));
+    let cleared = json(&watch.line(is_event("cleared", at)));
     assert!(cleared["duration_ms"].is_u64() && cleared.get("queued").is_none(), "{cleared}");
-    watch.line(told("removed", at));
+    watch.line(is_event("removed", at));
 }
 
 #[test]
 fn a_signal_ends_it_with_a_summary_and_success() {
     let (_socket, at) = listen(5);
-    let _clients = [knock(at)];
+    let _clients = [connect(at)];
     for signal in ["INT", "TERM"] {
         let mut watch = watch(&["--port", &at.port().to_string(), "--samples"]);
         watch.line(|line| line.contains(&at.to_string()) && line.contains("1 of 5 queued, 1 alive"));
@@ -126,26 +126,26 @@ fn a_node_may_come_and_go_and_come_again() {
     let node = format!("watched{}", own_pid());
     let begin = || {
         let (socket, at) = listen(5);
-        (stand_in_for_a_beam(&node, socket), at)
+        (fake_beam(&node, socket), at)
     };
     let (first, at) = begin();
     let watch = watch(&["--node", &node, "--json", "--interval", "20ms"]);
-    watch.line(told("added", at));
+    watch.line(is_event("added", at));
     drop(first);
-    watch.line(told("removed", at));
+    watch.line(is_event("removed", at));
     let (_second, at) = begin();
-    watch.line(told("added", at));
+    watch.line(is_event("added", at));
 }
 
 #[test]
-fn it_ends_by_itself_after_so_many_samples_or_so_long() {
+fn it_ends_after_the_given_samples_or_time() {
     let (_socket, at) = listen(5);
     let port = at.port().to_string();
     let options = ["--port", &port, "--interval", "20ms"];
     let (status, said) = watch(&[&options[..], &["--count", "3"]].concat()).end();
     assert!(status.success() && said.contains("3 samples in 0."), "{said}");
     let (status, said) = watch(&[&options[..], &["--for", "300ms"]].concat()).end();
-    assert!(status.success() && said.contains("samples in 0.") && said.contains("nobody waited"), "{said}");
+    assert!(status.success() && said.contains("samples in 0.") && said.contains("no connection waited"), "{said}");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn bad_input_is_one_clear_line() {
         (&["--pid", "0"], 2, "0 is not in 1..=2147483647"),
         (&["--port", "65536"], 2, "65536 is not in 1..=65535"),
         (&["--interval", "fast"], 2, "a time has a number and a unit, as 100ms, 5s or 1m30s, and is not 0"),
-        (&["--interval", "1ms"], 2, "what is read again and again is read every 10ms to 1h"),
+        (&["--interval", "1ms"], 2, "a reading is taken every 10ms to 1h"),
         (&["--for", "0s"], 2, "a time has a number and a unit"),
         (&["--count", "0"], 2, "0 is not in 1.."),
         (&["--pid", "1", "--all"], 2, "cannot be used with"),
@@ -188,7 +188,7 @@ fn a_listener_in_another_network_namespace_is_watched_there() {
     let said = errors.recv_timeout(running::DEADLINE).expect("where it listens");
     let at = said.trim_start_matches("accept-queue: metrics at http://").trim_end_matches("/metrics").to_owned();
     let watch = watch(&["--pid", &inside.child.id().to_string(), "--json"]);
-    let added = json(&watch.line(told("added", at)));
+    let added = json(&watch.line(is_event("added", at)));
     let own = std::fs::read_link("/proc/self/ns/net").expect("our namespace");
     assert_ne!(format!("net:[{}]", added["namespace"]), own.to_string_lossy());
 }

@@ -10,7 +10,7 @@ pub struct Interface(pub u32);
 /// The local end of a TCP socket, as the kernel keeps it.
 ///
 /// The family is that of the socket, not of the client: the IPv4 clients of a dual-stack listener are children of an
-/// IPv6 socket, and stand in the kernel's table with mapped addresses (`::ffff:192.0.2.1`).
+/// IPv6 socket, and are in the kernel's table with mapped addresses (`::ffff:192.0.2.1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// The address bound to; unspecified where the listener takes clients on all of them.
@@ -26,11 +26,11 @@ pub struct Address {
 pub enum Endpoint {
     /// TCP.
     Tcp(Address),
-    /// A Unix stream socket: a path, or a NUL and an abstract name. Any byte may stand in either.
+    /// A Unix stream socket: a path, or a NUL and an abstract name. Either may hold any byte.
     Unix(Vec<u8>),
 }
 
-/// How narrowly a listener's address fits a connection. The kernel looks for the address first
+/// How narrowly a listener's address fits a connection. The kernel goes by the address first
 /// (`__inet_lookup_listener`: the bucket of the address, then that of the wildcard) and then at the device
 /// (`compute_score`), so the order of the fields is the order of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

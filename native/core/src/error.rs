@@ -14,7 +14,7 @@ pub enum Error {
     /// The listener has been closed, whatever its descriptor number stands for now.
     #[error("the listener has been closed")]
     Closed,
-    /// Nobody listens there.
+    /// No socket listens there.
     #[error("no listener was found")]
     NotFound,
     /// The time in the queue of a connection that has been written to is not to be had: what the kernel keeps is the time

@@ -1,99 +1,62 @@
-//! How far a listening socket has fallen behind its acceptors, as the Linux kernel counts it.
+//! Reads the accept queues of listening sockets from the Linux kernel, and judges them.
 //!
-//! A client whose handshake is done waits in the listener's *accept queue* until some process calls `accept`. The queue
-//! holds `limit + 1` of them. When it is full, Linux drops the next client's SYN without a word to anybody, and the
-//! owner of the socket never learns of it. This crate reads that queue and judges it.
+//! A client whose handshake is done waits in the listener's *accept queue* until a process calls `accept`. The queue holds
+//! `limit + 1` connections. When it is full, Linux drops the next SYN, and the owner of the socket is not notified.
 //!
-//! | to ask | go to | cost |
+//! # Folders
+//!
+//! Each folder is a floor: it uses those above it in this table, and none below (`tests/floors.rs`).
+//!
+//! | folder | what it does |
+//! |---|---|
+//! | root | the vocabulary: [`Address`], [`Cookie`], [`Depth`], [`Counts`], [`Members`], [`Error`] |
+//! | [`linux`] | the kernel's interfaces, one file each: system calls, sock_diag, counters, namespaces |
+//! | [`vm`] | a BEAM process as `/proc` shows it |
+//! | [`reading`] | asks the kernel, and makes figures of rows |
+//! | [`rules`] | judges. Pure: no clock, no I/O |
+//! | [`monitor`], [`outside`] | follow the listeners of this process, and of other processes, over time |
+//!
+//! # Questions
+//!
+//! | question | answer | cost |
 //! |---|---|---|
-//! | how deep is the queue of a socket this process owns | [`Listener::depth`] | three `getsockopt` |
-//! | who stands in it: alive, closed, reset, how long | [`Listener::counts`] | one walk over the kernel's table of connections |
+//! | how deep is the queue of a socket of this process | [`Listener::depth`] | three `getsockopt` |
+//! | what is in it: alive, closed, reset, how long | [`Listener::counts`] | one walk over the kernel's table of connections |
 //! | which sockets listen in this network namespace | [`listening`] | one dump of the listeners, never of the connections |
-//! | who stands in front of all of them | [`survey`] | one walk for each address family |
-//! | which sockets does this process listen on | [`survey::own`] | one system call a descriptor |
-//! | which closed connections are still held | [`held::by`] | one walk, and one system call a descriptor |
-//! | how long did this connection wait, has its client left | [`accepted`] | one `getsockopt` |
-//! | what a person should be told of a reading | [`verdict`] | nothing |
-//! | how bad it is, for a monitoring system | [`check`] | nothing beside the readings |
-//! | does a queue stand, overflow, get stuck, over time | [`detector`], kept by a [`history`] | nothing beside the readings |
-//! | whose are the queues of other processes, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
-//! | and over time | an [`observer::Observer`] | one dump of the listeners a sample |
-//! | the same of the sockets of another process, asked for one by one | a [`remote::Remote`] | a dump, and one look at `/proc` a socket |
-//! | in which states are the sockets at either end of a port | [`ends`] | one walk |
-//! | does any process of a BEAM wait in accept, from outside | [`vm::pollset`] | a look at each descriptor once, then a file an epoll set |
-//! | is a VM that beats silent for too long | a [`heartbeat::Heartbeat`] | nothing |
-//! | the limits and counters of the namespace | [`kernel::read`] | a few files of `/proc` |
-//! | what is set wrongly | [`advice::advise`] | none: facts in, advice out |
-//!
-//! The way of a reading: [`sockopt`] or [`diag`] ask the kernel, `diag::reply` turns bytes into rows, [`census`] turns
-//! rows into counts. Everything between the system call and the figure is a pure function.
-//!
-//! # Words
-//!
-//! | word | means | in the kernel |
-//! |---|---|---|
-//! | `queued` | connections that wait for `accept` | `sk_ack_backlog` |
-//! | `limit` | the backlog in force; full is `queued > limit` | `sk_max_ack_backlog` |
-//! | `drops` | packets the listener has dropped, overflow first among the causes | `sk_drops` |
-//! | `syn_recv` | handshakes not finished: the SYN queue | rows in SYN_RECV |
+//! | what is in the queues of all of them | [`survey()`] | one walk for each address family |
+//! | on which sockets does this process listen | [`reading::survey::own`] | one system call a descriptor |
+//! | which closed connections does it still hold | [`reading::held::by`] | one walk, and one system call a descriptor |
+//! | how long did this connection wait, has its client left | [`reading::accepted`] | one `getsockopt` |
+//! | in which states are the sockets at either end of a port | [`reading::ends`] | one walk |
+//! | what does one reading show | [`rules::verdict`] | nothing |
+//! | how bad is it, for a monitoring system | [`rules::check`] | nothing beside the readings |
+//! | is a queue behind, overflowing, stuck, over time | [`rules::detector`], kept by a [`rules::history`] | nothing beside the readings |
+//! | what is configured wrongly | [`rules::advice`] | nothing: facts in, advice out |
+//! | is a VM silent for too long | [`rules::heartbeat`] | nothing |
+//! | which queues do other processes have, once | [`outside::snapshot`] | a walk over `/proc` and one over the tables |
+//! | and over time | [`outside::observer`] | one dump of the listeners a sample |
+//! | the same of single sockets of another process | [`outside::remote`] | a dump, and one link of `/proc` a socket |
+//! | does a process of a BEAM wait in accept, from outside | [`vm::pollset`] | each descriptor once, then a file an epoll set |
+//! | the limits and counters of the namespace | [`linux::counters`] | a few files of `/proc` |
 
-use std::os::fd::RawFd;
-
-use rustix::fs::fstat;
-
-pub mod accepted;
-pub mod address;
-pub mod advice;
-pub mod census;
-pub mod check;
-pub mod detector;
-pub mod diag;
-pub mod diagnosis;
-pub mod ends;
+mod address;
+mod counts;
 mod error;
-pub mod evidence;
-pub mod examination;
-pub mod heartbeat;
-pub mod held;
-pub mod history;
-pub mod kernel;
-mod listener;
-mod listeners;
-pub mod observer;
+pub mod linux;
+mod members;
+pub mod monitor;
 pub mod outside;
-pub mod patrol;
-pub mod remote;
-pub mod remote_watch;
-pub mod sockopt;
-pub mod survey;
-mod unix_census;
-pub mod verdict;
+pub mod reading;
+pub mod rules;
+mod socket;
 pub mod vm;
-pub mod watch;
 
 pub use address::{Address, Endpoint, Interface};
-pub use census::{Census, Counts};
+pub use counts::{Census, Counts, Depth};
 pub use error::{Errno, Error};
-pub use listener::{Depth, Listener};
-pub use listeners::Listeners;
-pub use survey::{Listening, Queue, listening, survey};
-
-/// The number that names a socket for as long as the machine runs; never given twice (`sk_cookie`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cookie(pub u64);
-
-/// The number that `/proc/PID/fd` shows for a socket; 0 for a connection that no process has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Inode(pub u32);
-
-impl Inode {
-    /// Of the socket that the number stands for now.
-    pub fn of(fd: RawFd) -> Result<Inode, Error> {
-        let status = fstat(sockopt::borrow(fd)?)?;
-        // Inode numbers of other file systems mean other things.
-        match status.st_mode & libc::S_IFMT {
-            libc::S_IFSOCK => Ok(Inode(status.st_ino as u32)),
-            _ => Err(Error::Errno(Errno(libc::ENOTSOCK))),
-        }
-    }
-}
+pub use members::{Members, Sum};
+pub use reading::listener::Listener;
+pub use reading::listeners::Listeners;
+pub use reading::queue::Queue;
+pub use reading::survey::{Listening, listening, survey};
+pub use socket::{Cookie, Inode};

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use accept_queue_core::census::Look;
-use accept_queue_core::detector::{Change, Condition, Detector, Evidence, Settings, Time, on_clock};
-use accept_queue_core::history::History;
-use accept_queue_core::{Counts, Depth};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Detector, Settings, Time, on_clock};
+use accept_queue_core::rules::history::History;
+use accept_queue_core::{Census, Cookie, Counts, Depth, Members};
 use proptest::prelude::*;
 
+const SOCKET: Cookie = Cookie(1);
 const TICK: Duration = Duration::from_millis(100);
 
 fn ms(ms: u64) -> Duration {
@@ -24,9 +24,9 @@ struct Simulation {
     close_wait: u32,
     detector: Detector,
     changes: Vec<(Time, Change)>,
-    looks: u32,
+    censuses: u32,
     is_unix: bool,
-    /// How long the dump behind a look takes; the ages are those at its end.
+    /// How long the dump behind a census takes; the ages are those at its end.
     dump_takes: Duration,
     /// By 80 ms: on the way from the clock to the dump.
     comes_late: bool,
@@ -54,7 +54,7 @@ impl Simulation {
             close_wait: 0,
             detector: Detector::new(Settings::default()),
             changes: Vec::new(),
-            looks: 0,
+            censuses: 0,
             is_unix: false,
             dump_takes: Duration::ZERO,
             comes_late: false,
@@ -95,21 +95,21 @@ impl Simulation {
 
     fn read(&mut self) {
         self.read_depth();
-        if self.detector.wants_counts(self.now) {
-            self.look();
+        if self.detector.wants_census(self.now) {
+            self.census();
         }
     }
 
     fn read_depth(&mut self) {
         let depth = Depth { queued: self.queue.len() as u32, limit: self.limit, drops: Some(self.drops) };
-        let changes = self.detector.depth_read(self.now, depth);
+        let changes = self.detector.depth_read(self.now, Members::one(SOCKET, depth));
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
 
-    fn look(&mut self) {
-        self.looks += 1;
-        let look = Look { counts: self.counts(), waits: self.waits(), took: self.dump_takes };
-        let changes = self.detector.look_taken(self.now, &look);
+    fn census(&mut self) {
+        self.censuses += 1;
+        let census = Census { counts: self.counts(), waits: self.waits(), took: self.dump_takes };
+        let changes = self.detector.census_taken(self.now, &census);
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
 
@@ -162,7 +162,7 @@ impl Simulation {
         self.changes.iter().filter_map(cleared).collect()
     }
 
-    fn raising(&self, wanted: Condition) -> (Time, Evidence) {
+    fn raising(&self, wanted: Condition) -> (Time, ConditionEvidence) {
         let found = self.changes.iter().find_map(|(at, change)| match change {
             Change::Raised { condition, evidence } if *condition == wanted => Some((*at, *evidence)),
             _ => None,
@@ -177,34 +177,39 @@ use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
 type Story = (&'static str, u32, fn(&mut Simulation), &'static [Condition]);
 
 const STORIES: &[Story] = &[
-    ("nobody comes", 128, nobody_comes, &[]),
-    ("a burst that the next acceptor works off raises nothing", 128, burst, &[]),
+    ("no client comes", 128, no_client_comes, &[]),
+    ("a burst that the next acceptor takes raises nothing", 128, burst, &[]),
     ("a deep queue that drains is a burst, however deep", 4096, drains, &[]),
     ("one client waits 900 ms", 128, |queue| waits(queue, ms(900)), &[]),
     ("one client waits 1.3 s", 128, |queue| waits(queue, ms(1300)), &[Behind]),
-    ("nobody accepts", 128, |queue| waits(queue, ms(10_000)), &[Behind, Stuck]),
-    ("nobody accepts, and clients go on coming", 4096, |queue| keep_coming(queue, 5, 0), &[Behind, Stuck]),
+    ("no process accepts", 128, |queue| waits(queue, ms(10_000)), &[Behind, Stuck]),
+    ("no process accepts, and clients go on coming", 4096, |queue| keep_coming(queue, 5, 0), &[Behind, Stuck]),
     ("a pool that accepts half of what arrives", 4096, |queue| keep_coming(queue, 40, 20), &[Behind]),
     ("the same with a queue that fills", 100, |queue| keep_coming(queue, 40, 20), &[Overflowing, Behind]),
     ("a pool that keeps up with a queue that is never empty", 128, |queue| keep_coming(queue, 40, 40), &[]),
     ("a burst that does not fit", 30, overflow, &[Overflowing]),
     ("drops that have nothing to do with the queue", 128, drops_elsewhere, &[]),
     ("full to the last place, without a drop, for a moment", 30, full_for_a_moment, &[]),
-    ("half of those who wait have left", 128, half_have_left, &[Behind, Abandoned]),
+    ("half of the queued have left", 128, half_have_left, &[Behind, Abandoned]),
     ("four that have left are too few to say so", 128, four_have_left, &[Behind]),
-    ("nobody accepts, and every client resets after a second", 30, impatient, &[Behind, Overflowing, Stuck, Abandoned]),
+    (
+        "no process accepts, and every client resets after a second",
+        30,
+        impatient,
+        &[Behind, Overflowing, Stuck, Abandoned],
+    ),
     (
         "a slow pool, and every client resets after a second and a half",
         30,
         slow_and_impatient,
         &[Behind, Overflowing, Abandoned],
     ),
-    ("nobody accepts from a Unix socket", 30, nobody_takes_unix, &[Stuck]),
+    ("no process accepts from a Unix socket", 30, stuck_unix, &[Stuck]),
     ("a Unix socket that is always full, and drained", 30, full_unix, &[Overflowing]),
     ("1,200 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1200), &[Leaking]),
     ("1,000 sockets in CLOSE_WAIT", 128, |queue| leak(queue, 1000), &[]),
     ("the VM slept, and its acceptors go on at once", 128, slept, &[]),
-    ("readings failed for ten seconds, and nobody waits any more", 128, failed, &[]),
+    ("readings failed for ten seconds, and none waits any more", 128, failed, &[]),
 ];
 
 #[test]
@@ -228,7 +233,7 @@ fn every_story_raises_what_it_should_and_clears_it() {
     }
 }
 
-fn nobody_comes(queue: &mut Simulation) {
+fn no_client_comes(queue: &mut Simulation) {
     queue.idle(ms(60_000));
 }
 
@@ -305,7 +310,7 @@ fn slow_and_impatient(queue: &mut Simulation) {
     }
 }
 
-fn nobody_takes_unix(queue: &mut Simulation) {
+fn stuck_unix(queue: &mut Simulation) {
     queue.is_unix = true;
     queue.idle(ms(2000)).arrive(1);
     queue.idle(ms(6000));
@@ -338,7 +343,7 @@ fn failed(queue: &mut Simulation) {
     queue.idle(ms(2000)).arrive(5);
     queue.idle(ms(500));
     for _ in 0..100 {
-        queue.detector.missed();
+        queue.detector.reading_failed();
         queue.now += TICK;
     }
     queue.idle(TICK).accept(5);
@@ -393,9 +398,9 @@ fn dumps_that_take_their_time_on_a_busy_machine_do_not_put_off_stuck() {
     assert!(at - blocked >= ms(5000) && at - blocked <= ms(5500), "{:?}", at - blocked);
 }
 
-/// Of these, `stuck` takes longer to be seen than to be forgotten.
+/// Of these, `stuck` takes longer to be raised than to be cleared.
 #[test]
-fn what_stood_before_a_sleep_stands_after_it_and_is_not_told_again() {
+fn what_was_raised_before_a_sleep_stays_raised_after_it_and_is_not_reported_again() {
     let mut queue = Simulation::new(8);
     queue.detector = Detector::new(Settings {
         hold_for: ms(800),
@@ -408,11 +413,11 @@ fn what_stood_before_a_sleep_stands_after_it_and_is_not_told_again() {
     queue.arrive(9);
     queue.leave(6);
     queue.idle(ms(3000));
-    let told = queue.raised();
-    assert_eq!(told.len(), Condition::ALL.len(), "{told:?}");
+    let raised = queue.raised();
+    assert_eq!(raised.len(), Condition::ALL.len(), "{raised:?}");
     queue.now += ms(10_000);
     queue.idle(ms(5000));
-    assert_eq!((queue.raised(), queue.cleared()), (told, vec![]));
+    assert_eq!((queue.raised(), queue.cleared()), (raised, vec![]));
     // It wakes up again, and then the pool does.
     queue.now += ms(10_000);
     queue.idle(ms(100));
@@ -423,7 +428,7 @@ fn what_stood_before_a_sleep_stands_after_it_and_is_not_told_again() {
 }
 
 #[test]
-fn a_look_that_comes_late_without_saying_so_does_not_make_another_head() {
+fn a_census_that_comes_late_without_saying_so_does_not_make_another_head() {
     let mut queue = Simulation::new(4096);
     queue.idle(ms(2000)).arrive(3);
     let blocked = queue.now;
@@ -477,11 +482,11 @@ fn the_drops_of_an_overflow_are_counted_over_the_wrap() {
     queue.idle(TICK).accept(31);
     queue.idle(ms(10_000));
     let Some((_, Change::Cleared { evidence, .. })) = queue.changes.last() else { panic!("{:?}", queue.changes) };
-    assert_eq!(evidence.dropped, 26, "all that were dropped while it stood");
+    assert_eq!(evidence.dropped, 26, "all that were dropped while it was raised");
 }
 
 #[test]
-fn those_who_left_say_nothing_of_those_who_come_after_them() {
+fn clients_that_left_say_nothing_of_those_that_come_after_them() {
     let mut queue = Simulation::new(128);
     queue.detector = Detector::new(Settings { clear: ms(1000), ..Settings::default() });
     queue.idle(ms(2000)).arrive(12);
@@ -489,7 +494,7 @@ fn those_who_left_say_nothing_of_those_who_come_after_them() {
     queue.idle(ms(1000)).accept(12);
     queue.idle(ms(1200));
     assert_eq!((queue.raised(), queue.cleared()), (vec![Abandoned], vec![Abandoned]), "{:#?}", queue.changes);
-    // Nobody has looked at these.
+    // Of these no census was taken.
     queue.arrive(1);
     queue.idle(TICK).accept(1);
     queue.idle(ms(2000));
@@ -516,7 +521,7 @@ fn clients_that_come_and_are_taken_do_not_prolong_what_was_abandoned() {
 }
 
 #[test]
-fn a_leak_that_one_look_misses_is_not_cleared_and_raised_at_once() {
+fn a_leak_that_one_census_misses_is_not_cleared_and_raised_at_once() {
     let mut queue = Simulation::new(128);
     queue.close_wait = 1010;
     queue.idle(ms(12_000));
@@ -528,23 +533,23 @@ fn a_leak_that_one_look_misses_is_not_cleared_and_raised_at_once() {
 }
 
 #[test]
-fn one_who_comes_before_each_reading_and_is_gone_at_each_look_does_not_stick() {
+fn one_that_comes_before_each_reading_and_is_gone_at_each_census_is_not_stuck() {
     let mut queue = Simulation::new(128);
     for _ in 0..600 {
         queue.arrive(1);
         queue.read_depth();
         queue.accept(1);
         queue.now += ms(20);
-        if queue.detector.wants_counts(queue.now) {
-            queue.look();
+        if queue.detector.wants_census(queue.now) {
+            queue.census();
         }
         queue.now += ms(80);
     }
     assert_eq!(queue.changes, []);
 }
 
-/// All are taken between two readings, and at the second of them somebody has just come.
-fn taken_unseen(queue: &mut Simulation) {
+/// All are accepted between two readings, and at the second of them another has just come.
+fn accepted_between_readings(queue: &mut Simulation) {
     queue.now += ms(50);
     queue.accept(usize::MAX);
     queue.now += ms(50);
@@ -552,21 +557,21 @@ fn taken_unseen(queue: &mut Simulation) {
 }
 
 #[test]
-fn one_who_has_just_come_does_not_complete_the_wait_of_the_one_before() {
+fn one_that_has_just_come_does_not_complete_the_wait_of_the_one_before() {
     let mut queue = Simulation::new(128);
     queue.idle(ms(2000)).arrive(1);
     queue.idle(ms(1000));
-    taken_unseen(&mut queue);
+    accepted_between_readings(&mut queue);
     queue.idle(TICK).accept(1);
     queue.idle(ms(2000));
-    assert_eq!(queue.changes, [], "nobody has waited for longer than 100 ms throughout a second");
+    assert_eq!(queue.changes, [], "none has waited for longer than 100 ms throughout a second");
     queue.arrive(1);
     queue.idle(ms(4900));
     assert_eq!(queue.raised(), [Behind]);
-    taken_unseen(&mut queue);
+    accepted_between_readings(&mut queue);
     queue.idle(TICK).accept(1);
     queue.idle(ms(2000));
-    assert_eq!(queue.raised(), [Behind], "nor was nobody taken for five");
+    assert_eq!(queue.raised(), [Behind], "and one was accepted within five");
 }
 
 #[test]
@@ -577,7 +582,7 @@ fn one_short_wait_is_not_behind_however_seldom_it_is_read() {
         queue.now += ms(150);
         queue.read();
         queue.accept(1);
-        // Somebody else, who has just come.
+        // Another, which has just come.
         queue.now += ms(1000);
         queue.arrive(1);
         queue.read();
@@ -589,10 +594,10 @@ fn one_short_wait_is_not_behind_however_seldom_it_is_read() {
 }
 
 #[test]
-fn nothing_suspicious_costs_a_look_every_five_seconds() {
+fn nothing_suspicious_costs_a_census_every_five_seconds() {
     let mut queue = Simulation::new(128);
     queue.idle(ms(60_000));
-    assert_eq!(queue.looks, 12);
+    assert_eq!(queue.censuses, 12);
 }
 
 /// Arrivals and acceptances in steps of a millisecond, by a linear congruential generator: the same trace every time.
@@ -640,7 +645,7 @@ fn the_same_at_105_percent_is_behind() {
     assert_eq!(queue.cleared(), []);
 }
 
-/// From look to look the head is another, who came but a moment after the one before.
+/// From census to census the head is another, which came but a moment after the one before.
 #[test]
 fn a_pool_that_takes_one_of_eight_is_behind_but_not_stuck() {
     let mut queue = Simulation::new(60_000);
@@ -673,7 +678,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 #[test]
-fn who_came_before_the_caller_s_clock_began_has_waited_all_the_same() {
+fn a_client_that_came_before_the_caller_s_clock_began_has_waited_all_the_same() {
     let begun = on_clock(Duration::ZERO);
     let mut queue = Simulation::new(50);
     queue.now = begun - ms(5000);
@@ -703,7 +708,7 @@ proptest! {
                 Step::Reset(count) => queue.reset(count),
                 Step::Hold(count) => queue.close_wait = count,
                 Step::Sleep(duration) => queue.now += ms(duration),
-                Step::Fail => queue.detector.missed(),
+                Step::Fail => queue.detector.reading_failed(),
             }
             queue.idle(TICK * ticks as u32);
         }
@@ -753,22 +758,25 @@ proptest! {
         for (passed, step, queued, limit, waited) in steps {
             let at = on_clock(passed);
             match step {
-                0 => drop(history.depth_read(at, Depth { queued, limit, drops: Some(limit) })),
+                0 => {
+                    let depth = Depth { queued, limit, drops: Some(limit) };
+                    let _ = history.depth_read(at, Members::one(SOCKET, depth));
+                }
                 1 => {
                     let counts = Counts { queued, limit, queued_closed: queued / 2, oldest_wait: Some(waited), ..Counts::default() };
-                    let _ = history.look_taken(at, &Look { counts, waits: Some(vec![waited]), took: waited });
+                    let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), took: waited });
                 }
-                2 => history.missed(),
+                2 => history.reading_failed(),
                 _ => prop_assert!(history.status(at).conditions.len() <= Condition::ALL.len()),
             }
         }
     }
 }
 
-/// What goes wrong for a while, in a queue of 30; between such times somebody takes all, and the pool keeps up.
+/// What goes wrong for a while, in a queue of 30; between such times all are accepted, and the pool keeps up.
 #[derive(Debug, Clone)]
 enum Trouble {
-    /// So many wait for so long, and nobody takes them.
+    /// So many wait for so long, and none is accepted.
     Blocked {
         clients: u32,
         lasts_ms: u64,
@@ -778,13 +786,13 @@ enum Trouble {
         dropped: u32,
         lasts_ms: u64,
     },
-    /// Whoever comes finds so many before him.
+    /// Each client finds so many before it.
     Behind {
         clients: u32,
         every_ms: u64,
         lasts_ms: u64,
     },
-    /// Nobody takes them, and some do not wait for it.
+    /// None is accepted, and some do not wait for it.
     Deserted {
         clients: u32,
         closed: usize,
@@ -823,7 +831,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     ]
 }
 
-/// Longer than it takes to see that a leak has ended, and to say so.
+/// Longer than it takes to find that a leak has ended, and to clear it.
 fn calm() -> impl Strategy<Value = Calm> {
     let lasts_ms = 18_000u64..20_000;
     (lasts_ms, 5u64..200, 1u64..70).prop_map(|(lasts_ms, every_ms, waits_ms)| Calm { lasts_ms, every_ms, waits_ms })
@@ -837,12 +845,12 @@ struct Calm {
     waits_ms: u64,
 }
 
-/// What happens at which millisecond, whoever looks.
+/// What happens at which millisecond, whenever it is read.
 #[derive(Debug, Clone, Default)]
 struct Script {
     now_ms: u64,
     acts: Vec<(u64, Act)>,
-    /// Ends of those troubles that last long enough for everything to stand that is going to.
+    /// Ends of those troubles that last long enough for everything to be raised that is going to.
     steady_ms: Vec<u64>,
 }
 
@@ -918,7 +926,7 @@ impl Script {
     }
 }
 
-/// When the queue is read: these gaps, over and over; and a look is taken so long after the reading that asks for it.
+/// When the queue is read: these gaps, over and over; and a census is taken so long after the reading that asks for it.
 #[derive(Debug, Clone)]
 struct Cadence {
     gaps_ms: Vec<u64>,
@@ -930,21 +938,21 @@ fn irregular() -> impl Strategy<Value = Cadence> {
     (gaps, 0u64..20).prop_map(|(gaps_ms, lag_ms)| Cadence { gaps_ms, lag_ms })
 }
 
-/// What was told, as milliseconds of the script, and what stood when things were steady.
+/// What was reported, as milliseconds of the script, and what was raised when things were steady.
 #[derive(Debug)]
-struct Told {
+struct Reported {
     raised: Vec<(Condition, u64)>,
     cleared: Vec<(Condition, u64)>,
     steady: Vec<Vec<Condition>>,
 }
 
-fn read_by(script: &Script, cadence: &Cadence) -> Told {
+fn read_by(script: &Script, cadence: &Cadence) -> Reported {
     let mut queue = Simulation::new(30);
     let begins = queue.now;
     let mut gaps = cadence.gaps_ms.iter().cycle();
     let mut acts = script.acts.iter().peekable();
     let mut steady_ms = script.steady_ms.iter().peekable();
-    let (mut next_reading, mut next_look) = (0, None);
+    let (mut next_reading, mut next_census) = (0, None);
     let mut steady = Vec::new();
     for now in 0..script.now_ms {
         queue.now = begins + ms(now);
@@ -962,14 +970,14 @@ fn read_by(script: &Script, cadence: &Cadence) -> Told {
         }
         if now == next_reading {
             queue.read_depth();
-            if queue.detector.wants_counts(queue.now) {
-                next_look = Some(now + cadence.lag_ms);
+            if queue.detector.wants_census(queue.now) {
+                next_census = Some(now + cadence.lag_ms);
             }
             next_reading += gaps.next().expect("a cadence has a gap");
         }
-        if next_look == Some(now) {
-            queue.look();
-            next_look = None;
+        if next_census == Some(now) {
+            queue.census();
+            next_census = None;
         }
     }
     let at = |time: &Time| (*time - begins).as_millis() as u64;
@@ -982,16 +990,16 @@ fn read_by(script: &Script, cadence: &Cadence) -> Told {
     }
     raised.sort();
     cleared.sort();
-    Told { raised, cleared, steady }
+    Reported { raised, cleared, steady }
 }
 
-/// By how much two cadences may differ. What begins or ends is seen at the next reading, and judged at the one after the
-/// time that it has to hold for; a look comes a little later than it is wanted; and a leak is seen by a
+/// By how much two cadences may differ. What begins or ends is read at the next reading, and judged at the one after the
+/// time that it has to hold for; a census comes a little later than it is wanted; and a leak is found by a
 /// census alone.
 fn apart_ms(condition: Condition, gap_ms: u64, lag_ms: u64) -> u64 {
-    const CLOSE_LOOK_MS: u64 = 200;
+    const CLOSE_CENSUS_MS: u64 = 200;
     let censuses_ms = if condition == Leaking { 2 * Settings::default().census.as_millis() as u64 } else { 0 };
-    2 * gap_ms + lag_ms + CLOSE_LOOK_MS + censuses_ms
+    2 * gap_ms + lag_ms + CLOSE_CENSUS_MS + censuses_ms
 }
 
 fn same(one: &[(Condition, u64)], other: &[(Condition, u64)], gap_ms: u64, lag_ms: u64) -> bool {
@@ -1005,7 +1013,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn the_same_is_told_however_the_ticks_are_split(
+    fn the_same_is_reported_however_the_readings_are_split(
         story in prop::collection::vec((trouble(), calm()), 1..5),
         irregular in irregular(),
     ) {
@@ -1015,11 +1023,11 @@ proptest! {
         let often = Cadence { gaps_ms: vec![50], lag_ms: 0 };
         let in_steps = Cadence { gaps_ms: vec![100], lag_ms: 19 };
         for cadence in [often, in_steps, irregular] {
-            let told = read_by(&script, &cadence);
+            let reported = read_by(&script, &cadence);
             let gap = cadence.gaps_ms.iter().copied().max().unwrap_or(0).max(100);
-            prop_assert_eq!(&told.steady, &usual.steady, "{:?}", cadence);
-            prop_assert!(same(&told.raised, &usual.raised, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, told, usual);
-            prop_assert!(same(&told.cleared, &usual.cleared, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, told, usual);
+            prop_assert_eq!(&reported.steady, &usual.steady, "{:?}", cadence);
+            prop_assert!(same(&reported.raised, &usual.raised, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, reported, usual);
+            prop_assert!(same(&reported.cleared, &usual.cleared, gap, cadence.lag_ms), "{:?}: {:#?} {:#?}", cadence, reported, usual);
         }
     }
 }

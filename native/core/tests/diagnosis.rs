@@ -1,23 +1,27 @@
-//! What evidence means: each row is a sentence, the evidence for it, and what has to be said, the strongest first.
+//! What is found: each row is a sentence, what was observed, and the ids of the findings, the strongest first.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use accept_queue_core::detector::Condition;
-use accept_queue_core::diagnosis::{Confidence, Finding, Gravity, diagnose};
-use accept_queue_core::evidence::{
-    Circumstances, Doing, Evidence, Held, Lack, ListenerFacts, QueueSight, Rest, Run, Sight, ThreadFacts,
+use accept_queue_core::rules::detector::Condition;
+use accept_queue_core::rules::diagnosis::{
+    AcceptingFinding, Confidence, CrashDump, Finding, Gravity, NotAccepting, StoppedThreads, Subject, ThreadsFinding,
+    diagnose,
+};
+use accept_queue_core::rules::facts::{
+    Blocked, Circumstances, Doing, ListenerFacts, ProcessFacts, ProcessReading, QueueReading, Run, ThreadFacts,
+    Unmoved, Unread,
 };
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
 use accept_queue_core::vm::process::Process;
-use accept_queue_core::vm::stack::{Frame, Owner};
+use accept_queue_core::vm::stack::{Frame, Origin};
 use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread, Threads};
 use accept_queue_core::{Address, Counts, Depth, Endpoint, Errno, Error};
 
 const PID: i32 = 4711;
 const EACCES: Error = Error::Errno(Errno(13));
-const REST: Doing = Doing::Rests { is_sure: true };
+const IDLE: Doing = Doing::Idle { is_sure: true };
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -47,11 +51,16 @@ fn does(name: &str, doing: Doing) -> ThreadFacts {
 
 fn held(since: u64) -> Doing {
     let frame = |symbol: &str| Frame {
-        owner: Owner::Library("slow.so".to_owned()),
+        origin: Origin::Library("slow.so".to_owned()),
         address: 1,
         symbol: Some(symbol.to_owned()),
     };
-    Doing::Held(Held { call: Some(libc::SYS_futex), frame: None, library: Some(frame("sleep")), since: ms(since) })
+    Doing::Blocked(Blocked {
+        call: Some(libc::SYS_futex),
+        frame: None,
+        library: Some(frame("sleep")),
+        since: ms(since),
+    })
 }
 
 fn endpoint() -> Endpoint {
@@ -78,13 +87,13 @@ fn counts(queued: u32) -> Counts {
     }
 }
 
-/// So many wait, and nobody has taken one, where somebody waits; with these entries in the epoll sets.
+/// So many connections wait, and none has been accepted; with these entries in the epoll sets.
 fn queue(queued: u32, entries: &[Registration]) -> ListenerFacts {
     ListenerFacts {
         endpoint: endpoint(),
         depth: Depth { queued, limit: 30, drops: Some(0) },
         counts: Some(counts(queued)),
-        standing: (queued > 0).then(|| ms(3000)),
+        stalled_for: (queued > 0).then(|| ms(3000)),
         has_accepted: false,
         dropped: 0,
         conditions: vec![],
@@ -102,35 +111,35 @@ fn delivered(queued: u32) -> ListenerFacts {
     queue(queued, &[registered(Set::PollThread, 0x4000_0000)])
 }
 
-/// A VM of two schedulers that rest, and a poll thread that waits.
-fn vm(listeners: Vec<ListenerFacts>) -> Evidence {
-    Evidence {
+/// A VM of two idle schedulers, and a poll thread that waits.
+fn vm(listeners: Vec<ListenerFacts>) -> ProcessFacts {
+    ProcessFacts {
         window: ms(2000),
-        looks: 11,
+        readings: 11,
         is_beam: true,
         handles_usr1: true,
-        threads: vec![does("erts_sched_1", REST), does("2_scheduler", REST), does("0_poller", REST)],
+        threads: vec![does("erts_sched_1", IDLE), does("2_scheduler", IDLE), does("0_poller", IDLE)],
         listeners,
         somaxconn: Some(4096),
-        ..Evidence::default()
+        ..ProcessFacts::default()
     }
 }
 
-fn with(doing: &[(&str, Doing)], listeners: Vec<ListenerFacts>) -> Evidence {
+fn with(doing: &[(&str, Doing)], listeners: Vec<ListenerFacts>) -> ProcessFacts {
     let threads = doing.iter().map(|(name, doing)| does(name, doing.clone())).collect();
-    Evidence { threads, ..vm(listeners) }
+    ProcessFacts { threads, ..vm(listeners) }
 }
 
 fn ids(found: &[Finding]) -> Vec<&'static str> {
-    found.iter().map(|finding| finding.id.name()).collect()
+    found.iter().map(Finding::id).collect()
 }
 
 #[test]
-fn what_the_evidence_means() {
+fn what_is_found() {
     let closed = |left| {
         let mut queue = armed(10);
         queue.counts = Some(Counts { queued_alive: 10 - left, queued_closed: left, ..counts(10) });
-        queue.standing = None;
+        queue.stalled_for = None;
         queue.has_accepted = true;
         queue
     };
@@ -142,62 +151,66 @@ fn what_the_evidence_means() {
         is_attended,
         ..queue(2, &[registered(Set::PollThread, 0x4000_0000), registered(Set::Schedulers, 0x19)])
     };
-    let short = |listener| ListenerFacts { standing: Some(ms(999)), ..listener };
-    let run = |run| Evidence { run, ..vm(vec![armed(2)]) };
-    let rows: Vec<(&str, Evidence, &[&str])> = vec![
-        ("nobody waits and one accepts", vm(vec![armed(0)]), &["healthy"]),
-        ("somebody waits, not for long enough to be sure", vm(vec![short(armed(2))]), &["healthy"]),
-        ("they wait, and the listener is in no set", vm(vec![queue(2, &[])]), &["never_accepted"]),
-        ("nobody waits yet, and the listener is in no set", vm(vec![queue(0, &[])]), &["never_accepted"]),
+    let short = |listener| ListenerFacts { stalled_for: Some(ms(999)), ..listener };
+    let run = |run| ProcessFacts { run, ..vm(vec![armed(2)]) };
+    let rows: Vec<(&str, ProcessFacts, &[&str])> = vec![
+        ("no client waits and one process accepts", vm(vec![armed(0)]), &["healthy"]),
+        ("clients wait, not for long enough to be sure", vm(vec![short(armed(2))]), &["healthy"]),
+        ("clients wait, and the listener is in no set", vm(vec![queue(2, &[])]), &["never_accepted"]),
+        ("no client waits yet, and the listener is in no set", vm(vec![queue(0, &[])]), &["never_accepted"]),
         ("its entry is disarmed", vm(vec![served(0)]), &["nobody_in_accept"]),
         ("disarmed, and connections are served", vm(vec![served(3)]), &["nobody_in_accept", "pool_at_limit"]),
-        ("told of, and all are free to handle it", vm(vec![delivered(2)]), &["nobody_in_accept"]),
+        ("delivered, and all schedulers are free to handle it", vm(vec![delivered(2)]), &["nobody_in_accept"]),
         (
-            "told of, and of one scheduler nobody knows whether it is free",
-            with(&[("1_scheduler", REST), ("2_scheduler", Doing::Rests { is_sure: false })], vec![delivered(2)]),
+            "delivered, and it is not known whether one scheduler is free",
+            with(&[("1_scheduler", IDLE), ("2_scheduler", Doing::Idle { is_sure: false })], vec![delivered(2)]),
             &["event_not_handled"],
         ),
         (
-            "told of, and who has fetched the event is stopped",
-            with(&[("1_scheduler", REST), ("0_poller", Doing::Stopped)], vec![delivered(2)]),
+            "delivered, and the thread that has fetched the event is stopped",
+            with(&[("1_scheduler", IDLE), ("0_poller", Doing::Stopped)], vec![delivered(2)]),
             &["event_not_handled"],
         ),
-        ("armed, they wait, and nobody fetches the event", vm(vec![armed(2)]), &["nobody_polls"]),
-        ("armed in the schedulers' set, on which nobody waits", vm(vec![unattended(false)]), &["unattended_pollset"]),
-        ("armed there, and somebody waits on it", vm(vec![unattended(true)]), &["nobody_polls"]),
+        ("armed, clients wait, and no thread fetches the event", vm(vec![armed(2)]), &["nobody_polls"]),
+        (
+            "armed in the schedulers' set, on which no thread waits",
+            vm(vec![unattended(false)]),
+            &["unattended_pollset"],
+        ),
+        ("armed there, and a thread waits on it", vm(vec![unattended(true)]), &["nobody_polls"]),
         (
             "a native call holds a scheduler, and clients wait for it",
-            with(&[("1_scheduler", held(2000)), ("2_scheduler", REST)], vec![delivered(2)]),
+            with(&[("1_scheduler", held(2000)), ("2_scheduler", IDLE)], vec![delivered(2)]),
             &["scheduler_blocked"],
         ),
         (
-            "a native call holds a scheduler, and nobody waits yet",
-            with(&[("1_scheduler", held(2000)), ("2_scheduler", REST)], vec![armed(0)]),
+            "a native call holds a scheduler, and no client waits yet",
+            with(&[("1_scheduler", held(2000)), ("2_scheduler", IDLE)], vec![armed(0)]),
             &["scheduler_blocked"],
         ),
         (
             "a call that has not lasted for a second",
-            with(&[("1_scheduler", held(999)), ("2_scheduler", REST)], vec![armed(0)]),
+            with(&[("1_scheduler", held(999)), ("2_scheduler", IDLE)], vec![armed(0)]),
             &["healthy"],
         ),
         (
             "a scheduler computes, and clients wait for it",
-            with(&[("1_scheduler", Doing::Spins), ("2_scheduler", REST)], vec![delivered(2)]),
+            with(&[("1_scheduler", Doing::Spins), ("2_scheduler", IDLE)], vec![delivered(2)]),
             &["scheduler_spinning"],
         ),
         (
-            "a scheduler computes, and nobody waits",
-            with(&[("1_scheduler", Doing::Spins), ("2_scheduler", REST)], vec![armed(0)]),
+            "a scheduler computes, and no client waits",
+            with(&[("1_scheduler", Doing::Spins), ("2_scheduler", IDLE)], vec![armed(0)]),
             &["healthy", "scheduler_busy"],
         ),
         (
             "all dirty schedulers of a kind are held up, and accept goes on",
-            with(&[("1_scheduler", REST), ("erts_dios_1", held(2000)), ("erts_dios_2", held(2000))], vec![armed(0)]),
+            with(&[("1_scheduler", IDLE), ("erts_dios_1", held(2000)), ("erts_dios_2", held(2000))], vec![armed(0)]),
             &["dirty_schedulers_exhausted"],
         ),
         (
             "some dirty schedulers are held up",
-            with(&[("1_scheduler", REST), ("erts_dios_1", held(2000)), ("erts_dios_2", REST)], vec![armed(0)]),
+            with(&[("1_scheduler", IDLE), ("erts_dios_1", held(2000)), ("erts_dios_2", IDLE)], vec![armed(0)]),
             &["healthy"],
         ),
         ("stopped: what follows from it is left out", run(Run::Stopped), &["process_stopped"]),
@@ -206,11 +219,11 @@ fn what_the_evidence_means() {
         ("ended", run(Run::Ended), &["process_ended"]),
         (
             "no descriptor is left",
-            Evidence { descriptors: Some(Descriptors { used: 1024, limit: Some(1024) }), ..vm(vec![armed(0)]) },
+            ProcessFacts { descriptors: Some(Descriptors { used: 1024, limit: Some(1024) }), ..vm(vec![armed(0)]) },
             &["descriptors_exhausted"],
         ),
         (
-            "full, and it is why that matters first",
+            "full, and the reason comes first",
             vm(vec![ListenerFacts { counts: None, ..queue(31, &[]) }]),
             &["never_accepted", "queue_full"],
         ),
@@ -224,10 +237,10 @@ fn what_the_evidence_means() {
             vm(vec![ListenerFacts { conditions: vec![Condition::Behind], ..closed(0) }]),
             &["behind"],
         ),
-        ("half of those who wait have left", vm(vec![closed(5)]), &["clients_gone"]),
-        ("some of those who wait have left", vm(vec![closed(4)]), &["healthy"]),
+        ("half of the queued have left", vm(vec![closed(5)]), &["clients_gone"]),
+        ("some of the queued have left", vm(vec![closed(4)]), &["healthy"]),
         (
-            "more than a thousand are held that their peers have closed",
+            "more than a thousand connections are held that their peers have closed",
             vm(vec![ListenerFacts { counts: Some(Counts { close_wait: 1001, ..counts(0) }), ..armed(0) }]),
             &["close_wait_held"],
         ),
@@ -237,62 +250,66 @@ fn what_the_evidence_means() {
             &["healthy", "backlog_clipped"],
         ),
         (
-            "nobody may look at the sockets",
-            Evidence { lacks: vec![Lack::Sockets(EACCES)], ..vm(vec![]) },
+            "its sockets cannot be read",
+            ProcessFacts { unread: vec![Unread::Sockets(EACCES)], ..vm(vec![]) },
             &["cannot_tell"],
         ),
         (
-            "nobody may look at the stacks",
-            Evidence { lacks: vec![Lack::Stacks(EACCES)], ..vm(vec![armed(0)]) },
+            "its stacks cannot be read",
+            ProcessFacts { unread: vec![Unread::Stacks(EACCES)], ..vm(vec![armed(0)]) },
             &["healthy", "cannot_tell"],
         ),
-        ("it runs no BEAM", Evidence { is_beam: false, threads: vec![], ..vm(vec![armed(0)]) }, &["cannot_tell"]),
+        ("it runs no BEAM", ProcessFacts { is_beam: false, threads: vec![], ..vm(vec![armed(0)]) }, &["cannot_tell"]),
         ("it listens nowhere", vm(vec![]), &["healthy", "cannot_tell"]),
     ];
-    for (what, evidence, expected) in rows {
-        let found = diagnose(PID, &evidence);
+    for (what, observed, expected) in rows {
+        let found = diagnose(&observed);
         assert_eq!(ids(&found), expected, "{what}: {found:#?}");
         for finding in &found {
-            assert!(finding.text.ends_with('.') && !finding.text.contains("PID"), "{what}: {finding:?}");
-            assert!(!finding.advice.is_empty() && !finding.advice.contains("PID"), "{what}: {finding:?}");
             let is_hang = finding.gravity == Gravity::Hang;
-            assert!(!is_hang || finding.confidence != Confidence::Possible || finding.id.name() == "pool_at_limit");
+            assert!(!is_hang || finding.confidence != Confidence::Possible || finding.id() == "pool_at_limit");
         }
     }
 }
 
 #[test]
-fn no_advice_to_send_a_signal_that_would_only_kill() {
-    let blocked = |handles_usr1, second| Evidence {
+fn a_crash_dump_needs_a_handler_of_sigusr1_and_a_free_scheduler() {
+    let blocked = |handles_usr1, second| ProcessFacts {
         handles_usr1,
         ..with(&[("1_scheduler", held(2000)), ("2_scheduler", second)], vec![delivered(2)])
     };
-    for (evidence, said) in [
-        (blocked(false, REST), "Do not send SIGUSR1"),
-        (blocked(true, held(2000)), "SIGUSR1 brings no crash dump now"),
-        (blocked(true, REST), "1 of 2 schedulers are free"),
+    for (observed, expected) in [
+        (blocked(false, IDLE), CrashDump::NotHandled),
+        (blocked(true, held(2000)), CrashDump::NoneFree { schedulers: 2 }),
+        (blocked(true, IDLE), CrashDump::SomeFree { free: 1, schedulers: 2 }),
     ] {
-        let found = diagnose(PID, &evidence);
-        assert!(found[0].advice.contains(said), "{found:#?}");
+        let found = diagnose(&observed);
+        let Subject::Threads(ThreadsFinding::SchedulerBlocked(blocked)) = &found[0].subject else {
+            panic!("{found:#?}")
+        };
+        assert_eq!(blocked.crash_dump, expected);
     }
 }
 
 #[test]
-fn whom_a_debugger_has_stopped_is_named() {
-    let stopped = with(&[("1_scheduler", REST), ("0_poller", Doing::Stopped)], vec![armed(2)]);
-    let found = diagnose(PID, &stopped);
-    assert!(found[0].text.contains("a debugger has stopped 0_poller (thread 4712)"), "{found:#?}");
+fn a_thread_that_a_debugger_has_stopped_is_named() {
+    let stopped = with(&[("1_scheduler", IDLE), ("0_poller", Doing::Stopped)], vec![armed(2)]);
+    let found = diagnose(&stopped);
+    let stopped = StoppedThreads { count: 1, name: "0_poller".to_owned(), tid: PID + 1 };
+    let expected = NotAccepting::NotPolled { blocked_poller: None, stopped: Some(stopped) };
+    let Subject::Accepting(AcceptingFinding::NotAccepting(why, _)) = &found[0].subject else { panic!("{found:#?}") };
+    assert_eq!(why, &expected);
 }
 
-/// A look at a VM of one scheduler and a poll thread, with two clients before a listener.
-fn sight(at: u64, scheduler: &Thread, poller: &Thread, entries: &[Registration]) -> Sight {
-    let queue = QueueSight {
+/// A reading of a VM of one scheduler and a poll thread, with two clients before a listener.
+fn reading(at: u64, scheduler: &Thread, poller: &Thread, entries: &[Registration]) -> ProcessReading {
+    let queue = QueueReading {
         endpoint: endpoint(),
         depth: Depth { queued: 2, limit: 30, drops: Some(0) },
-        look: None,
+        census: None,
         registrations: Some(entries.to_vec()),
     };
-    Sight {
+    ProcessReading {
         at: ms(1_000_000 + at),
         process: Process { state: State::Sleeping, tracer: 0, handles_usr1: true, began: 1 },
         threads: Threads { list: vec![scheduler.clone(), poller.clone()], is_cut: false },
@@ -300,26 +317,31 @@ fn sight(at: u64, scheduler: &Thread, poller: &Thread, entries: &[Registration])
     }
 }
 
-fn evidence(schedulers: &[Thread], poller: &Thread, entries: &[Registration], rests: &[(i32, Rest)]) -> Evidence {
-    let sights: Vec<_> =
-        (0..).map(|look| look * 500).zip(schedulers).map(|(at, it)| sight(at, it, poller, entries)).collect();
+fn observed(
+    schedulers: &[Thread],
+    poller: &Thread,
+    entries: &[Registration],
+    unmoved: &[(i32, Unmoved)],
+) -> ProcessFacts {
+    let readings: Vec<_> =
+        (0..).map(|step| step * 500).zip(schedulers).map(|(at, it)| reading(at, it, poller, entries)).collect();
     let circumstances =
-        Circumstances { is_beam: true, rests: rests.iter().cloned().collect(), ..Circumstances::default() };
-    Evidence::of(&sights, circumstances)
+        Circumstances { is_beam: true, unmoved: unmoved.iter().cloned().collect(), ..Circumstances::default() };
+    ProcessFacts::of(&readings, circumstances)
 }
 
 #[test]
-fn a_scheduler_that_has_just_come_to_rest_is_free_though_nobody_has_read_its_stack() {
+fn a_scheduler_that_has_just_become_idle_is_free_although_its_stack_was_not_read() {
     let there = thread(1, "1_scheduler");
     let elsewhere = Thread { call: Ok(waits(5, 0x8000)), ..there.clone() };
     let poller = Thread { call: Ok(waits(4, 0x9000)), ..thread(2, "0_poller") };
     let delivered = [registered(Set::PollThread, 0x4000_0000)];
-    let still = evidence(&[there.clone(), there.clone(), there.clone(), there.clone()], &poller, &delivered, &[]);
-    assert_eq!(still.threads[0].doing, Doing::Rests { is_sure: false });
-    assert_eq!(ids(&diagnose(PID, &still)), ["event_not_handled"]);
-    let came = evidence(&[there.clone(), there.clone(), elsewhere, there.clone()], &poller, &delivered, &[]);
-    assert_eq!(came.threads[0].doing, REST);
-    assert_eq!(ids(&diagnose(PID, &came)), ["nobody_in_accept"]);
+    let still = observed(&[there.clone(), there.clone(), there.clone(), there.clone()], &poller, &delivered, &[]);
+    assert_eq!(still.threads[0].doing, Doing::Idle { is_sure: false });
+    assert_eq!(ids(&diagnose(&still)), ["event_not_handled"]);
+    let came = observed(&[there.clone(), there.clone(), elsewhere, there.clone()], &poller, &delivered, &[]);
+    assert_eq!(came.threads[0].doing, IDLE);
+    assert_eq!(ids(&diagnose(&came)), ["nobody_in_accept"]);
 }
 
 #[test]
@@ -328,9 +350,9 @@ fn a_thread_that_a_debugger_has_stopped_in_epoll_wait_attends_to_nothing() {
     let poller = Thread { call: Ok(waits(4, 0x9000)), ..thread(2, "0_poller") };
     let theirs = [registered(Set::PollThread, 0x4000_0000), registered(Set::Schedulers, 0x19)];
     let four = |thread: &Thread| [thread.clone(), thread.clone(), thread.clone(), thread.clone()];
-    assert!(evidence(&four(&waiting), &poller, &theirs, &[]).listeners[0].is_attended);
+    assert!(observed(&four(&waiting), &poller, &theirs, &[]).listeners[0].is_attended);
     let stopped = Thread { state: State::Traced, ..waiting };
-    let stopped = evidence(&four(&stopped), &poller, &theirs, &[]);
+    let stopped = observed(&four(&stopped), &poller, &theirs, &[]);
     assert!(!stopped.listeners[0].is_attended);
-    assert_eq!(ids(&diagnose(PID, &stopped)), ["unattended_pollset"]);
+    assert_eq!(ids(&diagnose(&stopped)), ["unattended_pollset"]);
 }

@@ -7,11 +7,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::{Change, Condition, Settings};
-use accept_queue_core::diag::{DiagSocket, Family, Request, States};
-use accept_queue_core::observer::{Looks, Observer, Reading, Sample};
-use accept_queue_core::outside::{self, Scope, Snapshot};
-use accept_queue_core::{Counts, Endpoint, Error, Listener, accepted, held, kernel, listening, survey};
+use accept_queue_core::linux::counters;
+use accept_queue_core::linux::diag::{DiagSocket, Family, Request, States};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading, Sample};
+use accept_queue_core::outside::snapshot::{self, Scope, Snapshot};
+use accept_queue_core::reading::{accepted, held, survey};
+use accept_queue_core::rules::detector::{Change, Condition, Settings};
+use accept_queue_core::{Counts, Endpoint, Error, Listener, listening};
 use socket2::{Domain, SockRef, Socket, Type};
 
 fn listen(address: &str, backlog: i32) -> Socket {
@@ -84,7 +86,7 @@ fn accepted_connections_are_no_longer_queued() {
 }
 
 #[test]
-fn a_dual_stack_listener_sees_clients_of_both_families() {
+fn a_dual_stack_listener_counts_clients_of_both_families() {
     let socket = listen("[::]:0", 10);
     let listener = open(&socket);
     let port = address_of(&socket).port();
@@ -123,7 +125,7 @@ fn a_closed_listener_is_closed_whatever_its_number_stands_for_now() {
     let listener = open(&socket);
     let fd = socket.as_raw_fd();
     drop(socket);
-    // Other tests of this process may take the number at any moment; whoever has it, it is not this listener.
+    // Other tests of this process may take the number at any moment; whatever it stands for then, it is not this listener.
     let _others: Vec<_> = (0..20).map(|_| listen("127.0.0.1:0", 10)).collect();
     for _ in 0..100 {
         assert_eq!(listener.depth(), Err(Error::Closed), "descriptor {fd}");
@@ -171,7 +173,7 @@ fn a_dump_that_does_not_fit_is_an_error_and_not_a_shorter_list() {
 
 #[test]
 fn an_overflow_is_counted_here_and_in_the_namespace() {
-    let before = kernel::read().expect("counters").listen_overflows.expect("ListenOverflows");
+    let before = counters::read().expect("counters").listen_overflows.expect("ListenOverflows");
     let socket = listen("127.0.0.1:0", 0);
     let listener = open(&socket);
     let at = address_of(&socket);
@@ -181,18 +183,18 @@ fn an_overflow_is_counted_here_and_in_the_namespace() {
     let depth = listener.depth().expect("a depth");
     assert_eq!((depth.queued, depth.limit), (1, 0));
     assert!(depth.drops >= Some(1), "once a SYN, and a SYN is sent again after a second: {depth:?}");
-    assert!(kernel::read().expect("counters").listen_overflows.expect("ListenOverflows") > before);
+    assert!(counters::read().expect("counters").listen_overflows.expect("ListenOverflows") > before);
 }
 
 #[test]
 fn somaxconn_clips_in_silence() {
-    let somaxconn = kernel::read().expect("limits").somaxconn.expect("somaxconn");
+    let somaxconn = counters::read().expect("limits").somaxconn.expect("somaxconn");
     let socket = listen("127.0.0.1:0", i32::MAX);
     assert_eq!(u64::from(open(&socket).depth().expect("a depth").limit), somaxconn);
 }
 
 #[test]
-fn a_unix_listener_tells_who_waits_and_who_has_left() {
+fn a_unix_listener_shows_the_clients_that_wait_and_those_that_have_left() {
     let folder = std::env::temp_dir().join(format!("accept-queue-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("listener");
@@ -218,7 +220,7 @@ fn a_unix_listener_tells_who_waits_and_who_has_left() {
 }
 
 #[test]
-fn an_accepted_connection_tells_how_long_it_waited_and_whether_its_client_has_left() {
+fn an_accepted_connection_shows_how_long_it_waited_and_whether_its_client_has_left() {
     let socket = listen("127.0.0.1:0", 10);
     let at = address_of(&socket);
     let client = connect(at);
@@ -262,7 +264,7 @@ fn a_listener_is_resized_while_it_is_full() {
     let _third = connect(at);
     assert_eq!(listener.resize(0), Ok(0));
     assert_eq!(listener.depth().map(|depth| (depth.queued, depth.limit)), Ok((3, 0)), "what is queued stays queued");
-    let somaxconn = kernel::read().expect("limits").somaxconn.expect("somaxconn");
+    let somaxconn = counters::read().expect("limits").somaxconn.expect("somaxconn");
     assert_eq!(listener.resize(i32::MAX as u32).map(u64::from), Ok(somaxconn));
     drop(socket);
     assert_eq!(listener.resize(1), Err(Error::Closed));
@@ -302,24 +304,24 @@ fn this_process_finds_its_own_listeners() {
     assert!(own.iter().all(|listener| ![ours.as_raw_fd(), theirs.as_raw_fd()].contains(&listener.fd())));
 }
 
-/// This process, seen as if from outside.
+/// This process, as if from outside.
 fn from_outside() -> Scope {
     Scope::Process(std::process::id() as i32)
 }
 
 #[test]
-fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
+fn a_queue_is_found_from_outside_with_its_owner_and_descriptor() {
     let socket = listen("127.0.0.1:0", 10);
     let at = address_of(&socket);
     let _client = connect(at);
-    let Snapshot { queues, glimpses, gaps } = outside::snapshot(&from_outside()).expect("a snapshot");
-    assert_eq!((glimpses, gaps), (vec![], vec![]));
+    let Snapshot { queues, partial, gaps } = snapshot::take(&from_outside()).expect("a snapshot");
+    assert_eq!((partial, gaps), (vec![], vec![]));
     let endpoint = Endpoint::Tcp(at.into());
     let owned = queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("the listener");
     assert_eq!(owned.owners.iter().map(|owner| owner.fd).collect::<Vec<_>>(), [socket.as_raw_fd()]);
-    assert_eq!((owned.queue.look.counts.queued, owned.queue.look.counts.limit), (1, 10));
+    assert_eq!((owned.queue.census.counts.queued, owned.queue.census.counts.limit), (1, 10));
 
-    let on_port = outside::snapshot(&Scope::Port(at.port())).expect("a snapshot");
+    let on_port = snapshot::take(&Scope::Port(at.port())).expect("a snapshot");
     assert!(
         on_port.queues.iter().all(|owned| matches!(&owned.queue.endpoint, Endpoint::Tcp(a) if a.port == at.port()))
     );
@@ -328,45 +330,45 @@ fn a_queue_is_seen_from_outside_with_its_owner_and_descriptor() {
 
 #[test]
 fn the_sockets_of_a_process_that_is_not_there_are_not_found() {
-    assert_eq!(outside::snapshot(&Scope::Process(i32::MAX)), Err(Error::NotFound));
+    assert_eq!(snapshot::take(&Scope::Process(i32::MAX)), Err(Error::NotFound));
 }
 
 #[test]
-fn an_observer_meets_a_listener_judges_it_and_misses_it_when_it_is_gone() {
+fn an_observer_finds_a_listener_judges_it_and_reports_it_when_it_is_gone() {
     let mut observer = Observer::new(from_outside(), Settings::default());
-    observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a first sample");
+    observer.sample(Duration::from_secs(100), CensusScope::Wanted).expect("a first sample");
     let socket = listen("127.0.0.1:0", 1);
     let at = address_of(&socket);
     let endpoint = Endpoint::Tcp(at.into());
-    let mut read = |ms, looks| {
-        let sample = observer.sample(Duration::from_millis(ms), looks).expect("a sample");
+    let mut read = |ms, scope| {
+        let sample = observer.sample(Duration::from_millis(ms), scope).expect("a sample");
         let Sample { readings, gone, .. } = sample;
         (readings.into_iter().find(|reading| reading.endpoint == endpoint), gone)
     };
     let is_new = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.is_new);
 
-    assert_eq!(is_new(&read(100_100, Looks::Wanted).0), Some(true), "met as soon as it listens");
+    assert_eq!(is_new(&read(100_100, CensusScope::Wanted).0), Some(true), "found as soon as it listens");
     let _clients = [connect(at), connect(at)];
-    let (reading, _) = read(100_200, Looks::All);
+    let (reading, _) = read(100_200, CensusScope::All);
     assert_eq!(is_new(&reading), Some(false));
     let reading = reading.expect("the listener");
-    assert_eq!(reading.looked.expect("a look at all").counts.queued_alive, 2);
-    // The clock is ours: a second in which nobody accepts. How long the clients wait is the kernel's: more may be wrong by then.
-    let told: Vec<_> = (3..15)
-        .flat_map(|tick| read(100_000 + tick * 100, Looks::Wanted).0.expect("the listener").tick.changes)
+    assert_eq!(reading.census.expect("a census of all").counts.queued_alive, 2);
+    // The clock is ours: a second in which no process accepts. How long the clients wait is the kernel's: more may be wrong by then.
+    let changes: Vec<_> = (3..15)
+        .flat_map(|tick| read(100_000 + tick * 100, CensusScope::Wanted).0.expect("the listener").depth_reading.changes)
         .collect();
     let is_full = |change: &Change| matches!(change, Change::Raised { condition: Condition::Overflowing, .. });
-    assert!(told.iter().any(is_full), "{told:?}");
+    assert!(changes.iter().any(is_full), "{changes:?}");
 
     drop(socket);
-    let (reading, gone) = read(101_500, Looks::Wanted);
+    let (reading, gone) = read(101_500, CensusScope::Wanted);
     assert!(reading.is_none());
     let gone = gone.iter().find(|gone| gone.endpoint == endpoint).expect("gone");
     assert!(gone.conditions.iter().any(|held| held.0 == Condition::Overflowing), "{:?}", gone.conditions);
 }
 
-/// A process that looks like the BEAM of this node and holds the listener, which is nobody else's from here on. It has stopped
-/// itself: whoever ends it must kill it.
+/// A process that looks like the BEAM of this node and holds the listener, which is no other's from here on. It has stopped
+/// itself: only SIGKILL ends it.
 fn stand_in_for_a_beam(node: &str, listener: Socket) -> Child {
     let arguments = ["-c", "kill -STOP $$", "sh", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", node];
     Command::new("sh").args(arguments).stdin(OwnedFd::from(listener)).spawn().expect("a shell")
@@ -378,7 +380,7 @@ fn end(mut child: Child) {
 }
 
 #[test]
-fn the_listeners_of_a_vm_that_has_ended_are_gone_though_nobody_is_left_in_the_scope() {
+fn the_listeners_of_a_vm_that_has_ended_are_gone_though_no_process_is_left_in_the_scope() {
     let node = format!("observed{}", std::process::id());
     let socket = listen("127.0.0.1:0", 1);
     let endpoint = Endpoint::Tcp(address_of(&socket).into());
@@ -387,7 +389,7 @@ fn the_listeners_of_a_vm_that_has_ended_are_gone_though_nobody_is_left_in_the_sc
     // The parent goes on before the kernel has written the new command line. Each sample is late enough for a search.
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut searches = (1..).map(|search| Duration::from_secs(100 + 10 * search));
-    let mut sample = || observer.sample(searches.next().expect("no end"), Looks::Wanted).expect("a sample");
+    let mut sample = || observer.sample(searches.next().expect("no end"), CensusScope::Wanted).expect("a sample");
     let met = loop {
         let readings = sample().readings;
         if !readings.is_empty() || Instant::now() > deadline {
@@ -398,31 +400,31 @@ fn the_listeners_of_a_vm_that_has_ended_are_gone_though_nobody_is_left_in_the_sc
     end(vm);
     let gone = sample().gone;
     assert_eq!(gone.iter().map(|gone| &gone.endpoint).collect::<Vec<_>>(), [&endpoint]);
-    assert!(observer.let_go(Duration::from_secs(1_000_000)).is_empty(), "told once");
+    assert!(observer.forget(Duration::from_secs(1_000_000)).is_empty(), "reported once");
 }
 
 #[test]
-fn what_was_followed_of_a_process_that_has_ended_can_be_let_go() {
+fn what_was_followed_of_a_process_that_has_ended_can_be_forgotten() {
     let socket = listen("127.0.0.1:0", 1);
     let endpoint = Endpoint::Tcp(address_of(&socket).into());
-    let process = stand_in_for_a_beam("nobody", socket);
+    let process = stand_in_for_a_beam("unnamed", socket);
     let mut observer = Observer::new(Scope::Process(process.id() as i32), Settings::default());
-    observer.sample(Duration::from_secs(100), Looks::Wanted).expect("a sample");
+    observer.sample(Duration::from_secs(100), CensusScope::Wanted).expect("a sample");
     end(process);
-    let late = observer.sample(Duration::from_secs(110), Looks::Wanted);
+    let late = observer.sample(Duration::from_secs(110), CensusScope::Wanted);
     assert_eq!(late.map(|sample| sample.readings.len()), Err(Error::NotFound));
-    let gone = observer.let_go(Duration::from_secs(111));
+    let gone = observer.forget(Duration::from_secs(111));
     assert_eq!(gone.iter().map(|gone| &gone.endpoint).collect::<Vec<_>>(), [&endpoint]);
 }
 
 #[test]
-fn a_unix_socket_is_seen_from_outside_too() {
+fn a_unix_socket_is_found_from_outside_too() {
     let path = std::env::temp_dir().join(format!("accept-queue-outside-{}", std::process::id()));
     let _listener = UnixListener::bind(&path).expect("bind");
     let _client = UnixStream::connect(&path).expect("a client");
-    let seen = outside::snapshot(&from_outside()).expect("a snapshot");
+    let snapshot = snapshot::take(&from_outside()).expect("a snapshot");
     std::fs::remove_file(&path).expect("the path");
     let endpoint = Endpoint::Unix(path.into_os_string().into_encoded_bytes());
-    let counts = seen.queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("it").queue.look.counts;
+    let counts = snapshot.queues.iter().find(|owned| owned.queue.endpoint == endpoint).expect("it").queue.census.counts;
     assert_eq!((counts.queued, counts.queued_alive, counts.drops, counts.syn_recv), (1, 1, None, None));
 }

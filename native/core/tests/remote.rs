@@ -6,10 +6,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use accept_queue_core::detector::Settings;
-use accept_queue_core::remote::{Remote, is_descendant_of};
-use accept_queue_core::remote_watch::{Lost, Watches};
-use accept_queue_core::{Error, Listener, accepted, held};
+use accept_queue_core::outside::remote::{Remote, is_descendant_of};
+use accept_queue_core::outside::remote_watch::{Lost, Watches};
+use accept_queue_core::reading::{accepted, held};
+use accept_queue_core::rules::detector::Settings;
+use accept_queue_core::{Error, Listener};
 
 fn remote() -> Remote {
     Remote::new(std::process::id() as i32)
@@ -49,7 +50,10 @@ fn depth_and_counts_are_those_of_the_owner() {
         })
     };
     until(&own.counts().map(|counts| (3, 0, 3, 0, counts.limit)), || timeless(own.counts()));
-    assert_eq!(timeless(remote.look(std::slice::from_ref(&socket)).map(|look| look.counts)), timeless(own.counts()));
+    assert_eq!(
+        timeless(remote.census(std::slice::from_ref(&socket)).map(|census| census.counts)),
+        timeless(own.counts())
+    );
     assert!(remote.own().expect("its listeners").contains(&socket));
 }
 
@@ -74,7 +78,7 @@ fn a_number_that_was_given_away_is_closed() {
     socket.fd = other.as_raw_fd();
     let sockets = [socket];
     assert_eq!(remote.depth(&sockets), Err(Error::Closed));
-    assert_eq!(remote.look(&sockets), Err(Error::Closed));
+    assert_eq!(remote.census(&sockets), Err(Error::Closed));
     assert_eq!(remote.held(&sockets), Err(Error::Closed));
     assert_eq!(remote.is_open(&sockets), Ok(false));
     assert_eq!(remote.resize(&sockets, 1), Err(Error::Closed));
@@ -111,11 +115,11 @@ fn a_connection_is_what_the_owner_says_of_it() {
     until(&Ok(true), || remote.peer_closed(fd));
     let sockets = [remote.open(listener.as_raw_fd()).expect("a listener")];
     let own = Listener::open(listener.as_raw_fd()).expect("a listener");
-    let who = |held: Result<Vec<held::Held>, Error>| {
+    let known = |held: Result<Vec<held::Held>, Error>| {
         held.map(|held| held.into_iter().map(|held| (held.fd, held.inode, held.peer, held.unread)).collect::<Vec<_>>())
     };
-    assert_eq!(who(remote.held(&sockets)), who(held::by(&own.into())));
-    assert_eq!(who(remote.held(&sockets)).map(|held| held.len()), Ok(1));
+    assert_eq!(known(remote.held(&sockets)), known(held::by(&own.into())));
+    assert_eq!(known(remote.held(&sockets)).map(|held| held.len()), Ok(1));
 }
 
 #[test]
@@ -126,21 +130,21 @@ fn a_watch_of_another_program_is_lost() {
     let mut watches = Watches::default();
     let at = Duration::from_secs(1);
     watches.begin(7, vec![socket], Settings::default(), at);
-    let ticks = watches.tick(&mut remote, &[7, 8], at);
-    assert_eq!(ticks[0].clone().map(|tick| tick.map(|tick| tick.depth.queued)), Ok(Ok(2)));
-    assert_eq!(ticks[1], Err(Lost));
-    let looks = watches.look(&mut remote, &[8, 7], at);
-    assert_eq!(looks[0], Err(Lost));
-    assert_eq!(looks[1].clone().map(|look| look.map(|look| look.counts.queued_alive)), Ok(Ok(2)));
+    let readings = watches.read(&mut remote, &[7, 8], at);
+    assert_eq!(readings[0].clone().map(|reading| reading.map(|reading| reading.depth.queued)), Ok(Ok(2)));
+    assert_eq!(readings[1], Err(Lost));
+    let censuses = watches.census(&mut remote, &[8, 7], at);
+    assert_eq!(censuses[0], Err(Lost));
+    assert_eq!(censuses[1].clone().map(|census| census.map(|census| census.counts.queued_alive)), Ok(Ok(2)));
     assert_eq!(watches.status(7, at).map(|status| status.depth.map(|depth| depth.queued)), Ok(Some(2)));
     drop(listener);
-    assert_eq!(watches.tick(&mut remote, &[7], at), [Ok(Err(Error::Closed))]);
+    assert_eq!(watches.read(&mut remote, &[7], at), [Ok(Err(Error::Closed))]);
     watches.end(7);
     assert_eq!(watches.status(7, at), Err(Lost));
 }
 
 #[test]
-fn only_who_started_a_process_is_its_ancestor() {
+fn only_the_process_that_started_another_is_its_ancestor() {
     let parent = std::os::unix::process::parent_id() as i32;
     assert!(is_descendant_of(parent));
     assert!(!is_descendant_of(std::process::id() as i32));

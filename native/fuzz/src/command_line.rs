@@ -1,8 +1,8 @@
-//! `/proc/PID/cmdline`, which a process writes as it likes.
+//! `/proc/PID/cmdline`, which the process itself can write.
 
 use accept_queue_core::vm::find::beam_of;
 
-/// As many characters of a name as are told.
+/// The most characters of a name.
 const NAME: usize = 255;
 
 pub(crate) fn fuzz(bytes: &[u8]) {

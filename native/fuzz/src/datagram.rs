@@ -1,11 +1,11 @@
-//! What the targets of sock_diag share.
+//! Shared by the targets of sock_diag.
 
-use accept_queue_core::diag::netlink::{Message, Question, messages};
+use accept_queue_core::linux::diag::netlink::{Message, Question, messages};
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// Hands on each row, and says how many there were. There are never more messages than headers that fit, and none after
+/// Passes each row to `each`, and returns their number. There are never more messages than headers that fit, and none after
 /// an error.
 pub(crate) fn rows<Q: Question>(bytes: &[u8], mut each: impl FnMut(Q::Row<'_>)) -> usize {
     let mut rows = 0;

@@ -1,4 +1,4 @@
-//! An ELF file that a process has mapped: the first eight bytes are the place that is asked for, the others the file.
+//! An ELF file that a process has mapped: the first eight bytes are the offset to look up, the others the file.
 
 use std::cell::RefCell;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What epmd, or whoever listens in its place, says of the nodes.
+//! The answer of epmd, or of another server on its port.
 
 use accept_queue_core::vm::epmd::named;
 

@@ -1,7 +1,7 @@
 //! `/proc/PID/fdinfo` of an epoll descriptor.
 
 use accept_queue_core::Inode;
-use accept_queue_core::vm::pollset::{Accepting, Pollset, entries, registrations};
+use accept_queue_core::vm::pollset::{entries, registrations, Accepting, Pollset};
 
 pub(crate) fn fuzz(bytes: &[u8]) {
     let entries: Vec<_> = entries(bytes).collect();

@@ -1,7 +1,7 @@
-//! The counters and limits of `/proc`: what stands before the first NUL is the text of the counters, what comes after it
-//! that of every limit; without a NUL there are no limits.
+//! The counters and limits of `/proc`: before the first NUL the text of the counters, behind it that of every limit; without a
+//! NUL there are no limits.
 
-use accept_queue_core::kernel::from_files;
+use accept_queue_core::linux::counters::from_files;
 
 pub(crate) fn fuzz(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };

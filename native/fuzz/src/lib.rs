@@ -1,11 +1,11 @@
-//! Every parser of bytes from outside, as a function that takes any bytes, asserts what must hold whatever they are, and
-//! returns. The program of this crate drives one of them with libFuzzer (`make fuzz`); `tests/corpora.rs` gives each the
-//! inputs that are kept in `corpus/`, at every `cargo test`.
+//! Every parser of untrusted bytes, as a function that takes any bytes and asserts what must hold for all of them. The program of
+//! this crate runs one of them with libFuzzer (`make fuzz`); `tests/corpora.rs` runs each on the inputs in `corpus/`, at every
+//! `cargo test`.
 //!
 //! A target is a file and a line: a module with `pub(crate) fn fuzz(bytes: &[u8])`, its name in [`TARGETS`], and an input
-//! to begin with in `corpus/NAME/`. An input that once made a parser fail is kept there as well, named by what it was.
+//! in `corpus/NAME/`. An input that once made a parser fail is kept there as well, under a name that says what it was.
 
-/// By name.
+/// Its name, and the function.
 pub type Target = (&'static str, fn(&[u8]));
 
 macro_rules! targets {

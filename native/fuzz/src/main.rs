@@ -1,4 +1,4 @@
-//! libFuzzer on one target, named by `FUZZ_TARGET`; without it, says which there are. Arguments are libFuzzer's.
+//! libFuzzer on one target, named by `FUZZ_TARGET`; without it, prints their names. Arguments are libFuzzer's.
 
 #![no_main]
 

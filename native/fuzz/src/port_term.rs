@@ -1,6 +1,6 @@
 //! A frame of `accept-queue port`, as far as the term in it.
 
-// The program is no library; this file of it stands alone.
+// The program is no library; this file of it depends on nothing else.
 #[path = "../../cli/src/port/etf.rs"]
 mod etf;
 

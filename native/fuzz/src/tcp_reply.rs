@@ -1,17 +1,17 @@
 //! One datagram of a dump of TCP sockets, as far as the counts.
 
-use accept_queue_core::Census;
-use accept_queue_core::diag::Request;
+use accept_queue_core::linux::diag::Request;
+use accept_queue_core::reading::tally::Tally;
 
 use crate::datagram;
 
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let mut census = Census::default();
-    let rows = datagram::rows::<Request>(bytes, |row| census.add(&row));
-    let groups = census.into_groups();
+    let mut tally = Tally::default();
+    let rows = datagram::rows::<Request>(bytes, |row| tally.add(&row));
+    let groups = tally.into_groups();
     assert!(groups.len() <= rows);
     for group in groups {
-        let look = group.look();
+        let look = group.census();
         let waits = look.waits.expect("TCP has ages");
         assert_eq!(waits.len() as u32, look.counts.queued_alive + look.counts.queued_closed);
         assert_eq!(waits.into_iter().max(), look.counts.oldest_wait);

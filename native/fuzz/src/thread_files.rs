@@ -1,4 +1,4 @@
-//! What `/proc/PID/task/TID` tells of a thread: `syscall`, `stat`, `schedstat`, `wchan`.
+//! Files of `/proc/PID/task/TID`: `syscall`, `stat`, `schedstat`, `wchan`.
 
 use accept_queue_core::vm::threads::{Call, Role, Stat, scheduled, wait_channel};
 

@@ -1,6 +1,6 @@
 //! One datagram of a dump of Unix sockets.
 
-use accept_queue_core::diag::{UnixRequest, UnixRow};
+use accept_queue_core::linux::diag::{UnixRequest, UnixRow};
 
 use crate::datagram;
 

@@ -1,4 +1,4 @@
-//! Each target takes every input that is kept for it.
+//! Runs each target on every input that is kept for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn every_input_that_is_kept_is_taken() {
         let inputs = paths_in(&corpora().join(name));
         assert!(!inputs.is_empty(), "{name} has nothing to begin with");
         for input in inputs {
-            // Said only where the target panics.
+            // Shown only where the target panics.
             println!("{}", input.display());
             target(&fs::read(&input).expect("its bytes"));
         }

@@ -1,13 +1,13 @@
-//! What an Erlang process holds of a listener: a reference to this.
+//! The resources behind the references that an Erlang process holds of a listener.
 
 use std::sync::Arc;
 
 use accept_queue_core::Listeners;
-use accept_queue_core::detector::Settings;
-use accept_queue_core::watch::Watch;
+use accept_queue_core::monitor::watch::Watch;
+use accept_queue_core::rules::detector::Settings;
 use rustler::ResourceArc;
 
-use crate::patrol::now;
+use crate::clock::now;
 
 /// Nothing but numbers and names: dropping it closes nothing, and no process needs to be watched for it.
 pub(crate) struct Handle(pub(crate) Listeners);
@@ -25,10 +25,10 @@ impl rustler::Resource for Handle {}
 pub(crate) struct Watched(pub(crate) Arc<Watch>);
 
 impl Watched {
-    /// Read once, since what was dropped before this was not watched; whether that works the first round tells.
+    /// Reads the listener once, so that later drops are counted from here. An error is that of the first poll.
     pub(crate) fn new(id: u64, handle: &Handle, settings: Settings) -> ResourceArc<Watched> {
         let watch = Watch::new(id, handle.0.clone(), settings, now());
-        let _ = watch.tick(now());
+        let _ = watch.read(now());
         ResourceArc::new(Watched(Arc::new(watch)))
     }
 }

@@ -1,7 +1,8 @@
 //! The NIFs of `accept_queue_nif`: a table of contents. Terms come in, core answers, terms go out.
 
+mod clock;
 mod handle;
-mod patrol;
+mod poller;
 mod terms;
 
 use accept_queue_core as core;
@@ -10,8 +11,9 @@ use rustler::{Atom, LocalPid, ResourceArc};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::now;
 use handle::{Handle, Watched};
-use patrol::{Patrolling, now, reporter};
+use poller::{PollerHandle, reporter};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -40,8 +42,11 @@ fn is_open(handle: &Handle) -> bool {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn verdict(standing: Terms<core::verdict::Standing>) -> Vec<Terms<core::verdict::Finding>> {
-    core::verdict::verdict(&standing.0, &core::detector::Settings::default()).into_iter().map(Terms).collect()
+fn verdict(standing: Terms<core::rules::verdict::ListenerState>) -> Vec<Terms<core::rules::verdict::Symptom>> {
+    core::rules::verdict::verdict(&standing.0, &core::rules::detector::Settings::default())
+        .into_iter()
+        .map(Terms)
+        .collect()
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -55,8 +60,8 @@ fn counts(handle: &Handle) -> Result<Terms<core::Counts>, Reason> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn held(handle: &Handle) -> Result<Vec<Terms<core::held::Held>>, Reason> {
-    Ok(core::held::by(&handle.0)?.into_iter().map(Terms).collect())
+fn held(handle: &Handle) -> Result<Vec<Terms<core::reading::held::Held>>, Reason> {
+    Ok(core::reading::held::by(&handle.0)?.into_iter().map(Terms).collect())
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -71,74 +76,74 @@ fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
-    Ok(core::survey::own()?.into_iter().map(Terms).collect())
+    Ok(core::reading::survey::own()?.into_iter().map(Terms).collect())
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn waited(fd: i32) -> Result<Terms<Duration>, Reason> {
-    Ok(Terms(core::accepted::waited(fd)?))
+    Ok(Terms(core::reading::accepted::waited(fd)?))
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn peer_closed(fd: i32) -> Result<bool, Reason> {
-    Ok(core::accepted::peer_closed(fd)?)
+    Ok(core::reading::accepted::peer_closed(fd)?)
 }
 
 #[rustler::nif(schedule = "Normal")]
 fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
-    Ok(Terms(core::Inode::of(fd)?))
+    Ok(Terms(core::linux::sockopt::inode(fd)?))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn kernel() -> Result<Terms<core::kernel::Kernel>, Reason> {
-    Ok(Terms(core::kernel::read()?))
+fn kernel() -> Result<Terms<core::linux::counters::Kernel>, Reason> {
+    Ok(Terms(core::linux::counters::read()?))
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn advise(facts: Terms<core::advice::Facts>) -> Vec<Terms<core::advice::Advice>> {
-    core::advice::advise(&facts.0).into_iter().map(Terms).collect()
+fn advise(facts: Terms<core::rules::advice::Facts>) -> Vec<Terms<core::rules::advice::Advice>> {
+    core::rules::advice::advise(&facts.0).into_iter().map(Terms).collect()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn default_settings() -> Terms<core::detector::Settings> {
-    Terms(core::detector::Settings::default())
+fn default_settings() -> Terms<core::rules::detector::Settings> {
+    Terms(core::rules::detector::Settings::default())
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn watch(id: u64, handle: &Handle, settings: Terms<core::detector::Settings>) -> ResourceArc<Watched> {
+fn watch(id: u64, handle: &Handle, settings: Terms<core::rules::detector::Settings>) -> ResourceArc<Watched> {
     Watched::new(id, handle, settings.0)
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn status(watched: &Watched) -> Terms<core::history::Status> {
+fn status(watched: &Watched) -> Terms<core::rules::history::Status> {
     Terms(watched.0.status(now()))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn patrol_start(reports_to: LocalPid) -> Result<ResourceArc<Patrolling>, Reason> {
-    Patrolling::start(reports_to)
+fn poller_start(reports_to: LocalPid) -> Result<ResourceArc<PollerHandle>, Reason> {
+    PollerHandle::start(reports_to)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn patrol_report_to(patrol: &Patrolling, pid: LocalPid) -> Atom {
-    patrol.0.report_to(reporter(pid));
+fn poller_report_to(poller: &PollerHandle, pid: LocalPid) -> Atom {
+    poller.0.report_to(reporter(pid));
     ok()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn patrol_watch(patrol: &Patrolling, watches: Vec<ResourceArc<Watched>>, all: bool) -> Atom {
-    patrol.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), all);
+fn poller_watch(poller: &PollerHandle, watches: Vec<ResourceArc<Watched>>, all: bool) -> Atom {
+    poller.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), all);
     ok()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn patrol_is_at_work(patrol: &Patrolling) -> bool {
-    patrol.0.is_at_work()
+fn poller_is_running(poller: &PollerHandle) -> bool {
+    poller.0.is_running()
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn let_read(pid: i32) -> Result<i32, Reason> {
-    core::remote::let_read(pid)?;
+fn allow_ptrace(pid: i32) -> Result<i32, Reason> {
+    core::outside::remote::allow_ptrace(pid)?;
     Ok(pid)
 }
 

@@ -1,9 +1,9 @@
-//! How core's values look as Erlang terms: the keys and errors of the public contract, and nothing else.
+//! Core's values as Erlang terms: the keys and errors of the public contract, and nothing else.
 
 use accept_queue_core as core;
-use accept_queue_core::detector::{Change, Condition, Evidence, Settings};
-use accept_queue_core::history::{Looked, Tick};
-use accept_queue_core::patrol::{Report, Told};
+use accept_queue_core::monitor::poller::{Notice, Report};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings};
+use accept_queue_core::rules::history::{CensusTaken, DepthReading};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ mod atoms {
         second_tier, already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, errno,
         // a listener
         address, local, cookie, inode, fd, handle, queued, limit, drops,
-        // who stands in front of it
+        // its connections
         syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait,
         sockets,
         // what is wrong
@@ -33,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_patrol, tick, look, late, listeners_changed,
+        counts_ago_ms, accept_queue_poller, reading, census, late, listeners_changed,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -45,7 +45,7 @@ pub(crate) struct Terms<T>(pub(crate) T);
 /// The second half of `{error, Reason}`.
 pub(crate) enum Reason {
     Core(core::Error),
-    /// Not to be read on a normal scheduler: the caller asks again on a dirty one.
+    /// Not readable on a normal scheduler: the caller asks again on a dirty one.
     SecondTier,
 }
 
@@ -142,7 +142,7 @@ impl Encoder for Terms<core::Listener> {
     }
 }
 
-impl Encoder for Terms<core::held::Held> {
+impl Encoder for Terms<core::reading::held::Held> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let held = &self.0;
         map(
@@ -212,7 +212,7 @@ impl Encoder for Terms<Duration> {
     }
 }
 
-impl Encoder for Terms<core::kernel::Kernel> {
+impl Encoder for Terms<core::linux::counters::Kernel> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let kernel = &self.0;
         map(
@@ -273,29 +273,33 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{accept_queue_patrol, [{Id, Told}] | {late, Ms} | listeners_changed}`.
+/// `{accept_queue_poller, [{Id, Notice}] | {late, Ms} | listeners_changed}`.
 impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let report = match &self.0 {
-            Report::Told(told) => told.iter().map(|(id, told)| (id, Terms(told))).collect::<Vec<_>>().encode(env),
+            Report::Notices(notices) => {
+                notices.iter().map(|(id, notice)| (id, Terms(notice))).collect::<Vec<_>>().encode(env)
+            }
             Report::Late(late) => (atoms::late(), Terms(*late)).encode(env),
             Report::ListenersChanged => atoms::listeners_changed().encode(env),
         };
-        (atoms::accept_queue_patrol(), report).encode(env)
+        (atoms::accept_queue_poller(), report).encode(env)
     }
 }
 
-/// `{tick, {Queued, Limit, Drops}, Changes}`, `{look, Counts, Changes}` or `{error, Reason}`.
-impl Encoder for Terms<&Told> {
+/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}` or `{error, Reason}`.
+impl Encoder for Terms<&Notice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
         match self.0 {
-            Told::Tick(Tick { depth, drops, changes, .. }) => {
+            Notice::Depth(DepthReading { depth, drops, changes, .. }) => {
                 let depth = (depth.queued, depth.limit, or_undefined(env, *drops));
-                (atoms::tick(), depth, terms(changes)).encode(env)
+                (atoms::reading(), depth, terms(changes)).encode(env)
             }
-            Told::Look(Looked { counts, changes }) => (atoms::look(), Terms(*counts), terms(changes)).encode(env),
-            Told::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
+            Notice::Census(CensusTaken { counts, changes }) => {
+                (atoms::census(), Terms(*counts), terms(changes)).encode(env)
+            }
+            Notice::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
         }
     }
 }
@@ -325,7 +329,7 @@ impl Encoder for Terms<Condition> {
     }
 }
 
-impl Encoder for Terms<Evidence> {
+impl Encoder for Terms<ConditionEvidence> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let evidence = &self.0;
         map(
@@ -340,7 +344,7 @@ impl Encoder for Terms<Evidence> {
     }
 }
 
-impl Encoder for Terms<core::history::Status> {
+impl Encoder for Terms<core::rules::history::Status> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let status = &self.0;
         let conditions: Vec<_> =
@@ -362,7 +366,7 @@ impl Encoder for Terms<core::history::Status> {
     }
 }
 
-impl Encoder for Terms<core::history::Span> {
+impl Encoder for Terms<core::rules::history::Span> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let span = &self.0;
         map(
@@ -377,9 +381,9 @@ impl Encoder for Terms<core::history::Span> {
     }
 }
 
-impl<'a> Decoder<'a> for Terms<core::advice::Facts> {
+impl<'a> Decoder<'a> for Terms<core::rules::advice::Facts> {
     fn decode(facts: Term<'a>) -> NifResult<Self> {
-        Ok(Terms(core::advice::Facts {
+        Ok(Terms(core::rules::advice::Facts {
             backend: known(facts, atoms::backend())?.map(|Terms(backend)| backend),
             requested: known(facts, atoms::requested())?,
             limit: known(facts, atoms::limit())?,
@@ -394,23 +398,23 @@ impl<'a> Decoder<'a> for Terms<core::advice::Facts> {
     }
 }
 
-impl<'a> Decoder<'a> for Terms<core::advice::Backend> {
+impl<'a> Decoder<'a> for Terms<core::rules::advice::Backend> {
     fn decode(backend: Term<'a>) -> NifResult<Self> {
         match backend.decode::<Atom>()? {
-            inet if inet == atoms::inet() => Ok(Terms(core::advice::Backend::Inet)),
-            socket if socket == atoms::socket() => Ok(Terms(core::advice::Backend::Socket)),
+            inet if inet == atoms::inet() => Ok(Terms(core::rules::advice::Backend::Inet)),
+            socket if socket == atoms::socket() => Ok(Terms(core::rules::advice::Backend::Socket)),
             _ => Err(rustler::Error::BadArg),
         }
     }
 }
 
-impl Encoder for Terms<core::advice::Advice> {
+impl Encoder for Terms<core::rules::advice::Advice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let core::advice::Advice { id, severity, text, evidence } = &self.0;
+        let core::rules::advice::Advice { id, severity, text, evidence } = &self.0;
         let severity = match severity {
-            core::advice::Severity::Info => atoms::info(),
-            core::advice::Severity::Warning => atoms::warning(),
-            core::advice::Severity::Error => atoms::error(),
+            core::rules::advice::AdviceSeverity::Info => atoms::info(),
+            core::rules::advice::AdviceSeverity::Warning => atoms::warning(),
+            core::rules::advice::AdviceSeverity::Error => atoms::error(),
         };
         let (names, figures): (Vec<_>, Vec<_>) =
             evidence.iter().map(|&(name, figure)| (word(env, name), figure)).unzip();
@@ -429,7 +433,7 @@ impl Encoder for Terms<core::advice::Advice> {
     }
 }
 
-/// An atom of a word of core's. Their list is closed: no atom is made of what somebody sent.
+/// An atom of a word of core's. Their list is closed: no atom is made of what was sent.
 fn word(env: Env, word: &'static str) -> Atom {
     Atom::from_str(env, word).unwrap_or(atoms::undefined())
 }
@@ -444,11 +448,11 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
     }
 }
 
-/// What the table of `accept_queue:i/0` knows of a listener.
-impl<'a> Decoder<'a> for Terms<core::verdict::Standing> {
+/// A listener in the table of `accept_queue:i/0`.
+impl<'a> Decoder<'a> for Terms<core::rules::verdict::ListenerState> {
     fn decode(standing: Term<'a>) -> NifResult<Self> {
         let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();
-        Ok(Terms(core::verdict::Standing {
+        Ok(Terms(core::rules::verdict::ListenerState {
             queued: figure(atoms::queued())?,
             limit: figure(atoms::limit())?,
             left: figure(atoms::queued_closed())? + figure(atoms::queued_reset())?,
@@ -459,14 +463,14 @@ impl<'a> Decoder<'a> for Terms<core::verdict::Standing> {
     }
 }
 
-impl Encoder for Terms<core::verdict::Finding> {
+impl Encoder for Terms<core::rules::verdict::Symptom> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self.0 {
-            core::verdict::Finding::Full => atoms::full().encode(env),
-            core::verdict::Finding::NobodyAccepts => atoms::nobody_accepts().encode(env),
-            core::verdict::Finding::Behind => atoms::behind().encode(env),
-            core::verdict::Finding::Left(count) => (atoms::left(), count).encode(env),
-            core::verdict::Finding::Leaking(count) => (atoms::leaking(), count).encode(env),
+            core::rules::verdict::Symptom::Full => atoms::full().encode(env),
+            core::rules::verdict::Symptom::NoAcceptor => atoms::nobody_accepts().encode(env),
+            core::rules::verdict::Symptom::Behind => atoms::behind().encode(env),
+            core::rules::verdict::Symptom::Left(count) => (atoms::left(), count).encode(env),
+            core::rules::verdict::Symptom::Leaking(count) => (atoms::leaking(), count).encode(env),
         }
     }
 }

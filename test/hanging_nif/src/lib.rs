@@ -11,7 +11,7 @@ fn sleep(ms: u64) -> bool {
     true
 }
 
-/// Waits for a lock that nobody gives up: the system call is that of a scheduler without work.
+/// Waits for a lock that is never given up: the system call is that of a scheduler without work.
 #[rustler::nif(schedule = "Normal")]
 fn lock(ms: u64) -> bool {
     let held = Mutex::new(());

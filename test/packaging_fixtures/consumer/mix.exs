@@ -5,7 +5,7 @@ defmodule Consumer.MixProject do
     [
       app: :consumer,
       version: "0.1.0",
-      # Where the clone stands is known to test/packaging alone.
+      # Only test/packaging knows where the clone is.
       deps: [{:accept_queue, path: System.fetch_env!("ACCEPT_QUEUE")}],
       releases: [consumer: [include_erts: false]]
     ]

@@ -6,7 +6,7 @@ defmodule Shop.Acceptor do
 
   def accept(listener) do
     {:ok, socket} = :gen_tcp.accept(listener)
-    # Nobody needs to be told how long it waited but those who want to know.
+    # To be read before anything is written: afterwards the kernel no longer has it.
     {:ok, waited_ms} = AcceptQueue.wait_ms(socket)
 
     {:ok, server} =

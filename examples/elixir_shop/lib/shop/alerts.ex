@@ -1,5 +1,5 @@
 defmodule Shop.Alerts do
-  @moduledoc "Is told when something begins or ceases to be wrong with the queue; a pager would stand here."
+  @moduledoc "Gets a message when a condition is raised or cleared; put your pager here."
   use GenServer
 
   def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)

@@ -14,7 +14,7 @@ defmodule Shop.Application do
 
     children =
       [{Task.Supervisor, name: Shop.Customers}, Shop.Alerts] ++
-        acceptors ++ [{AcceptQueue.Monitor, listeners: [socket], max_wait_ms: 50, for_ms: 500}]
+        acceptors ++ [{AcceptQueue.Watcher, listeners: [socket], max_wait_ms: 50, for_ms: 500}]
 
     with {:ok, supervisor} <- Supervisor.start_link(children, strategy: :one_for_one, name: Shop.Supervisor) do
       IO.puts("the shop listens on 127.0.0.1:#{port}")

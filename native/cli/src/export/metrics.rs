@@ -1,35 +1,35 @@
-//! A sample -> the text that Prometheus reads. Pure. What is absent has no line, for 0 would be a figure.
+//! A sample -> the text format of Prometheus. Pure. An absent figure has no line, for 0 would be a value.
 
 use accept_queue_core::Counts;
-use accept_queue_core::detector::Condition;
-use accept_queue_core::kernel::Kernel;
-use accept_queue_core::observer::{Reading, Sample};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::counters::Kernel;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Reading, Sample};
+use accept_queue_core::rules::detector::Condition;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::condition;
 
-/// So many listeners are told one by one, the first by namespace and address; the others as a sum.
+/// Listeners with metrics of their own, in the order of namespace and address; the others are a sum.
 pub(super) const MOST_LISTENERS: usize = 1000;
 
-/// What the exporter has done.
+/// Counters of the exporter itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) samples: u64,
     pub(super) failed: u64,
 }
 
-/// What there is to tell.
-pub(super) struct Page<'a> {
-    /// `None`: it failed.
+/// One answer to a scrape.
+pub(super) struct Exposition<'a> {
+    /// `None`: the last one failed.
     pub(super) sample: Option<&'a Sample>,
-    /// In which addresses need no namespace beside them.
+    /// The namespace whose listeners have no label `netns`.
     pub(super) own: Namespace,
     pub(super) tally: Tally,
 }
 
-impl Page<'_> {
+impl Exposition<'_> {
     pub(super) fn text(&self, kernel: Option<&Kernel>) -> String {
         let mut text = Text::default();
         self.of_the_exporter(&mut text);
@@ -48,7 +48,7 @@ impl Page<'_> {
         text.add(gauges("build_info", "Which accept-queue this is.", [(version, 1.0)]));
         text.add(gauges(
             "up",
-            "Whether the sockets could be read in the last sample. Where they could not, no listener is told of.",
+            "Whether the sockets could be read in the last sample. Where they could not, no listener has a metric.",
             one(Some(is_up)),
         ));
         text.add(counters("samples", "Samples that were read.", one(Some(self.tally.samples as f64))));
@@ -56,34 +56,34 @@ impl Page<'_> {
     }
 
     fn of_the_queues(&self, sample: &Sample, text: &mut Text) {
-        let (told, others) = sample.readings.split_at(sample.readings.len().min(MOST_LISTENERS));
-        let told: Vec<_> = told.iter().map(|reading| (self.labels(reading), reading)).collect();
-        let each = |figures: fn(&Reading) -> Figures| -> Vec<Labelled> {
+        let (shown, others) = sample.readings.split_at(sample.readings.len().min(MOST_LISTENERS));
+        let shown: Vec<_> = shown.iter().map(|reading| (self.labels(reading), reading)).collect();
+        let each = |figures: fn(&Reading) -> LabelledFigures| -> Vec<Labelled> {
             let labelled = |(labels, reading): &(Vec<LabelPair>, &Reading)| -> Vec<Labelled> {
                 figures(reading).into_iter().map(|(more, figure)| (extended(labels, more), figure)).collect()
             };
-            told.iter().flat_map(labelled).collect()
+            shown.iter().flat_map(labelled).collect()
         };
-        let others_queued: u64 = others.iter().map(|reading| u64::from(reading.tick.depth.queued)).sum();
+        let others_queued: u64 = others.iter().map(|reading| u64::from(reading.depth_reading.depth.queued)).sum();
         text.add(gauges(
             "queued_connections",
             "Connections that wait for accept; full is more than the limit. As of the last sample.",
-            each(|reading| just(Some(reading.tick.depth.queued))),
+            each(|reading| just(Some(reading.depth_reading.depth.queued))),
         ));
         text.add(gauges(
             "limit",
             "The backlog in force. As of the last sample.",
-            each(|reading| just(Some(reading.tick.depth.limit))),
+            each(|reading| just(Some(reading.depth_reading.depth.limit))),
         ));
         text.add(gauges(
             "peak_connections",
-            "The most that waited for accept in a sample of the last minute.",
+            "The most connections that waited for accept in a sample of the last minute.",
             each(|reading| just(reading.status.window.map(|window| window.max))),
         ));
         text.add(counters(
             "dropped_packets",
             "Packets that the listener has dropped since it was opened, overflow first among the causes.",
-            each(|reading| just(reading.tick.drops.map(|drops| drops as f64))),
+            each(|reading| just(reading.depth_reading.drops.map(|drops| drops as f64))),
         ));
         text.add(gauges(
             "condition",
@@ -111,7 +111,7 @@ impl Page<'_> {
         ));
         text.add(gauges(
             "queued_bytes",
-            "Bytes of requests that those who wait have sent. Not older than a second.",
+            "Bytes of requests that waiting clients have sent. Not older than a second.",
             each(|reading| counted(reading, |counts| just(counts.queued_bytes.map(|bytes| bytes as f64)))),
         ));
         text.add(gauges(
@@ -136,23 +136,23 @@ impl Page<'_> {
         text.add(gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))));
         text.add(gauges(
             "omitted_listeners",
-            "Of these, those that are not told one by one.",
+            "Of these, those without metrics of their own.",
             one(Some(others.len() as f64)),
         ));
         text.add(gauges(
             "omitted_queued_connections",
-            "Connections that wait for accept at listeners that are not told one by one.",
+            "Connections that wait for accept at listeners without metrics of their own.",
             one(Some(others_queued as f64)),
         ));
         text.add(gauges(
             "unreadable_processes",
-            "Processes of which something could not be read, for want of rights most often.",
+            "Processes of which something could not be read, mostly for lack of rights.",
             one(Some(sample.gaps.len() as f64)),
         ));
     }
 
-    /// An address is one listener in its namespace. Where several processes hold it, the one with the lowest number, which is
-    /// the eldest most often, stands for all.
+    /// An address is one listener in its namespace. Of several owners the one with the lowest pid, mostly the parent, is the
+    /// label.
     fn labels(&self, Reading { namespace, endpoint, owners, .. }: &Reading) -> Vec<LabelPair> {
         let mut labels = vec![label("listener", &endpoint.to_string())];
         if *namespace != self.own {
@@ -160,14 +160,14 @@ impl Page<'_> {
         }
         if let Some(owner) = owners.first() {
             labels.push(label("pid", &owner.process.pid.to_string()));
-            // It may be read on a terminal, and a process chooses its own name.
+            // A process chooses its own name, and it may reach a terminal.
             labels.push(label("process", &owner.process.name.escape_debug().to_string()));
         }
         labels
     }
 }
 
-/// Those of the network namespace of the exporter.
+/// Of the network namespace of the exporter.
 fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
     let figure = |value: Option<u64>| one(value.map(|value| value as f64));
     text.add(gauges("kernel_somaxconn", "Clips every backlog (net.core.somaxconn).", figure(kernel.somaxconn)));
@@ -185,7 +185,7 @@ fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
     ));
     text.add(counters(
         "kernel_listen_drops",
-        "SYNs that were dropped, for whatever reason (ListenDrops).",
+        "SYNs that were dropped, for any reason (ListenDrops).",
         figure(kernel.listen_drops),
     ));
     text.add(counters(
@@ -215,17 +215,17 @@ fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
     ));
 }
 
-/// The page so far. A family becomes text at once: of a thousand listeners all of them together are large.
+/// Each family becomes text at once, so that not all families of a thousand listeners are in memory.
 #[derive(Default)]
 struct Text(String);
 
 impl Text {
-    /// A family without a figure is none.
+    /// A family without a figure is left out.
     fn add(&mut self, family: MetricFamily) {
         if !family.get_metric().is_empty()
             && let Err(error) = TextEncoder::new().encode_utf8(&[family], &mut self.0)
         {
-            // Families without a name or a figure are all that it refuses.
+            // It refuses only families without a name or a figure.
             self.0 += &format!("# {error}\n");
         }
     }
@@ -235,18 +235,18 @@ impl Text {
 type Labelled = (Vec<LabelPair>, f64);
 
 /// The figures of a listener, each with a label that the listener does not have.
-type Figures = Vec<(Option<(&'static str, &'static str)>, f64)>;
+type LabelledFigures = Vec<(Option<(&'static str, &'static str)>, f64)>;
 
-fn just(figure: Option<impl Into<f64>>) -> Figures {
+fn just(figure: Option<impl Into<f64>>) -> LabelledFigures {
     figure.into_iter().map(|figure| (None, figure.into())).collect()
 }
 
-fn by<const N: usize>(name: &'static str, figures: [(&'static str, u32); N]) -> Figures {
+fn by<const N: usize>(name: &'static str, figures: [(&'static str, u32); N]) -> LabelledFigures {
     figures.map(|(value, figure)| (Some((name, value)), figure.into())).into()
 }
 
-/// Of those who were looked at.
-fn counted(reading: &Reading, figures: impl Fn(&Counts) -> Figures) -> Figures {
+/// LabelledFigures of the last census.
+fn counted(reading: &Reading, figures: impl Fn(&Counts) -> LabelledFigures) -> LabelledFigures {
     reading.status.counts.iter().flat_map(|(counts, _)| figures(counts)).collect()
 }
 
@@ -306,9 +306,9 @@ fn label(name: &str, value: &str) -> LabelPair {
 mod tests {
     use std::time::Duration;
 
-    use accept_queue_core::detector::Settings;
-    use accept_queue_core::history::History;
-    use accept_queue_core::{Depth, Endpoint};
+    use accept_queue_core::rules::detector::Settings;
+    use accept_queue_core::rules::history::History;
+    use accept_queue_core::{Cookie, Depth, Endpoint, Members};
 
     use super::*;
 
@@ -316,7 +316,8 @@ mod tests {
 
     fn reading(namespace: Namespace, name: &str, queued: u32) -> Reading {
         let mut history = History::new(Settings::default(), Duration::ZERO);
-        let tick = history.depth_read(Duration::ZERO, Depth { queued, limit: 5, drops: None });
+        let depth_reading =
+            history.depth_read(Duration::ZERO, Members::one(Cookie(1), Depth { queued, limit: 5, drops: None }));
         let status = history.status(Duration::ZERO);
         let endpoint = Endpoint::Unix(name.as_bytes().to_vec());
         Reading {
@@ -325,15 +326,15 @@ mod tests {
             owners: Vec::new(),
             sockets: Vec::new(),
             is_new: true,
-            tick,
-            looked: None,
+            depth_reading,
+            census: None,
             status,
         }
     }
 
     fn text(readings: Vec<Reading>) -> String {
         let sample = Sample { readings, ..Sample::default() };
-        Page { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(None)
+        Exposition { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(None)
     }
 
     #[test]
@@ -343,7 +344,7 @@ mod tests {
         for absent in ["dropped_packets", "accept_queue_connections", "oldest_wait", "syn_recv", "kernel"] {
             assert!(!text.contains(absent), "{absent}: {text}");
         }
-        let failed = Page { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1 } }.text(None);
+        let failed = Exposition { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1 } }.text(None);
         assert!(failed.contains("accept_queue_up 0\n") && failed.contains("failed_samples_total 1\n"), "{failed}");
         assert!(!failed.contains("listener="), "{failed}");
     }
@@ -356,10 +357,10 @@ mod tests {
     }
 
     #[test]
-    fn the_thousand_and_first_listener_is_told_in_a_sum() {
+    fn the_thousand_and_first_listener_is_part_of_a_sum() {
         let text = text((0..1003).map(|n| reading(OWN, &format!("/run/{n:04}"), 2)).collect());
-        let told = text.lines().filter(|line| line.starts_with("accept_queue_limit{")).count();
-        assert_eq!(told, 1000);
+        let shown = text.lines().filter(|line| line.starts_with("accept_queue_limit{")).count();
+        assert_eq!(shown, 1000);
         for line in ["listeners 1003", "omitted_listeners 3", "omitted_queued_connections 6"] {
             assert!(text.contains(&format!("\naccept_queue_{line}\n")), "{line}");
         }

@@ -1,5 +1,5 @@
-//! HTTP for a scraper, and no harm from anybody else: a request a connection, ten seconds for it, eight kilobytes of headers,
-//! and of 64 connections the oldest makes room for the next. Whoever says nothing keeps nobody out.
+//! HTTP for a scraper, bounded for every other client: one request a connection, ten seconds for it, eight kilobytes of headers,
+//! and 64 connections, of which the oldest is closed for the next. A silent client keeps no other out.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,12 +26,12 @@ use super::Message;
 const MOST_CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_HEADER_BYTES: usize = 8 * 1024;
-/// Where no connection can be taken, for want of descriptors say.
+/// Before the next accept after one that failed, for lack of descriptors for example.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const INDEX: &str = "accept-queue: the metrics are at /metrics\n";
 
-/// Returns when it cannot begin.
+/// Returns only if it cannot start.
 pub(super) fn serve(listener: TcpListener, messages: Sender<Message>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -49,13 +49,13 @@ pub(super) fn serve(listener: TcpListener, messages: Sender<Message>) -> io::Res
             {
                 oldest.abort();
             }
-            connections.push_back(tokio::spawn(attend(stream, messages.clone())).abort_handle());
+            connections.push_back(tokio::spawn(serve_one(stream, messages.clone())).abort_handle());
         }
     })
 }
 
-/// One connection. How it ends is the client's own affair.
-async fn attend(stream: TcpStream, messages: Sender<Message>) {
+/// One connection. Its errors concern the client alone.
+async fn serve_one(stream: TcpStream, messages: Sender<Message>) {
     let answer = service_fn(move |request| {
         let messages = messages.clone();
         async move { Ok::<_, Infallible>(answer(&request, &messages).await) }

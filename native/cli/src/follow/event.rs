@@ -1,16 +1,15 @@
-//! A sample -> what there is to tell of it. Pure.
+//! A sample -> its events. Pure.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use accept_queue_core::Endpoint;
-use accept_queue_core::detector::{Change, Condition, Evidence};
-use accept_queue_core::observer::{Gone, Reading, Sample};
-use accept_queue_core::outside::{Gap, Owner};
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Gone, Reading, Sample};
+use accept_queue_core::outside::snapshot::{Gap, Owner};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence};
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::namespace::Namespace;
 
-/// Something to tell.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
     Added(&'a Reading),
@@ -18,59 +17,59 @@ pub(crate) enum Event<'a> {
     Raised {
         reading: &'a Reading,
         condition: Condition,
-        evidence: &'a Evidence,
+        evidence: &'a ConditionEvidence,
     },
     Cleared {
         reading: &'a Reading,
         condition: Condition,
         lasted: Duration,
     },
-    /// Cleared because the listener is gone: there is no figure.
+    /// Cleared because the listener is gone: without figures.
     Ended {
         gone: &'a Gone,
         condition: Condition,
         lasted: Duration,
     },
     Removed(&'a Gone),
-    /// A process, or everything.
+    /// Of a process; `None`: of everything.
     Unreadable {
         process: Option<&'a Candidate>,
         reason: String,
     },
 }
 
-/// Which listener, and whose.
+/// Which listener, and its owners.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Listener<'a> {
+pub(crate) struct ListenerRef<'a> {
     pub(crate) namespace: Namespace,
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) owners: &'a [Owner],
 }
 
-impl<'a> From<&'a Reading> for Listener<'a> {
-    fn from(Reading { namespace, endpoint, owners, .. }: &'a Reading) -> Listener<'a> {
-        Listener { namespace: *namespace, endpoint, owners }
+impl<'a> From<&'a Reading> for ListenerRef<'a> {
+    fn from(Reading { namespace, endpoint, owners, .. }: &'a Reading) -> ListenerRef<'a> {
+        ListenerRef { namespace: *namespace, endpoint, owners }
     }
 }
 
-impl<'a> From<&'a Gone> for Listener<'a> {
-    fn from(Gone { namespace, endpoint, owners, .. }: &'a Gone) -> Listener<'a> {
-        Listener { namespace: *namespace, endpoint, owners }
+impl<'a> From<&'a Gone> for ListenerRef<'a> {
+    fn from(Gone { namespace, endpoint, owners, .. }: &'a Gone) -> ListenerRef<'a> {
+        ListenerRef { namespace: *namespace, endpoint, owners }
     }
 }
 
-/// What is told of a sample depends on what has been told.
-pub(crate) struct Teller {
+/// Remembers what could not be read, so that it is one event until it changes.
+pub(crate) struct EventBuilder {
     wants_samples: bool,
     unreadable: HashSet<(Option<i32>, String)>,
 }
 
-impl Teller {
-    pub(crate) fn new(wants_samples: bool) -> Teller {
-        Teller { wants_samples, unreadable: HashSet::new() }
+impl EventBuilder {
+    pub(crate) fn new(wants_samples: bool) -> EventBuilder {
+        EventBuilder { wants_samples, unreadable: HashSet::new() }
     }
 
-    /// Everything of a sample. What has gone comes first: another may stand in its place.
+    /// The events of a sample. Removed listeners come first: another may have the same address.
     pub(crate) fn events<'a>(&mut self, sample: &'a Sample) -> Vec<Event<'a>> {
         let mut events = Vec::new();
         for gone in &sample.gone {
@@ -83,20 +82,20 @@ impl Teller {
             if self.wants_samples {
                 events.push(Event::Sample(reading));
             }
-            let looked = reading.looked.iter().flat_map(|looked| &looked.changes);
-            events.extend(reading.tick.changes.iter().chain(looked).map(|change| changed(reading, change)));
+            let later = reading.census.iter().flat_map(|census| &census.changes);
+            events.extend(reading.depth_reading.changes.iter().chain(later).map(|change| changed(reading, change)));
         }
         let gaps = sample.gaps.iter().map(|Gap { process, missing }| (Some(&**process), missing.to_string())).collect();
         events.extend(self.unreadable(gaps));
         events
     }
 
-    /// That there is no sample.
+    /// The events of a failed sample.
     pub(crate) fn failure(&mut self, reason: String) -> Vec<Event<'static>> {
         self.unreadable(vec![(None, reason)])
     }
 
-    /// Each is told once, and again only when it could be read meanwhile.
+    /// One event each, and another only after it could be read in between.
     fn unreadable<'a>(&mut self, now: Vec<(Option<&'a Candidate>, String)>) -> Vec<Event<'a>> {
         let key =
             |(process, reason): &(Option<&Candidate>, String)| (process.map(|process| process.pid), reason.clone());
@@ -106,7 +105,7 @@ impl Teller {
     }
 }
 
-/// With a listener ends what stood.
+/// The conditions of a listener end with it.
 pub(crate) fn removed<'a>(gone: &'a Gone, events: &mut Vec<Event<'a>>) {
     events.extend(gone.conditions.iter().map(|&(condition, lasted)| Event::Ended { gone, condition, lasted }));
     events.push(Event::Removed(gone));
@@ -126,13 +125,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_is_told_once_until_it_can() {
-        let mut teller = Teller::new(false);
-        let told = |teller: &mut Teller, reason: &str| teller.failure(reason.to_owned()).len();
-        assert_eq!(told(&mut teller, "asleep"), 1);
-        assert_eq!(told(&mut teller, "asleep"), 0);
-        assert_eq!(told(&mut teller, "gone"), 1, "another reason");
-        assert_eq!(teller.events(&Sample::default()).len(), 0);
-        assert_eq!(told(&mut teller, "gone"), 1, "it could be read meanwhile");
+    fn what_cannot_be_read_is_one_event_until_it_can() {
+        let mut builder = EventBuilder::new(false);
+        let events = |builder: &mut EventBuilder, reason: &str| builder.failure(reason.to_owned()).len();
+        assert_eq!(events(&mut builder, "asleep"), 1);
+        assert_eq!(events(&mut builder, "asleep"), 0);
+        assert_eq!(events(&mut builder, "gone"), 1, "another reason");
+        assert_eq!(builder.events(&Sample::default()).len(), 0);
+        assert_eq!(events(&mut builder, "gone"), 1, "it could be read meanwhile");
     }
 }

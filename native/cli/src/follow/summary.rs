@@ -1,11 +1,11 @@
-//! What following listeners comes to. Pure.
+//! The summary of a run of `watch` or `record`. Pure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use accept_queue_core::Endpoint;
-use accept_queue_core::observer::{Reading, Sample};
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{Reading, Sample};
 
 use super::event::Event;
 use crate::condition::{many, seconds};
@@ -16,18 +16,18 @@ pub(crate) struct Summary {
     failed: u64,
     raised: u64,
     listeners: BTreeSet<(Namespace, Endpoint)>,
-    worst: Option<Worst>,
+    worst: Option<WorstQueue>,
 }
 
-/// The queue that was nearest to being full, or the furthest beyond it.
+/// The fullest queue of all samples.
 #[derive(Debug)]
-struct Worst {
+struct WorstQueue {
     queued: u32,
     limit: u32,
     endpoint: Endpoint,
 }
 
-impl Worst {
+impl WorstQueue {
     fn fill(&self) -> f64 {
         f64::from(self.queued) / (f64::from(self.limit) + 1.0)
     }
@@ -48,14 +48,14 @@ impl Summary {
         self.failed += 1;
     }
 
-    pub(crate) fn told(&mut self, events: &[Event]) {
+    pub(crate) fn add_events(&mut self, events: &[Event]) {
         self.raised += events.iter().filter(|event| matches!(event, Event::Raised { .. })).count() as u64;
     }
 
-    fn compare(&mut self, Reading { tick, endpoint, .. }: &Reading) {
-        let (queued, limit) = (tick.depth.queued, tick.depth.limit);
+    fn compare(&mut self, Reading { depth_reading, endpoint, .. }: &Reading) {
+        let (queued, limit) = (depth_reading.depth.queued, depth_reading.depth.limit);
         if queued > 0 {
-            let now = Worst { queued, limit, endpoint: endpoint.clone() };
+            let now = WorstQueue { queued, limit, endpoint: endpoint.clone() };
             if self.worst.as_ref().is_none_or(|worst| worst.fill() < now.fill()) {
                 self.worst = Some(now);
             }
@@ -64,16 +64,18 @@ impl Summary {
 
     /// In one line.
     pub(crate) fn sentence(&self, lasted: Duration) -> String {
-        let told = [
+        let parts = [
             Some(format!("{} in {}", many(self.samples, "sample"), seconds(lasted))),
             (self.failed > 0).then(|| format!("{} failed", self.failed)),
             Some(many(self.listeners.len() as u64, "listener")),
             Some(format!("{} raised", many(self.raised, "condition"))),
             Some(match &self.worst {
-                Some(Worst { queued, limit, endpoint }) => format!("the worst queue {queued} of {limit} at {endpoint}"),
-                None => "nobody waited".to_owned(),
+                Some(WorstQueue { queued, limit, endpoint }) => {
+                    format!("the worst queue {queued} of {limit} at {endpoint}")
+                }
+                None => "no connection waited".to_owned(),
             }),
         ];
-        told.into_iter().flatten().collect::<Vec<_>>().join(", ") + "."
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ") + "."
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
 
-use accept_queue_core::sockopt;
+use accept_queue_core::linux::sockopt;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use pcap_file::{DataLink, TsResolution};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,40 +17,40 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use super::hosts::Host;
 use crate::output::refusal;
 
-/// include/uapi/linux/if_ether.h. IPv4 packets that come in, which on loopback are all: each that goes out comes in.
+/// include/uapi/linux/if_ether.h. Incoming IPv4 packets; on loopback these are all, for each outgoing one comes in.
 const ETH_P_IP: u16 = 0x0800;
-/// include/uapi/linux/if_ether.h. Those that go out, too.
+/// include/uapi/linux/if_ether.h. Outgoing ones too.
 const ETH_P_ALL: u16 = 0x0003;
-/// For the burst of all clients; a packet takes less than 1 KiB of it.
+/// Bytes for the burst of all clients; a packet takes less than 1 KiB.
 const ROOM: usize = 64 << 20;
-/// The largest packet that loopback passes on.
+/// The largest packet on loopback.
 const LARGEST: usize = 1 << 16;
 
-/// What is seen of the wire.
+/// Which packets the socket sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
-    /// What comes in.
+    /// Incoming: on loopback, every packet.
     Loopback,
-    /// What comes in and goes out.
+    /// Incoming and outgoing.
     Cable,
 }
 
-/// A capture in progress. What it has seen is in memory until all of it is: nothing is half written.
+/// A capture in progress, in memory: no file is half written.
 pub(crate) struct Capture {
     stop: PipeWriter,
-    thread: JoinHandle<Result<Recording, String>>,
+    thread: JoinHandle<Result<Packets, String>>,
 }
 
-/// A whole capture.
-pub(crate) struct Recording {
+/// A complete capture.
+pub(crate) struct Packets {
     pub(super) file: Vec<u8>,
-    pub(crate) packets: u64,
-    /// For which there was no room.
+    pub(crate) count: u64,
+    /// Packets for which the socket had no room.
     pub(crate) lost: u64,
 }
 
 impl Capture {
-    /// Begins to listen at once. Needs CAP_NET_RAW.
+    /// Captures from now on. Needs CAP_NET_RAW.
     pub(crate) fn start(host: &Host, wire: Wire, server: SocketAddr) -> Result<Capture, String> {
         let socket = host.visit(|| open(wire, server))?.map_err(|error| match error.raw_os_error() {
             Some(number) if number == Errno::PERM.raw_os_error() => {
@@ -64,7 +64,7 @@ impl Capture {
         Ok(Capture { stop, thread })
     }
 
-    pub(crate) fn finish(self) -> Result<Recording, String> {
+    pub(crate) fn finish(self) -> Result<Packets, String> {
         drop(self.stop);
         self.thread.join().map_err(|_| "--pcap: the capture panicked".to_owned())?
     }
@@ -80,14 +80,14 @@ fn open(wire: Wire, server: SocketAddr) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     // More than `rmem_max` needs CAP_NET_ADMIN; without it, there is less room.
     set_socket_recv_buffer_size_force(&socket, ROOM).or_else(|_| set_socket_recv_buffer_size(&socket, ROOM))?;
-    // Of what came before the filter, nothing is ours.
+    // Discards packets from before the filter.
     while receive(&socket, &mut [0; LARGEST])?.is_some() {}
     sockopt::received_at(socket.as_raw_fd()).map_err(|_| io::Error::from(ErrorKind::Unsupported))?;
     Ok(socket)
 }
 
-/// Classic BPF: TCP to or from the server, and of each packet all of it. Offsets are those of Ethernet and IPv4. Of each
-/// instruction, where to go on if it is so, and if not.
+/// Classic BPF: TCP to or from the server, whole packets. Offsets are those of Ethernet and IPv4. Of each instruction, where to
+/// continue if true, and if false.
 fn filter(server: SocketAddr) -> Vec<SockFilter> {
     // include/uapi/linux/bpf_common.h
     const LOAD_WORD: u16 = 0x20;
@@ -133,7 +133,7 @@ fn filter(server: SocketAddr) -> Vec<SockFilter> {
     instructions.map(|(at, (code, k, yes, no))| SockFilter::new(code, skipped(at, yes), skipped(at, no), k)).collect()
 }
 
-/// `None`: nothing is there. The figures are what was copied, and how long the packet is.
+/// `None`: no packet. Else the bytes copied, and the length of the packet.
 fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<(usize, usize)>> {
     match rustix::net::recv(socket, buffer, RecvFlags::TRUNC) {
         Ok((copied, length)) => Ok(Some((copied, length))),
@@ -142,8 +142,8 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<(usize, usiz
     }
 }
 
-/// Until the other end of `stopped` is closed, and then what has come by then.
-fn record(socket: &Socket, stopped: &PipeReader) -> Result<Recording, String> {
+/// Until the other end of `stopped` is closed, and then the packets that have arrived by then.
+fn record(socket: &Socket, stopped: &PipeReader) -> Result<Packets, String> {
     let failed = |error: io::Error| format!("--pcap: {}", refusal(&error));
     let header = PcapHeader {
         datalink: DataLink::ETHERNET,
@@ -154,21 +154,21 @@ fn record(socket: &Socket, stopped: &PipeReader) -> Result<Recording, String> {
     let unwritable = |error| format!("--pcap: {error}");
     let mut writer = PcapWriter::with_header(Vec::new(), header).map_err(unwritable)?;
     let mut buffer = vec![0; LARGEST];
-    let (mut packets, mut is_last_round) = (0, false);
+    let (mut count, mut is_last_pass) = (0, false);
     loop {
         while let Some((copied, length)) = receive(socket, &mut buffer).map_err(failed)? {
             let at = sockopt::received_at(socket.as_raw_fd()).map_err(|error| format!("--pcap: {error}"))?;
             let packet = PcapPacket::new(at.unwrap_or_default(), length as u32, &buffer[..copied]);
             writer.write_packet(&packet).map_err(unwritable)?;
-            packets += 1;
+            count += 1;
         }
-        if is_last_round {
+        if is_last_pass {
             let lost = sockopt::packets_lost(socket.as_raw_fd()).map_err(|error| format!("--pcap: {error}"))?;
-            return Ok(Recording { file: writer.into_writer(), packets, lost: lost.into() });
+            return Ok(Packets { file: writer.into_writer(), count, lost: lost.into() });
         }
         let mut watched = [PollFd::new(socket, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
         match poll(&mut watched, None) {
-            Ok(_) => is_last_round = !watched[1].revents().is_empty(),
+            Ok(_) => is_last_pass = !watched[1].revents().is_empty(),
             Err(Errno::INTR) => {}
             Err(error) => return Err(failed(error.into())),
         }

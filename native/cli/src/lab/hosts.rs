@@ -1,5 +1,5 @@
-//! Where server and clients live: both here, or each in a network namespace of its own with a cable between them. Such a
-//! namespace has no name: it is gone with the last descriptor and process in it, however this program ends.
+//! The network namespaces of server and clients: both this program's, or one each with a cable (veth) between them. These have no
+//! name: each goes with the last descriptor and process in it, however this program ends.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -8,11 +8,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{self, Command, Stdio};
 use std::thread;
 
-use accept_queue_core::diag::DiagSocket;
-use accept_queue_core::{Errno, Error, sockopt};
+use accept_queue_core::linux::diag::DiagSocket;
+use accept_queue_core::linux::sockopt;
+use accept_queue_core::{Errno, Error};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{client, refusal};
+use super::{client_process, refusal};
 
 /// A network namespace; `None` is that of this program.
 pub(crate) struct Host(Option<OwnedFd>);
@@ -23,10 +24,10 @@ pub(crate) struct Hosts {
     pub(crate) server_ip: Ipv4Addr,
 }
 
-/// TEST-NET-1 (RFC 5737): never anybody's.
+/// TEST-NET-1 (RFC 5737): never a real address.
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// What the cable's ends are called, in namespaces that have nothing else.
+/// The name of both ends of the cable, in namespaces without other devices.
 const CABLE: &str = "lab0";
 
 impl Hosts {
@@ -44,16 +45,17 @@ impl Hosts {
                 "link add {CABLE} type veth peer name {CABLE} netns {other_end}\n\
                  address add {SERVER}/24 dev {CABLE}\nlink set {CABLE} up\n"
             ))?;
-            let client_ips = (0..client::ADDRESSES).map(|number| Ipv4Addr::from_bits(FIRST_CLIENT.to_bits() + number));
+            let client_ips =
+                (0..client_process::ADDRESSES).map(|number| Ipv4Addr::from_bits(FIRST_CLIENT.to_bits() + number));
             let addresses: String = client_ips.map(|ip| format!("address add {ip}/24 dev {CABLE}\n")).collect();
             hosts.clients.ip(&format!("{addresses}link set {CABLE} up\n"))?;
         }
         Ok(hosts)
     }
 
-    /// The first of the [`client::ADDRESSES`] that the clients of a server on this port come from. All of 127.0.0.0/8 is
-    /// loopback, so each server there has clients from addresses of their own: an experiment takes no port from another
-    /// one, nor from what that has left in TIME_WAIT.
+    /// The first of the [`client_process::ADDRESSES`] that the clients of a server on this port come from. All of 127.0.0.0/8 is
+    /// loopback, so each server there has clients with addresses of their own: experiments share no port, nor one that is
+    /// in TIME_WAIT.
     pub(crate) fn first_client_ip(&self, server_port: u16) -> Ipv4Addr {
         match &self.clients.0 {
             Some(_) => FIRST_CLIENT,
@@ -78,7 +80,7 @@ impl Host {
         }
     }
 
-    /// Does something there, on a thread that goes there; what it starts or opens stays there.
+    /// Runs `work` on a thread in the namespace; processes and sockets that it starts stay in it.
     pub(crate) fn visit<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
         let Some(namespace) = &self.0 else { return Ok(work()) };
         let visit = on_a_thread(|| {
@@ -88,12 +90,12 @@ impl Host {
         visit.map_err(|error| format!("--hosts: a network namespace could not be entered: {error}"))
     }
 
-    /// A netlink socket there.
+    /// A netlink socket in the namespace.
     pub(crate) fn diag(&self) -> Result<DiagSocket, Error> {
         self.0.as_ref().map_or_else(DiagSocket::open, DiagSocket::inside)
     }
 
-    /// Hands a batch to the tool `ip`, there.
+    /// Runs a batch of the tool `ip` in the namespace.
     fn ip(&self, batch: &str) -> Result<(), String> {
         self.visit(|| {
             let started = Command::new("ip")
@@ -106,7 +108,7 @@ impl Host {
                 ErrorKind::NotFound => "--hosts needs the tool `ip` (package iproute2), which is not here".to_owned(),
                 _ => format!("--hosts: `ip`: {}", refusal(&error)),
             })?;
-            // The end of its input tells it to finish; what it has to say of a batch not read is in its output.
+            // It ends with its input; where it did not read the batch, its standard error says why.
             let written = tool.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(batch.as_bytes()));
             let ended = tool.wait_with_output().map_err(|error| format!("--hosts: `ip`: {}", refusal(&error)))?;
             match (ended.status.success(), written) {
@@ -123,7 +125,7 @@ const NO_RIGHTS: &str = "--hosts makes network namespaces, which needs CAP_SYS_A
                          `unshare --user --map-root-user accept-queue lab --hosts`";
 
 fn complaint(stderr: &str) -> String {
-    let line = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
+    let line = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a message");
     let hint = if line.contains("Operation not permitted") { "; CAP_NET_ADMIN is needed" } else { "" };
     format!("--hosts: `ip`: {}{hint}", line.escape_debug())
 }

@@ -1,76 +1,79 @@
-//! The commands of the protocol: a table of contents. Terms come in, core answers, terms go out.
+//! The commands of the protocol: a table of contents. Arguments are terms, core answers, results are terms.
 
 use std::time::Duration;
 
-use accept_queue_core::advice::{Facts, advise};
-use accept_queue_core::detector::{Settings, Time, on_clock};
-use accept_queue_core::kernel;
-use accept_queue_core::remote::Remote;
-use accept_queue_core::remote_watch::Watches;
-use accept_queue_core::survey;
-use accept_queue_core::verdict::{Standing, verdict};
+use accept_queue_core::linux::counters;
+use accept_queue_core::outside::remote::Remote;
+use accept_queue_core::outside::remote_watch::Watches;
+use accept_queue_core::reading::survey;
+use accept_queue_core::rules::advice::{Facts, advise};
+use accept_queue_core::rules::detector::{Settings, Time, on_clock};
+use accept_queue_core::rules::verdict::{ListenerState, verdict};
 
+use super::answers::answer;
+use super::arguments::Argument;
 use super::etf::Term;
-use super::words::{Asked, answer, atom, tuple};
+use super::term::{atom, tuple};
 
-/// What is read, and what is remembered.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Dispatcher {
     remote: Remote,
     watches: Watches,
 }
 
-impl Desk {
+impl Dispatcher {
     /// For the VM of this pid.
-    pub(crate) fn new(vm: i32) -> Desk {
-        Desk { remote: Remote::new(vm), watches: Watches::default() }
+    pub(crate) fn new(vm: i32) -> Dispatcher {
+        Dispatcher { remote: Remote::new(vm), watches: Watches::default() }
     }
 
-    /// The result of a command; `{error, unsupported}` for one that this release does not know, `{error, badarg}` for arguments
-    /// that are none.
-    pub(crate) fn result(&mut self, command: &str, arguments: &[Term]) -> Term {
+    /// The result of a command; `{error, unsupported}` for one that this release does not have, `{error, badarg}` for arguments
+    /// that do not fit it.
+    pub(crate) fn run(&mut self, command: &str, arguments: &[Term]) -> Term {
         if !COMMANDS.contains(&command) {
             return Err::<Term, _>(atom("unsupported")).into();
         }
-        self.known(command, arguments).unwrap_or_else(|| Err::<Term, _>(atom("badarg")).into())
+        self.dispatch(command, arguments).unwrap_or_else(|| Err::<Term, _>(atom("badarg")).into())
     }
 
-    fn known(&mut self, command: &str, arguments: &[Term]) -> Option<Term> {
-        let Desk { remote, watches } = self;
+    fn dispatch(&mut self, command: &str, arguments: &[Term]) -> Option<Term> {
+        let Dispatcher { remote, watches } = self;
         Some(match (command, arguments) {
-            ("open", [fd]) => remote.open(asked(fd)?).into(),
-            ("depth", [sockets]) => remote.depth(&asked::<Vec<_>>(sockets)?).into(),
-            ("counts", [sockets]) => remote.look(&asked::<Vec<_>>(sockets)?).map(|look| look.counts).into(),
+            ("open", [fd]) => remote.open(argument(fd)?).into(),
+            ("depth", [sockets]) => remote.depth(&argument::<Vec<_>>(sockets)?).into(),
+            ("counts", [sockets]) => remote.census(&argument::<Vec<_>>(sockets)?).map(|census| census.counts).into(),
             ("are_open", [handles]) => {
-                let handles = asked::<Vec<Vec<_>>>(handles)?;
+                let handles = argument::<Vec<Vec<_>>>(handles)?;
                 handles.iter().map(|sockets| remote.is_open(sockets)).collect::<Result<Vec<_>, _>>().into()
             }
-            ("held", [sockets]) => remote.held(&asked::<Vec<_>>(sockets)?).into(),
-            ("resize", [sockets, backlog]) => remote.resize(&asked::<Vec<_>>(sockets)?, asked(backlog)?).into(),
+            ("held", [sockets]) => remote.held(&argument::<Vec<_>>(sockets)?).into(),
+            ("resize", [sockets, backlog]) => remote.resize(&argument::<Vec<_>>(sockets)?, argument(backlog)?).into(),
             ("listening", []) => remote.listening().into(),
             ("listening_cookies", []) => remote.listening().map(survey::cookies).into(),
             ("own", []) => remote.own().into(),
-            ("waited", [fd]) => remote.waited(asked(fd)?).into(),
-            ("peer_closed", [fd]) => remote.peer_closed(asked(fd)?).into(),
-            ("inode", [fd]) => remote.inode(asked(fd)?).into(),
-            ("kernel", []) => kernel::read().into(),
-            ("verdict", [standing]) => ok(verdict(&asked::<Standing>(standing)?, &Settings::default())),
-            ("advise", [facts]) => ok(advise(&asked::<Facts>(facts)?)),
+            ("waited", [fd]) => remote.waited(argument(fd)?).into(),
+            ("peer_closed", [fd]) => remote.peer_closed(argument(fd)?).into(),
+            ("inode", [fd]) => remote.inode(argument(fd)?).into(),
+            ("kernel", []) => counters::read().into(),
+            ("verdict", [state]) => ok(verdict(&argument::<ListenerState>(state)?, &Settings::default())),
+            ("advise", [facts]) => ok(advise(&argument::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),
             ("watch", [id, sockets, settings, at]) => {
-                watches.begin(asked(id)?, asked(sockets)?, asked(settings)?, time(at)?);
+                watches.begin(argument(id)?, argument(sockets)?, argument(settings)?, time(at)?);
                 atom("ok")
             }
             ("unwatch", [id]) => {
-                watches.end(asked(id)?);
+                watches.end(argument(id)?);
                 atom("ok")
             }
-            ("tick", [ids, at, all]) => ok(ticks(watches, remote, &asked::<Vec<_>>(ids)?, time(at)?, asked(all)?)),
-            ("look", [ids, at]) => {
-                let looks = watches.look(remote, &asked::<Vec<_>>(ids)?, time(at)?);
-                ok(looks.into_iter().map(answer).collect::<Vec<_>>())
+            ("read", [ids, at, all]) => {
+                ok(readings(watches, remote, &argument::<Vec<_>>(ids)?, time(at)?, argument(all)?))
             }
-            ("status", [id, at]) => watches.status(asked(id)?, time(at)?).into(),
+            ("census", [ids, at]) => {
+                let taken = watches.census(remote, &argument::<Vec<_>>(ids)?, time(at)?);
+                ok(taken.into_iter().map(answer).collect::<Vec<_>>())
+            }
+            ("status", [id, at]) => watches.status(argument(id)?, time(at)?).into(),
             _ => return None,
         })
     }
@@ -95,28 +98,28 @@ const COMMANDS: &[&str] = &[
     "default_settings",
     "watch",
     "unwatch",
-    "tick",
-    "look",
+    "read",
+    "census",
     "status",
 ];
 
-fn asked<T: Asked>(term: &Term) -> Option<T> {
-    T::asked(term)
+fn argument<T: Argument>(term: &Term) -> Option<T> {
+    T::from_term(term)
 }
 
 fn ok(value: impl Into<Term>) -> Term {
     tuple([atom("ok"), value.into()])
 }
 
-/// By the clock of the VM, in milliseconds since it started.
+/// Milliseconds since the VM started, by its clock.
 fn time(at: &Term) -> Option<Time> {
-    asked(at).map(on_clock)
+    argument(at).map(on_clock)
 }
 
-/// What there is to say, with the place of the watch it is about, counted from 1. A tick that changed nothing and wants nothing
-/// is left out, unless all are asked for.
-fn ticks(watches: &mut Watches, remote: &mut Remote, ids: &[u64], at: Duration, all: bool) -> Vec<Term> {
-    let ticks = watches.tick(remote, ids, at).into_iter().enumerate();
-    let told = ticks.filter(|(_, tick)| all || !matches!(tick, Ok(Ok(tick)) if tick.is_quiet()));
-    told.map(|(index, tick)| tuple([(index + 1).into(), answer(tick)])).collect()
+/// Each reading with the place of its watch in `ids`, counted from 1. One that changes nothing and wants no census is left out,
+/// unless `all` are wanted.
+fn readings(watches: &mut Watches, remote: &mut Remote, ids: &[u64], at: Duration, all: bool) -> Vec<Term> {
+    let readings = watches.read(remote, ids, at).into_iter().enumerate();
+    let reported = readings.filter(|(_, reading)| all || !matches!(reading, Ok(Ok(reading)) if reading.is_quiet()));
+    reported.map(|(index, reading)| tuple([(index + 1).into(), answer(reading)])).collect()
 }

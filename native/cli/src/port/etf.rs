@@ -1,13 +1,13 @@
-//! As much of Erlang's external term format as the protocol needs (erts/doc/external term format). Pure.
+//! Erlang's external term format (ERTS User's Guide), as far as the protocol uses it. Pure.
 //!
-//! Written here, because a frame is not to be trusted: eetf 0.12 and erlang-term 1.1 descend as deep as a frame nests, which
-//! ends in a stack overflow that nobody can catch; eetf also allocates whatever a length claims, unpacks compressed terms
-//! without a bound and panics on two of the tags.
+//! Written here, because a frame is untrusted: eetf 0.12 and erlang-term 1.1 recurse as deep as a frame nests, into a stack
+//! overflow that cannot be caught; eetf also allocates what a length claims, unpacks compressed terms without a bound and panics
+//! on two tags.
 
 /// An Erlang term of the kinds that the protocol uses.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Term {
-    /// Wide enough for a cookie, and for everything signed.
+    /// Holds every u64, a cookie for example, and every i64.
     Integer(i128),
     Float(f64),
     Atom(String),
@@ -52,7 +52,7 @@ const ATOM_UTF8: u8 = 118;
 const SMALL_ATOM_UTF8: u8 = 119;
 
 impl Term {
-    /// The whole of the bytes.
+    /// From all of the bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Term, Malformed> {
         let mut rest = Bytes(bytes);
         if rest.byte()? != VERSION {
@@ -62,7 +62,7 @@ impl Term {
         if rest.0.is_empty() { Ok(term) } else { Err(Malformed::Long) }
     }
 
-    /// What `binary_to_term/2` takes.
+    /// For `binary_to_term/2`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         self.append(&mut bytes);
@@ -126,7 +126,7 @@ fn append_integer(integer: i128, bytes: &mut Vec<u8>) {
     }
 }
 
-/// What is left to be read.
+/// The bytes that are not read yet.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -176,7 +176,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// Room is made as they come, and not for as many as are claimed.
+    /// Grows as terms are read: a claimed number allocates nothing.
     fn terms(&mut self, count: usize, depth: usize) -> Result<Vec<Term>, Malformed> {
         let mut terms = Vec::new();
         for _ in 0..count {

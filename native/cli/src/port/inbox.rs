@@ -6,40 +6,40 @@ use std::thread;
 
 use super::etf::Term;
 use super::outbox::Outbox;
-use super::watchdog::Beats;
-use super::words::word;
+use super::term::word;
+use super::watchdog::Heartbeats;
 
-/// The largest request is a tick of as many listeners as are watched at most.
+/// The largest request is to read as many listeners as are watched at most.
 const FRAME_BYTES: usize = 1 << 20;
-/// As many as may wait; the VM's own queue is behind them.
+/// Frames that may wait here; the VM's own queue is behind them.
 const WAITING: usize = 16;
 
-/// Reads with a thread of its own, so that the end of the VM, and its heartbeats, are seen while the kernel is asked.
+/// Reads on a thread of its own, so that the end of the VM, and its heartbeats, are noticed while a command runs.
 pub(crate) fn open(
     from: impl Read + Send + 'static,
     outbox: Outbox,
-    beats: Option<Beats>,
+    heartbeats: Option<Heartbeats>,
 ) -> io::Result<Receiver<Vec<u8>>> {
     let (frames, read) = sync_channel(WAITING);
     thread::Builder::new().name("reader".into()).spawn(move || {
         let mut from = from;
         loop {
-            match (frame(&mut from), &beats) {
-                (Ok(Some(frame)), Some(beats)) if is_heartbeat(&frame) => beats.beat(),
+            match (frame(&mut from), &heartbeats) {
+                (Ok(Some(frame)), Some(heartbeats)) if is_heartbeat(&frame) => heartbeats.put(),
                 (Ok(Some(frame)), _) => {
                     if frames.send(frame).is_err() {
                         return;
                     }
                 }
                 (Ok(None), _) => std::process::exit(0),
-                (Err(error), _) => outbox.last_words(1, "malformed", &error.to_string()),
+                (Err(error), _) => outbox.event_and_exit(1, "malformed", &error.to_string()),
             }
         }
     })?;
     Ok(read)
 }
 
-/// An atom: of the two ways in which releases write one, either.
+/// The atom, in either of the two encodings that releases of OTP use.
 fn is_heartbeat(frame: &[u8]) -> bool {
     const LONGEST: usize = "heartbeat".len() + 4;
     frame.len() <= LONGEST && Term::decode(frame).is_ok_and(|term| word(&term) == Some("heartbeat"))
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_is_known_as_every_release_writes_it() {
+    fn a_heartbeat_is_recognised_in_the_encoding_of_every_release() {
         assert!(is_heartbeat(b"\x83\x64\x00\x09heartbeat") && is_heartbeat(b"\x83\x77\x09heartbeat"));
         for other in
             [&b"\x83\x77\x09heartbeaT"[..], b"\x83\x77\x09heartbeat ", b"\x83\x6d\x00\x00\x00\x09heartbeat", b""]

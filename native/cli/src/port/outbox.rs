@@ -1,5 +1,5 @@
-//! Frames on their way to the VM. A VM that does not read blocks the thread that writes and nobody else: what finds no room
-//! is dropped, and whoever waits for it there has a time-out of its own.
+//! Frames on their way to the VM. A VM that does not read blocks the writing thread and no other: a frame that finds no room is
+//! dropped, and its caller in the VM has a time-out of its own.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -9,14 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::etf::Term;
-use super::words::{atom, tuple};
+use super::term::{atom, tuple};
 
-/// What may wait for a VM that does not read. A list of 50,000 listeners has room in it.
+/// Bytes that may wait for a VM that does not read. A list of 50,000 listeners fits.
 const ROOM_BYTES: usize = 16 << 20;
-/// How long the last words of a program that ends may take.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a program that ends waits for its last event to be written.
+const FLUSH_WAIT: Duration = Duration::from_millis(200);
 
-/// Where frames are put.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     frames: Sender<Vec<u8>>,
@@ -24,7 +23,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Writes with a thread of its own; a VM that has closed its end ends this process.
+    /// Writes on a thread of its own; a VM that has closed its end ends this process.
     pub(crate) fn open(to: impl Write + Send + 'static) -> io::Result<Outbox> {
         let (frames, written) = channel::<Vec<u8>>();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -53,17 +52,17 @@ impl Outbox {
         false
     }
 
-    /// Something that nobody asked for.
+    /// An event: `{event, Name, Details}`.
     pub(crate) fn event(&self, name: &str, details: &str) {
         let details = Term::Binary(details.as_bytes().to_vec());
-        // Without room it is lost, as a reply would be.
+        // Without room it is dropped, as a reply is.
         self.put(&tuple([atom("event"), atom(name), details]));
     }
 
-    /// Says why this process ends, and ends it.
-    pub(crate) fn last_words(&self, status: i32, name: &str, details: &str) -> ! {
+    /// Publishes why this process ends, and ends it.
+    pub(crate) fn event_and_exit(&self, status: i32, name: &str, details: &str) -> ! {
         self.event(name, details);
-        let deadline = Instant::now() + LAST_WORDS;
+        let deadline = Instant::now() + FLUSH_WAIT;
         while self.waiting_bytes.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }

@@ -1,65 +1,65 @@
-//! The watchdog: when the heartbeats of the VM stay away it writes down what can be seen, and tells the VM when it is back.
+//! The watchdog: when the heartbeats of the VM are missing, it writes an evidence file, and publishes the event `hung` when the VM
+//! is back.
 //!
-//! Threads of its own, so that it works while the desk is busy: the reader hands it the heartbeats, one waits for them, one
-//! samples the queues, and one for each hang looks and writes. A disk that does not answer holds up the last alone.
+//! It works while a command runs, on threads of its own: the reader of frames passes the heartbeats on, one thread waits for them,
+//! one samples the queues, and one a hang examines the VM and writes. A disk that does not answer blocks that last thread only.
 
 mod evidence;
+mod hang_event;
 mod samples;
 mod store;
-mod story;
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use accept_queue_core::heartbeat::{Heartbeat, Settings, Step};
-use accept_queue_core::kernel;
+use accept_queue_core::linux::counters;
+use accept_queue_core::rules::heartbeat::{HangSettings, Heartbeat, Step};
 
 use super::outbox::Outbox;
-use super::words::{atom, tuple};
+use super::term::{atom, tuple};
 use crate::args::WatchdogOptions;
 use crate::findings::Diagnosis;
-use evidence::Evidence;
+use evidence::HangEvidence;
+use hang_event::{HangEvent, Hung, StrongestFinding, Written};
 use samples::Samples;
 use store::Store;
-pub(crate) use story::{Finding, Hung};
-use story::{Recorded, Story};
 
-/// Where the reader puts a heartbeat.
+/// Where the reader of frames puts a heartbeat.
 #[derive(Debug, Clone)]
-pub(crate) struct Beats(SyncSender<Message>);
+pub(crate) struct Heartbeats(SyncSender<Message>);
 
-impl Beats {
-    /// Never waits: where one is still there, this one says nothing new.
-    pub(crate) fn beat(&self) {
-        let _ = self.0.try_send(Message::Beat);
+impl Heartbeats {
+    /// Never blocks: where an earlier one still waits, this one adds nothing.
+    pub(crate) fn put(&self) {
+        let _ = self.0.try_send(Message::Heartbeat);
     }
 }
 
 #[derive(Debug)]
 enum Message {
-    Beat,
-    Recorded(Recorded),
+    Heartbeat,
+    Written(Written),
 }
 
-/// A hang is noticed that much late.
-const TICK: Duration = Duration::from_millis(100);
+/// A hang is noticed at most this much late.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 struct Watchdog {
     vm: i32,
-    settings: Settings,
+    settings: HangSettings,
     store: Store,
     samples: Samples,
     outbox: Outbox,
-    recorders: SyncSender<Message>,
-    story: Story,
-    /// To whoever looks at a VM that may be about to hang: that it does. Dropped where it does not.
-    looking: Option<Sender<Silence>>,
+    messages: SyncSender<Message>,
+    hang: HangEvent,
+    /// To the thread that examines a VM that may be about to hang: that it does hang. Dropped where it does not.
+    examining: Option<Sender<Silence>>,
 }
 
-pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Beats> {
-    let settings = Settings {
+pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::Result<Heartbeats> {
+    let settings = HangSettings {
         heartbeat: Duration::from_millis(options.heartbeat_ms),
         hang_after: Duration::from_millis(options.hang_after_ms),
     };
@@ -70,12 +70,12 @@ pub(crate) fn start(vm: i32, options: &WatchdogOptions, outbox: Outbox) -> io::R
         store: Store::new(options.directory.clone(), options.keep),
         samples: Samples::follow(vm)?,
         outbox,
-        recorders: messages.clone(),
-        story: Story::default(),
-        looking: None,
+        messages: messages.clone(),
+        hang: HangEvent::default(),
+        examining: None,
     };
     thread::Builder::new().name("watchdog".into()).spawn(move || watchdog.run(&inbox))?;
-    Ok(Beats(messages))
+    Ok(Heartbeats(messages))
 }
 
 impl Watchdog {
@@ -84,11 +84,11 @@ impl Watchdog {
         let begun = Instant::now();
         let mut heartbeat = Heartbeat::new(self.settings, begun.elapsed());
         loop {
-            let step = match inbox.recv_timeout(TICK) {
-                Ok(Message::Beat) => heartbeat.beat(begun.elapsed()),
-                Ok(Message::Recorded(recorded)) => {
-                    let hung = self.story.recorded(recorded);
-                    self.tell(hung);
+            let step = match inbox.recv_timeout(INTERVAL) {
+                Ok(Message::Heartbeat) => heartbeat.beat(begun.elapsed()),
+                Ok(Message::Written(written)) => {
+                    let hung = self.hang.written(written);
+                    self.publish(hung);
                     None
                 }
                 Err(RecvTimeoutError::Timeout) => heartbeat.tick(begun.elapsed()),
@@ -96,18 +96,18 @@ impl Watchdog {
             };
             match step {
                 None => {}
-                Some(Step::Look) => self.look(),
-                Some(Step::Dismiss) => self.looking = None,
+                Some(Step::Examine) => self.examine(),
+                Some(Step::Dismiss) => self.examining = None,
                 Some(Step::Hung { silent }) => self.hung(silent),
                 Some(Step::Back { silent }) => {
-                    let hung = self.story.back(silent);
-                    self.tell(hung);
+                    let hung = self.hang.back(silent);
+                    self.publish(hung);
                 }
             }
         }
     }
 
-    /// Whoever can mend it should hear of it now, and not when it is needed. A disk may not answer.
+    /// An unusable folder is reported at the start, while it can be fixed. On a thread, for a disk may not answer.
     fn prepare(&self) {
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
         let prepared = thread::Builder::new().name("store".into()).spawn(move || {
@@ -116,80 +116,81 @@ impl Watchdog {
             }
         });
         if let Err(error) = prepared {
-            self.outbox.event("watchdog", &format!("no thread can be had: {error}"));
+            self.outbox.event("watchdog", &format!("a thread could not be started: {error}"));
         }
     }
 
-    fn look(&mut self) {
-        if let Err(hung) = self.story.may_look() {
-            return self.tell(hung);
+    fn examine(&mut self) {
+        if let Err(hung) = self.hang.may_examine() {
+            return self.publish(hung);
         }
         let (hangs, verdict) = channel();
-        let recorder = Recorder {
+        let examiner = Examiner {
             vm: self.vm,
-            hang: self.story.hang(),
+            hang: self.hang.number(),
             settings: self.settings,
             store: self.store.clone(),
             samples: self.samples.clone(),
-            tell: self.recorders.clone(),
+            watchdog: self.messages.clone(),
         };
-        let recording = thread::Builder::new().name("recorder".into()).spawn(move || recorder.record(&verdict));
-        self.looking = recording.is_ok().then_some(hangs);
+        let started = thread::Builder::new().name("examiner".into()).spawn(move || examiner.run(&verdict));
+        self.examining = started.is_ok().then_some(hangs);
     }
 
     fn hung(&mut self, silent: Duration) {
         let silence = Silence { lasted: silent, at: Instant::now() };
-        if self.looking.take().is_some_and(|looking| looking.send(silence).is_ok()) {
-            self.story.is_being_written();
+        if self.examining.take().is_some_and(|examining| examining.send(silence).is_ok()) {
+            self.hang.writing();
         } else {
-            self.story.is_lost();
+            self.hang.not_written();
         }
     }
 
-    fn tell(&self, hung: Option<Hung>) {
+    fn publish(&self, hung: Option<Hung>) {
         if let Some(hung) = hung {
-            // Without room it is lost, as a reply would be; the file is there.
+            // Without room it is dropped, as a reply is; the file is there.
             self.outbox.put(&tuple([atom("event"), atom("hung"), hung.into()]));
         }
     }
 }
 
-/// How long it had lasted then.
+/// How long it had lasted at that time.
 struct Silence {
     lasted: Duration,
     at: Instant,
 }
 
-/// Looks at one VM that may be about to hang, and writes down what it saw if it does.
-struct Recorder {
+/// Examines one VM that may be about to hang, and writes the evidence if it does hang.
+struct Examiner {
     vm: i32,
     hang: u64,
-    settings: Settings,
+    settings: HangSettings,
     store: Store,
     samples: Samples,
-    tell: SyncSender<Message>,
+    watchdog: SyncSender<Message>,
 }
 
-impl Recorder {
-    fn record(self, verdict: &Receiver<Silence>) {
-        let Recorder { vm, hang, settings, store, samples, tell } = self;
+impl Examiner {
+    fn run(self, verdict: &Receiver<Silence>) {
+        let Examiner { vm, hang, settings, store, samples, watchdog } = self;
         let diagnosis = Diagnosis::of(vm, settings.window());
         let Ok(silence) = verdict.recv() else { return };
         let silent = silence.lasted + silence.at.elapsed();
-        let evidence = Evidence {
+        let evidence = HangEvidence {
             pid: vm,
             settings,
             silent,
             at: SystemTime::now(),
             diagnosis: diagnosis.map(|diagnosis| diagnosis.of_silent(silent)),
-            kernel: kernel::of(vm),
+            kernel: counters::of(vm),
             samples: samples.all(),
         };
         let file = evidence.document().and_then(|document| store.write(evidence.at, vm, &document, &evidence.page()));
         let finding = evidence.diagnosis.ok().and_then(|diagnosis| {
-            diagnosis.findings.into_iter().next().map(|first| Finding { id: first.id.name(), text: first.text })
+            let strongest = diagnosis.findings.into_iter().next();
+            strongest.map(|found| StrongestFinding { id: found.id, text: found.text })
         });
-        // Without the watchdog there is nobody to be told.
-        let _ = tell.send(Message::Recorded(Recorded { hang, file, finding }));
+        // The watchdog may have ended.
+        let _ = watchdog.send(Message::Written(Written { hang, file, finding }));
     }
 }

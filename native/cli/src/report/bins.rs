@@ -1,25 +1,25 @@
-//! A figure over time in a bounded number of steps, of which each keeps the least and the greatest. Pure.
+//! A figure over time in a bounded number of steps; each keeps its least and its greatest value. Pure.
 
 use serde::{Serialize, Serializer};
 
-/// A recording is drawn in so many steps at most, and in half as many at least.
+/// A recording is drawn in at most this many steps, a long one in at least half as many.
 pub(super) const MOST_BINS: u64 = 1200;
 
-/// One figure. It stays what it is until it changes, so there is a step only where it does.
+/// One figure: a step for each change.
 #[derive(Debug, Default)]
 pub(super) struct Series(Vec<Bin>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bin {
     index: u64,
-    /// Least and greatest, with what it was when the step began; `None`: not known in all of it.
+    /// Least and greatest, the value at its beginning included; `None`: unknown throughout.
     range: Option<(u64, u64)>,
     /// At its end.
     last: Option<u64>,
 }
 
 impl Series {
-    /// It is this from here on; `None`: it is not known. Steps come in their order.
+    /// The value from here on; `None`: unknown. Steps come in order.
     pub(super) fn set(&mut self, index: u64, value: Option<u64>) {
         let before = self.0.last().and_then(|bin| bin.last);
         match self.0.last_mut() {
@@ -34,7 +34,7 @@ impl Series {
         }
     }
 
-    /// Two steps become one.
+    /// Joins each two steps.
     pub(super) fn halve(&mut self) {
         for bin in &mut self.0 {
             bin.index /= 2;
@@ -59,7 +59,7 @@ impl Bin {
     }
 }
 
-/// `[step, figure]` where it was nothing else in this step, `[step, least, greatest, last]` where it was.
+/// `[step, value]` where the figure has one value in this step, else `[step, least, greatest, last]`.
 impl Serialize for Bin {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.range {
@@ -77,7 +77,7 @@ impl Serialize for Series {
     }
 }
 
-/// How much has come in each step.
+/// A sum for each step.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Sums(Vec<(u64, u64)>);
 
@@ -123,13 +123,12 @@ mod tests {
         {
             series.set(index, value);
         }
-        // In the seventh it was unknown for a part of the step, and then what it had been.
+        // In the seventh it was unknown for a part of the step, and then as before.
         assert_eq!(json(&series), "[[1,5],[3,2,9,2],[7,2],[9,2,2,null]]");
     }
 
     proptest! {
-        /// What happened in a step is between the least and the greatest of the step that it has come to, however often steps
-        /// were put together.
+        /// A value is within the range of its step, however often steps were joined.
         #[test]
         fn no_peak_is_lost(
             values in vec((0u64..4, prop::option::weighted(0.9, 0u64..50)), 1..200),
@@ -138,12 +137,12 @@ mod tests {
             let mut series = Series::default();
             let mut sums = Sums::default();
             let halve_at: Vec<_> = halvings.iter().map(|at| at.index(values.len())).collect();
-            let (mut time, mut shift, mut told) = (0u64, 0, vec![]);
+            let (mut time, mut shift, mut values_set) = (0u64, 0, vec![]);
             for (number, (step, value)) in values.into_iter().enumerate() {
                 time += step;
                 series.set(time >> shift, value);
                 sums.add(time >> shift, value.unwrap_or(0));
-                told.push((time, value));
+                values_set.push((time, value));
                 for _ in halve_at.iter().filter(|at| **at == number) {
                     series.halve();
                     sums.halve();
@@ -151,7 +150,7 @@ mod tests {
                 }
             }
             let at = |index: u64| series.0.iter().rev().find(|bin| bin.index <= index).copied();
-            for (moment, value) in &told {
+            for (moment, value) in &values_set {
                 let Some(value) = value else { continue };
                 let bin = at(moment >> shift).expect("a step");
                 let is_within = if bin.index == moment >> shift {
@@ -164,12 +163,12 @@ mod tests {
             for bin in &series.0 {
                 let extremes = bin.range.map(|(min, max)| [min, max]).into_iter().flatten();
                 for extreme in extremes {
-                    prop_assert!(told.iter().any(|(_, value)| *value == Some(extreme)), "{extreme} was never read");
+                    prop_assert!(values_set.iter().any(|(_, value)| *value == Some(extreme)), "{extreme} was never read");
                 }
             }
-            prop_assert_eq!(series.0.last().and_then(|bin| bin.last), told.last().and_then(|(_, value)| *value));
+            prop_assert_eq!(series.0.last().and_then(|bin| bin.last), values_set.last().and_then(|(_, value)| *value));
             prop_assert!(series.0.windows(2).all(|pair| pair[0].index < pair[1].index));
-            prop_assert_eq!(sums.0.iter().map(|(_, count)| count).sum::<u64>(), told.iter().map(|(_, value)| value.unwrap_or(0)).sum::<u64>());
+            prop_assert_eq!(sums.0.iter().map(|(_, count)| count).sum::<u64>(), values_set.iter().map(|(_, value)| value.unwrap_or(0)).sum::<u64>());
         }
     }
 }

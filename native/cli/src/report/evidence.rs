@@ -1,40 +1,40 @@
-//! An evidence file of the watchdog -> the entries that `record` would have written, and what the watchdog found. Pure.
+//! An evidence file of the watchdog -> the entries that `record` would have written, and the findings. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
-use accept_queue_core::detector::Condition;
+use accept_queue_core::rules::detector::Condition;
 use serde::Deserialize;
 
 use super::timeline::LATEST_MS;
 use crate::condition::{self, seconds};
 use crate::figures::SCHEMA;
-use crate::recording::{Entry, Item, Process, Sample};
+use crate::recording::{CLOSE_WAIT, DROPS, Entry, Item, LIMIT, OLDEST_WAIT_MS, QUEUED, RecordedOwner, SampleEntry};
 
 /// No evidence file is larger.
 pub(super) const LARGEST: u64 = 64 << 20;
 
-/// Of all that stands there. What another version leaves out is not known, and what it adds is left out.
+/// The keys that are read. One that another version leaves out is unknown; one that it adds is ignored.
 #[derive(Deserialize)]
 struct Document {
     schema: u32,
     pid: Option<u64>,
     name: Option<String>,
-    hang: Option<Hang>,
+    hang: Option<HangTimes>,
     #[serde(default)]
-    findings: Vec<Finding>,
+    findings: Vec<FoundText>,
     sample_interval_ms: Option<u64>,
     samples: Vec<Sampled>,
 }
 
 #[derive(Deserialize)]
-struct Hang {
+struct HangTimes {
     last_heartbeat_at: Option<u64>,
     silent_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
-struct Finding {
+struct FoundText {
     text: String,
     #[serde(default)]
     advice: String,
@@ -44,8 +44,8 @@ struct Finding {
 struct Sampled {
     at: u64,
     #[serde(default)]
-    listeners: Vec<Listener>,
-    /// So many were there, and are not told.
+    listeners: Vec<ListenerSample>,
+    /// Listeners that are left out.
     #[serde(default)]
     omitted: u64,
     #[serde(default)]
@@ -53,7 +53,7 @@ struct Sampled {
 }
 
 #[derive(Deserialize)]
-struct Listener {
+struct ListenerSample {
     address: String,
     queued: Option<u64>,
     limit: Option<u64>,
@@ -64,15 +64,14 @@ struct Listener {
     conditions: Vec<String>,
 }
 
-/// What stands in it.
 #[derive(Debug)]
-pub(super) struct Evidence {
+pub(super) struct EvidenceFile {
     pub(super) entries: Vec<Entry>,
-    /// For a person.
+    /// As text.
     pub(super) found: Vec<String>,
 }
 
-pub(super) fn read(text: &[u8]) -> Result<Evidence, String> {
+pub(super) fn read(text: &[u8]) -> Result<EvidenceFile, String> {
     let document: Document =
         serde_json::from_slice(text).map_err(|error| format!("is no evidence file of the watchdog: {error}"))?;
     if document.schema != SCHEMA {
@@ -81,10 +80,11 @@ pub(super) fn read(text: &[u8]) -> Result<Evidence, String> {
     let Some(first) = document.samples.first() else { return Err("has no samples".to_owned()) };
     let epoch_ms = first.at;
     let owners: Vec<_> = (document.pid)
-        .map(|pid| Process { pid, name: document.name.clone().unwrap_or_default() })
+        .map(|pid| RecordedOwner { pid, name: document.name.clone().unwrap_or_default() })
         .into_iter()
         .collect();
-    let scope = owners.first().map_or("a VM".to_owned(), |Process { pid, name }| format!("the VM {name} ({pid})"));
+    let scope =
+        owners.first().map_or("a VM".to_owned(), |RecordedOwner { pid, name }| format!("the VM {name} ({pid})"));
     let mut entries = vec![Entry::Begun {
         epoch_ms,
         interval_ms: document.sample_interval_ms.unwrap_or(500),
@@ -97,21 +97,21 @@ pub(super) fn read(text: &[u8]) -> Result<Evidence, String> {
         Follower { owners, numbers: BTreeMap::new(), held: BTreeMap::new(), unreadable: BTreeSet::new() };
     for sampled in document.samples {
         end_ms = sampled.at.saturating_sub(epoch_ms);
-        entries.push(Entry::Sample(Sample { at_ms: end_ms, quiet: 0, items: follower.items(sampled) }));
+        entries.push(Entry::Sample(SampleEntry { at_ms: end_ms, quiet: 0, items: follower.items(sampled) }));
     }
-    entries.push(Entry::Ended { at_ms: end_ms, why: "the watchdog has written it down".to_owned() });
-    let silent = document.hang.and_then(|Hang { last_heartbeat_at, silent_ms }| {
+    entries.push(Entry::Ended { at_ms: end_ms, why: "the watchdog has written the evidence".to_owned() });
+    let silent = document.hang.and_then(|HangTimes { last_heartbeat_at, silent_ms }| {
         let at = UNIX_EPOCH + Duration::from_millis(last_heartbeat_at.filter(|at| *at <= LATEST_MS)?);
         let (silent, at) = (seconds(Duration::from_millis(silent_ms?)), humantime::format_rfc3339_seconds(at));
         Some(format!("No heartbeat for {silent}: the last came at {at}."))
     });
-    let findings = document.findings.into_iter().map(|Finding { text, advice }| format!("{text} {advice}"));
-    Ok(Evidence { entries, found: silent.into_iter().chain(findings).collect() })
+    let findings = document.findings.into_iter().map(|FoundText { text, advice }| format!("{text} {advice}"));
+    Ok(EvidenceFile { entries, found: silent.into_iter().chain(findings).collect() })
 }
 
-/// What the samples so far have said.
+/// State of the samples so far.
 struct Follower {
-    owners: Vec<Process>,
+    owners: Vec<RecordedOwner>,
     numbers: BTreeMap<String, u64>,
     held: BTreeMap<u64, BTreeSet<Condition>>,
     unreadable: BTreeSet<String>,
@@ -136,19 +136,19 @@ impl Follower {
         for listener in listeners {
             self.listener(listener, &mut items);
         }
-        // Each is told when it begins.
+        // Each is an entry when it begins.
         let now: BTreeSet<_> = unreadable.into_iter().collect();
         items.extend(now.difference(&self.unreadable).cloned().map(Item::Unreadable));
         self.unreadable = now;
         items
     }
 
-    fn listener(&mut self, listener: Listener, items: &mut Vec<Item>) {
-        let Listener { address, queued, limit, drops, oldest_wait_ms, close_wait, conditions } = listener;
+    fn listener(&mut self, listener: ListenerSample, items: &mut Vec<Item>) {
+        let ListenerSample { address, queued, limit, drops, oldest_wait_ms, close_wait, conditions } = listener;
         let number = match self.numbers.get(&address) {
             Some(number) => *number,
             None => {
-                // A number is not given again.
+                // A number is not used again.
                 let number = self.held.len() as u64;
                 self.numbers.insert(address.clone(), number);
                 self.held.insert(number, BTreeSet::new());
@@ -156,7 +156,13 @@ impl Follower {
                 number
             }
         };
-        let changed = vec![(0, queued), (1, limit), (2, drops), (8, oldest_wait_ms), (10, close_wait)];
+        let changed = vec![
+            (QUEUED, queued),
+            (LIMIT, limit),
+            (DROPS, drops),
+            (OLDEST_WAIT_MS, oldest_wait_ms),
+            (CLOSE_WAIT, close_wait),
+        ];
         items.push(Item::Figures { number, changed });
         let now: BTreeSet<_> = Condition::ALL
             .into_iter()
@@ -202,7 +208,7 @@ mod tests {
             number,
             namespace: 0,
             address: "a:1".to_owned(),
-            owners: vec![Process { pid: 7, name: "shop".to_owned() }],
+            owners: vec![RecordedOwner { pid: 7, name: "shop".to_owned() }],
         };
         let condition = Condition::Stuck;
         let expected = [
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_said_in_its_own_words() {
+    fn the_findings_are_shown_in_their_own_words() {
         let document = json!({
             "schema": 1, "pid": 7,
             "hang": {"last_heartbeat_at": 5000, "silent_ms": 5100},

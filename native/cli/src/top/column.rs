@@ -1,10 +1,10 @@
-//! The columns of the table: what stands in them, how they are sorted, and which of them there is room for. Pure.
+//! The columns of the table: their text, their order, and which of them there is room for. Pure.
 
 use std::cmp::Ordering;
 
 use accept_queue_core::Counts;
 
-use super::line::Line;
+use super::row::ListenerRow;
 use super::words;
 use crate::condition;
 
@@ -100,17 +100,17 @@ impl Column {
             Column::History => "the same over time, one sign a reading; the top is full",
             Column::Oldest => "how long the first of them has waited",
             Column::Drops => "packets this listener has dropped, a second",
-            Column::Accepts => "armed: one waits in accept; woken: the VM was told; nobody; never",
+            Column::Accepts => "armed: one waits in accept; woken: the VM was notified; nobody; never",
             Column::Alive => "of the queued: the client is still there",
             Column::Closed => "of the queued: the client has closed",
             Column::Reset => "of the queued: the client has reset",
             Column::CloseWait => "accepted, closed by the client, still held by the application",
-            Column::Conditions => "what is wrong, for long enough to be told",
-            Column::Owner => "who holds it",
+            Column::Conditions => "what is wrong, for long enough to be sure",
+            Column::Owner => "its process",
         }
     }
 
-    /// Figures stand at the right of their column.
+    /// Figures are aligned at the right of their column.
     pub(crate) fn is_figure(self) -> bool {
         !matches!(
             self,
@@ -118,53 +118,53 @@ impl Column {
         )
     }
 
-    /// What stands there; the bars are drawn and not written.
-    pub(crate) fn text(self, line: &Line) -> String {
+    /// Its text in a row; bars are drawn and have none.
+    pub(crate) fn text(self, row: &ListenerRow) -> String {
         let counted = |figure: fn(&Counts) -> u32| {
-            line.counts().map_or_else(|| "-".to_owned(), |counts| figure(&counts).to_string())
+            row.counts().map_or_else(|| "-".to_owned(), |counts| figure(&counts).to_string())
         };
         match self {
-            Column::Address => line.address.clone(),
-            Column::Queued => format!("{}/{}", line.depth.queued, line.depth.limit),
+            Column::Address => row.address.clone(),
+            Column::Queued => format!("{}/{}", row.depth.queued, row.depth.limit),
             Column::Fill | Column::History => String::new(),
-            Column::Oldest => line.oldest_wait().map_or_else(|| "-".to_owned(), words::span),
-            Column::Drops => line.drops_per_second().map_or_else(|| "-".to_owned(), words::rate),
-            Column::Accepts => accepts(line),
+            Column::Oldest => row.oldest_wait().map_or_else(|| "-".to_owned(), words::span),
+            Column::Drops => row.drops_per_second().map_or_else(|| "-".to_owned(), words::rate),
+            Column::Accepts => accepts(row),
             Column::Alive => counted(|counts| counts.queued_alive),
             Column::Closed => counted(|counts| counts.queued_closed),
             Column::Reset => counted(Counts::queued_reset),
             Column::CloseWait => counted(|counts| counts.close_wait),
-            Column::Conditions => line.conditions().into_iter().map(condition::name).collect::<Vec<_>>().join(" "),
-            Column::Owner => line.owners.join(", "),
+            Column::Conditions => row.conditions().into_iter().map(condition::name).collect::<Vec<_>>().join(" "),
+            Column::Owner => row.owners.join(", "),
         }
     }
 
     /// What comes first of two: the most worrying figure, the first name.
-    pub(crate) fn compare(self, one: &Line, other: &Line) -> Ordering {
-        let by = |key: fn(&Line) -> u64| key(other).cmp(&key(one));
+    pub(crate) fn compare(self, one: &ListenerRow, other: &ListenerRow) -> Ordering {
+        let by = |key: fn(&ListenerRow) -> u64| key(other).cmp(&key(one));
         match self {
-            Column::Address | Column::Fill | Column::History => one.place.cmp(&other.place),
+            Column::Address | Column::Fill | Column::History => one.id.cmp(&other.id),
             Column::Owner => one.owners.cmp(&other.owners),
-            Column::Queued => other.fill().total_cmp(&one.fill()).then(by(|line| line.depth.queued.into())),
+            Column::Queued => other.fill().total_cmp(&one.fill()).then(by(|row| row.depth.queued.into())),
             Column::Oldest => other.oldest_wait().cmp(&one.oldest_wait()),
             Column::Drops => {
-                let rate = |line: &Line| line.drops_per_second().unwrap_or(-1.0);
+                let rate = |row: &ListenerRow| row.drops_per_second().unwrap_or(-1.0);
                 rate(other).total_cmp(&rate(one))
             }
-            Column::Accepts => by(|line| words::accepting_rank(line.accepting()).into()),
-            Column::Alive => by(|line| line.counts().map_or(0, |counts| counts.queued_alive.into())),
-            Column::Closed => by(|line| line.counts().map_or(0, |counts| counts.queued_closed.into())),
-            Column::Reset => by(|line| line.counts().map_or(0, |counts| counts.queued_reset().into())),
-            Column::CloseWait => by(|line| line.counts().map_or(0, |counts| counts.close_wait.into())),
+            Column::Accepts => by(|row| words::accepting_rank(row.accepting()).into()),
+            Column::Alive => by(|row| row.counts().map_or(0, |counts| counts.queued_alive.into())),
+            Column::Closed => by(|row| row.counts().map_or(0, |counts| counts.queued_closed.into())),
+            Column::Reset => by(|row| row.counts().map_or(0, |counts| counts.queued_reset().into())),
+            Column::CloseWait => by(|row| row.counts().map_or(0, |counts| counts.close_wait.into())),
             Column::Conditions => other
                 .severity()
                 .cmp(&one.severity())
-                .then(by(|line| line.status.conditions.len() as u64))
+                .then(by(|row| row.status.conditions.len() as u64))
                 .then(other.fill().total_cmp(&one.fill())),
         }
     }
 
-    /// The least with which it says anything.
+    /// The least width that shows anything.
     fn least(self) -> usize {
         match self {
             Column::Address => 10,
@@ -176,9 +176,9 @@ impl Column {
         }
     }
 
-    /// With which it says what it has to say, as far as that is sensible.
-    fn enough(self, lines: &[&Line], room: usize) -> usize {
-        let widest = || widest(self, lines);
+    /// The width that shows everything, as far as that is sensible.
+    fn enough(self, rows: &[&ListenerRow], room: usize) -> usize {
+        let widest = || widest(self, rows);
         match self {
             Column::Fill | Column::History => 8,
             Column::Conditions => "overflowing".len(),
@@ -192,11 +192,11 @@ impl Column {
 }
 
 /// The worst of its sockets; of how many, where they differ.
-fn accepts(line: &Line) -> String {
-    let Some(accepting) = line.accepting() else { return "-".to_owned() };
+fn accepts(row: &ListenerRow) -> String {
+    let Some(accepting) = row.accepting() else { return "-".to_owned() };
     let word = words::accepting(accepting);
-    let same = line.stands.iter().filter(|stand| stand.accepting.map(words::accepting) == Some(word)).count();
-    let all = line.stands.len();
+    let same = row.epoll.iter().filter(|state| state.accepting.map(words::accepting) == Some(word)).count();
+    let all = row.epoll.len();
     if same == all { word.to_owned() } else { format!("{word} {same}/{all}") }
 }
 
@@ -206,7 +206,7 @@ pub(crate) const GAP: usize = 1;
 const LONGEST_HISTORY: usize = 60;
 
 /// The columns for which there is room, from left to right, each with its width.
-pub(crate) fn fitting(room: usize, lines: &[&Line]) -> Vec<(Column, usize)> {
+pub(crate) fn fitting(room: usize, rows: &[&ListenerRow]) -> Vec<(Column, usize)> {
     let mut left = room + GAP;
     let mut widths = [0; Column::ALL.len()];
     let mut widen = |column: Column, enough: usize| {
@@ -219,16 +219,16 @@ pub(crate) fn fitting(room: usize, lines: &[&Line]) -> Vec<(Column, usize)> {
         }
     };
     for column in Column::FIRST {
-        widen(column, column.enough(lines, room));
+        widen(column, column.enough(rows, room));
     }
-    widen(Column::Conditions, widest(Column::Conditions, lines));
+    widen(Column::Conditions, widest(Column::Conditions, rows));
     for column in Column::THEN {
-        widen(column, column.enough(lines, room));
+        widen(column, column.enough(rows, room));
     }
     widen(Column::History, LONGEST_HISTORY);
     Column::ALL.into_iter().map(|column| (column, widths[column as usize])).filter(|&(_, width)| width > 0).collect()
 }
 
-fn widest(column: Column, lines: &[&Line]) -> usize {
-    lines.iter().map(|line| column.text(line).chars().count()).max().unwrap_or(0)
+fn widest(column: Column, rows: &[&ListenerRow]) -> usize {
+    rows.iter().map(|row| column.text(row).chars().count()).max().unwrap_or(0)
 }

@@ -2,44 +2,45 @@
 
 use accept_queue_core::Counts;
 
-use super::app::{Counters, View};
-use super::line::Line;
+use super::epoll::EpollState;
+use super::row::ListenerRow;
+use super::view::{Counters, View};
 use super::words;
 use crate::condition;
 
-/// From the most to the least telling; where there is little room the last are cut off.
-pub(crate) fn text(line: &Line, view: &View) -> Vec<String> {
-    let mut text = vec![conditions(line)];
-    text.extend(accepting(line));
-    text.extend(line.counts().map(|counts| queue(&counts)).into_iter().flatten());
-    text.push(window(line));
+/// The most important first; where there is little room the last are cut off.
+pub(crate) fn text(row: &ListenerRow, view: &View) -> Vec<String> {
+    let mut text = vec![conditions(row)];
+    text.extend(accepting(row));
+    text.extend(row.counts().map(|counts| queue(&counts)).into_iter().flatten());
+    text.push(window(row));
     text.push(format!(
         "owners     {}",
-        if line.owners.is_empty() { "not looked up".to_owned() } else { line.owners.join(", ") }
+        if row.owners.is_empty() { "not looked up".to_owned() } else { row.owners.join(", ") }
     ));
-    text.extend(kernel(line, view.kernel.as_ref()));
+    text.extend(kernel(row, view.kernel.as_ref()));
     text
 }
 
-fn conditions(line: &Line) -> String {
+fn conditions(row: &ListenerRow) -> String {
     let lasted =
-        |name| line.status.conditions.iter().find(|&&(condition, _)| condition == name).map(|&(_, lasted)| lasted);
-    let told = |condition| Some(format!("{} for {}", condition::name(condition), words::span(lasted(condition)?)));
-    let told: Vec<_> = line.conditions().into_iter().filter_map(told).collect();
-    format!("condition  {}", if told.is_empty() { "none".to_owned() } else { told.join(", ") })
+        |name| row.status.conditions.iter().find(|&&(condition, _)| condition == name).map(|&(_, lasted)| lasted);
+    let lasting = |condition| Some(format!("{} for {}", condition::name(condition), words::span(lasted(condition)?)));
+    let lasting: Vec<_> = row.conditions().into_iter().filter_map(lasting).collect();
+    format!("condition  {}", if lasting.is_empty() { "none".to_owned() } else { lasting.join(", ") })
 }
 
-fn accepting(line: &Line) -> Vec<String> {
-    let of_socket = |stand: &super::accepting::Stand| {
-        let found = stand.found.iter().map(|(process, found)| {
+fn accepting(row: &ListenerRow) -> Vec<String> {
+    let of_socket = |state: &EpollState| {
+        let found = state.found.iter().map(|(process, found)| {
             format!("{} in {}, descriptor {} of {}", found.events, found.set, found.epoll, process.pid)
         });
         let found = found.collect::<Vec<_>>().join("; ");
         let evidence = if found.is_empty() { String::new() } else { format!(" ({found})") };
-        let which = if line.stands.len() > 1 { format!("socket {}: ", stand.socket.0) } else { String::new() };
-        format!("accepts    {which}{}{evidence}", words::accepting_in_full(stand.accepting))
+        let which = if row.epoll.len() > 1 { format!("socket {}: ", state.socket.0) } else { String::new() };
+        format!("accepts    {which}{}{evidence}", words::accepting_in_full(state.accepting))
     };
-    line.stands.iter().map(of_socket).collect()
+    row.epoll.iter().map(of_socket).collect()
 }
 
 fn queue(counts: &Counts) -> Vec<String> {
@@ -66,9 +67,9 @@ fn queue(counts: &Counts) -> Vec<String> {
     ]
 }
 
-fn window(line: &Line) -> String {
-    let watched = words::span(line.status.watched_for);
-    match line.status.window {
+fn window(row: &ListenerRow) -> String {
+    let watched = words::span(row.status.watched_for);
+    match row.status.window {
         Some(window) => format!(
             "minute     min {}, mean {:.1}, max {} ({} ago); watched for {watched}",
             window.min,
@@ -80,9 +81,9 @@ fn window(line: &Line) -> String {
     }
 }
 
-/// The figures of a namespace are no other's.
-fn kernel(line: &Line, counters: Option<&Counters>) -> Vec<String> {
-    let Some(Counters { now, first, .. }) = counters.filter(|counters| counters.namespace == line.place.0) else {
+/// The counters belong to one namespace: a listener of another has none here.
+fn kernel(row: &ListenerRow, counters: Option<&Counters>) -> Vec<String> {
+    let Some(Counters { now, first, .. }) = counters.filter(|counters| counters.namespace == row.id.0) else {
         return vec!["kernel     its counters are in another network namespace, or could not be read".to_owned()];
     };
     let setting = |name: &str, value: Option<u64>| value.map(|value| format!("{name} {value}"));

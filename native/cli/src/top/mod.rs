@@ -1,26 +1,29 @@
 //! `accept-queue top`: the accept queues as a live screen, one row a listener.
 //!
-//! [`sampler`] reads, on a thread of its own; [`app`] holds what is known and what the keys have asked for; [`screen`] draws
-//! it. [`lookout`] looks at the threads of one process, for as long as somebody wants to see them. [`terminal`] and [`plain`] join them, where there is a terminal and where there is none.
+//! [`sampler`] reads, on a thread of its own; [`examiner`] examines the threads of one process, on another. [`app`] is the
+//! state: [`view`] what was read, [`row`] one listener of it, and what [`keys`] have asked for. [`column`], [`detail`],
+//! [`threads`] and [`page`] make text of it; [`screen`] draws it. [`terminal`] and [`plain`] join them, with a terminal and
+//! without.
 
-mod accepting;
 mod app;
 mod column;
 mod detail;
-mod examined;
-mod line;
-mod lookout;
+mod epoll;
+mod examiner;
+#[cfg(test)]
+mod fixtures;
+mod keys;
 mod page;
 mod plain;
+mod row;
 mod sampler;
 mod screen;
 mod terminal;
+mod threads;
+mod view;
 mod words;
 
 use std::io::IsTerminal;
-
-use accept_queue_core::Error;
-use accept_queue_core::outside::Scope;
 
 use crate::args::TopOptions;
 use app::App;
@@ -36,9 +39,4 @@ pub(crate) fn run(options: &TopOptions) -> Result<(), String> {
 
 fn is_screen() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
-}
-
-/// Whether an error means that there is nothing to wait for: the only process has ended, and its number will be another's.
-fn has_ended(error: Error, scope: &Scope) -> bool {
-    matches!((error, scope), (Error::NotFound, Scope::Process(_)))
 }

@@ -1,7 +1,7 @@
-//! The pages that cover the table: help, and what could not be looked at. Pure.
+//! The pages that cover the table: help, and what could not be read. Pure.
 
-use super::app::View;
 use super::column::Column;
+use super::view::View;
 use super::words;
 
 /// One of them.
@@ -19,8 +19,8 @@ const KEYS: [(&str, &str); 11] = [
     ("s S", "sort by the next column, by the one before"),
     ("r", "turn the order round"),
     ("/", "only listeners with this in their address, owner or condition"),
-    ("p space", "stop the screen; what comes meanwhile is not lost"),
-    ("u", "what could not be looked at, and what would help"),
+    ("p space", "stop the screen; readings go on meanwhile"),
+    ("u", "what could not be read, and what would help"),
     ("? h F1", "this page"),
     ("Esc", "close what was opened last; where nothing is open, quit"),
     ("q Ctrl-C", "quit"),
@@ -30,7 +30,7 @@ const KEYS: [(&str, &str); 11] = [
 pub(crate) fn text(page: Page, view: &View) -> Vec<String> {
     match page {
         Page::Help => help(view),
-        Page::Gaps if view.gaps.is_empty() => vec!["Everything in the scope could be looked at.".to_owned()],
+        Page::Gaps if view.gaps.is_empty() => vec!["Everything in the scope could be read.".to_owned()],
         Page::Gaps => view.gaps.clone(),
     }
 }

@@ -1,4 +1,4 @@
-//! The same as a text table at every interval, where there is no terminal to draw on.
+//! The screen as a text table at each interval, where there is no terminal to draw on.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::sampler::Sampler;
 use super::words;
 use crate::output::{self, Reader};
 
-/// Ends when nobody reads any more, or there is nothing to read.
+/// Ends when the reader of standard output has gone, or there is nothing more to read.
 pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
     let mut outcome = write(&app);
     if outcome == Ok(Reader::Present) {
@@ -40,12 +40,12 @@ fn text(app: &App) -> String {
     if let Some(failure) = &app.failure {
         text.push_str(&format!("{failure}\n"));
     } else if rows.is_empty() {
-        text.push_str(&format!("{}\n", app.nobody()));
+        text.push_str(&format!("{}\n", app.no_row()));
     } else {
         let columns = || Column::ALL.into_iter().filter(|column| !matches!(column, Column::Fill | Column::History));
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(columns().map(Column::title));
-        table.add_rows(rows.iter().map(|line| columns().map(|column| column.text(line)).collect::<Vec<_>>()));
+        table.add_rows(rows.iter().map(|row| columns().map(|column| column.text(row)).collect::<Vec<_>>()));
         for (index, column) in columns().enumerate() {
             if let Some(cells) = table.column_mut(index).filter(|_| column.is_figure()) {
                 cells.set_cell_alignment(CellAlignment::Right);
@@ -65,14 +65,13 @@ fn text(app: &App) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::app::tests::app;
-    use super::super::line::tests::{Made, gap, observation};
+    use super::super::fixtures::{MadeUp, app, gap, observation};
     use super::*;
 
     #[test]
-    fn a_table_tells_what_the_screen_tells() {
+    fn a_table_has_what_the_screen_has() {
         let mut app = app();
-        let mut observed = observation(Duration::from_secs(3), &[Made::new(8080, 6, 5).polled(None)]);
+        let mut observed = observation(Duration::from_secs(3), &[MadeUp::new(8080, 6, 5).polled(None)]);
         observed.sample.gaps.push(gap("a\x1bb"));
         app.observed(observed);
         let text = text(&app);
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_in_words() {
+    fn an_empty_table_is_a_sentence() {
         let mut app = app();
         app.observed(observation(Duration::ZERO, &[]));
         assert_eq!(text(&app), "every BEAM, after 0ms\nAt the moment no BEAM has a listener.\n\n");

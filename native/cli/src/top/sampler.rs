@@ -1,24 +1,23 @@
-//! One observation after the other: the queues in the scope, who accepts on them, the kernel's counters.
+//! One observation after the other: the queues in the scope, their epoll sets, the kernel's counters.
 
 use std::time::{Duration, Instant};
 
 use accept_queue_core::Error;
-use accept_queue_core::detector::{Settings, Time};
-use accept_queue_core::kernel::{self, Kernel};
-use accept_queue_core::observer::{Looks, Observer, Sample};
-use accept_queue_core::outside::Scope;
-use accept_queue_core::vm::namespace::Namespace;
+use accept_queue_core::linux::counters::{self, Kernel};
+use accept_queue_core::linux::namespace::Namespace;
+use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
+use accept_queue_core::outside::snapshot::Scope;
+use accept_queue_core::rules::detector::{Settings, Time};
 
-use super::accepting::{Pollsets, Stand};
-use super::has_ended;
+use super::epoll::{EpollReader, EpollState};
 use crate::pace::Pace;
 
-/// Reads again and again.
+/// Reads at each interval.
 pub(crate) struct Sampler {
     scope: Scope,
     pace: Pace,
     observer: Observer,
-    pollsets: Pollsets,
+    epoll: EpollReader,
 }
 
 /// What was read at one time.
@@ -30,8 +29,8 @@ pub(crate) struct Observation {
     /// How long it took to read.
     pub(crate) took: Duration,
     pub(crate) sample: Sample,
-    /// Who accepts on the sockets of each reading of the sample.
-    pub(crate) stands: Vec<Vec<Stand>>,
+    /// Of the sockets of each reading of the sample.
+    pub(crate) epoll: Vec<Vec<EpollState>>,
     /// The counters of one namespace, that of this process.
     pub(crate) kernel: Option<(Namespace, Kernel)>,
 }
@@ -41,30 +40,34 @@ impl Sampler {
     pub(crate) fn new(scope: Scope, interval: Duration) -> Sampler {
         let settings = Settings { interval, ..Settings::default() };
         let observer = Observer::new(scope.clone(), settings);
-        Sampler { scope, pace: Pace::new(interval), observer, pollsets: Pollsets::default() }
+        Sampler { scope, pace: Pace::new(interval), observer, epoll: EpollReader::default() }
     }
 
     /// Reads once.
     pub(crate) fn observe(&mut self) -> Result<Observation, Error> {
         let (at, elapsed, begun) = (self.pace.now(), self.pace.elapsed(), Instant::now());
-        // Whoever looks at a screen wants to see who stands in a queue now. Of an empty one that is known without a look, and a
-        // look walks the table of connections.
-        let sample = self.observer.sample(at, Looks::Occupied)?;
-        let stands = self.pollsets.look(at, &sample.readings);
-        let kernel = Namespace::own().and_then(|own| Ok((own, kernel::read()?))).ok();
-        Ok(Observation { at, elapsed, took: begun.elapsed(), sample, stands, kernel })
+        // A census walks the table of connections; an empty queue needs none.
+        let sample = self.observer.sample(at, CensusScope::Occupied)?;
+        let epoll = self.epoll.read(at, &sample.readings);
+        let kernel = Namespace::own().and_then(|own| Ok((own, counters::read()?))).ok();
+        Ok(Observation { at, elapsed, took: begun.elapsed(), sample, epoll, kernel })
     }
 
-    /// Reads at every interval, for as long as somebody wants it and there is something to read.
-    pub(crate) fn run(mut self, mut wanted: impl FnMut(Result<Observation, Error>) -> bool) {
+    /// Reads at each interval, until `report` answers `false` or there is nothing more to read.
+    pub(crate) fn run(mut self, mut report: impl FnMut(Result<Observation, Error>) -> bool) {
         loop {
             std::thread::sleep(self.pace.remaining());
             let observed = self.observe();
             let is_last = observed.as_ref().is_err_and(|&error| has_ended(error, &self.scope));
-            if !wanted(observed) || is_last {
+            if !report(observed) || is_last {
                 return;
             }
             self.pace.advance();
         }
     }
+}
+
+/// Whether the only process in the scope has ended: its number may become another's.
+pub(super) fn has_ended(error: Error, scope: &Scope) -> bool {
+    matches!((error, scope), (Error::NotFound, Scope::Process(_)))
 }

@@ -1,4 +1,4 @@
-//! The screen, the keys and the signals: waits for whatever comes first, and draws.
+//! The screen, the keys and the signals: waits for the first of them, and draws.
 
 use std::io;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
@@ -12,11 +12,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::app::App;
-use super::lookout::{Examined, Lookout};
+use super::examiner::{Examined, ExaminerThread};
 use super::sampler::{Observation, Sampler};
 use super::screen::{Palette, Screen};
 
-/// What may come.
+/// What the loop waits for.
 enum Message {
     Observed(Box<Result<Observation, accept_queue_core::Error>>),
     Examined(Box<Examined>),
@@ -30,11 +30,11 @@ const PENDING: usize = 64;
 /// Ends on a key, or a signal that asks for it.
 pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
     let (sender, messages) = mpsc::sync_channel(PENDING);
-    listen_to_signals(sender.clone()).map_err(told)?;
-    let mut terminal = Restored::enter().map_err(told)?;
+    listen_to_signals(sender.clone()).map_err(in_words)?;
+    let mut terminal = Restored::enter().map_err(in_words)?;
     listen_to_keys(sender.clone());
-    let to_tell = sender.clone();
-    let lookout = Lookout::start(move |examined| to_tell.send(Message::Examined(Box::new(examined))).is_ok());
+    let reports = sender.clone();
+    let examiner = ExaminerThread::start(move |examined| reports.send(Message::Examined(Box::new(examined))).is_ok());
     thread::spawn(move || {
         // Where the terminal does not take what is drawn, a sample less is drawn; the detector still sees all of them.
         sampler.run(|observed| {
@@ -43,14 +43,14 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
         });
     });
     let mut screen = Screen::new(Palette::of_environment());
-    let mut looked_at = None;
+    let mut examined = None;
     while !app.has_quit {
         let to_examine = app.to_examine();
-        if to_examine != looked_at {
-            lookout.look_at(to_examine);
-            looked_at = to_examine;
+        if to_examine != examined {
+            examiner.examine(to_examine);
+            examined = to_examine;
         }
-        terminal.0.draw(|frame| screen.draw(frame, &app)).map_err(told)?;
+        terminal.0.draw(|frame| screen.draw(frame, &app)).map_err(in_words)?;
         let Ok(message) = messages.recv() else { break };
         for message in std::iter::once(message).chain(messages.try_iter()) {
             match message {
@@ -61,7 +61,7 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
                 Message::Examined(examined) => app.examined(*examined),
                 Message::Terminal(Ok(Event::Key(key))) => app.key(key),
                 Message::Terminal(Ok(_)) => {}
-                Message::Terminal(Err(error)) => return Err(told(error)),
+                Message::Terminal(Err(error)) => return Err(in_words(error)),
                 Message::Ended => app.has_quit = true,
             }
         }
@@ -69,7 +69,7 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
     Ok(())
 }
 
-fn told(error: io::Error) -> String {
+fn in_words(error: io::Error) -> String {
     format!("the terminal: {error}")
 }
 
@@ -103,10 +103,10 @@ struct Restored(DefaultTerminal);
 impl Restored {
     fn enter() -> io::Result<Restored> {
         let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
-        let restore_and_tell = std::panic::take_hook();
+        let restore_and_print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let _ = execute!(io::stdout(), cursor::Show);
-            restore_and_tell(panic);
+            restore_and_print(panic);
             // Without the thread that panicked the screen would say what is no longer so.
             std::process::exit(101);
         }));
@@ -116,7 +116,7 @@ impl Restored {
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        // Where the terminal is gone, nobody is left to be told.
+        // An error means that the terminal is gone.
         let _ = self.0.show_cursor();
         let _ = ratatui::try_restore();
     }

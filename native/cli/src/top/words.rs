@@ -1,4 +1,4 @@
-//! What the screen calls things.
+//! The words of the screen, and how it writes times and rates.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) fn accepting(accepting: Accepting) -> &'static str {
 pub(super) fn accepting_in_full(accepting: Option<Accepting>) -> &'static str {
     match accepting {
         Some(Accepting::Armed(_)) => "a process waits in accept",
-        Some(Accepting::Delivered) => "the VM was told of a connection, and no process has called accept since",
+        Some(Accepting::Delivered) => "the VM was notified of a connection, and no process has called accept since",
         Some(Accepting::NotArmed(_)) => "no process is in accept now",
         Some(Accepting::NeverAccepted) => "no process has ever waited in accept",
         None => "not known: the owner is no BEAM, or its epoll sets could not be read",

@@ -1,14 +1,14 @@
-//! An event -> one JSON object on a line of its own.
+//! An event -> a line with one JSON object.
 
 use std::time::Duration;
 
-use accept_queue_core::observer::Reading;
+use accept_queue_core::outside::observer::Reading;
 use accept_queue_core::{Counts, Depth};
 use serde::Serialize;
 
 use crate::condition;
 use crate::figures::{self, Figures, Process, SCHEMA};
-use crate::follow::event::{Event, Listener};
+use crate::follow::event::{Event, ListenerRef};
 
 #[derive(Serialize)]
 struct Line {
@@ -71,11 +71,11 @@ struct Place {
     owners: Vec<Process>,
 }
 
-/// What has been read: how deep the queue is, and who stands in it as of the last look, if there was one.
+/// The depth, and the counts of the last census where there was one.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Read {
-    Looked {
+    Census {
         #[serde(flatten)]
         figures: Figures,
         looked_ms_ago: u64,
@@ -98,8 +98,8 @@ impl From<&Event<'_>> for What {
             Event::Added(reading) => What::Added { place: Place::from(*reading), read: Read::depth(reading) },
             Event::Sample(reading) => What::Sample {
                 place: Place::from(*reading),
-                // Who stands there is told when it was looked at, and not again.
-                read: if reading.looked.is_some() { Read::all(reading) } else { Read::depth(reading) },
+                // The counts are part of the sample that took the census, and of no later one.
+                read: if reading.census.is_some() { Read::all(reading) } else { Read::depth(reading) },
                 conditions: reading.status.conditions.iter().map(|held| condition::name(held.0)).collect(),
             },
             Event::Raised { reading, condition, evidence } => What::Raised {
@@ -130,24 +130,24 @@ impl From<&Event<'_>> for What {
     }
 }
 
-impl<'a, T: Into<Listener<'a>>> From<T> for Place {
+impl<'a, T: Into<ListenerRef<'a>>> From<T> for Place {
     fn from(listener: T) -> Place {
-        let Listener { namespace, endpoint, owners } = listener.into();
+        let ListenerRef { namespace, endpoint, owners } = listener.into();
         Place { address: endpoint.to_string(), namespace: namespace.0, owners: figures::owners(owners) }
     }
 }
 
 impl Read {
-    fn depth(Reading { tick, .. }: &Reading) -> Read {
-        Read::Depth { queued: tick.depth.queued, limit: tick.depth.limit, drops: tick.drops }
+    fn depth(Reading { depth_reading, .. }: &Reading) -> Read {
+        Read::Depth { queued: depth_reading.depth.queued, limit: depth_reading.depth.limit, drops: depth_reading.drops }
     }
 
     fn all(reading: &Reading) -> Read {
         let Some((counts, ago)) = &reading.status.counts else { return Read::depth(reading) };
-        let Depth { queued, limit, .. } = reading.tick.depth;
+        let Depth { queued, limit, .. } = reading.depth_reading.depth;
         let now = Counts { queued, limit, ..*counts };
-        let figures = Figures { drops: reading.tick.drops, ..Figures::from(&now) };
-        Read::Looked { figures, looked_ms_ago: millis(*ago) }
+        let figures = Figures { drops: reading.depth_reading.drops, ..Figures::from(&now) };
+        Read::Census { figures, looked_ms_ago: millis(*ago) }
     }
 }
 

@@ -1,18 +1,18 @@
-//! An event -> a line for a person.
+//! An event -> a line of text.
 
 use std::time::SystemTime;
 
-use accept_queue_core::observer::Reading;
+use accept_queue_core::outside::observer::Reading;
 use anstyle::{AnsiColor, Style};
 
 use crate::condition;
 use crate::figures::Process;
-use crate::follow::event::{Event, Listener};
+use crate::follow::event::{Event, ListenerRef};
 
 pub(super) fn line(at: SystemTime, event: &Event) -> String {
     let (style, sentence) = match event {
         Event::Added(reading) => {
-            let depth = reading.tick.depth;
+            let depth = reading.depth_reading.depth;
             let read = format!("is watched: {} of {} queued.", depth.queued, depth.limit);
             (Style::new(), sentence((*reading).into(), &read))
         }
@@ -36,20 +36,20 @@ pub(super) fn line(at: SystemTime, event: &Event) -> String {
     format!("{time} {style}{sentence}{style:#}\n")
 }
 
-fn sentence(listener: Listener, what: &str) -> String {
+fn sentence(listener: ListenerRef, what: &str) -> String {
     let owners: Vec<_> = listener.owners.iter().map(|owner| Process::from(&*owner.process).shown()).collect();
     let owners = if owners.is_empty() { String::new() } else { format!(" of {}", owners.join(", ")) };
     format!("{}{owners} {what}", listener.endpoint)
 }
 
 fn sample(reading: &Reading) -> String {
-    let depth = reading.tick.depth;
-    let counts = reading.looked.as_ref().map(|looked| looked.counts);
-    let told = [
+    let depth = reading.depth_reading.depth;
+    let counts = reading.census.as_ref().map(|census| census.counts);
+    let parts = [
         Some(format!("{} of {} queued", depth.queued, depth.limit)),
         counts.map(|c| format!("{} alive, {} closed, {} reset", c.queued_alive, c.queued_closed, c.queued_reset())),
         counts.and_then(|c| c.oldest_wait).map(|wait| format!("the oldest for {} ms", wait.as_millis())),
-        reading.tick.drops.map(|drops| format!("{drops} dropped")),
+        reading.depth_reading.drops.map(|drops| format!("{drops} dropped")),
     ];
-    told.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

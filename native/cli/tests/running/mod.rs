@@ -1,5 +1,5 @@
-//! The program as somebody runs it, and processes for it to see. Whatever a test starts ends with it.
-#![allow(dead_code)] // each suite uses a part of it
+//! The program and other processes, which end with the test.
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-/// Long enough for a machine that has other things to do.
+/// Long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A process that ends with the test.
@@ -26,20 +26,20 @@ pub(crate) fn program() -> Command {
 }
 
 impl Running {
-    /// Its standard output is read line by line.
+    /// Reads its standard output line by line.
     pub(crate) fn start(command: &mut Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
         let lines = lines(child.stdout.take().expect("its output"));
         Running { child, lines }
     }
 
-    /// Lines until one of them is it.
-    pub(crate) fn line(&self, is_it: impl Fn(&str) -> bool) -> String {
+    /// The first line that is wanted.
+    pub(crate) fn line(&self, is_wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if is_it(&line) => return line,
+                Ok(line) if is_wanted(&line) => return line,
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("{error}: {seen:#?}"),
             }
@@ -51,7 +51,7 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// How it ended, and what it said to standard error.
+    /// Its status, and its standard error.
     pub(crate) fn end(&mut self) -> (ExitStatus, String) {
         let status = until(|| self.child.try_wait().expect("ours to wait for"));
         let mut said = String::new();
@@ -80,7 +80,7 @@ pub(crate) fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// Asks until there is an answer.
+/// Repeats `ask` until it has an answer.
 pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -100,24 +100,24 @@ pub(crate) fn listen(backlog: i32) -> (Socket, SocketAddr) {
     (socket, address)
 }
 
-/// Begins a handshake; whether it ends is the server's affair.
-pub(crate) fn knock(at: SocketAddr) -> Socket {
+/// Begins a handshake.
+pub(crate) fn connect(at: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_nonblocking(true).expect("non-blocking");
-    // In progress is what it says.
+    // In progress is its error.
     let _ = socket.connect(&at.into());
     socket
 }
 
-/// A process that looks like the BEAM of a node, and holds a listener, which is nobody else's from here on.
-pub(crate) fn stand_in_for_a_beam(node: &str, listener: Socket) -> Running {
+/// A process that looks like the BEAM of a node, and holds a listener, alone from here on.
+pub(crate) fn fake_beam(node: &str, listener: Socket) -> Running {
     let mut command = Command::new("sh");
-    // It stops itself, so that nothing but the end of the test ends it.
+    // It stops itself, and so ends with the test only.
     command.args(["-c", "kill -STOP $$", "sh", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", node]);
     Running::start(command.stdin(OwnedFd::from(listener)))
 }
 
-/// The same without a likeness, by any name.
+/// Another process that holds a listener, by any name.
 pub(crate) fn holder(name: &str, listener: Socket) -> Running {
     Running::start(Command::new("sh").arg0(name).args(["-c", "kill -STOP $$"]).stdin(OwnedFd::from(listener)))
 }

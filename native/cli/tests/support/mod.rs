@@ -1,18 +1,21 @@
-//! What the black-box tests share: the program, sockets, and BEAMs.
-#![allow(dead_code, reason = "each test file takes its part")]
+//! For tests of commands that answer once: the program, and BEAMs.
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+
+#[path = "../running/mod.rs"]
+mod running;
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
+
+pub(crate) use running::{listen, own_pid as own};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_accept-queue");
 /// `setpriv` to a user who owns nothing.
 pub(crate) const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
-/// What the program said, and its exit status.
+/// The output of the program, and its exit status.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) status: i32,
@@ -51,30 +54,16 @@ pub(crate) fn command(words: &[&str]) -> Command {
     command
 }
 
-/// The number of this process, which is a server like any other.
-pub(crate) fn own() -> String {
-    std::process::id().to_string()
-}
-
-pub(crate) fn listen(backlog: i32) -> (Socket, SocketAddr) {
-    let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&address.into()).expect("bind");
-    socket.listen(backlog).expect("listen");
-    let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("its address");
-    (socket, address)
-}
-
-/// The one at this address.
+/// The listener at this address.
 pub(crate) fn at<'a>(report: &'a Value, address: &str) -> Option<&'a Value> {
     report["listeners"].as_array().expect("listeners").iter().find(|listener| listener["address"] == address)
 }
 
-/// A program that says a line when it is ready, and ends with its standard input or with the test.
+/// A program that prints a line when it is ready, and ends with its standard input or with the test.
 pub(crate) struct Server {
     child: Child,
     stdin: Option<ChildStdin>,
-    /// What it said.
+    /// That line.
     pub(crate) line: String,
 }
 
@@ -90,7 +79,7 @@ impl Server {
         server
     }
 
-    /// A BEAM that listens on loopback at a port of its choice, after these expressions, and says which.
+    /// A BEAM that runs these expressions, listens on a free port on loopback, and prints the port.
     pub(crate) fn beam(before: &[&str], flags: &[&str], expressions: &str) -> Server {
         let eval = format!(
             "{expressions}{{ok, L}} = gen_tcp:listen(0, [{{ip, loopback}}, {{backlog, 5}}]), {{ok, Port}} = inet:port(L),
@@ -117,7 +106,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Whatever it does, it has ended when the test has.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

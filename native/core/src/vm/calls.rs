@@ -72,7 +72,7 @@ const NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_unlink, "unlink"),
 ];
 
-/// By its name; `None`: one that nobody waits in as a rule.
+/// By its name; `None`: one in which threads do not wait as a rule.
 pub fn name(number: i64) -> Option<&'static str> {
     NAMES.iter().find(|&&(known, _)| known == number).map(|&(_, name)| name)
 }

@@ -4,12 +4,14 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat, readlinkat_raw};
 use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::ended;
+use crate::linux::proc_file::ended;
+use crate::linux::sockopt;
 use crate::{Error, Inode};
 
 /// Room for the names of some hundred descriptors.
@@ -47,6 +49,29 @@ pub fn epolls(pid: i32) -> Result<Vec<RawFd>, Error> {
     Ok(found)
 }
 
+/// The inode of the socket that a descriptor number stands for. EBADF where it stands for nothing, ENOTSOCK where for another
+/// thing.
+pub(crate) fn inode(pid: i32, fd: RawFd) -> Result<Inode, Error> {
+    let target = readlinkat(CWD, format!("/proc/{pid}/fd/{fd}"), Vec::new()).map_err(|errno| match errno {
+        Errno::NOENT => Errno::BADF,
+        errno => errno,
+    })?;
+    socket(target.as_bytes()).ok_or(Error::from(Errno::NOTSOCK))
+}
+
+/// A copy of a descriptor (`pidfd_getfd(2)`), if it is still that of this socket; otherwise [`Error::Closed`]. Needs the right to
+/// trace the process, and is EPERM without it.
+pub(crate) fn copy(pid: i32, fd: RawFd, wanted: Inode) -> Result<OwnedFd, Error> {
+    let process = pidfd_open(Pid::from_raw(pid).ok_or(Error::NotFound)?, PidfdFlags::empty())?;
+    let copy = match pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()) {
+        Err(Errno::BADF) => return Err(Error::Closed),
+        // Before Linux 5.6.
+        Err(Errno::NOSYS) => return Err(Errno::PERM.into()),
+        copy => copy?,
+    };
+    if sockopt::inode(copy.as_raw_fd()) == Ok(wanted) { Ok(copy) } else { Err(Error::Closed) }
+}
+
 /// Hands each descriptor with what it stands for, or the beginning of that, to `each`.
 fn descriptors(pid: i32, mut each: impl FnMut(&[u8], RawFd)) -> Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -60,7 +85,7 @@ fn descriptors(pid: i32, mut each: impl FnMut(&[u8], RawFd)) -> Result<(), Error
         let mut room = [MaybeUninit::uninit(); TARGET];
         match readlinkat_raw(&folder, entry.file_name(), &mut room) {
             Ok((target, _)) => each(target, fd),
-            // Closed between the listing of the folder and the look at it.
+            // Closed after the folder was listed.
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(ended(errno)),
         }
@@ -78,8 +103,6 @@ fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
 
     #[test]
@@ -97,7 +120,9 @@ mod tests {
         let opened = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let mut held = Vec::new();
         sockets(std::process::id() as i32, |inode, fd| held.push((inode, fd))).expect("own descriptors");
-        assert!(held.contains(&(Inode::of(opened.as_raw_fd()).expect("its inode"), opened.as_raw_fd())));
+        assert!(
+            held.contains(&(crate::linux::sockopt::inode(opened.as_raw_fd()).expect("its inode"), opened.as_raw_fd()))
+        );
     }
 
     #[test]

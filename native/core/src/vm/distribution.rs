@@ -1,10 +1,11 @@
 //! How other nodes reach a BEAM: at the port that epmd knows for its name, if epmd answers at all.
 //!
-//! A VM that hangs looks to other nodes like one that epmd has forgotten, and the other way round.
+//! To other nodes a VM that hangs and one that epmd has forgotten are the same.
 
-use super::namespace::beside;
-use super::{epmd, file};
+use super::epmd;
 use crate::Error;
+use crate::linux::namespace::beside;
+use crate::linux::proc_file as file;
 
 /// How others reach a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_told_from_one_whose_name_begins_the_same() {
+    fn a_node_is_distinguished_from_one_whose_name_begins_the_same() {
         let nodes = [("shop2".to_owned(), 40002), ("shop".to_owned(), 40001)];
         assert_eq!(answer_for("shop@host", &nodes), Epmd::Port(40001));
         assert_eq!(answer_for("sho", &nodes), Epmd::Unknown);

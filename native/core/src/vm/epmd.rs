@@ -1,4 +1,4 @@
-//! What epmd tells: which nodes have registered here, and at which port each listens for other nodes.
+//! What epmd knows: which nodes have registered here, and at which port each listens for other nodes.
 //!
 //! The protocol is that of the Erlang distribution (ERTS user's guide, Distribution Protocol, NAMES_REQ).
 

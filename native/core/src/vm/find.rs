@@ -8,16 +8,16 @@ use procfs::process::{Process, StatFlags};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::ended;
 use crate::Error;
+use crate::linux::proc_file::ended;
 
 /// A process that may own listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its number.
     pub pid: i32,
-    /// The node's name where it runs a BEAM that is known to have one, else the program's. Whoever started it chose this:
-    /// any character may stand in it.
+    /// The node's name where it runs a BEAM that is known to have one, else the program's. Its parent chose it, with any
+    /// character.
     pub name: String,
     /// Whether it runs a BEAM.
     pub is_beam: bool,
@@ -25,7 +25,7 @@ pub struct Candidate {
     pub is_named: bool,
 }
 
-/// Erlang's own limit of a node's name; nobody needs more of a program's.
+/// Erlang's own limit of a node's name; no more is needed of a program's.
 const NAME: usize = 255;
 /// Most command lines fit.
 const PAGE: usize = 4096;

@@ -1,11 +1,11 @@
 //! How many descriptors a process has open, against how many it may.
 //!
-//! A process at its limit cannot accept: each `accept` fails, and whoever waits goes on waiting.
+//! A process at its limit cannot accept: each `accept` fails, and the queued connections go on waiting.
 
 use std::fs;
 
-use super::file;
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// Descriptors of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

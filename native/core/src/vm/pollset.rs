@@ -1,16 +1,16 @@
-//! How a listener stands in the epoll sets of a BEAM: whether any process waits in `accept` on it, as the kernel knows it.
+//! The entries of a listener in the epoll sets of a BEAM: whether any process waits in `accept` on it, as the kernel knows it.
 //!
-//! A BEAM asks the kernel to be told of a connection only when a process calls `accept`, so its epoll sets tell, from
-//! outside and also while the VM hangs, whether anybody does. It has two kinds of sets: those of its poll threads, whose
+//! A BEAM asks the kernel to report a connection only when a process calls `accept`, so its epoll sets show, from
+//! outside and also while the VM hangs, whether a process does. It has two kinds of sets: those of its poll threads, whose
 //! entries fire once (EPOLLONESHOT), and that of its schedulers, whose entries do not. A descriptor that wakes the VM again
 //! and again moves from the first to the second and leaves a bare entry behind (erts/emulator/sys/common/erl_check_io.c).
 //!
-//! `/proc/PID/fdinfo` of an epoll descriptor lists its entries. That is evidence ([`Registration`]); what it comes to is said
-//! by [`Accepting::of`] alone. An idle moment between two calls of `accept` looks like a pool that has left, and an armed
-//! listener may belong to a VM whose threads all sleep: what a reading means shows together with the queue, and over time.
+//! `/proc/PID/fdinfo` of an epoll descriptor lists its entries. That is evidence ([`Registration`]); only
+//! [`Accepting::of`] says what it means. An idle moment between two calls of `accept` is like a pool that has left, and an armed
+//! listener may belong to a VM whose threads all sleep: a reading has a meaning together with the queue, and over time.
 //!
-//! Cost: finding the sets looks at every descriptor of the process; a reading copies every entry, and the VM can neither
-//! change nor poll the set meanwhile (`ep->mtx`): 0.03 ms with a hundred connections, 1 ms with 2,000, 11 ms with 20,000.
+//! Cost: finding the sets takes a system call for each descriptor of the process; a reading copies every entry, and the VM can neither
+//! change nor poll the set meanwhile (`ep->mtx`): milliseconds with thousands of connections (`make bench PARTS=diagnose`).
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
-use super::ended;
+use crate::linux::proc_file::ended;
 use crate::{Error, Inode};
 
 /// An epoll set of a process.
@@ -37,7 +37,7 @@ pub struct Entry {
     pub fd: RawFd,
     /// What the set waits for.
     pub events: Events,
-    /// What it stands for; not told before Linux 4.13. Inodes of other things than sockets may be wider.
+    /// What it stands for; absent before Linux 4.13. Inodes of other things than sockets may be wider.
     pub inode: Option<u64>,
 }
 
@@ -86,12 +86,12 @@ pub struct Registration {
     pub events: Events,
 }
 
-/// Whether anybody accepts on a listener of a BEAM, as far as its epoll sets tell. From best to worst.
+/// Whether a process accepts on a listener of a BEAM, as far as its epoll sets show. From best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepting {
-    /// A process waits in `accept`, and the kernel will tell the VM of the next connection.
+    /// A process waits in `accept`, and the kernel will report the next connection to the VM.
     Armed(Set),
-    /// The kernel has told the VM of a connection, and no process has called `accept` since.
+    /// The kernel has reported a connection to the VM, and no process has called `accept` since.
     Delivered,
     /// No process is in `accept` now; some has been.
     NotArmed(Set),
@@ -115,9 +115,8 @@ impl Accepting {
     }
 }
 
-/// What stands in some epoll sets of a process, those that [`super::descriptors::epolls`] has found. Needs the same user, or
-/// CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a
-/// set has been closed.
+/// The entries of some epoll sets of a process, those that [`super::descriptors::epolls`] has found. Needs the same user, or
+/// CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a set has been closed.
 pub fn read(pid: i32, epolls: &[RawFd]) -> Result<Vec<Pollset>, Error> {
     let read = |&epoll: &RawFd| {
         let bytes = fs::read(format!("/proc/{pid}/fdinfo/{epoll}")).map_err(reason)?;
@@ -126,7 +125,7 @@ pub fn read(pid: i32, epolls: &[RawFd]) -> Result<Vec<Pollset>, Error> {
     epolls.iter().map(read).collect()
 }
 
-/// Where a socket stands in the sets of its process; `fd` is its number there, for kernels that do not tell inodes.
+/// The entries of a socket in the sets of its process; `fd` is its number there, for kernels that do not give inodes.
 pub fn registrations(sets: &[Pollset], socket: Inode, fd: Option<RawFd>) -> Vec<Registration> {
     let is_socket = |entry: &Entry| match entry.inode {
         Some(inode) => inode == u64::from(socket.0),
@@ -190,7 +189,7 @@ mod tests {
         for (what, socket, expected) in [
             ("a process waits in accept", 0x23_60c9, Accepting::Armed(Set::PollThread)),
             ("the only acceptor has left", 0x23_60ca, Accepting::NotArmed(Set::PollThread)),
-            ("nobody has ever accepted", 0x23_60c7, Accepting::NeverAccepted),
+            ("no process has ever accepted", 0x23_60c7, Accepting::NeverAccepted),
             ("socket backend, a process waits in accept", 0x23_614c, Accepting::Armed(Set::PollThread)),
             ("socket backend, the only acceptor has left", 0x23_614d, Accepting::Delivered),
             ("the bare entry left behind does not count", 0x23_6416, Accepting::Armed(Set::Schedulers)),
@@ -198,8 +197,8 @@ mod tests {
             assert_eq!(accepting(socket), expected, "{what}");
         }
         let evidence = registrations(&captured(), Inode(0x23_6416), None);
-        let told: Vec<_> = evidence.iter().map(|found| (found.epoll, found.events.to_string())).collect();
-        assert_eq!(told, [(4, "40000000".to_owned()), (6, "19".to_owned())]);
+        let found: Vec<_> = evidence.iter().map(|found| (found.epoll, found.events.to_string())).collect();
+        assert_eq!(found, [(4, "40000000".to_owned()), (6, "19".to_owned())]);
     }
 
     #[test]
@@ -279,7 +278,7 @@ mod tests {
     #[test]
     fn the_kernel_here_is_read_as_the_captured_one() {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let inode = Inode::of(socket.as_raw_fd()).expect("its inode");
+        let inode = crate::linux::sockopt::inode(socket.as_raw_fd()).expect("its inode");
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("a set");
         let own = std::process::id() as i32;
         let number = poll.as_raw_fd();

@@ -1,8 +1,8 @@
 //! Whether a process runs at all: stopped, frozen, traced, or ended. And which signals it handles.
 
-use super::file;
 use super::threads::{Stat, State};
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// What a process is at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +38,21 @@ fn status_of(status: &[u8]) -> Option<(i32, bool)> {
     Some((field("TracerPid:")?.parse().ok()?, caught & (1 << (libc::SIGUSR1 - 1)) != 0))
 }
 
-/// Whether the control group of a process is frozen (`docker pause`, `systemctl freeze`); `None` where no freezer can be seen
+/// Whether the control group of a process is frozen (`docker pause`, `systemctl freeze`); `None` where no freezer can be read
 /// from here. Needs no rights.
 pub fn is_frozen(pid: i32) -> Result<Option<Frozen>, Error> {
     let groups = file::read(&format!("/proc/{pid}/cgroup"), CGROUPS)?;
     let Ok(mounts) = file::read("/proc/self/mountinfo", MOUNTS) else { return Ok(None) };
-    let mut can_tell = false;
+    let mut is_known = false;
     for (file, word) in freezers(&String::from_utf8_lossy(&groups), &String::from_utf8_lossy(&mounts)) {
         let Ok(text) = file::read(&file, PAGE) else { continue };
-        can_tell = true;
+        is_known = true;
         let text = String::from_utf8_lossy(&text);
         if text.lines().any(|line| line.trim() == word) {
             return Ok(Some(Frozen::Yes(file)));
         }
     }
-    Ok(can_tell.then_some(Frozen::No))
+    Ok(is_known.then_some(Frozen::No))
 }
 
 /// Of a control group.
@@ -67,7 +67,7 @@ pub enum Frozen {
 const CGROUPS: u64 = 64 * 1024;
 const MOUNTS: u64 = 1024 * 1024;
 
-/// The files that tell, and what they say when it is: `cgroup.events` of version 2, `freezer.state` of version 1.
+/// The files that say so, and what they say when it is: `cgroup.events` of version 2, `freezer.state` of version 1.
 fn freezers(groups: &str, mounts: &str) -> Vec<(String, &'static str)> {
     let mut found = Vec::new();
     for line in groups.lines() {

@@ -1,8 +1,8 @@
-//! In which library a thread stands that waits: read from its stack, without stopping it.
+//! In which library a thread waits: read from its stack, without stopping it.
 //!
-//! The kernel tells the stack pointer of a thread that waits ([`super::threads::Call`]); the words above it hold the addresses
+//! The kernel gives the stack pointer of a thread that waits ([`super::threads::Call`]); the words above it hold the addresses
 //! to which its calls will return. A word counts where it points into the code of a mapped file, just behind a call. That is a
-//! guess, though a good one: a word that an earlier call has left on the stack may look the same. The first frame outside of the
+//! guess, though a good one: a word that an earlier call has left on the stack may be like it. The first frame outside of the
 //! C library ([`Frame`] number 0) is as good as certain, for little stands between it and the stack pointer.
 //!
 //! `/proc/PID/mem` is opened for reading only. Needs the right to trace: CAP_SYS_PTRACE, or the same user where Yama allows it.
@@ -15,9 +15,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 
+use super::symbols;
 use super::threads::Stand;
-use super::{file, symbols};
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// Code that a process has mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +39,17 @@ pub struct Code {
     pub is_cut: bool,
 }
 
-/// The kernel's own limit is 65,530 (`vm.max_map_count`) where nobody has raised it.
+/// The kernel's own limit is 65,530 (`vm.max_map_count`) where it has not been raised.
 pub const MOST_MAPPINGS: usize = 100_000;
 /// A path is at most a page, and each of its bytes may be escaped by four.
 const LONGEST_LINE: u64 = 4 * 4096 + 256;
 
-/// Whose code it is.
+/// Which code it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum Origin {
     /// The emulator's: `beam.smp`, and what its JIT has made.
     Emulator,
-    /// The C library's and the kernel's: those through which everybody waits.
+    /// The C library's and the kernel's: those through which every thread waits.
     System,
     /// Of a library that has been loaded: a NIF, a driver, or what these use. The name of its file.
     Library(String),
@@ -57,8 +58,8 @@ pub enum Owner {
 /// A call that has not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Whose code it is; never [`Owner::System`].
-    pub owner: Owner,
+    /// Which code it is; never [`Origin::System`].
+    pub origin: Origin,
     /// Where in it.
     pub address: u64,
     /// The function, where [`name`] has found it.
@@ -106,7 +107,7 @@ impl Code {
         let mut found: Vec<_> = self
             .regions
             .iter()
-            .filter(|region| matches!(region.owner(), Owner::Library(_)))
+            .filter(|region| matches!(region.origin(), Origin::Library(_)))
             .map(Region::file_name)
             .collect();
         found.sort_unstable();
@@ -137,25 +138,25 @@ impl Region {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    fn owner(&self) -> Owner {
+    fn origin(&self) -> Origin {
         let name = self.file_name();
         let is_system = ["libc.so", "libc-", "libc.musl", "ld-", "libpthread", "[vdso]", "[vsyscall]"];
         // The JIT's code is in no file, or in one that has never had a name.
         let is_jit = self.path.is_empty() || self.path.starts_with("/memfd:") || self.path.starts_with("[anon");
         if is_system.iter().any(|prefix| name.starts_with(prefix)) {
-            Owner::System
+            Origin::System
         } else if is_jit || name.starts_with("beam.") {
-            Owner::Emulator
+            Origin::Emulator
         } else {
-            Owner::Library(name.to_owned())
+            Origin::Library(name.to_owned())
         }
     }
 
-    /// The function at an address in it. The file is looked up where the process sees it, and must be the one that it has mapped.
+    /// The function at an address in it. The file is looked up in the root of the process, and must be the one that it has mapped.
     fn symbol(&self, pid: i32, address: u64) -> Option<String> {
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(self.path.as_bytes())).strip_prefix("/").ok()?;
         let path = std::path::Path::new(&format!("/proc/{pid}/root")).join(path);
-        // Whatever has taken the place of the file: nobody waits for a pipe to be opened.
+        // Whatever has taken the place of the file: a pipe is not to be waited for.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
         let status = file.metadata().ok()?;
         let is_same = status.is_file()
@@ -165,8 +166,8 @@ impl Region {
     }
 }
 
-/// The calls that a thread waits in, innermost first, without those of the C library. Empty: nothing on its stack could be
-/// told.
+/// The calls that a thread waits in, innermost first, without those of the C library. Empty: nothing on its stack is
+/// known.
 pub fn frames(pid: i32, at: Stand, code: &Code) -> Result<Vec<Frame>, Error> {
     let memory = File::open(format!("/proc/{pid}/mem")).map_err(|error| file::reason(&error))?;
     let mut stack = [0; STACK];
@@ -182,7 +183,7 @@ pub fn frames(pid: i32, at: Stand, code: &Code) -> Result<Vec<Frame>, Error> {
         .map(|(address, region)| {
             // A call that never returns may end its function: the address behind it is already another's.
             let address = if address == at.pc { address } else { address - 1 };
-            Frame { owner: region.owner(), address, symbol: None }
+            Frame { origin: region.origin(), address, symbol: None }
         })
         .collect())
 }
@@ -205,7 +206,7 @@ fn walk<'a>(
     std::iter::once(pc)
         .chain(returns)
         .filter_map(|address| Some((address, code.region(address)?)))
-        .filter(|(_, region)| region.owner() != Owner::System)
+        .filter(|(_, region)| region.origin() != Origin::System)
         .take(FRAMES)
         .collect()
 }
@@ -256,21 +257,21 @@ mod tests {
         Code::parse(MAPS.as_bytes()).expect("mappings")
     }
 
-    fn owner(address: u64) -> Option<Owner> {
-        code().region(address).map(Region::owner)
+    fn origin(address: u64) -> Option<Origin> {
+        code().region(address).map(Region::origin)
     }
 
     #[test]
-    fn an_address_belongs_to_whoever_has_mapped_code_there() {
-        assert_eq!(owner(0x55d0_a000_0000), Some(Owner::Emulator));
-        assert_eq!(owner(0x7f00_0000_0010), Some(Owner::Emulator), "the JIT's");
-        assert_eq!(owner(0x7f10_0000_0010), Some(Owner::Emulator), "the JIT's, mapped twice");
-        assert_eq!(owner(0x7f20_0000_0010), None, "data of the library");
-        assert_eq!(owner(0x7f20_0001_ffff), Some(Owner::Library("image nif.so".to_owned())));
-        assert_eq!(owner(0x7f20_0002_0000), None, "behind its end");
-        assert_eq!(owner(0x7f30_0000_0000), Some(Owner::System));
-        assert_eq!(owner(0x7fff_0000_1fff), Some(Owner::System));
-        assert_eq!(owner(0), None);
+    fn an_address_belongs_to_the_file_whose_code_is_mapped_there() {
+        assert_eq!(origin(0x55d0_a000_0000), Some(Origin::Emulator));
+        assert_eq!(origin(0x7f00_0000_0010), Some(Origin::Emulator), "the JIT's");
+        assert_eq!(origin(0x7f10_0000_0010), Some(Origin::Emulator), "the JIT's, mapped twice");
+        assert_eq!(origin(0x7f20_0000_0010), None, "data of the library");
+        assert_eq!(origin(0x7f20_0001_ffff), Some(Origin::Library("image nif.so".to_owned())));
+        assert_eq!(origin(0x7f20_0002_0000), None, "behind its end");
+        assert_eq!(origin(0x7f30_0000_0000), Some(Origin::System));
+        assert_eq!(origin(0x7fff_0000_1fff), Some(Origin::System));
+        assert_eq!(origin(0), None);
         assert_eq!(code().libraries(), ["image nif.so"]);
     }
 
@@ -289,8 +290,8 @@ mod tests {
         let before = |address| Some(if address == 0x7f20_0001_0100 { [0; 7] } else { [0, 0, 0xe8, 1, 2, 3, 4] });
         let code = code();
         let found: Vec<_> =
-            walk(0x7f30_0000_0500, &stack, &code, before).into_iter().map(|(_, region)| region.owner()).collect();
-        assert_eq!(found, [Owner::Library("image nif.so".to_owned()), Owner::Emulator]);
+            walk(0x7f30_0000_0500, &stack, &code, before).into_iter().map(|(_, region)| region.origin()).collect();
+        assert_eq!(found, [Origin::Library("image nif.so".to_owned()), Origin::Emulator]);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -337,7 +338,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_bytes_are_nothing_breaks(bytes: Vec<u8>, address: u64) {
-            let _ = Code::parse(&bytes[..]).map(|code| code.region(address).map(Region::owner));
+            let _ = Code::parse(&bytes[..]).map(|code| code.region(address).map(Region::origin));
         }
 
         #[test]
@@ -360,7 +361,7 @@ mod tests {
         let at = Stand { sp: &raw const local as u64, pc: here };
         let frames = frames(own, at, &code).expect("own memory");
         assert!(
-            matches!(&frames[0].owner, Owner::Library(name) if name.starts_with("accept_queue_core")),
+            matches!(&frames[0].origin, Origin::Library(name) if name.starts_with("accept_queue_core")),
             "{frames:?}"
         );
         assert_eq!(Code::read(i32::MAX), Err(Error::NotFound));

@@ -1,25 +1,25 @@
 //! The threads of a BEAM: what each is for, what it is doing, and how much of a processor it has used.
 //!
-//! A scheduler that runs native code can do nothing else meanwhile, and neither can those who count on it: one long call on
-//! one of them has stopped `accept` for its whole length while all others slept. Where a thread stands is told by its state,
-//! its wait channel and its system call; that it does not move, by two looks with the same stack pointer and no processor
+//! A scheduler that runs native code can do nothing else meanwhile, and neither can what depends on it: one long call on
+//! one of them has stopped `accept` for its whole length while all others slept. What a thread does is shown by its state,
+//! its wait channel and its system call; that it does not move, by two readings with the same stack pointer and no processor
 //! time between them.
 //!
-//! Nothing here stops, attaches to or signals the process. State, name and processor time are readable to everybody; the wait
+//! Nothing here stops, attaches to or signals the process. State, name and processor time are readable to every user; the wait
 //! channel needs the same user; the system call needs the right to trace (CAP_SYS_PTRACE, or the same user where Yama allows
 //! it). Cost: four small files a thread, 0.02 ms.
 
 use std::time::Duration;
 
-use super::file;
 use crate::Error;
+use crate::linux::proc_file as file;
 
 /// One thread, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
     /// Its number.
     pub tid: i32,
-    /// What it calls itself; any character may stand in it.
+    /// What it calls itself, with any character.
     pub name: String,
     /// What it is for, by its name.
     pub role: Role,
@@ -125,7 +125,7 @@ pub enum State {
     Stopped,
     /// A debugger has stopped it.
     Traced,
-    /// Has ended; nobody has asked for its status yet.
+    /// Has ended; its parent has not asked for its status yet.
     Zombie,
     /// Anything else.
     Other,
@@ -162,7 +162,7 @@ impl State {
 /// What `/proc/PID/task/T/syscall` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// The thread was on a processor, or waited for one: the kernel does not tell where.
+    /// The thread was on a processor, or waited for one: the kernel does not say where.
     Running,
     /// It waits in this system call.
     Waiting {
@@ -425,15 +425,15 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_is_seen_to_wait() {
-        let (told, waits) = std::sync::mpsc::channel::<()>();
+    fn a_thread_that_waits_is_read_as_waiting() {
+        let (release, waits) = std::sync::mpsc::channel::<()>();
         let waiting =
             std::thread::Builder::new().name("1_scheduler".to_owned()).spawn(move || waits.recv()).expect("a thread");
         let own = std::process::id() as i32;
         let found =
             || read(own).expect("own threads").list.into_iter().find(|thread| thread.role == Role::Scheduler(1));
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        let seen = loop {
+        let thread = loop {
             match found() {
                 Some(thread) if matches!(thread.call, Ok(Call::Waiting { number: libc::SYS_futex, .. })) => {
                     break thread;
@@ -441,9 +441,9 @@ mod tests {
                 other => assert!(std::time::Instant::now() < deadline, "{other:?}"),
             }
         };
-        assert_eq!(seen.state, State::Sleeping);
-        assert!(last_ran(own, seen.tid).is_none_or(|ago| ago < Duration::from_secs(10)));
-        drop(told);
+        assert_eq!(thread.state, State::Sleeping);
+        assert!(last_ran(own, thread.tid).is_none_or(|ago| ago < Duration::from_secs(10)));
+        drop(release);
         let _ = waiting.join();
     }
 

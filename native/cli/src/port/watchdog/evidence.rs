@@ -1,45 +1,45 @@
-//! What is known of a hang, as a document and as a page. Pure.
+//! The evidence of a hang, as JSON and as text. Pure.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use accept_queue_core::heartbeat::Settings;
-use accept_queue_core::kernel::Kernel;
+use accept_queue_core::linux::counters::Kernel;
+use accept_queue_core::rules::heartbeat::HangSettings;
 use accept_queue_core::{Endpoint, Error};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::samples::{INTERVAL, Queue, Sample};
+use super::samples::{INTERVAL, QueueSample, QueuesSample};
 use crate::condition;
 use crate::figures::SCHEMA;
 use crate::findings::{Diagnosis, Report};
 
-/// Everything that is known.
-pub(super) struct Evidence {
+/// Everything that is known of one hang.
+pub(super) struct HangEvidence {
     pub(super) pid: i32,
-    pub(super) settings: Settings,
+    pub(super) settings: HangSettings,
     /// Since the last heartbeat.
     pub(super) silent: Duration,
     pub(super) at: SystemTime,
     pub(super) diagnosis: Result<Diagnosis, Error>,
     pub(super) kernel: Result<Kernel, Error>,
-    pub(super) samples: Vec<Sample>,
+    pub(super) samples: Vec<QueuesSample>,
 }
 
-/// That of `accept-queue diagnose --json`, and what only somebody who was there before can know.
+/// That of `accept-queue diagnose --json`, and what was sampled before and during the hang.
 #[derive(Serialize)]
 struct Document<'a> {
-    hang: Hang,
+    hang: HangTimes,
     #[serde(flatten)]
     diagnosis: Diagnosed<'a>,
     kernel: Option<Map<String, Value>>,
     sample_interval_ms: u64,
-    /// The oldest first.
-    samples: Vec<Sampled>,
+    /// Oldest first.
+    samples: Vec<SampleFigures>,
 }
 
 #[derive(Serialize)]
-struct Hang {
+struct HangTimes {
     /// Milliseconds since the epoch.
     written_at: u64,
     last_heartbeat_at: u64,
@@ -56,9 +56,9 @@ enum Diagnosed<'a> {
 }
 
 #[derive(Serialize)]
-struct Sampled {
+struct SampleFigures {
     at: u64,
-    listeners: Vec<Listener>,
+    listeners: Vec<ListenerFigures>,
     omitted: usize,
     listen_overflows: Option<u64>,
     listen_drops: Option<u64>,
@@ -66,7 +66,7 @@ struct Sampled {
 }
 
 #[derive(Serialize)]
-struct Listener {
+struct ListenerFigures {
     address: String,
     queued: u32,
     limit: u32,
@@ -74,12 +74,12 @@ struct Listener {
     conditions: Vec<&'static str>,
 }
 
-impl Evidence {
-    /// For a program.
+impl HangEvidence {
+    /// JSON.
     pub(super) fn document(&self) -> Result<String, String> {
-        let Evidence { pid, settings, silent, at, diagnosis, kernel, samples } = self;
+        let HangEvidence { pid, settings, silent, at, diagnosis, kernel, samples } = self;
         let document = Document {
-            hang: Hang {
+            hang: HangTimes {
                 written_at: epoch_ms(*at),
                 last_heartbeat_at: epoch_ms(*at - *silent),
                 silent_ms: silent.as_millis() as u64,
@@ -99,9 +99,9 @@ impl Evidence {
         serde_json::to_string(&document).map(|text| text + "\n").map_err(|error| format!("it is no JSON: {error}"))
     }
 
-    /// The same for a person.
+    /// The same as text.
     pub(super) fn page(&self) -> String {
-        let Evidence { pid, settings, silent, at, diagnosis, kernel, samples } = self;
+        let HangEvidence { pid, settings, silent, at, diagnosis, kernel, samples } = self;
         let mut page = format!(
             "{}: no heartbeat of VM {pid} for {:.1} s; one is due every {:.1} s\n\n",
             humantime::format_rfc3339_millis(*at),
@@ -111,7 +111,7 @@ impl Evidence {
         match diagnosis {
             Ok(diagnosis) => page.push_str(&diagnosis.page()),
             Err(error) => {
-                let _ = writeln!(page, "it could not be looked at: {error}");
+                let _ = writeln!(page, "it could not be examined: {error}");
             }
         }
         let _ = writeln!(page, "\nqueued, every {:.1} s, the oldest first:", INTERVAL.as_secs_f64());
@@ -119,7 +119,7 @@ impl Evidence {
         endpoints.sort();
         endpoints.dedup();
         for endpoint in endpoints {
-            let depth = |sample: &Sample| {
+            let depth = |sample: &QueuesSample| {
                 let found = sample.queues.iter().find(|queue| &queue.endpoint == endpoint);
                 found.map_or_else(|| "-".to_owned(), |queue| queue.depth.queued.to_string())
             };
@@ -149,9 +149,9 @@ impl Evidence {
     }
 }
 
-fn sampled(sample: &Sample) -> Sampled {
-    let Sample { at, queues, omitted, listen_overflows, listen_drops, unreadable } = sample;
-    Sampled {
+fn sampled(sample: &QueuesSample) -> SampleFigures {
+    let QueuesSample { at, queues, omitted, listen_overflows, listen_drops, unreadable } = sample;
+    SampleFigures {
         at: epoch_ms(*at),
         listeners: queues.iter().map(listener).collect(),
         omitted: *omitted,
@@ -161,8 +161,8 @@ fn sampled(sample: &Sample) -> Sampled {
     }
 }
 
-fn listener(queue: &Queue) -> Listener {
-    Listener {
+fn listener(queue: &QueueSample) -> ListenerFigures {
+    ListenerFigures {
         address: queue.endpoint.to_string(),
         queued: queue.depth.queued,
         limit: queue.depth.limit,
@@ -175,7 +175,7 @@ fn epoch_ms(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// `0 x97, 2 x10`: a figure and how often it came in a row.
+/// `0 x97, 2 x10`: run-length coded.
 fn runs(figures: impl Iterator<Item = String>) -> String {
     let mut runs: Vec<(String, usize)> = Vec::new();
     for figure in figures {
@@ -184,11 +184,11 @@ fn runs(figures: impl Iterator<Item = String>) -> String {
             _ => runs.push((figure, 1)),
         }
     }
-    let told: Vec<_> = runs
+    let shown: Vec<_> = runs
         .into_iter()
         .map(|(figure, times)| if times == 1 { figure } else { format!("{figure} x{times}") })
         .collect();
-    told.join(", ")
+    shown.join(", ")
 }
 
 #[cfg(test)]
@@ -196,16 +196,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_figures_is_told_by_its_runs() {
+    fn a_row_of_figures_is_shown_as_runs() {
         assert_eq!(runs(["0", "0", "0", "1", "2", "2", "-"].map(str::to_owned).into_iter()), "0 x3, 1, 2 x2, -");
         assert_eq!(runs(std::iter::empty()), "");
     }
 
     #[test]
-    fn what_could_not_be_looked_at_is_said_and_the_rest_is_there() {
-        let evidence = Evidence {
+    fn what_could_not_be_examined_is_an_error_and_the_rest_is_there() {
+        let evidence = HangEvidence {
             pid: 7,
-            settings: Settings { heartbeat: Duration::from_secs(1), hang_after: Duration::from_secs(5) },
+            settings: HangSettings { heartbeat: Duration::from_secs(1), hang_after: Duration::from_secs(5) },
             silent: Duration::from_secs(5),
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(10),
             diagnosis: Err(Error::Unsupported),

@@ -1,4 +1,4 @@
-//! The last minute of a VM's queues, read by the program itself: what they were before and while it hung.
+//! The last minute of a VM's queues, read by the program itself: before and during a hang.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,59 +6,59 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use accept_queue_core::detector::{Condition, Settings};
-use accept_queue_core::observer::{Looks, Observer, Reading};
-use accept_queue_core::outside::Scope;
-use accept_queue_core::{Depth, Endpoint, kernel};
+use accept_queue_core::linux::counters;
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
+use accept_queue_core::outside::snapshot::Scope;
+use accept_queue_core::rules::detector::{Condition, Settings};
+use accept_queue_core::{Depth, Endpoint};
 
 /// One reading of all queues.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
+pub(super) struct QueuesSample {
     pub(super) at: SystemTime,
-    /// The deepest, where there are too many.
-    pub(super) queues: Vec<Queue>,
-    /// So many are not told.
+    /// The deepest [`MOST_QUEUES`].
+    pub(super) queues: Vec<QueueSample>,
+    /// Queues beyond those.
     pub(super) omitted: usize,
-    /// What was lost in all queues of the namespace.
+    /// Of the network namespace.
     pub(super) listen_overflows: Option<u64>,
     pub(super) listen_drops: Option<u64>,
-    /// What could not be read.
     pub(super) unreadable: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Queue {
+pub(super) struct QueueSample {
     pub(super) endpoint: Endpoint,
     pub(super) depth: Depth,
     pub(super) conditions: Vec<Condition>,
 }
 
-/// The samples of the last minute, the oldest first.
+/// The samples of the last minute, oldest first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Samples(Arc<Mutex<VecDeque<Sample>>>);
+pub(super) struct Samples(Arc<Mutex<VecDeque<QueuesSample>>>);
 
-/// The detector takes two readings that are further apart for having a sleep between them.
+/// The detector treats readings further apart than this as separated by a suspend.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 const MINUTE: usize = 120;
 const MOST_QUEUES: usize = 100;
 
 impl Samples {
-    /// Reads with a thread of its own, for as long as the program runs.
+    /// Reads on a thread of its own, for as long as the program runs.
     pub(super) fn follow(pid: i32) -> io::Result<Samples> {
         let samples = Samples::default();
-        let taken = samples.clone();
+        let shared = samples.clone();
         thread::Builder::new().name("sampler".into()).spawn(move || {
             let begun = Instant::now();
             let mut observer = Observer::new(Scope::Process(pid), Settings::default());
             loop {
-                taken.add(sample(&mut observer, pid, begun.elapsed()));
+                shared.add(sample(&mut observer, pid, begun.elapsed()));
                 thread::sleep(INTERVAL);
             }
         })?;
         Ok(samples)
     }
 
-    fn add(&self, sample: Sample) {
+    fn add(&self, sample: QueuesSample) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == MINUTE {
             samples.pop_front();
@@ -66,14 +66,14 @@ impl Samples {
         samples.push_back(sample);
     }
 
-    pub(super) fn all(&self) -> Vec<Sample> {
+    pub(super) fn all(&self) -> Vec<QueuesSample> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
-fn sample(observer: &mut Observer, pid: i32, at: Duration) -> Sample {
+fn sample(observer: &mut Observer, pid: i32, at: Duration) -> QueuesSample {
     let mut unreadable = Vec::new();
-    let mut queues = match observer.sample(at, Looks::Wanted) {
+    let mut queues = match observer.sample(at, CensusScope::Wanted) {
         Ok(sample) => {
             unreadable.extend(sample.gaps.iter().map(|gap| gap.missing.to_string()));
             sample.readings.into_iter().map(queue).collect()
@@ -83,13 +83,13 @@ fn sample(observer: &mut Observer, pid: i32, at: Duration) -> Sample {
             Vec::new()
         }
     };
-    let counters = kernel::of(pid).inspect_err(|error| unreadable.push(error.to_string())).unwrap_or_default();
+    let counters = counters::of(pid).inspect_err(|error| unreadable.push(error.to_string())).unwrap_or_default();
     let omitted = queues.len().saturating_sub(MOST_QUEUES);
     if omitted > 0 {
-        queues.sort_by_key(|queue: &Queue| std::cmp::Reverse(queue.depth.queued));
+        queues.sort_by_key(|queue: &QueueSample| std::cmp::Reverse(queue.depth.queued));
         queues.truncate(MOST_QUEUES);
     }
-    Sample {
+    QueuesSample {
         at: SystemTime::now(),
         queues,
         omitted,
@@ -99,10 +99,10 @@ fn sample(observer: &mut Observer, pid: i32, at: Duration) -> Sample {
     }
 }
 
-fn queue(reading: Reading) -> Queue {
-    Queue {
+fn queue(reading: Reading) -> QueueSample {
+    QueueSample {
         endpoint: reading.endpoint,
-        depth: reading.tick.depth,
+        depth: reading.depth_reading.depth,
         conditions: reading.status.conditions.into_iter().map(|(condition, _)| condition).collect(),
     }
 }
@@ -125,7 +125,7 @@ mod tests {
         assert!(read.listen_drops.is_some());
         let samples = Samples::default();
         for second in 0..200 {
-            samples.add(Sample { at: SystemTime::UNIX_EPOCH + Duration::from_secs(second), ..read.clone() });
+            samples.add(QueuesSample { at: SystemTime::UNIX_EPOCH + Duration::from_secs(second), ..read.clone() });
         }
         let kept = samples.all();
         let first = kept.first().expect("one").at.duration_since(SystemTime::UNIX_EPOCH).expect("later");

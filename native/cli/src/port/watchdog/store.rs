@@ -1,4 +1,4 @@
-//! Evidence on disk: a document and a page for each hang, whole or not at all, for their owner alone, and never too many.
+//! Evidence on disk: JSON and text for each hang, whole or not at all, readable by their owner alone, bounded in number and size.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -9,20 +9,20 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// A folder in which evidence is kept. Several VMs may share it, and the bounds hold for all of them together.
+/// A folder of evidence. Several VMs may share it; the bounds hold for all of them together.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     directory: PathBuf,
-    /// The evidence of so many hangs.
+    /// The evidence of at most this many hangs.
     keep: usize,
 }
 
-/// The name of everything that is written here; nothing else is ever removed.
+/// What the name of every evidence file begins with; nothing else is ever removed.
 const PREFIX: &str = "accept-queue-hang-";
-/// A file that is being written. One so old has been left behind by a program that was killed.
+/// A file that is being written. One this old was left behind by a program that was killed.
 const UNFINISHED: &str = ".accept-queue-hang-";
 const LEFT_BEHIND: Duration = Duration::from_secs(600);
-/// A document of a VM with thousands of listeners has room in it.
+/// The document of a VM with thousands of listeners fits.
 const MOST_BYTES: usize = 8 << 20;
 const MOST_BYTES_IN_ALL: u64 = 64 << 20;
 
@@ -31,13 +31,13 @@ impl Store {
         Store { directory, keep }
     }
 
-    /// Makes the folder where it is missing, and says whether evidence could be written there.
+    /// Makes the folder where it is missing. The error is why evidence could not be written there.
     pub(crate) fn prepare(&self) -> Result<(), String> {
         let tried = self.make_directory().and_then(|()| self.unfinished()).map(drop);
         tried.map_err(|error| self.refused(&error))
     }
 
-    /// Writes both, and lets the oldest go. Answers where the document is.
+    /// Writes both, and removes the oldest. Returns the path of the document.
     pub(crate) fn write(&self, at: SystemTime, pid: i32, document: &str, page: &str) -> Result<PathBuf, String> {
         for (what, text) in [("document", document), ("page", page)] {
             if text.len() > MOST_BYTES {
@@ -57,11 +57,11 @@ impl Store {
     fn try_write(&self, at: SystemTime, pid: i32, document: &str, page: &str) -> io::Result<PathBuf> {
         self.make_directory()?;
         let stem = stem(at, pid);
-        // Both are there before either gets its name: a disk that is full leaves nothing.
+        // Both are complete before either gets its name: a full disk leaves nothing.
         let (document, page) = (self.filled(document)?, self.filled(page)?);
-        self.let_go(self.keep.saturating_sub(1))?;
+        self.remove_oldest(self.keep.saturating_sub(1))?;
         let place = |suffix: &str| self.directory.join(format!("{stem}.{suffix}"));
-        // The document last: whoever sees it finds the page.
+        // The document last: where it is, the text is too.
         page.persist_noclobber(place("txt"))?;
         document.persist_noclobber(place("json"))?;
         Ok(place("json"))
@@ -84,8 +84,8 @@ impl Store {
         Ok(file)
     }
 
-    /// Removes the oldest, by their names, until no more than so many are left and they are not too large.
-    fn let_go(&self, keep: usize) -> io::Result<()> {
+    /// Removes the oldest, by name, until at most `keep` are left and their sizes are within bounds.
+    fn remove_oldest(&self, keep: usize) -> io::Result<()> {
         let mut kept: Vec<(String, PathBuf, u64)> = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
@@ -119,7 +119,7 @@ impl Store {
     }
 }
 
-/// Another program may have been here first.
+/// Another program may have removed it first.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -127,7 +127,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `accept-queue-hang-20261124T185012.345Z-4711`: in the order of time, whoever's they are.
+/// `accept-queue-hang-20261124T185012.345Z-4711`: sorted by time, whichever VM they are of.
 fn stem(at: SystemTime, pid: i32) -> String {
     let time: String = humantime::format_rfc3339_millis(at)
         .to_string()
@@ -137,7 +137,7 @@ fn stem(at: SystemTime, pid: i32) -> String {
     format!("{PREFIX}{time}-{pid}")
 }
 
-/// Of a name that is one of ours, to the letter.
+/// Of a name in exactly the form of [`stem`].
 fn stem_of(name: &OsStr) -> Option<&str> {
     let name = name.to_str()?;
     let stem = name.strip_suffix(".json").or_else(|| name.strip_suffix(".txt"))?;
@@ -190,7 +190,7 @@ mod tests {
             "notes.json",
         ];
         for name in others {
-            fs::write(directory.join(name), "somebody's").expect("a file");
+            fs::write(directory.join(name), "another's").expect("a file");
         }
         fs::create_dir(directory.join("accept-queue-hang-19700101T000000.000Z-2.json")).expect("a folder");
         for second in 1..=5 {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_told_and_left() {
+    fn a_file_in_the_way_is_reported_and_left() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = folder.path().join("file");
         File::create(&directory).expect("a file");

@@ -1,0 +1,85 @@
+//! Commands that answer once: `list`, `check`, `diagnose`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::ScopeOptions;
+use super::values::{check_interval, diagnose_window, share};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 where everything asked for was found; 1 where the process, node or port does not exist, or nothing could be \
+read; 2 for a wrong command line.
+
+Examples:
+  accept-queue list                every BEAM
+  accept-queue list --pid 4711     one process, a BEAM or not
+  accept-queue list --all --json   every process, for a program"
+)]
+pub(crate) struct ListOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Critical: a listener overflows (full throughout the samples, or clients were dropped meanwhile), or is stuck (connections wait, \
+and none was accepted during all of the samples, if they span a second or more). Warning: a listener is behind --max-wait \
+throughout the samples, is filled beyond --max-fill in each of them, is abandoned (clients leave before they are accepted), or \
+holds more than 1000 connections that their clients have closed. Unknown: it could not be read, or the port, process or node has \
+no listener. A burst that drains between two samples is no alarm. With --samples 1 the answer comes at once: full is critical, and \
+only --max-wait can tell a burst from a queue that does not drain.
+
+Examples:
+  accept-queue check                                    every BEAM, over a second
+  accept-queue check --node shop --max-wait 500ms
+  accept-queue check --port 8080 --samples 1            a container's readiness probe
+  accept-queue check --port 8080 --samples 21           over five seconds"
+)]
+pub(crate) struct CheckOptions {
+    #[command(flatten)]
+    pub(crate) scope: ScopeOptions,
+    /// Warn when a connection has waited longer than this
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = humantime::parse_duration)]
+    pub(crate) max_wait: Duration,
+    /// Warn when the queue is filled beyond this share of its limit
+    #[arg(long, value_name = "PERCENT", default_value = "50%", value_parser = share)]
+    pub(crate) max_fill: f64,
+    /// Number of readings
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub(crate) samples: u32,
+    /// Time between two readings, 10ms to 500ms
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = check_interval)]
+    pub(crate) interval: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The VM is only read, through /proc and the kernel's tables of sockets: it is never stopped, attached to or signalled. Run as \
+root, or as the user of the VM; CAP_SYS_PTRACE shows the native function that each thread is in.
+
+Exit status: 0 healthy; 1 the process could not be read; 2 for a wrong command line; 3 something is wrong; 4 nothing was \
+found, but not everything could be read.
+
+Examples:
+  accept-queue diagnose --pid 4711
+  accept-queue diagnose --pid 4711 --for 10s --json"
+)]
+pub(crate) struct DiagnoseOptions {
+    /// The process of the VM
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: i32,
+    /// How long to observe, 100ms to 10m; a thread that is blocked for less than a second is no hang
+    #[arg(long = "for", value_name = "DURATION", default_value = "2s", value_parser = diagnose_window)]
+    pub(crate) window: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,60 @@
+//! What was read, and what could not be.
+
+use accept_queue_core::rules::diagnosis::CoverageFinding;
+use accept_queue_core::rules::facts::Unread;
+use serde_json::Value;
+
+use super::{Words, seconds};
+
+pub(super) fn words(finding: &CoverageFinding) -> Words {
+    let cannot_tell = |text: String, advice: &str| Words { text, advice: advice.to_owned(), figures: vec![] };
+    match finding {
+        CoverageFinding::Unread(what) => {
+            cannot_tell(format!("Not seen: {}.", unread(what)), "Look again with that right.")
+        }
+        CoverageFinding::NoBeam => cannot_tell(
+            "This process runs no BEAM, as far as its command line shows: only its queues were judged, not its threads."
+                .to_owned(),
+            "`accept-queue list` shows which processes do.",
+        ),
+        CoverageFinding::NoListener => cannot_tell(
+            "This process listens nowhere.".to_owned(),
+            "If it should, look at whether its application was started.",
+        ),
+        CoverageFinding::Healthy { readings, window, listeners, queued } => Words {
+            text: format!(
+                "No sign of a hang in {readings} readings over {}: {listeners} listener{}, {queued} queued, no scheduler held up.",
+                seconds(*window),
+                if *listeners == 1 { "" } else { "s" }
+            ),
+            advice: "If clients hang all the same, look in front of the VM: firewall, load balancer, name resolution."
+                .to_owned(),
+            figures: vec![("listeners", Value::from(*listeners)), ("queued", Value::from(*queued))],
+        },
+    }
+}
+
+/// What could not be read, why, and the right that would allow it.
+pub(in crate::findings) fn unread(unread: &Unread) -> String {
+    match unread {
+        Unread::Sockets(error) => format!(
+            "which sockets it holds could not be read ({error}); run as its user, or with CAP_SYS_PTRACE and \
+             CAP_DAC_READ_SEARCH"
+        ),
+        Unread::Namespace(error) => format!(
+            "its network namespace could not be entered ({error}); CAP_SYS_ADMIN and CAP_SYS_PTRACE would allow it"
+        ),
+        Unread::Queues(error) => format!("the kernel's table of sockets could not be read ({error})"),
+        Unread::Pollsets(error) => format!(
+            "its epoll sets could not be read ({error}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+        ),
+        Unread::Calls(error) => format!(
+            "the system calls of its threads could not be read ({error}); CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH would allow \
+             it, or the same user where kernel.yama.ptrace_scope is 0"
+        ),
+        Unread::Stacks(error) => format!(
+            "the stacks of its threads could not be read ({error}); CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH would allow it"
+        ),
+        Unread::Threads => "it has more threads than are read".to_owned(),
+    }
+}

@@ -1,0 +1,85 @@
+//! A queue, whatever the cause.
+
+use accept_queue_core::rules::diagnosis::{QueueFigures, QueueFinding, QueueTrouble};
+use serde_json::Value;
+
+use super::{NamedFigures, Words, millis, seconds};
+
+pub(super) fn words(finding: &QueueFinding, listener: &str) -> Words {
+    match finding {
+        QueueFinding::Trouble(trouble, queue) => {
+            let (text, advice) = trouble_words(*trouble, queue, listener);
+            Words { text, advice: advice.to_owned(), figures: figures(queue) }
+        }
+        QueueFinding::BacklogClipped { limit, advice } => Words {
+            text: format!("The backlog of {listener} is {limit}, which is somaxconn."),
+            advice: advice.text.clone(),
+            figures: advice.evidence.iter().map(|&(name, figure)| (name, Value::from(figure))).collect(),
+        },
+    }
+}
+
+fn trouble_words(trouble: QueueTrouble, queue: &QueueFigures, listener: &str) -> (String, &'static str) {
+    match trouble {
+        QueueTrouble::Behind => (
+            format!("Connections of {listener} are accepted, but wait too long for it. {}", waiting(queue)),
+            "More acceptors, or less work in each before it accepts again.",
+        ),
+        QueueTrouble::Full => (
+            format!(
+                "The queue of {listener} is full ({} of {}): further clients are dropped without a word ({} dropped while we \
+                 looked).",
+                queue.depth.queued,
+                u64::from(queue.depth.limit) + 1,
+                queue.dropped
+            ),
+            "A longer queue (`accept_queue:resize/2`) helps against bursts only: look first at why none is accepted.",
+        ),
+        QueueTrouble::WasFull => (
+            format!("The queue of {listener} was full meanwhile: {} packets were dropped.", queue.dropped),
+            "Bursts are larger than the backlog: `accept_queue:resize/2`, and more acceptors.",
+        ),
+        QueueTrouble::ClientsGone { queued, closed, reset } => (
+            format!(
+                "{} of the {queued} connections that wait on {listener} have already left ({closed} closed, {reset} reset): a \
+                 server that accepts again works in vain at first.",
+                closed + reset
+            ),
+            "Skip them with `accept_queue:peer_closed/1` after accept; a smaller backlog refuses sooner the clients that \
+             would not be served in time.",
+        ),
+        QueueTrouble::CloseWaitHeld { close_wait } => (
+            format!(
+                "{close_wait} connections of {listener} are held in CLOSE_WAIT: their peers have closed, and this VM has not."
+            ),
+            "`accept_queue:holders/1` names the processes; they neither read nor close. Descriptors run out next.",
+        ),
+    }
+}
+
+/// How many connections wait, how many fit, and how long the first has waited.
+pub(super) fn waiting(queue: &QueueFigures) -> String {
+    let longest = queue.counts.and_then(|counts| counts.oldest_wait).or(queue.stalled_for);
+    let queued = queue.depth.queued;
+    let noun = if queued == 1 { "connection waits" } else { "connections wait" };
+    let longest = longest.map(|wait| format!(", the first for {}", seconds(wait))).unwrap_or_default();
+    format!("{queued} {noun} ({} fit){longest}.", u64::from(queue.depth.limit) + 1)
+}
+
+pub(super) fn figures(queue: &QueueFigures) -> NamedFigures {
+    let mut figures = vec![
+        ("queued", Value::from(queue.depth.queued)),
+        ("limit", Value::from(queue.depth.limit)),
+        ("dropped", Value::from(queue.dropped)),
+    ];
+    if let Some(counts) = queue.counts {
+        figures.extend(counts.oldest_wait.map(|wait| ("oldest_wait_ms", millis(wait))));
+        figures.push(("established", Value::from(counts.established)));
+        figures.push(("close_wait", Value::from(counts.close_wait)));
+    }
+    if let Some(events) = &queue.epoll_events {
+        let masks: Vec<_> = events.iter().map(ToString::to_string).collect();
+        figures.push(("epoll_events", Value::from(masks.join(" "))));
+    }
+    figures
+}

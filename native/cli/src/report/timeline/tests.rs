@@ -1,0 +1,160 @@
+use accept_queue_core::rules::detector::Condition;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::recording::tests::entries;
+use crate::recording::{CLOSE_WAIT, DROPS, LIMIT, OLDEST_WAIT_MS, QUEUED, QUEUED_CLOSED, QUEUED_RESET};
+
+proptest! {
+    #[test]
+    fn whatever_is_recorded_can_be_drawn(entries in vec(entries(), 0..30)) {
+        let timeline = drawn(entries);
+        let (from, to, step) = (&timeline["from"], &timeline["to"], &timeline["step_ms"]);
+        let steps = (to.as_u64().expect("a time") - from.as_u64().expect("a time")) / step.as_u64().expect("a time");
+        prop_assert!(steps < MOST_BINS && to.as_u64() <= Some(LATEST_MS));
+    }
+}
+
+const EPOCH: u64 = 1_764_000_000_000;
+
+fn begun(epoch_ms: u64) -> Entry {
+    let [version, host, scope] = ["0.1.0", "vm", "every BEAM"].map(str::to_owned);
+    Entry::Begun { epoch_ms, interval_ms: 100, version, host, scope }
+}
+
+fn sample(at_ms: u64, quiet: u64, items: Vec<Item>) -> Entry {
+    Entry::Sample(SampleEntry { at_ms, quiet, items })
+}
+
+fn listener(number: u64, address: &str) -> Item {
+    let owners = vec![RecordedOwner { pid: 4711, name: "shop@vm".to_owned() }];
+    Item::Listener { number, namespace: 1, address: address.to_owned(), owners }
+}
+
+fn depth(number: u64, queued: u64, limit: u64, drops: u64) -> Item {
+    let changed = vec![(QUEUED, Some(queued)), (LIMIT, Some(limit)), (DROPS, Some(drops))];
+    Item::Figures { number, changed }
+}
+
+fn census(closed: u64, oldest: u64, close_wait: u64) -> Item {
+    let changed = vec![
+        (QUEUED_CLOSED, Some(closed)),
+        (QUEUED_RESET, Some(0)),
+        (OLDEST_WAIT_MS, Some(oldest)),
+        (CLOSE_WAIT, Some(close_wait)),
+    ];
+    Item::Figures { number: 0, changed }
+}
+
+fn drawn(entries: Vec<Entry>) -> Value {
+    let mut timeline = Timeline::new("a.aq".to_owned());
+    entries.into_iter().for_each(|entry| timeline.add(entry));
+    serde_json::to_value(timeline.finish(0)).expect("JSON")
+}
+
+#[test]
+fn a_queue_that_fills_is_drawn_with_its_limit_its_wait_its_drops_and_what_held() {
+    let condition = Condition::Overflowing;
+    let timeline = drawn(vec![
+        begun(EPOCH),
+        sample(0, 0, vec![listener(0, "0.0.0.0:8080"), depth(0, 0, 30, 500)]),
+        sample(
+            200,
+            1,
+            vec![depth(0, 31, 30, 507), census(3, 250, 2), Item::Raised { number: 0, condition, held_ms: 0 }],
+        ),
+        sample(600, 3, vec![depth(0, 0, 30, 507), Item::Cleared { number: 0, condition, lasted_ms: 400 }]),
+        Entry::Ended { at_ms: 700, why: "ended as asked".to_owned() },
+    ]);
+    assert_eq!(
+        (&timeline["from"], &timeline["to"], &timeline["step_ms"]),
+        (&json!(EPOCH), &json!(EPOCH + 700), &json!(1))
+    );
+    let track = &timeline["listeners"][0];
+    assert_eq!(track["queued"], json!([[0, 0], [200, 0, 31, 31], [600, 0, 31, 0], [700, 0, 0, null]]));
+    assert_eq!(track["left"], json!([[200, 3], [700, 3, 3, null]]));
+    assert_eq!(track["oldest_wait_ms"], json!([[200, 250], [700, 250, 250, null]]));
+    assert_eq!(track["dropped"], json!([[200, 7]]), "not what was dropped before the recording");
+    assert_eq!((&track["dropped_in_all"], &track["most_close_wait"]), (&json!(7), &json!(2)));
+    assert_eq!(track["worst"], json!({"at": EPOCH + 200, "queued": 31, "limit": 30}));
+    let held = json!([{"condition": "overflowing", "from": EPOCH + 200, "to": EPOCH + 600}]);
+    assert_eq!(track["conditions"]["first"], held);
+    assert_eq!(timeline["runs"]["first"][0]["ended"], "ended as asked");
+}
+
+#[test]
+fn what_was_not_read_is_not_drawn() {
+    let at = |at_ms, quiet| sample(at_ms, quiet, vec![]);
+    let begin = || vec![begun(EPOCH), sample(0, 0, vec![listener(0, "a:1"), depth(0, 3, 5, 0)])];
+    for (sentence, rest, queued) in [
+        ("nothing changes", vec![at(10_000, 99), at(20_000, 99)], json!([[0, 3]])),
+        ("the recorder was stopped", vec![at(9000, 0)], json!([[0, 3, 3, null], [1125, 3]])),
+        (
+            "it could not be read",
+            vec![sample(1, 0, vec![Item::Unread { number: 0 }])],
+            json!([[0, 3], [1, 3, 3, null]]),
+        ),
+        (
+            "the machine slept, and the clock shows it",
+            vec![sample(100, 0, vec![Item::Clock { epoch_ms: EPOCH + 9000 }])],
+            json!([[0, 3, 3, null], [1137, 3]]),
+        ),
+        (
+            "the clock was set back: time does not move until it is later",
+            vec![sample(100, 0, vec![Item::Clock { epoch_ms: EPOCH - 9000 }]), sample(200, 0, vec![depth(0, 4, 5, 0)])],
+            json!([[0, 3, 4, 4]]),
+        ),
+        (
+            "closed, and opened again",
+            vec![
+                sample(1, 0, vec![Item::Gone { number: 0 }]),
+                sample(2, 0, vec![listener(1, "a:1"), depth(1, 1, 5, 0)]),
+            ],
+            json!([[0, 3], [1, 3, 3, null], [2, 1]]),
+        ),
+        (
+            "another run",
+            vec![begun(EPOCH + 10), sample(1, 0, vec![listener(7, "a:1"), depth(7, 1, 5, 0)])],
+            json!([[0, 3, 3, null], [11, 1]]),
+        ),
+    ] {
+        let timeline = drawn([begin(), rest].concat());
+        assert_eq!(timeline["listeners"].as_array().map(Vec::len), Some(1), "{sentence}");
+        assert_eq!(timeline["listeners"][0]["queued"], queued, "{sentence}");
+    }
+}
+
+#[test]
+fn a_week_is_no_larger_than_an_hour_and_keeps_its_peaks() {
+    let mut entries = vec![begun(EPOCH), sample(0, 0, vec![listener(0, "a:1"), depth(0, 0, 900, 0)])];
+    let second = |second: u64| {
+        sample(second * 1000, 9, vec![depth(0, if second == 400_000 { 777 } else { second % 3 }, 900, second)])
+    };
+    entries.extend((1..=604_800).map(second));
+    let timeline = drawn(entries);
+    let track = &timeline["listeners"][0];
+    let [queued, dropped] = ["queued", "dropped"].map(|name| track[name].as_array().expect("a series"));
+    assert!((600..=1200).contains(&queued.len()) && (600..=1200).contains(&dropped.len()), "{}", queued.len());
+    assert!(queued.iter().any(|step| step[2] == 777), "the peak");
+    assert_eq!(dropped.iter().filter_map(|step| step[1].as_u64()).sum::<u64>(), 604_800);
+}
+
+#[test]
+fn a_recording_that_lies_costs_nothing() {
+    let many = (0..10_000).map(|number| listener(number, &format!("a:{number}"))).collect();
+    let held = (0..10_000).map(|_| Item::Raised { number: 0, condition: Condition::Stuck, held_ms: 0 }).collect();
+    let timeline = drawn(vec![
+        sample(5, 5, vec![depth(9, 1, 1, 1)]),
+        begun(EPOCH),
+        sample(u64::MAX, u64::MAX, many),
+        sample(0, 0, held),
+        begun(0),
+        Entry::Ended { at_ms: u64::MAX, why: String::new() },
+    ]);
+    assert_eq!(timeline["listeners"].as_array().map(Vec::len), Some(MOST_LISTENERS));
+    assert_eq!(timeline["has_more_listeners"], true);
+    let conditions = &timeline["listeners"][0]["conditions"];
+    assert_eq!((conditions["first"].as_array().map(Vec::len), &conditions["more"]), (Some(MOST_ENTRIES), &json!(9500)));
+}

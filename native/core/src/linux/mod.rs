@@ -1,0 +1,8 @@
+//! The kernel's interfaces: one file each. Bytes and numbers go in, rows and figures come out; nothing here judges.
+
+pub mod counters;
+pub mod diag;
+pub mod namespace;
+pub(crate) mod proc_file;
+pub mod sockopt;
+mod tcp_state;

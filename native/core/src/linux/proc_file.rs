@@ -1,0 +1,70 @@
+//! Reading what a process says of itself: never more than so many bytes, whatever it says.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// As much as most files of `/proc` hold.
+const USUAL: usize = 2048;
+
+/// The whole of a file of `/proc`; [`Error::Truncated`] where it holds more than `most` bytes, [`Error::NotFound`] where
+/// there is none, or its process has ended.
+pub(crate) fn read(path: &str, most: u64) -> Result<Vec<u8>, Error> {
+    // With room for what most of them hold: a buffer that has to grow makes six reads of one.
+    let mut bytes = Vec::with_capacity(USUAL);
+    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(|error| reason(&error))?;
+    if bytes.len() as u64 > most { Err(Error::Truncated) } else { Ok(bytes) }
+}
+
+/// The numbers that a folder of `/proc` is made of, as many as `most`, and whether there were more.
+pub(crate) fn numbers(path: &str, most: usize) -> Result<(Vec<i32>, bool), Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(|error| reason(&error))? {
+        let name = entry.map_err(|error| reason(&error))?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        if found.len() == most {
+            return Ok((found, true));
+        }
+        found.push(number);
+    }
+    Ok((found, false))
+}
+
+/// A process that ends while its file is open is "no such process".
+pub(crate) fn reason(error: &std::io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => Error::NotFound,
+        _ if error.kind() == ErrorKind::NotFound => Error::NotFound,
+        Some(number) => Error::Errno(crate::Errno(number)),
+        None => Error::Errno(crate::Errno::BAD_MESSAGE),
+    }
+}
+
+/// Of a process that has ended, `/proc` has no folder, or one that answers nothing.
+pub(crate) fn ended(errno: Errno) -> Error {
+    match errno {
+        Errno::NOENT | Errno::SRCH => Error::NotFound,
+        errno => errno.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_an_error_and_not_its_beginning() {
+        assert_eq!(read("/proc/self/status", 10), Err(Error::Truncated));
+        assert!(read("/proc/self/status", 1 << 16).is_ok_and(|bytes| bytes.starts_with(b"Name:")));
+        assert_eq!(read("/proc/0/status", 10), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn a_folder_that_is_too_long_says_so() {
+        let (found, more) = numbers("/proc", 1).expect("at least this process");
+        assert_eq!((found.len(), more), (1, true));
+    }
+}

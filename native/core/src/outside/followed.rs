@@ -1,0 +1,94 @@
+//! One queue that an observer follows: its history, and what of it has not been reported yet.
+
+use crate::linux::namespace::Namespace;
+use crate::outside::sample::{Gone, Reading};
+use crate::outside::scope::Owner;
+use crate::rules::detector::{Change, Settings, Time};
+use crate::rules::history::{CensusTaken, DepthReading, History};
+use crate::{Census, Cookie, Depth, Endpoint, Inode, Members};
+
+pub(super) struct Followed {
+    sockets: Vec<(Cookie, Inode)>,
+    owners: Vec<Owner>,
+    history: History,
+    /// What this sample read.
+    fresh: Option<(DepthReading, Option<CensusTaken>)>,
+    /// What has changed since the last sample that succeeded.
+    unreported: Vec<Change>,
+    /// Whether a sample that succeeded had it.
+    is_reported: bool,
+}
+
+impl Followed {
+    pub(super) fn new(sockets: Vec<(Cookie, Inode)>, settings: Settings, at: Time) -> Followed {
+        Followed {
+            sockets,
+            owners: Vec::new(),
+            history: History::new(settings, at),
+            fresh: None,
+            unreported: Vec::new(),
+            is_reported: false,
+        }
+    }
+
+    /// Whether these are its sockets.
+    pub(super) fn is_of(&self, sockets: &[(Cookie, Inode)]) -> bool {
+        self.sockets == sockets
+    }
+
+    pub(super) fn depth_read(&mut self, at: Time, owners: Vec<Owner>, members: Members<Depth>) {
+        self.owners = owners;
+        self.put_off();
+        let mut reading = self.history.depth_read(at, members);
+        reading.changes.splice(0..0, self.unreported.drain(..));
+        self.fresh = Some((reading, None));
+    }
+
+    pub(super) fn wants_census(&self) -> bool {
+        self.fresh.as_ref().is_some_and(|(reading, _)| reading.wants_census)
+    }
+
+    pub(super) fn is_occupied(&self) -> bool {
+        self.fresh.as_ref().is_some_and(|(reading, _)| reading.depth.queued > 0)
+    }
+
+    pub(super) fn census_taken(&mut self, at: Time, census: &Census) {
+        if let Some((_, taken)) = &mut self.fresh {
+            *taken = Some(self.history.census_taken(at, census));
+        }
+    }
+
+    pub(super) fn reading_failed(&mut self) {
+        self.put_off();
+        self.history.reading_failed();
+    }
+
+    /// What a sample that failed had found out.
+    fn put_off(&mut self) {
+        if let Some((reading, census)) = self.fresh.take() {
+            self.unreported.extend(reading.changes);
+            self.unreported.extend(census.into_iter().flat_map(|census| census.changes));
+        }
+    }
+
+    /// What was read just now.
+    pub(super) fn report(&mut self, at: Time, namespace: Namespace, endpoint: &Endpoint) -> Option<Reading> {
+        let (depth_reading, census) = self.fresh.take()?;
+        Some(Reading {
+            namespace,
+            endpoint: endpoint.clone(),
+            owners: self.owners.clone(),
+            sockets: self.sockets.clone(),
+            is_new: !std::mem::replace(&mut self.is_reported, true),
+            depth_reading,
+            census,
+            status: self.history.status(at),
+        })
+    }
+
+    /// Of one that was never reported, there is nothing to report.
+    pub(super) fn gone(self, at: Time, namespace: Namespace, endpoint: Endpoint) -> Option<Gone> {
+        let Followed { owners, history, is_reported, .. } = self;
+        is_reported.then(|| Gone { namespace, endpoint, owners, conditions: history.status(at).conditions })
+    }
+}

@@ -1,0 +1,221 @@
+//! The accept queues of other processes over time: [`crate::outside::snapshot`], again and again, judged by the same detector as a
+//! listener that is watched from inside.
+//!
+//! A sample is one dump of the listeners of each network namespace, in the place of the owner's `getsockopt`. The processes that
+//! own a listener are looked up when it is new, and all of them every few seconds, for a server may have begun in another
+//! namespace.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use crate::linux::diag::DiagSocket;
+use crate::outside::followed::Followed;
+use crate::outside::holdings::{Holdings, Place, holdings};
+use crate::outside::scope::{Gap, Scope};
+use crate::reading::survey::{listening_through, survey_some};
+use crate::rules::detector::{Settings, Time};
+use crate::{Cookie, Endpoint, Error, Listening, Members};
+
+pub use crate::outside::sample::{Gone, Reading, Sample};
+
+/// Follows the queues in a scope.
+pub struct Observer {
+    scope: Scope,
+    settings: Settings,
+    visited: Vec<Visited>,
+    gaps: Vec<Gap>,
+    /// What has gone since the last sample that succeeded.
+    gone: Vec<Gone>,
+    searched: Option<Time>,
+}
+
+/// How often to look for servers in namespaces that are not known.
+const SEARCH: Duration = Duration::from_secs(5);
+
+/// A network namespace that is read.
+struct Visited {
+    place: Place,
+    diag: Option<DiagSocket>,
+    /// It could not be entered. Not tried again before the next search: each attempt costs a thread.
+    refusal: Option<Error>,
+    known: HashSet<Cookie>,
+    followed: BTreeMap<Endpoint, Followed>,
+}
+
+/// Of which queues to take a census.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CensusScope {
+    /// Where the detector wants it.
+    Wanted,
+    /// There, and wherever a connection waits.
+    Occupied,
+    /// All of them.
+    All,
+}
+
+impl Observer {
+    /// Nothing is read yet.
+    pub fn new(scope: Scope, settings: Settings) -> Observer {
+        Observer { scope, settings, visited: Vec::new(), gaps: Vec::new(), gone: Vec::new(), searched: None }
+    }
+
+    /// Reads everything in the scope. [`Error::NotFound`] where the scope is one process and it has ended.
+    ///
+    /// After an error the next sample that succeeds reports what has changed since: a change is reported once, and never lost.
+    pub fn sample(&mut self, at: Time, scope: CensusScope) -> Result<Sample, Error> {
+        let is_due = self.searched.is_none_or(|searched| at.saturating_sub(searched) >= SEARCH);
+        let (mut listening, mut has_new) = self.listening();
+        if is_due || has_new {
+            self.search(at)?;
+            (listening, has_new) = self.listening();
+        }
+        if has_new {
+            // Another socket has begun to listen since.
+            self.searched = None;
+        }
+        let mut gaps = self.gaps.clone();
+        for (visited, listening) in self.visited.iter_mut().zip(listening) {
+            let read = listening.and_then(|listening| {
+                self.gone.extend(visited.fold(at, listening, self.settings));
+                visited.take_census(at, scope)
+            });
+            if let Err(error) = read {
+                visited.followed.values_mut().for_each(Followed::reading_failed);
+                if error == Error::NotFound {
+                    // The process by which the namespace was to be entered has ended.
+                    self.searched = None;
+                }
+                gaps.extend(visited.place.refused(error)?);
+            }
+        }
+        let readings = self.visited.iter_mut().flat_map(|visited| visited.report(at)).collect();
+        Ok(Sample { readings, gone: std::mem::take(&mut self.gone), gaps })
+    }
+
+    /// Forgets what is followed, and reports it as gone. For when the scope is one process and it has ended.
+    pub fn forget(&mut self, at: Time) -> Vec<Gone> {
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.extend(self.visited.drain(..).flat_map(|visited| visited.forget(at)));
+        self.searched = None;
+        gone
+    }
+
+    /// The listening sockets of each namespace, and whether any of them is new.
+    fn listening(&mut self) -> (Vec<Result<Vec<Listening>, Error>>, bool) {
+        let mut has_new = false;
+        let mut ask = |visited: &mut Visited| {
+            let listening = visited.with_diag(listening_through)?;
+            let now: HashSet<_> = listening.iter().map(|socket| socket.cookie).collect();
+            has_new |= !now.is_subset(&visited.known);
+            visited.known = now;
+            Ok(listening)
+        };
+        (self.visited.iter_mut().map(&mut ask).collect(), has_new)
+    }
+
+    fn search(&mut self, at: Time) -> Result<(), Error> {
+        let Holdings { places, gaps } = holdings(&self.scope)?;
+        let mut before = std::mem::take(&mut self.visited);
+        for place in places {
+            let known = before.iter().position(|visited| visited.place.namespace == place.namespace);
+            self.visited.push(match known {
+                Some(index) => Visited { place, refusal: None, ..before.swap_remove(index) },
+                None => Visited { place, diag: None, refusal: None, known: HashSet::new(), followed: BTreeMap::new() },
+            });
+        }
+        // No process of the scope is left there.
+        self.gone.extend(before.into_iter().flat_map(|visited| visited.forget(at)));
+        self.visited.sort_by_key(|visited| visited.place.namespace);
+        self.gaps = gaps;
+        self.searched = Some(at);
+        Ok(())
+    }
+}
+
+impl Visited {
+    /// A socket that failed may have the rest of an answer in it.
+    fn with_diag<T>(&mut self, ask: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
+        let mut diag = match (self.diag.take(), self.refusal) {
+            (Some(diag), _) => diag,
+            (None, Some(refusal)) => return Err(refusal),
+            (None, None) => self.place.open().inspect_err(|&error| self.refusal = Some(error))?,
+        };
+        let answer = ask(&mut diag)?;
+        self.diag = Some(diag);
+        Ok(answer)
+    }
+
+    /// Takes in how deep the queues are. What is no longer there comes back.
+    fn fold(&mut self, at: Time, listening: Vec<Listening>, settings: Settings) -> Vec<Gone> {
+        let mut before = std::mem::take(&mut self.followed);
+        let mut gone = Vec::new();
+        self.place.learn_names(&listening);
+        for (endpoint, sockets) in by_endpoint(listening) {
+            let inodes = sockets.iter().map(|socket| socket.inode);
+            let Some(owners) = self.place.owners(&endpoint, inodes) else { continue };
+            let Ok(members) = Members::read(sockets.iter().map(|socket| (socket.cookie, Ok(socket.depth)))) else {
+                continue;
+            };
+            let sockets: Vec<_> = sockets.iter().map(|socket| (socket.cookie, socket.inode)).collect();
+            let same = match before.remove(&endpoint) {
+                Some(followed) if followed.is_of(&sockets) => Some(followed),
+                Some(other) => {
+                    gone.extend(other.gone(at, self.place.namespace, endpoint.clone()));
+                    None
+                }
+                None => None,
+            };
+            let mut followed = same.unwrap_or_else(|| Followed::new(sockets, settings, at));
+            followed.depth_read(at, owners, members);
+            self.followed.insert(endpoint, followed);
+        }
+        let namespace = self.place.namespace;
+        gone.extend(before.into_iter().filter_map(|(endpoint, followed)| followed.gone(at, namespace, endpoint)));
+        gone
+    }
+
+    /// Takes a census, where that is wanted.
+    fn take_census(&mut self, at: Time, scope: CensusScope) -> Result<(), Error> {
+        let is_wanted = |followed: &Followed| match scope {
+            CensusScope::Wanted => followed.wants_census(),
+            CensusScope::Occupied => followed.wants_census() || followed.is_occupied(),
+            CensusScope::All => true,
+        };
+        let wanted: Vec<_> =
+            self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(endpoint, _)| endpoint.clone()).collect();
+        let begun = Instant::now();
+        let queues = self.with_diag(|diag| survey_some(diag, &wanted.iter().collect::<Vec<_>>()))?;
+        let took = begun.elapsed();
+        let taken: HashMap<_, _> =
+            queues.into_iter().map(|queue| (queue.endpoint, queue.census.taken_in(took))).collect();
+        for endpoint in wanted {
+            if let (Some(followed), Some(census)) = (self.followed.get_mut(&endpoint), taken.get(&endpoint)) {
+                followed.census_taken(at, census);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was read just now.
+    fn report(&mut self, at: Time) -> impl Iterator<Item = Reading> {
+        let namespace = self.place.namespace;
+        self.followed.iter_mut().filter_map(move |(endpoint, followed)| followed.report(at, namespace, endpoint))
+    }
+
+    fn forget(self, at: Time) -> impl Iterator<Item = Gone> {
+        let namespace = self.place.namespace;
+        self.followed.into_iter().filter_map(move |(endpoint, followed)| followed.gone(at, namespace, endpoint))
+    }
+}
+
+/// Sockets that share an address are one queue to a client.
+fn by_endpoint(listening: Vec<Listening>) -> BTreeMap<Endpoint, Vec<Listening>> {
+    let mut shared: BTreeMap<Endpoint, Vec<Listening>> = BTreeMap::new();
+    for socket in listening {
+        shared.entry(socket.endpoint.clone()).or_default().push(socket);
+    }
+    for sockets in shared.values_mut() {
+        sockets.sort_by_key(|socket| socket.cookie);
+    }
+    shared
+}

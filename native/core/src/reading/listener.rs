@@ -1,0 +1,168 @@
+//! One listening socket that this process owns: what identifies it, how deep its queue is, what is in it.
+
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use rustix::io::fcntl_dupfd_cloexec;
+use socket2::{SockAddr, SockRef, Type};
+
+use crate::address::{Address, Endpoint};
+use crate::linux::diag::{DiagSocket, Family, States};
+use crate::linux::sockopt;
+use crate::reading::census;
+use crate::{Census, Cookie, Counts, Depth, Error, Inode};
+
+/// A listening stream socket, by descriptor number and cookie. It holds nothing open: when the owner closes the socket,
+/// every later reading is [`Error::Closed`], also when the number has been given to another socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    fd: RawFd,
+    cookie: Cookie,
+    inode: Inode,
+    endpoint: Endpoint,
+}
+
+impl Listener {
+    /// The listening socket of a descriptor number of this process. [`Error::Closed`] where the number stands for nothing,
+    /// [`Error::NotListening`] where for something else.
+    pub fn open(fd: RawFd) -> Result<Listener, Error> {
+        Listener::resolve(fd).map_err(|error| match error {
+            Error::Errno(errno) if errno.0 == libc::EBADF => Error::Closed,
+            Error::Errno(errno) if errno.0 == libc::ENOTSOCK => Error::NotListening,
+            error => error,
+        })
+    }
+
+    fn resolve(fd: RawFd) -> Result<Listener, Error> {
+        let borrowed = sockopt::borrow(fd)?;
+        let socket = SockRef::from(&borrowed);
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            return Err(Error::NotListening);
+        }
+        Ok(Listener {
+            fd,
+            cookie: sockopt::cookie(fd)?,
+            inode: sockopt::inode(fd)?,
+            endpoint: endpoint(&socket.local_addr()?).ok_or(Error::NotListening)?,
+        })
+    }
+
+    /// Its descriptor number.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Which socket it is, for as long as the machine runs.
+    pub fn cookie(&self) -> Cookie {
+        self.cookie
+    }
+
+    /// Which socket it is, as `/proc/PID/fd` shows it.
+    pub fn inode(&self) -> Inode {
+        self.inode
+    }
+
+    /// What it is bound to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel gives the depth in a dump only.
+    #[inline]
+    pub fn has_first_tier(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Tcp(_))
+    }
+
+    /// How deep the queue is: three system calls, no allocation; for a Unix socket a dump of the listening ones.
+    #[inline]
+    pub fn depth(&self) -> Result<Depth, Error> {
+        self.vouched(match &self.endpoint {
+            Endpoint::Tcp(_) => sockopt::depth(self.fd),
+            Endpoint::Unix(_) => self.unix_counts(States::LISTENERS).map(|counts| counts.depth()),
+        })
+    }
+
+    /// What is in the queue, for the address that this socket listens on: one walk over the kernel's table.
+    pub fn counts(&self) -> Result<Counts, Error> {
+        self.census().map(|(census, _)| census.counts)
+    }
+
+    /// The same with what they were made of, and with the sockets that share the address and whose sum they are.
+    pub(crate) fn census(&self) -> Result<(Census, Vec<Cookie>), Error> {
+        self.vouched(match &self.endpoint {
+            Endpoint::Tcp(address) => self.tcp_census(address),
+            Endpoint::Unix(_) => {
+                let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
+                counts.map(|counts| (Census { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
+            }
+        })
+    }
+
+    /// Gives the socket another backlog, and returns the one that is now in force. `listen(2)` on a listening socket does
+    /// nothing else; what is queued stays queued.
+    pub fn resize(&self, backlog: u32) -> Result<u32, Error> {
+        let backlog = i32::try_from(backlog).map_err(|_| Error::Errno(crate::Errno(libc::EINVAL)))?;
+        // A descriptor of our own: whatever happens to the owner's, this one stays the socket that we compare.
+        let own = fcntl_dupfd_cloexec(self.borrow()?, 0).map_err(|_| Error::Closed)?;
+        if rustix::net::sockopt::socket_cookie(&own)? != self.cookie.0 {
+            return Err(Error::Closed);
+        }
+        if !rustix::net::sockopt::socket_acceptconn(&own)? {
+            return Err(Error::NotListening);
+        }
+        rustix::net::listen(&own, backlog)?;
+        self.depth().map(|depth| depth.limit)
+    }
+
+    /// Reads through a netlink socket in the namespace of this listener.
+    pub(crate) fn dump<T>(&self, read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
+        DiagSocket::beside(self.fd, read)
+    }
+
+    /// The reading, if the descriptor is still this listener's after it. A socket that has left a descriptor does not come
+    /// back to it, so what is ours now was ours during the calls before; and an error of another socket's is not our
+    /// listener's.
+    #[inline]
+    pub(crate) fn vouched<T>(&self, reading: Result<T, Error>) -> Result<T, Error> {
+        if self.is_open() { reading } else { Err(Error::Closed) }
+    }
+
+    /// Whether the descriptor is still this listener's. One system call.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        sockopt::cookie(self.fd) == Ok(self.cookie)
+    }
+
+    fn borrow(&self) -> Result<BorrowedFd<'static>, Error> {
+        sockopt::borrow(self.fd)
+    }
+
+    fn tcp_census(&self, address: &Address) -> Result<(Census, Vec<Cookie>), Error> {
+        let tally = self.dump(|diag| census::tcp(diag, Family::of(address.ip), Some(address.port)))?;
+        let group = tally.group_of(self.cookie).ok_or_else(|| self.no_row())?;
+        Ok((group.census(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
+    }
+
+    fn unix_counts(&self, states: States) -> Result<Counts, Error> {
+        let tally = self.dump(|diag| census::unix(diag, states))?;
+        tally.counts_of(self.cookie).ok_or_else(|| self.no_row())
+    }
+
+    /// Why the kernel's table has no listener of this cookie.
+    fn no_row(&self) -> Error {
+        if sockopt::is_listening(self.fd) { Error::NotFound } else { Error::NotListening }
+    }
+}
+
+fn endpoint(local: &SockAddr) -> Option<Endpoint> {
+    if let Some(address) = local.as_socket() {
+        return Some(Endpoint::Tcp(address.into()));
+    }
+    let name = match (local.as_pathname(), local.as_abstract_namespace()) {
+        (Some(path), _) => path.as_os_str().as_bytes().to_vec(),
+        (None, Some(name)) => [&[0], name].concat(),
+        (None, None) => return None,
+    };
+    Some(Endpoint::Unix(name))
+}

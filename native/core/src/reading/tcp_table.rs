@@ -1,0 +1,176 @@
+//! The queues of a network namespace that cannot be entered, out of `/proc/PID/net/tcp` and `tcp6`.
+//!
+//! These files are readable where setns is not allowed: those of a rootless container, for the user who started it. They
+//! say less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
+
+use std::time::Duration;
+
+use procfs::ProcError;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::Process;
+
+use crate::linux::diag::{QueuedState, Row};
+use crate::reading::census;
+use crate::reading::tally::{Group, Tally};
+use crate::{Address, Cookie, Errno, Error, Inode, Interface};
+
+/// A queue, as far as these files show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartialQueue {
+    /// The address.
+    pub address: Address,
+    /// The sockets that share it (SO_REUSEPORT); the figures are their sum.
+    pub sockets: Vec<Inode>,
+    /// Connections that wait for `accept`.
+    pub queued: u32,
+    /// Of the queued: the client is still there.
+    pub queued_alive: u32,
+    /// Of the queued: the client has closed while it waited.
+    pub queued_closed: u32,
+    /// Of the queued: the client has reset.
+    pub queued_reset: u32,
+    /// Request bytes that queued clients have sent.
+    pub queued_bytes: Option<u64>,
+    /// Handshakes not finished.
+    pub syn_recv: Option<u32>,
+    /// Accepted and open on both sides.
+    pub established: u32,
+    /// Accepted; the peer has closed and the application still holds the socket.
+    pub close_wait: u32,
+}
+
+/// Every TCP queue in the network namespace of a process.
+pub fn read(pid: i32) -> Result<Vec<PartialQueue>, Error> {
+    let process = Process::new(pid).map_err(reason)?;
+    let files: [fn(&Process) -> _; 2] = [|process| process.tcp(), |process| process.tcp6()];
+    let mut partial = Vec::new();
+    for file in files {
+        let table = || match file(&process) {
+            Ok(entries) => Ok(counted(&entries)),
+            // A kernel without the family, or the process has ended: the other file says.
+            Err(ProcError::NotFound(_)) if !partial.is_empty() => Ok(Tally::default()),
+            Err(error) => Err(reason(error)),
+        };
+        let tally = census::settled(|_| table())?;
+        partial.extend(tally.into_groups().into_iter().map(PartialQueue::from));
+    }
+    Ok(partial)
+}
+
+/// Listeners come first in the file, as in a dump.
+fn counted(entries: &[TcpNetEntry]) -> Tally {
+    let mut tally = Tally::default();
+    for row in entries.iter().filter_map(row) {
+        tally.add(&row);
+    }
+    tally
+}
+
+/// What the file does not say is made up here, and left out again in [`PartialQueue`].
+fn row(entry: &TcpNetEntry) -> Option<Row> {
+    const UNKNOWN_AGE: Duration = Duration::ZERO;
+    const UNKNOWN_LIMIT: u32 = 0;
+    let TcpNetEntry { local_address, remote_address, state, rx_queue, inode, .. } = entry;
+    // The device is not in the file.
+    let end = |address| Address { interface: Interface::default(), ..Address::from(address) };
+    let (local, bytes, inode) = (end(*local_address), *rx_queue, Inode(*inode as u32));
+    // The peer's FIN counts as a byte.
+    let bytes_before_fin = bytes.saturating_sub(1);
+    Some(match (state, inode) {
+        (TcpState::Listen, _) => Row::Listener {
+            address: local,
+            cookie: Cookie(inode.0.into()),
+            inode,
+            queued: bytes,
+            limit: UNKNOWN_LIMIT,
+            drops: None,
+        },
+        (TcpState::SynRecv | TcpState::NewSynRecv, _) => Row::Handshake { local },
+        (TcpState::Established, Inode(0)) => {
+            Row::Queued { local, state: QueuedState::Alive, bytes, waited: UNKNOWN_AGE }
+        }
+        (TcpState::CloseWait, Inode(0)) => {
+            Row::Queued { local, state: QueuedState::Closed, bytes: bytes_before_fin, waited: UNKNOWN_AGE }
+        }
+        (TcpState::Established, _) => Row::Established { local },
+        (TcpState::CloseWait, _) => {
+            let peer = end(*remote_address);
+            Row::CloseWait { local, peer, inode, bytes: bytes_before_fin, silent: UNKNOWN_AGE }
+        }
+        _ => return None,
+    })
+}
+
+impl From<Group> for PartialQueue {
+    fn from(Group { address, sockets, counts, .. }: Group) -> PartialQueue {
+        PartialQueue {
+            address,
+            sockets: sockets.into_iter().map(|(_, inode)| inode).collect(),
+            queued: counts.queued,
+            queued_alive: counts.queued_alive,
+            queued_closed: counts.queued_closed,
+            queued_reset: counts.queued_reset(),
+            queued_bytes: counts.queued_bytes,
+            syn_recv: counts.syn_recv,
+            established: counts.established,
+            close_wait: counts.close_wait,
+        }
+    }
+}
+
+fn reason(error: ProcError) -> Error {
+    match error {
+        ProcError::NotFound(_) => Error::NotFound,
+        ProcError::PermissionDenied(_) => Error::Errno(Errno(libc::EACCES)),
+        ProcError::Io(error, _) => error.into(),
+        ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_) => {
+            Error::Errno(Errno::BAD_MESSAGE)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use procfs::net::TcpNetEntries;
+    use procfs::{FromReadSI, current_system_info};
+
+    use super::*;
+
+    /// Linux 6.18, without the lines of others. Six had connected to port 9999 with room for eleven: one was accepted and
+    /// left, one was accepted and stays, one waits, one left while it waited after 3 bytes, one reset, one handshake.
+    const FILE: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:270F 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 5001 1 0 100 0 0 10 0
+   1: 0100007F:270F 0100007F:8001 03 00000000:00000000 01:00000064 00000000     0        0 0 1 0
+   2: 0100007F:270F 0100007F:8002 01 00000000:00000000 00:00000000 00000000     0        0 0 1 0 20 4 30 10 -1
+   3: 0100007F:270F 0100007F:8003 08 00000000:00000004 00:00000000 00000000     0        0 0 1 0 20 4 30 10 -1
+   4: 0100007F:270F 0100007F:8004 01 00000000:00000000 00:00000000 00000000     0        0 5002 1 0 20 4 30 10 -1
+   5: 0100007F:270F 0100007F:8005 08 00000000:00000001 00:00000000 00000000     0        0 5003 1 0 20 4 30 10 -1
+   6: 0100007F:8001 0100007F:270F 06 00000000:00000000 03:00000FA0 00000000     0        0 0 3 0
+";
+
+    #[test]
+    fn a_file_tells_who_waits_and_who_has_left_but_no_limit() {
+        let TcpNetEntries(entries) = TcpNetEntries::from_read(FILE.as_bytes(), current_system_info()).expect("a table");
+        let partial: Vec<_> = counted(&entries).into_groups().into_iter().map(PartialQueue::from).collect();
+        let address = Address::from("127.0.0.1:9999".parse::<std::net::SocketAddr>().expect("an address"));
+        let expected = PartialQueue {
+            address,
+            sockets: vec![Inode(5001)],
+            queued: 3,
+            queued_alive: 1,
+            queued_closed: 1,
+            queued_reset: 1,
+            queued_bytes: Some(3),
+            syn_recv: Some(1),
+            established: 1,
+            close_wait: 1,
+        };
+        assert_eq!(partial, [expected]);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_not_found() {
+        assert_eq!(read(i32::MAX), Err(Error::NotFound));
+    }
+}

@@ -1,0 +1,23 @@
+//! `leaking`: the application holds many connections that their peers have closed.
+
+use super::observed::Observed;
+use super::rule::Rule;
+use super::time::Time;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leaking;
+
+impl Rule for Leaking {
+    fn holds_since(&self, observed: &Observed, at: Time) -> Option<Time> {
+        let (_, counts) = observed.census?;
+        observed.settings.is_leaking(counts.close_wait).then_some(at)
+    }
+
+    fn may_still_hold(&self, observed: &Observed) -> bool {
+        observed.census.is_none()
+    }
+
+    fn as_of(&self, observed: &Observed, at: Time) -> Time {
+        observed.census_at(at)
+    }
+}

@@ -1,0 +1,236 @@
+//! The recent past of one listener, wherever its readings come from: its detector, its drops, its last minute. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::rules::detector::{Change, Condition, Detector, Settings, Time};
+use crate::{Census, Counts, Depth, Members};
+
+/// What is remembered of a listener that is read again and again.
+#[derive(Debug)]
+pub struct History {
+    begun: Time,
+    detector: Detector,
+    window: Window,
+    drops: TotalDrops,
+    read_at: Option<Time>,
+}
+
+/// A reading of the first tier, and what it changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DepthReading {
+    /// The queue: the sum over the sockets that share the address.
+    pub depth: Depth,
+    /// Its drops, widened to 64 bits: they do not wrap while it is watched.
+    pub drops: Option<u64>,
+    /// The conditions that began or ended.
+    pub changes: Vec<Change>,
+    /// It is time for a census.
+    pub wants_census: bool,
+    /// The reading before this one failed, or there was none.
+    pub resumed: bool,
+}
+
+impl DepthReading {
+    /// There is nothing to report, and nothing to do.
+    pub fn is_quiet(&self) -> bool {
+        self.changes.is_empty() && !self.wants_census && !self.resumed
+    }
+}
+
+/// A census, and what it changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CensusTaken {
+    /// What was counted.
+    pub counts: Counts,
+    /// The conditions that began or ended.
+    pub changes: Vec<Change>,
+}
+
+/// What is known without asking the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// What holds, and for how long it has been raised.
+    pub conditions: Vec<(Condition, Duration)>,
+    /// The last reading; `None`: it failed, or there was none.
+    pub depth: Option<Depth>,
+    /// Its drops, widened to 64 bits.
+    pub drops: Option<u64>,
+    /// The last census, and how old it is.
+    pub counts: Option<(Counts, Duration)>,
+    /// The last minute.
+    pub window: Option<Span>,
+    /// Since the watch began.
+    pub watched_for: Duration,
+    /// Since the last reading; `None`: there was none.
+    pub read_ago: Option<Duration>,
+}
+
+/// The depth over a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// The least.
+    pub min: u32,
+    /// The greatest.
+    pub max: u32,
+    /// The mean of the readings.
+    pub mean: f64,
+    /// How many there were.
+    pub readings: u32,
+    /// How long ago it was deepest.
+    pub peak_ago: Duration,
+}
+
+impl History {
+    /// Begins now.
+    pub fn new(settings: Settings, at: Time) -> History {
+        History {
+            begun: at,
+            detector: Detector::new(settings),
+            window: Window::default(),
+            drops: TotalDrops::default(),
+            read_at: None,
+        }
+    }
+
+    /// A reading failed.
+    pub fn reading_failed(&mut self) {
+        self.detector.reading_failed();
+    }
+
+    /// A reading of the first tier: the depth of each socket that shares the address.
+    pub fn depth_read(&mut self, at: Time, members: Members<Depth>) -> DepthReading {
+        let depth = members.sum();
+        let resumed = self.detector.depth().is_none();
+        self.read_at = Some(at);
+        self.window.add(at, depth.queued);
+        let changes = self.detector.depth_read(at, members);
+        let drops = self.drops.follow(depth.drops);
+        DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed }
+    }
+
+    /// A census, after a reading of the first tier at the same time.
+    pub fn census_taken(&mut self, at: Time, census: &Census) -> CensusTaken {
+        CensusTaken { counts: census.counts, changes: self.detector.census_taken(at, census) }
+    }
+
+    /// What is known.
+    pub fn status(&self, at: Time) -> Status {
+        let since = |then: Time| at.saturating_sub(then);
+        Status {
+            conditions: self.detector.conditions().map(|(condition, raised)| (condition, since(raised))).collect(),
+            depth: self.detector.depth(),
+            drops: self.drops.last.map(|_| self.drops.total),
+            counts: self.detector.counts().map(|(then, counts)| (counts, since(then))),
+            window: self.window.span(at),
+            watched_for: since(self.begun),
+            read_ago: self.read_at.map(since),
+        }
+    }
+}
+
+/// The kernel's 32 bits, followed over the wrap.
+#[derive(Debug, Default)]
+struct TotalDrops {
+    last: Option<u32>,
+    total: u64,
+}
+
+impl TotalDrops {
+    fn follow(&mut self, drops: Option<u32>) -> Option<u64> {
+        let drops = drops?;
+        self.total += u64::from(drops.wrapping_sub(self.last.unwrap_or(0)));
+        self.last = Some(drops);
+        Some(self.total)
+    }
+}
+
+/// A minute in six parts: what is kept does not grow with how often the queue is read.
+#[derive(Debug)]
+struct Window(VecDeque<Part>);
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    begun: Time,
+    min: u32,
+    max: u32,
+    peak_at: Time,
+    sum: u64,
+    readings: u32,
+}
+
+const PARTS: usize = 6;
+const PART: Duration = Duration::from_secs(10);
+
+impl Default for Window {
+    fn default() -> Window {
+        Window(VecDeque::with_capacity(PARTS))
+    }
+}
+
+impl Window {
+    fn add(&mut self, at: Time, queued: u32) {
+        match self.0.back_mut() {
+            Some(part) if at.saturating_sub(part.begun) < PART => {
+                part.min = part.min.min(queued);
+                if queued > part.max {
+                    part.max = queued;
+                    part.peak_at = at;
+                }
+                part.sum += u64::from(queued);
+                part.readings += 1;
+            }
+            _ => {
+                if self.0.len() == PARTS {
+                    self.0.pop_front();
+                }
+                let sum = queued.into();
+                self.0.push_back(Part { begun: at, min: queued, max: queued, peak_at: at, sum, readings: 1 });
+            }
+        }
+    }
+
+    fn span(&self, at: Time) -> Option<Span> {
+        let recent = || self.0.iter().filter(|part| at.saturating_sub(part.begun) <= PART * PARTS as u32);
+        let peak = recent().max_by_key(|part| part.max)?;
+        let readings: u32 = recent().map(|part| part.readings).sum();
+        let sum: u64 = recent().map(|part| part.sum).sum();
+        Some(Span {
+            min: recent().map(|part| part.min).min()?,
+            max: peak.max,
+            mean: sum as f64 / f64::from(readings),
+            readings,
+            peak_ago: at.saturating_sub(peak.peak_at),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Time {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_window_covers_the_last_minute_and_no_more() {
+        let mut window = Window::default();
+        window.add(seconds(100), 90);
+        for second in 160..220 {
+            window.add(seconds(second), (second == 180).into());
+        }
+        let span = window.span(seconds(220)).expect("a minute");
+        assert_eq!((span.min, span.max, span.peak_ago), (0, 1, seconds(40)));
+        assert!((span.mean - 1.0 / 60.0).abs() < 1e-9);
+        assert_eq!(window.span(seconds(1000)), None, "nothing has been read for a minute");
+    }
+
+    #[test]
+    fn drops_go_on_counting_where_the_kernel_wraps() {
+        let mut drops = TotalDrops::default();
+        assert_eq!(drops.follow(Some(u32::MAX)), Some(u64::from(u32::MAX)));
+        assert_eq!(drops.follow(Some(3)), Some(u64::from(u32::MAX) + 4));
+        assert_eq!(drops.follow(None), None);
+    }
+}

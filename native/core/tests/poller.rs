@@ -1,0 +1,200 @@
+//! The poller, on real sockets of this process.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use accept_queue_core::monitor::poller::{Notice, Poller, Report, Reporter};
+use accept_queue_core::monitor::watch::Watch;
+use accept_queue_core::rules::detector::{Change, Condition, Settings, Time, on_clock};
+use accept_queue_core::rules::history::Status;
+use accept_queue_core::{Error, Listener};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const MS: Duration = Duration::from_millis(1);
+
+fn now() -> Time {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    on_clock(BEGUN.elapsed())
+}
+
+fn quick() -> Settings {
+    Settings { interval: 10 * MS, hold_for: 100 * MS, stuck: 300 * MS, clear: 100 * MS, ..Settings::default() }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    (listener, address)
+}
+
+fn watch(id: u64, listener: &TcpListener, settings: Settings) -> Arc<Watch> {
+    let handle = Listener::open(listener.as_raw_fd()).expect("a listener");
+    let watch = Watch::new(id, handle.into(), settings, now());
+    watch.read(now()).expect("a first reading");
+    Arc::new(watch)
+}
+
+fn mailbox() -> (Reporter, Receiver<Report>) {
+    let (sender, reports) = channel();
+    let reporter = Box::new(move |report| {
+        // The test may have ended.
+        let _ = sender.send(report);
+    });
+    (reporter, reports)
+}
+
+/// The next notice of a watch; other tests make and close listeners meanwhile.
+fn next_notice(reports: &Receiver<Report>) -> (u64, Notice) {
+    loop {
+        match reports.recv_timeout(DEADLINE).expect("a report within the deadline") {
+            Report::Notices(mut notices) => return notices.remove(0),
+            Report::Late(_) | Report::ListenersChanged => {}
+        }
+    }
+}
+
+fn changes(notice: Notice) -> Vec<Change> {
+    match notice {
+        Notice::Depth(reading) => reading.changes,
+        Notice::Census(census) => census.changes,
+        Notice::Failed(error) => panic!("a reading failed: {error}"),
+    }
+}
+
+fn raised(change: &Change) -> Option<Condition> {
+    match *change {
+        Change::Raised { condition, .. } => Some(condition),
+        Change::Cleared { .. } => None,
+    }
+}
+
+#[test]
+fn nothing_is_reported_while_a_queue_is_empty() {
+    let (listener, _) = listener();
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let watch = watch(7, &listener, quick());
+    poller.watch(vec![Arc::clone(&watch)], false);
+    let readings = |status: Status| status.window.map_or(0, |window| window.readings);
+    let begun = Instant::now();
+    while readings(watch.status(now())) < 30 {
+        assert!(begun.elapsed() < DEADLINE, "it is read at its interval");
+        std::thread::sleep(MS);
+    }
+    assert!(
+        reports.try_iter().all(|report| !matches!(report, Report::Notices(_))),
+        "thirty readings and nothing to report"
+    );
+}
+
+#[test]
+fn a_client_that_is_not_accepted_is_behind_then_stuck_and_no_more_when_it_is_accepted() {
+    let (listener, address) = listener();
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], false);
+    let _client = TcpStream::connect(address).expect("a client");
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let (id, notice) = next_notice(&reports);
+        assert_eq!(id, 7);
+        heard.extend(changes(notice).iter().filter_map(raised));
+    }
+    assert_eq!(heard, [Condition::Behind, Condition::Stuck]);
+    let _accepted = listener.accept().expect("the client");
+    let mut cleared = 0;
+    while cleared < 2 {
+        let changes = changes(next_notice(&reports).1);
+        assert!(changes.iter().all(|change| raised(change).is_none()));
+        cleared += changes.len();
+    }
+}
+
+#[test]
+fn every_reading_is_reported_where_all_are_wanted() {
+    let (listener, _) = listener();
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], true);
+    for _ in 0..5 {
+        assert!(matches!(next_notice(&reports), (7, Notice::Depth(_) | Notice::Census(_))));
+    }
+}
+
+#[test]
+fn a_listener_that_is_closed_is_reported_once() {
+    let (listener, _) = listener();
+    let (other, address) = self::listener();
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick()), watch(8, &other, quick())], false);
+    drop(listener);
+    assert_eq!(next_notice(&reports), (7, Notice::Failed(Error::Closed)));
+    let _client = TcpStream::connect(address).expect("a client");
+    assert_eq!(next_notice(&reports).0, 8, "the other is read as before, and nothing more is reported of the first");
+}
+
+#[test]
+fn a_new_reporter_gets_what_comes_after_the_poll_that_had_begun() {
+    let (listener, _) = listener();
+    let (reporter, before) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], true);
+    next_notice(&before);
+    let (reporter, after) = mailbox();
+    poller.report_to(reporter);
+    // The old one has been dropped by then, with whatever it was in the middle of.
+    while before.try_recv().is_ok() {}
+    assert_eq!(before.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Disconnected));
+    next_notice(&after);
+}
+
+#[test]
+fn a_poll_that_is_held_up_is_reported_as_late() {
+    let (listener, _) = listener();
+    let (mut reporter, reports) = mailbox();
+    let mut held_up = false;
+    let poller = Poller::start(
+        now,
+        Box::new(move |report| {
+            if matches!(report, Report::Notices(_)) && !std::mem::replace(&mut held_up, true) {
+                std::thread::sleep(100 * MS);
+            }
+            reporter(report);
+        }),
+    )
+    .expect("a thread");
+    poller.watch(vec![watch(7, &listener, quick())], true);
+    let late = loop {
+        if let Report::Late(late) = reports.recv_timeout(DEADLINE).expect("a late poll") {
+            break late;
+        }
+    };
+    assert!(late > 10 * MS, "{late:?}");
+}
+
+#[test]
+fn a_listener_that_comes_is_reported_twice_so_that_it_is_found_when_it_is_ready() {
+    let (reporter, reports) = mailbox();
+    let _poller = Poller::start(now, reporter).expect("a thread");
+    let (_listener, _) = listener();
+    for _ in 0..2 {
+        assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::ListenersChanged));
+    }
+}
+
+#[test]
+fn the_thread_ends_when_the_poller_is_dropped() {
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    assert!(poller.is_running());
+    drop(poller);
+    // Its reporter is dropped with it.
+    let begun = Instant::now();
+    while reports.recv_timeout(DEADLINE) != Err(RecvTimeoutError::Disconnected) {
+        assert!(begun.elapsed() < DEADLINE);
+    }
+}

@@ -1,0 +1,83 @@
+%% @private
+%% How {@link accept_queue} makes a reading: from the term of a caller to a handle or a descriptor, and from there to the source.
+-module(accept_queue_reading).
+
+-export([make/1, with_handle/2, open/1, depth/1, resize/2, of_connection/2]).
+
+-type unread() :: {error, accept_queue:reason() | badarg}.
+
+%% Makes a reading that may find no library.
+-spec make(fun(() -> Answer)) -> Answer | {error, not_loaded | unsupported}.
+make(Read) ->
+    try
+        Read()
+    catch
+        error:not_loaded ->
+            case os:type() of
+                {unix, linux} -> {error, not_loaded};
+                _ -> {error, unsupported}
+            end
+    end.
+
+-spec with_handle(accept_queue:listener(), fun((accept_queue:handle()) -> Answer)) -> Answer | unread().
+with_handle(Listener, Read) ->
+    case accept_queue_listener:open(Listener) of
+        {ok, Handle} -> Read(Handle);
+        {error, _} = Error -> Error
+    end.
+
+%% A handle that reads.
+-spec open(accept_queue:listener()) -> {ok, accept_queue:handle()} | unread().
+open(Listener) ->
+    with_handle(Listener, fun(Handle) ->
+        case depth_of_handle(Handle) of
+            {ok, _} -> {ok, Handle};
+            {error, _} = Error -> Error
+        end
+    end).
+
+-spec depth(accept_queue:listener()) -> {ok, accept_queue:depth()} | unread().
+depth(Port) when is_port(Port) ->
+    case accept_queue_source:source() of
+        fallback ->
+            accept_queue_inet:depth(Port);
+        _ ->
+            case make(fun() -> with_handle(Port, fun depth_of_handle/1) end) of
+                {error, not_loaded} -> accept_queue_inet:depth(Port);
+                Answer -> Answer
+            end
+    end;
+depth(Listener) ->
+    case accept_queue_source:is_handle(Listener) of
+        true -> depth_of_handle(Listener);
+        false -> with_handle(Listener, fun depth_of_handle/1)
+    end.
+
+%% The path of a handle that is read again and again: it allocates the answer alone.
+depth_of_handle(Handle) ->
+    try accept_queue_source:depth(Handle) of
+        {ok, {Queued, Limit, Drops}} -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
+        {error, _} = Error -> Error
+    catch
+        %% A reference that is no handle.
+        error:badarg -> {error, badarg}
+    end.
+
+-spec resize(accept_queue:listener(), Backlog :: non_neg_integer()) ->
+    {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | unread().
+resize(Listener, Backlog) ->
+    with_handle(Listener, fun(Handle) ->
+        case accept_queue_source:resize(Handle, Backlog) of
+            {ok, Limit} -> {ok, #{requested => Backlog, limit => Limit}};
+            {error, _} = Error -> Error
+        end
+    end).
+
+%% Asks about an accepted connection by its descriptor.
+-spec of_connection(accept_queue:connection(), fun((accept_queue_nif:fd()) -> Answer)) -> Answer | unread().
+of_connection(Connection, Ask) ->
+    Socket = accept_queue_ssl:transport(Connection),
+    case accept_queue_backend:is_socket(Socket) of
+        true -> accept_queue_listener:with_descriptor(Socket, Ask);
+        false -> {error, badarg}
+    end.

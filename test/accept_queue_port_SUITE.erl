@@ -312,7 +312,10 @@ every_word_of_the_program_is_known_to_the_vm(_) ->
         words("native/cli/src/port/watchdog.rs", "(?:atom|event)\\(\"([a-z_]+)\"") ++
         words("native/core/src/error.rs", "=> \"([a-z_]+)\"") ++
         words("native/core/src/linux/counters.rs", "\\(\"([a-z_]+)\", self") ++
-        words("native/core/src/rules/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
+        lists:append([
+            words("native/core/src/rules/diagnosis/" ++ Subject ++ ".rs", "=> (?:\\{\\s*)?\"([a-z_]+)\"")
+         || Subject <- ["process", "threads", "accepting", "queue", "coverage"]
+        ]) ++
         words("native/core/src/rules/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
     ?assert(length(Words) > 100),
     Known = [atom_to_list(Word) || Word <- accept_queue_port:words()],

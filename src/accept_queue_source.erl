@@ -8,7 +8,7 @@
 %% handle.
 -module(accept_queue_source).
 
--export([choose/0, reset/0, source/0, is_handle/1]).
+-export([choose/0, replace_library/0, reset/0, source/0, is_handle/1]).
 -export([
     open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
@@ -44,6 +44,9 @@
 
 -define(HANDLE, accept_queue_port_handle).
 -define(WATCH, accept_queue_port_watch).
+%% No reading of the library takes longer.
+-define(READING_MS, 6000).
+-define(READING_AGAIN_MS, 50).
 
 %% To be called when the application starts. `none': there is neither library nor program, and OTP's `inet:getopts' has the depth.
 -spec choose() -> source() | none.
@@ -67,6 +70,28 @@ load_error() ->
         _ ->
             ok = accept_queue_nif:load(),
             accept_queue_nif:load_error()
+    end.
+
+%% For a release upgrade (`accept_queue.appup'), while the application does not run. Where a caller has just had the module loaded again,
+%% the load fails, and that is as good.
+-spec replace_library() -> ok.
+replace_library() ->
+    _ = code:purge(accept_queue_nif),
+    _ = code:delete(accept_queue_nif),
+    ok = purge(accept_queue_nif, erlang:monotonic_time(millisecond) + ?READING_MS),
+    _ = code:load_file(accept_queue_nif),
+    ok.
+
+%% Processes that are reading end that first, for a purge kills them.
+purge(Module, DeadlineMs) ->
+    case code:soft_purge(Module) orelse erlang:monotonic_time(millisecond) > DeadlineMs of
+        true ->
+            _ = code:purge(Module),
+            ok;
+        false ->
+            receive
+            after ?READING_AGAIN_MS -> purge(Module, DeadlineMs)
+            end
     end.
 
 %% To be called when it has stopped.

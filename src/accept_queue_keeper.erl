@@ -55,14 +55,9 @@ handle_cast(_, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({'EXIT', Child, Reason}, #state{child = Child, started_ms = StartedMs} = State) ->
     Ended = State#state{child = undefined},
-    case {Reason, now_ms() - StartedMs >= ?RUNS_WELL_MS} of
-        {killed, _} ->
-            _ = erlang:send_after(?KILLED_PAUSE_MS, self(), start),
-            {noreply, Ended};
-        {_, true} ->
-            {noreply, failed(Reason, Ended#state{failures = 0, logged = false})};
-        {_, false} ->
-            {noreply, failed(Reason, Ended)}
+    case now_ms() - StartedMs >= ?RUNS_WELL_MS of
+        true -> {noreply, failed(Reason, Ended#state{failures = 0, logged = false})};
+        false -> {noreply, failed(Reason, Ended)}
     end;
 handle_info(start, #state{module = Module, child = undefined} = State) ->
     case start(Module) of
@@ -110,13 +105,17 @@ start_after(Before, Module) ->
 started(Child, State) ->
     State#state{child = Child, started_ms = now_ms()}.
 
+failed(killed, State) ->
+    _ = erlang:send_after(?KILLED_PAUSE_MS, self(), start),
+    State;
 failed(Reason, #state{failures = Failures} = State) ->
-    _ = erlang:send_after(pause_ms(Failures), self(), start),
+    _ = erlang:send_after(min(?PAUSE_MAX_MS, pause_ms(Reason, Failures)), self(), start),
     logged(Reason, State#state{failures = Failures + 1}).
 
-%% At once, and then after 1 s, 2 s, 4 s and so on.
-pause_ms(0) -> 0;
-pause_ms(Failures) -> min(?PAUSE_MAX_MS, 1000 bsl min(Failures - 1, 16)).
+%% At once, and then after 1 s, 2 s, 4 s and so on; after 2 s, 8 s, 32 s where OTP logs a report of each end.
+pause_ms(_, 0) -> 0;
+pause_ms({unavailable, _}, Failures) -> 1000 bsl min(Failures - 1, 16);
+pause_ms(_, Failures) -> 2000 bsl min(2 * (Failures - 1), 16).
 
 logged(_Reason, #state{logged = true} = State) ->
     State;

@@ -24,7 +24,10 @@ start_link(Listeners, Options) ->
 -spec search(known(), map()) -> {known(), boolean()}.
 search({Listeners, Missing}, Options) ->
     Still = still_missing(Missing, Options),
-    {{Listeners, Still}, accept_queue:subscribe() =/= ok orelse Still =/= []}.
+    IsSubscribed = accept_queue:subscribe() =:= ok,
+    %% What was closed before the subscription was not notified.
+    {Known, SearchAgain} = removed({Listeners, Still}),
+    {Known, SearchAgain orelse not IsSubscribed}.
 
 %% One call that has timed out is enough for a search; the others come first in the next one.
 still_missing([], _Options) ->

@@ -343,7 +343,7 @@ defmodule AcceptQueue do
       iex> status.conditions
       []
   """
-  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason()}
+  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason() | :not_running}
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """

@@ -6,12 +6,12 @@
 
 -define(CALL_MS, 5000).
 
--spec call(atom(), Request :: term()) -> Answer :: term() | {error, not_running | timeout}.
+-spec call(atom() | pid(), Request :: term()) -> Answer :: term() | {error, not_running | timeout}.
 call(Name, Request) ->
     call(Name, Request, ?CALL_MS).
 
 %% An answer that comes after the time is dropped: the call has an alias (OTP 24).
--spec call(atom(), Request :: term(), timeout()) -> Answer :: term() | {error, not_running | timeout}.
+-spec call(atom() | pid(), Request :: term(), timeout()) -> Answer :: term() | {error, not_running | timeout}.
 call(Name, Request, TimeoutMs) ->
     try
         gen_server:call(Name, Request, TimeoutMs)

@@ -2,7 +2,7 @@
 %% The process of {@link accept_queue_watcher} and {@link accept_queue_ranch_watcher}: searches for listeners, once a second for
 %% as long as its module asks for it, and watches them no longer when it ends in order.
 %%
-%% It is a child of a user's supervisor, so it waits for nothing when it starts, and does not end because this application does not
+%% It is a child of a user's supervisor, so its start waits for the first search for 200 ms at most, and it does not end because this application does not
 %% run, restarts or is slow. It monitors the processes that it depends on: a second after one of them has ended it searches again, and
 %% for all listeners where what was watched has been lost.
 -module(accept_queue_searcher).
@@ -35,6 +35,7 @@
 }).
 
 -define(SEARCH_MS, 1000).
+-define(FIRST_SEARCH_MS, 200).
 %% The one has what is watched, the other the subscription.
 -define(DEPENDS_ON, [accept_queue_monitor, accept_queue_event]).
 
@@ -43,9 +44,16 @@
 start_link(Module, Known, Options) ->
     case accept_queue_config:watch_options(Options) of
         {error, Sentence} -> {error, Sentence};
-        %% They cannot be checked now, and are when a listener is watched.
-        _ -> gen_server:start_link(?MODULE, #state{module = Module, options = Options, known = Known}, [])
+        %% What cannot be checked now is when a listener is watched.
+        _ -> started(gen_server:start_link(?MODULE, #state{module = Module, options = Options, known = Known}, []))
     end.
+
+%% The first search is behind it, unless it takes long.
+started({ok, Pid}) ->
+    _ = accept_queue_call:call(Pid, searched, ?FIRST_SEARCH_MS),
+    {ok, Pid};
+started(Error) ->
+    Error.
 
 -spec init(#state{}) -> {ok, #state{}, {continue, search}}.
 init(State) ->
@@ -57,7 +65,7 @@ handle_continue(search, State) ->
     {noreply, search(State)}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok, #state{}}.
-handle_call(_, _From, State) ->
+handle_call(_Searched, _From, State) ->
     {reply, ok, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.

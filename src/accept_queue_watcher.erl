@@ -5,8 +5,8 @@
 %% ```
 %% #{id => shop_watcher, start => {accept_queue_watcher, start_link, [[{ranch, shop}], #{stuck_ms => 2000}]}}
 %% '''
-%% A listener that is not there yet, or is closed, is searched for once a second, the first time just after the start. So it is when
-%% this application does not run yet, or restarts. When the process ends in order, its listeners are watched no longer.
+%% A listener that is not there yet, or is closed, is searched for once a second. So it is when this application does not run yet,
+%% or restarts: the start waits for the first search for 200 ms at most. When the process ends in order, its listeners are watched no longer.
 -module(accept_queue_watcher).
 -behaviour(accept_queue_searcher).
 

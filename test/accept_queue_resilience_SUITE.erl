@@ -31,6 +31,7 @@ groups() ->
             without_library_and_program_the_application_stays_up,
             a_program_that_never_starts_is_not_loaded,
             a_program_of_another_processor_is_not_loaded,
+            a_program_of_another_libc_is_not_loaded,
             a_program_that_says_hello_and_ends_is_logged_once_a_minute,
             a_program_that_ends_twice_at_boot_is_used_by_the_monitor,
             a_library_that_came_back_is_used_after_a_restart,
@@ -219,7 +220,17 @@ a_program_of_another_processor_is_not_loaded(Config) ->
     ok = file:write_file(library(Ebin), "not ELF"),
     {ok, <<Before:18/binary, _:16, After/binary>>} = file:read_file(program(Ebin)),
     ok = file:write_file(program(Ebin), <<Before/binary, 16#fefe:16, After/binary>>),
-    never_starts(Ebin, "exit status").
+    never_starts(Ebin, "exit status 8").
+
+%% Its loader is not on this machine.
+a_program_of_another_libc_is_not_loaded(Config) ->
+    Ebin = copy(Config, ?FUNCTION_NAME),
+    ok = file:write_file(library(Ebin), "not ELF"),
+    {ok, Before} = file:read_file(program(Ebin)),
+    After = binary:replace(Before, <<"/ld-linux">>, <<"/ld-muslx">>, [global]),
+    ?assertNotEqual(Before, After),
+    ok = file:write_file(program(Ebin), After),
+    never_starts(Ebin, "exit status 2").
 
 never_starts(Ebin, Status) ->
     Lines = minute(Ebin, [], {error, not_loaded}),

@@ -143,17 +143,17 @@ wants_samples() ->
     accept_queue_samples:wanted().
 
 %% @private
--spec subscribe(pid()) -> ok.
+-spec subscribe(pid()) -> ok | {error, not_running | timeout}.
 subscribe(Pid) ->
-    gen_server:call(?MODULE, {subscribe, Pid}).
+    accept_queue_call:call(?MODULE, {subscribe, Pid}).
 
 %% @private
--spec unsubscribe(pid()) -> ok.
+-spec unsubscribe(pid()) -> ok | {error, not_running | timeout}.
 unsubscribe(Pid) ->
-    gen_server:call(?MODULE, {unsubscribe, Pid}).
+    accept_queue_call:call(?MODULE, {unsubscribe, Pid}).
 
 %% @doc How many samples found no place because a handler of telemetry was too slow, since the application was started.
--spec dropped_samples() -> non_neg_integer().
+-spec dropped_samples() -> non_neg_integer() | {error, not_running}.
 dropped_samples() ->
     accept_queue_samples:dropped().
 

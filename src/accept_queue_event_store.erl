@@ -30,8 +30,7 @@
 -spec new() -> ok.
 new() ->
     %% Ordered: the queue of a channel is the rows whose keys begin with its name, the oldest first.
-    ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set]),
-    ok.
+    accept_queue_memory:table(?TABLE, [ordered_set], []).
 
 %% What has been found and is not settled yet. It stays until it is: after a kill the next process settles it again.
 

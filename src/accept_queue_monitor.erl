@@ -11,7 +11,7 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, samples/1]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, memory/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -64,36 +64,33 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    true = ets:insert(?TABLE, {poller, undefined}),
-    ?RAISED = ets:new(?RAISED, [named_table, public, {read_concurrency, true}]),
-    ok.
+    ok = accept_queue_memory:table(?TABLE, [{read_concurrency, true}], [{poller, undefined}]),
+    accept_queue_memory:table(?RAISED, [{read_concurrency, true}], []).
 
 %% A wrong environment stops the start of the application, with a sentence. Without core's defaults or without a thread only the
-%% watching does not start.
--spec start_link() -> {ok, pid()} | {error, term()} | ignore.
+%% watching does not start, and is tried again.
+-spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
             case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
-                {error, {no_poller, Reason}} -> watches_nothing("no thread can be started", Reason);
+                {error, {shutdown, {no_poller, Reason}}} -> unavailable("no thread can be started", Reason);
                 Started -> Started
             end;
         {error, Sentence} ->
             {error, Sentence};
         {unread, Reason} ->
-            watches_nothing("the port program does not answer", Reason)
+            unavailable("core's defaults cannot be read", Reason)
     end.
 
-watches_nothing(Why, Reason) ->
-    ok = logger:log(error, "accept_queue: no listener is watched: ~ts (~0tp)", [Why, Reason]),
-    ignore.
+unavailable(Why, Reason) ->
+    {error, {unavailable, io_lib:format("no listener is watched: ~ts (~0tp)", [Why, Reason])}}.
 
--spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
+-spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running | timeout}.
 watch(Listener, Options) ->
     call({watch, Listener, Options}).
 
--spec unwatch(accept_queue:listener()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
+-spec unwatch(accept_queue:listener()) -> ok | {error, accept_queue:reason() | badarg | not_running | timeout}.
 unwatch(Listener) ->
     call({unwatch, Listener}).
 
@@ -102,13 +99,13 @@ watched() ->
     lists:sort([Address || #row{address = Address} <- rows()]).
 
 %% From memory. Only for a term that is no address the kernel is asked which listener it means.
--spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg}.
+-spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg | not_running}.
 status(Listener) ->
     case addresses(Listener) of
         {ok, Addresses} ->
             case lists:append([row(Address) || Address <- Addresses]) of
                 [Row | _] -> status_of(Row);
-                [] -> {error, not_found}
+                [] -> {error, case ets:whereis(?TABLE) of undefined -> not_running; _ -> not_found end}
             end;
         {error, _} = Error ->
             Error
@@ -132,6 +129,11 @@ health() ->
 
 is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
 
+%% Names the memory of what is watched: another one where that was lost, `undefined' where there is none.
+-spec memory() -> ets:tid() | undefined.
+memory() ->
+    ets:whereis(?TABLE).
+
 %% Whether every reading is published as a sample.
 -spec samples(Wanted :: boolean()) -> ok.
 samples(Wanted) ->
@@ -154,7 +156,7 @@ init(#{watch := Wanted, options := Options}) ->
                 wanted = Wanted, options = Options, poller = Poller, samples = accept_queue_event:wants_samples()
             })};
         {error, Reason} ->
-            {stop, {no_poller, Reason}}
+            {stop, {shutdown, {no_poller, Reason}}}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
@@ -345,6 +347,7 @@ again(#row{address = Address, watch = Lost} = Row) ->
     ok = clear(Row),
     case accept_queue_source:again(Lost) of
         {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
+        none -> remove(Row);
         %% The next poll reports it again.
         {error, _} -> true
     end.
@@ -371,9 +374,10 @@ clear(#row{address = Address}) ->
     ).
 
 %% Publishes what the detector has raised or cleared and the process before this one had no time to publish.
-reconcile(#row{address = Address, watch = Watch}) ->
+reconcile(#row{address = Address, watch = Watch} = Row) ->
     case accept_queue_source:status(Watch) of
         {ok, #{conditions := Held, depth := Read}} -> reconcile(Address, Held, Read);
+        {error, lost} -> again(Row);
         %% The first reading reports why.
         {error, _} -> ok
     end.
@@ -475,11 +479,7 @@ addresses(Listener) ->
     end.
 
 call(Request) ->
-    try
-        gen_server:call(?MODULE, Request)
-    catch
-        exit:{noproc, _} -> {error, not_running}
-    end.
+    accept_queue_call:call(?MODULE, Request).
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

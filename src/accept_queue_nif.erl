@@ -1,8 +1,12 @@
 %% @private
-%% The stubs that `native/nif' replaces. The library is loaded once and never upgraded.
+%% The stubs that `native/nif' replaces.
 %%
 %% Where the library does not load, the module still does, so that the application starts everywhere; its functions then
-%% raise `not_loaded', and {@link load_error/0} has the reason.
+%% raise `not_loaded', and {@link load_error/0} has the reason. {@link load/0} tries again.
+%%
+%% A second load of the module fails, and what is loaded goes on: the library has no upgrade callback (rustler 0.39 makes none), and
+%% stubs in its place would break every handle. It is replaced by a release upgrade (`accept_queue.appup'), or by `code:purge/1',
+%% `code:delete/1', `code:purge/1' and a load: the handles, watches and pollers of before are then `badarg'.
 -module(accept_queue_nif).
 
 -export([
@@ -10,7 +14,7 @@
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
     default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
--export([load_error/0, priv_dir/0]).
+-export([load/0, load_error/0, priv_dir/0]).
 
 -export_type([watch/0, poller/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, reading/0]).
 
@@ -248,10 +252,20 @@ poller_is_running(_Poller) ->
 load_error() ->
     persistent_term:get({?MODULE, load_error}, undefined).
 
+%% Runs when the module is loaded, and again when the application starts without the library: it may have come back.
+%%
+%% While `on_load' runs, an earlier instance of the module is the loaded one (erts/emulator/beam/beam_load.c). Where that has its
+%% library, any error is the answer, and the code server keeps it.
+-spec load() -> ok | {error, {atom(), string()}}.
 load() ->
+    HasLibrary = erlang:module_loaded(?MODULE) andalso load_error() =:= undefined,
     case erlang:load_nif(library(), 0) of
         ok ->
+            %% Changes nothing, and costs nothing, where there is none.
+            _ = persistent_term:erase({?MODULE, load_error}),
             ok;
+        {error, {Reason, Text}} when HasLibrary ->
+            {error, {Reason, lists:flatten(Text)}};
         {error, {Reason, Text}} ->
             persistent_term:put({?MODULE, load_error}, {Reason, lists:flatten(Text)})
     end.

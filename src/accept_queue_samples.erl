@@ -12,10 +12,8 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set]),
     %% Numbers sort before atoms: the first row is the oldest sample, if there is one.
-    true = ets:insert(?TABLE, [{wanted, false}, {dropped, 0}, {put, 0}]),
-    ok.
+    accept_queue_memory:table(?TABLE, [ordered_set], [{wanted, false}, {dropped, 0}, {put, 0}]).
 
 -spec wanted() -> boolean().
 wanted() ->
@@ -58,6 +56,10 @@ take() ->
     end.
 
 %% Since the application was started.
--spec dropped() -> non_neg_integer().
+-spec dropped() -> non_neg_integer() | {error, not_running}.
 dropped() ->
-    ets:lookup_element(?TABLE, dropped, 2).
+    try
+        ets:lookup_element(?TABLE, dropped, 2)
+    catch
+        error:badarg -> {error, not_running}
+    end.

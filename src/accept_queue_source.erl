@@ -8,7 +8,7 @@
 %% handle.
 -module(accept_queue_source).
 
--export([choose/0, reset/0, source/0, is_handle/1]).
+-export([choose/0, replace_library/0, reset/0, source/0, is_handle/1]).
 -export([
     open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
@@ -44,12 +44,15 @@
 
 -define(HANDLE, accept_queue_port_handle).
 -define(WATCH, accept_queue_port_watch).
+%% No reading of the library takes longer.
+-define(READING_MS, 6000).
+-define(READING_AGAIN_MS, 50).
 
 %% To be called when the application starts. `none': there is neither library nor program, and OTP's `inet:getopts' has the depth.
 -spec choose() -> source() | none.
 choose() ->
     Source =
-        case {application:get_env(accept_queue, source, nif), accept_queue_nif:load_error(), accept_queue_port:program()} of
+        case {application:get_env(accept_queue, source, nif), load_error(), accept_queue_port:program()} of
             {port, _, _} -> port;
             {_, undefined, _} -> nif;
             {_, _, undefined} -> none;
@@ -58,6 +61,38 @@ choose() ->
     %% With `none', the stubs of the NIF raise `not_loaded'.
     ok = persistent_term:put(?MODULE, if Source =:= none -> nif; true -> Source end),
     Source.
+
+%% The library may have come back since the last start.
+load_error() ->
+    case accept_queue_nif:load_error() of
+        undefined ->
+            undefined;
+        _ ->
+            ok = accept_queue_nif:load(),
+            accept_queue_nif:load_error()
+    end.
+
+%% For a release upgrade (`accept_queue.appup'), while the application does not run. Where a caller has just had the module loaded again,
+%% the load fails, and that is as good.
+-spec replace_library() -> ok.
+replace_library() ->
+    _ = code:purge(accept_queue_nif),
+    _ = code:delete(accept_queue_nif),
+    ok = purge(accept_queue_nif, erlang:monotonic_time(millisecond) + ?READING_MS),
+    _ = code:load_file(accept_queue_nif),
+    ok.
+
+%% Processes that are reading end that first, for a purge kills them.
+purge(Module, DeadlineMs) ->
+    case code:soft_purge(Module) orelse erlang:monotonic_time(millisecond) > DeadlineMs of
+        true ->
+            _ = code:purge(Module),
+            ok;
+        false ->
+            receive
+            after ?READING_AGAIN_MS -> purge(Module, DeadlineMs)
+            end
+    end.
 
 %% To be called when it has stopped.
 -spec reset() -> ok.
@@ -111,7 +146,7 @@ cookies(Handle) -> accept_queue_nif:cookies(Handle).
 %% Of each of them, in the same order.
 -spec are_open([handle()]) -> {ok, [boolean()]} | unread().
 are_open([{?HANDLE, _} | _] = Handles) -> ask(are_open, [[Sockets || {?HANDLE, Sockets} <- Handles]]);
-are_open(Handles) -> {ok, [accept_queue_nif:is_open(Handle) || Handle <- Handles]}.
+are_open(Handles) -> {ok, [of_instance(fun() -> accept_queue_nif:is_open(Handle) end, false) || Handle <- Handles]}.
 
 -spec held(handle()) -> {ok, [accept_queue_nif:held()]} | unread().
 held({?HANDLE, Sockets}) -> ask(held, [Sockets]);
@@ -172,7 +207,8 @@ default_settings() ->
 
 %% Watches. Each reads its listener once when it begins, so that later readings are compared with this one.
 %%
-%% The detectors of the program end with it: then a watch is `lost', and has to be replaced (`again/1').
+%% The detectors of the program end with it: then a watch is `lost', and has to be replaced (`again/1'). Those of the library are lost
+%% where its module was purged and loaded again, and are not replaced: the handle is of no use either.
 
 -spec watch(handle(), accept_queue_nif:settings()) -> {ok, watch()} | unread().
 watch({?HANDLE, Sockets} = Handle, Settings) ->
@@ -196,10 +232,12 @@ new_id() -> erlang:unique_integer([positive]).
 watch_id({?WATCH, Id, _Handle, _Settings}) -> Id;
 watch_id({Id, _Watch}) -> Id.
 
-%% A new watch of the same listener.
--spec again(watch()) -> {ok, watch()} | unread().
+%% A new watch of the same listener; `none' where its handle is lost too.
+-spec again(watch()) -> {ok, watch()} | none | unread().
 again({?WATCH, _Id, Handle, Settings}) ->
-    watch(Handle, Settings).
+    watch(Handle, Settings);
+again({_Id, _Watch}) ->
+    none.
 
 %% A watch of the NIF ends with the last reference to it.
 -spec unwatch(watch()) -> ok.
@@ -211,7 +249,7 @@ unwatch(_Watch) ->
 %% From memory.
 -spec status(watch()) -> {ok, map()} | {error, lost} | unread().
 status({?WATCH, Id, _Handle, _Settings}) -> ask(status, [Id, now_ms()]);
-status({_Id, Watch}) -> {ok, accept_queue_nif:status(Watch)}.
+status({_Id, Watch}) -> of_instance(fun() -> {ok, accept_queue_nif:status(Watch)} end, {error, lost}).
 
 %% The poller of the watches: a thread of the library, or a process that asks the program. Reports to the caller, as
 %% `{accept_queue_poller, report()}', and no longer to the process before, which was killed: a poll that was under way then has been
@@ -220,7 +258,7 @@ status({_Id, Watch}) -> {ok, accept_queue_nif:status(Watch)}.
 poller(Before) ->
     case source() of
         nif when is_reference(Before) ->
-            case accept_queue_nif:poller_is_running(Before) of
+            case poller_is_running(Before) of
                 true ->
                     ok = accept_queue_nif:poller_report_to(Before, self()),
                     {ok, Before};
@@ -240,7 +278,7 @@ poller_watch(Poller, Watches, All) -> accept_queue_nif:poller_watch(Poller, [Wat
 
 -spec poller_is_running(poller()) -> boolean().
 poller_is_running(Poller) when is_pid(Poller) -> is_process_alive(Poller);
-poller_is_running(Poller) -> accept_queue_nif:poller_is_running(Poller).
+poller_is_running(Poller) -> of_instance(fun() -> accept_queue_nif:poller_is_running(Poller) end, false).
 
 %% For the process that polls the program.
 
@@ -278,6 +316,14 @@ ids(Watches) ->
 %% Since the VM started: never negative, and never back.
 now_ms() ->
     erlang:convert_time_unit(erlang:monotonic_time() - erlang:system_info(start_time), native, millisecond).
+
+%% What the library made before its module was purged and loaded again is nothing to the new instance.
+of_instance(Native, Lost) ->
+    try
+        Native()
+    catch
+        error:badarg -> Lost
+    end.
 
 either(Native, Command, Arguments) ->
     case source() of

@@ -214,7 +214,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(
-        lists:sort([{listening, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {priv_dir, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
+        lists:sort([{listening, 0}, {own, 0}, {kernel, 0}, {load, 0}, {load_error, 0}, {priv_dir, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
         lists:sort(accept_queue_nif:module_info(exports)),
         "every stub has its call in this test"
     ),

@@ -59,7 +59,7 @@
 -behaviour(gen_server).
 
 -export([new/0, start_link/0]).
--export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, late/1, hung/1, wants_samples/0]).
+-export([raised/2, cleared/2, sample/2, samples_left_out/1, listener/2, read_failed/1, late/1, hung/1, wants_samples/0]).
 -export([subscribe/1, unsubscribe/1, dropped_samples/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -137,6 +137,11 @@ sample(Measurements, Metadata) ->
         _ -> ok
     end.
 
+%% @private
+-spec samples_left_out(non_neg_integer()) -> ok.
+samples_left_out(Count) ->
+    accept_queue_samples:left_out(Count).
+
 %% @private As of two seconds ago.
 -spec wants_samples() -> boolean().
 wants_samples() ->
@@ -152,7 +157,7 @@ subscribe(Pid) ->
 unsubscribe(Pid) ->
     gen_server:call(?MODULE, {unsubscribe, Pid}).
 
-%% @doc How many samples found no place because a handler of telemetry was too slow, since the application was started.
+%% @doc How many samples were left out because the monitor or a handler of telemetry was too slow, since the application was started.
 -spec dropped_samples() -> non_neg_integer().
 dropped_samples() ->
     accept_queue_samples:dropped().

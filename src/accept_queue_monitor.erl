@@ -37,6 +37,8 @@
     cookies :: [accept_queue:cookie()],
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
+    %% As far as they were known when it was found.
+    sockets :: [accept_queue_backend:socket()],
     interval_ms :: pos_integer()
 }).
 
@@ -275,9 +277,12 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    Server = hd([Server || #row{server = Server} <- row(Address)] ++ [undefined]),
     Known = maps:merge(maps:merge(Counts, Depth), maps:without([counts], Evidence)),
-    Known#{address => Address, server => Server}.
+    case row(Address) of
+        [#row{server = Server, sockets = [_ | _] = Sockets}] -> Known#{address => Address, server => Server, sockets => Sockets};
+        [#row{server = Server}] -> Known#{address => Address, server => Server};
+        [] -> Known#{address => Address, server => undefined}
+    end.
 
 %% Published once, until it works again.
 failed(#row{address = Address, server = Server}, Reason) ->
@@ -349,6 +354,7 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
                 cookies = cookies(Entries),
                 watch = Watch,
                 server = server(hd(Entries)),
+                sockets = [Socket || #{socket := Socket} <- Entries, Socket =/= undefined],
                 interval_ms = maps:get(interval_ms, Settings)
             },
             true = ets:insert(?TABLE, {Address, Row}),

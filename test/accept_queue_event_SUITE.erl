@@ -123,7 +123,7 @@ an_event_in_hand_when_its_process_is_killed_is_published_by_the_next(_) ->
     raised(stuck, 1),
     exit(Event, kill),
     ?assertMatch(#{address := _}, subscriber_got(raised, stuck)),
-    ?assertEqual(none, accept_queue_event_store:next_found()).
+    ?assertEqual(none, accept_queue_event_store:next_found(none)).
 
 without_telemetry_and_sasl_the_other_channels_work(_) ->
     ?assertNot(erlang:function_exported(telemetry, execute, 3)),

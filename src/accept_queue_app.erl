@@ -5,7 +5,7 @@
 -export([start/2, stop/1]).
 
 %% What these modules call of OTP, beside what every VM has loaded; `accept_queue_trouble_SUITE' compares.
--define(OF_OTP, [inet, io_lib_format, io_lib_pretty, proplists, queue, socket, string, unicode_util]).
+-define(OF_OTP, [inet, io, io_lib, io_lib_format, io_lib_pretty, proplists, queue, socket, string, unicode_util]).
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->

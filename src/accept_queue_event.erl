@@ -132,12 +132,12 @@ cleared(Condition, Details) ->
 %% @private
 -spec listener(added | removed, map()) -> ok.
 listener(So, Metadata) ->
-    add([subscribers, logger, telemetry], {listener, So, Metadata}).
+    add_in_order([subscribers, logger, telemetry], {listener, So, Metadata}, Metadata).
 
 %% @private
 -spec read_failed(map()) -> ok.
 read_failed(Metadata) ->
-    add([logger, telemetry], {read_failed, Metadata}).
+    add_in_order([logger, telemetry], {read_failed, Metadata}, Metadata).
 
 %% @private
 -spec late(#{late_ms := non_neg_integer()}) -> ok.
@@ -190,6 +190,13 @@ lost_events() ->
 
 add(Channels, Event) ->
     case accept_queue_event_store:add(Channels, Event) of
+        ok -> wake();
+        dropped -> ok
+    end.
+
+%% Events of one listener are published in the order in which they happened.
+add_in_order(Channels, Event, #{address := Address}) ->
+    case accept_queue_event_store:found(Channels, Event, Address) of
         ok -> wake();
         dropped -> ok
     end.
@@ -288,17 +295,24 @@ unsubscribed(Pid, #state{subscribers = Subscribers} = State) ->
 %% supervisor does not answer takes a second. What was found of one listener is settled in its order.
 settle(#state{seen = Seen, asking = Asking, unanswered = Unanswered} = State) ->
     case accept_queue_event_store:next_found(Seen) of
-        {ok, Key, {_, _, #{address := Address}}} when is_map_key(Address, Asking) ->
-            #{Address := #{found := Found} = Asked} = Asking,
-            settle(State#state{seen = Key, asking = Asking#{Address := Asked#{found := Found ++ [Key]}}});
-        {ok, Key, {_, _, #{address := Address}}} when is_map_key(Address, Unanswered) ->
-            ok = settle([Key], undefined),
-            settle(State#state{seen = Key});
-        {ok, Key, {_, _, Details}} ->
-            settle(ask(Key, Details, State#state{seen = Key}));
+        {ok, Key, Found} ->
+            Next = State#state{seen = Key},
+            Address = address(Found),
+            case Asking of
+                #{Address := #{found := Before} = Asked} ->
+                    settle(Next#state{asking = Asking#{Address := Asked#{found := Before ++ [Key]}}});
+                #{} when element(1, Found) =:= other; is_map_key(Address, Unanswered) ->
+                    ok = settle([Key], undefined),
+                    settle(Next);
+                #{} ->
+                    settle(ask(Key, element(3, Found), Next))
+            end;
         none ->
             State
     end.
+
+address({other, _, _, Address}) -> Address;
+address({_, _, #{address := Address}}) -> Address.
 
 ask(Key, #{address := Address} = Details, #state{asking = Asking, askers = Askers} = State) ->
     Of = maps:get(sockets, Details, Address),
@@ -336,10 +350,12 @@ answered(Address, Reason, #state{asking = Asking, askers = Askers, unanswered = 
 %% Queues the events for each channel, and then makes the alarms agree: what has ended by now is none. Killed in between, the next
 %% process does it again.
 settle(Keys, Summary) ->
-    Ids = [queue(accept_queue_event_store:found_at(Key), Summary) || Key <- Keys],
+    Ids = [Id || Key <- Keys, {condition, Id} <- [queue(accept_queue_event_store:found_at(Key), Summary)]],
     ok = lists:foreach(fun accept_queue_alarms:settle/1, lists:usort(Ids)),
     lists:foreach(fun accept_queue_event_store:settled/1, Keys).
 
+queue({other, Channels, Event, _Address}, _Summary) ->
+    accept_queue_event_store:add(Channels, Event);
 queue({So, Condition, #{address := Address} = Found}, Summary) ->
     Id = {Condition, Address},
     Details = with_acceptors(Condition, (maps:remove(sockets, Found))#{acceptors_summary => Summary}),
@@ -349,7 +365,7 @@ queue({So, Condition, #{address := Address} = Found}, Summary) ->
             raised -> accept_queue_event_store:raise(Id, Details, Events);
             cleared -> accept_queue_event_store:clear(Id, Events)
         end,
-    Id.
+    {condition, Id}.
 
 %% Of these sockets, or of what listens at this address. Without the stacks, which may be a thousand:
 %% {@link accept_queue:acceptors/1} has them.

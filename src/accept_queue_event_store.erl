@@ -10,13 +10,13 @@
 -module(accept_queue_event_store).
 
 -export([new/0]).
--export([found/1, next_found/1, found_at/1, settled/1]).
+-export([found/1, found/3, next_found/1, found_at/1, settled/1]).
 -export([raise/3, clear/2, raised/0, raised/1, forget_cleared/1]).
 -export([add/2, next/1, take_in_hand/3, in_hand/1, runs/2, has_run/2, published/1, lost/2, lost/1]).
 -export([subscribers/0, subscribe/1, unsubscribe/1, is_subscribed/1, not_sent/1, sent/2, sent_to_all/1]).
 -export([alarms/0, alarm_of/1, alarm/3, no_alarm/1]).
 
--export_type([id/0, channel/0, key/0, in_hand/0]).
+-export_type([id/0, channel/0, key/0, found/0, in_hand/0]).
 
 -type id() :: {accept_queue:condition(), accept_queue:address()}.
 -type channel() :: subscribers | logger | telemetry.
@@ -29,7 +29,9 @@
     running := {Handler :: term(), SinceMs :: integer(), Attempt :: pos_integer()} | none,
     have_run := [Handler :: term()]
 }.
--type found() :: {raised | cleared, accept_queue:condition(), Details :: map()}.
+-type found() :: {raised | cleared, accept_queue:condition(), Details :: map()} | other().
+%% Another event of a listener, complete already. It waits with the conditions that were found before it.
+-type other() :: {other, [channel()], Event :: term(), accept_queue:address()}.
 
 -define(TABLE, ?MODULE).
 %% With so many rows, events of other kinds than conditions are dropped. Conditions are raised no faster than they are cleared.
@@ -44,9 +46,13 @@ new() ->
 
 %% What has been found and is not settled yet. It stays until it is: after a kill the next process settles it again.
 
--spec found(found()) -> ok.
+-spec found({raised | cleared, accept_queue:condition(), Details :: map()}) -> ok.
 found(Found) ->
     insert(true, queued([{found, Found}])).
+
+-spec found([channel()], Event :: term(), accept_queue:address()) -> ok | dropped.
+found(Channels, Event, Address) ->
+    unless_full(Channels, [{found, {other, Channels, Event, Address}}]).
 
 %% The first that was found after this one.
 -spec next_found(After :: key() | none) -> {ok, key(), found()} | none.
@@ -104,9 +110,12 @@ forget_cleared(Id) ->
 
 -spec add([channel()], Event :: term()) -> ok | dropped.
 add(Channels, Event) ->
+    unless_full(Channels, [{Channel, Event} || Channel <- Channels]).
+
+unless_full(Channels, Events) ->
     case ets:info(?TABLE, size) < ?ROWS_MAX of
         true ->
-            insert(true, queued([{Channel, Event} || Channel <- Channels]));
+            insert(true, queued(Events));
         false ->
             ok = lists:foreach(fun(Channel) -> lost(Channel, 1) end, Channels),
             dropped

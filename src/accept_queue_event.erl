@@ -314,6 +314,8 @@ settle(#state{seen = Seen, asking = Asking, unanswered = Unanswered} = State) ->
 address({other, _, _, Address}) -> Address;
 address({_, _, #{address := Address}}) -> Address.
 
+%% The exit of the asking process carries the answer.
+-dialyzer({nowarn_function, ask/3}).
 ask(Key, #{address := Address} = Details, #state{asking = Asking, askers = Askers} = State) ->
     Of = maps:get(sockets, Details, Address),
     try erlang:spawn_opt(fun() -> exit({answer, acceptors_summary(Of)}) end, [link, monitor]) of

@@ -501,7 +501,9 @@ status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 
 %% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
-%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade.
+%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade. Where what reads the listeners has
+%% itself not run for four seconds, held by a debugger or by a machine that has no processor for it, the reasons are
+%% `monitor_not_running' and `{unreadable, Address, stale}' for each listener.
 %%
 %% ```
 %% 1> accept_queue:health().

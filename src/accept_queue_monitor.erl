@@ -25,7 +25,11 @@
     since := integer(),
     stale := boolean()
 }.
--type health() :: ok | {degraded | failing, [{condition(), accept_queue:address()} | monitor_not_running, ...]}.
+-type health() ::
+    ok
+    | {degraded | failing, [
+        {condition(), accept_queue:address()} | {unreadable, accept_queue:address(), stale} | monitor_not_running, ...
+    ]}.
 
 %% One watched address. Row of the table, by address.
 -record(row, {
@@ -33,6 +37,8 @@
     cookies :: [accept_queue:cookie()],
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
+    %% As far as they were known when it was found.
+    sockets :: [accept_queue_backend:socket()],
     interval_ms :: pos_integer()
 }).
 
@@ -55,9 +61,8 @@
 -define(SEARCH_MS, 10000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
-%% How often it notes that it runs, and after how long without a note it does not.
--define(NOTE_MS, 2000).
--define(SILENCE_MS, 5000).
+%% A poller that has begun no round for so long is held up; it begins one a second.
+-define(SILENCE_MS, 4000).
 %% A reading older than three intervals and this is stale.
 -define(GRACE_MS, 1000).
 
@@ -113,18 +118,25 @@ status(Listener) ->
 
 -spec health() -> health().
 health() ->
-    case [{Condition, Address} || {{Address, Condition}, _} <- table(?RAISED)] of
-        [] ->
-            case is_watching() of
-                true -> ok;
-                false -> {degraded, [monitor_not_running]}
-            end;
-        Raised ->
-            Reasons = [monitor_not_running || not is_watching()] ++ lists:sort(Raised),
-            case lists:any(fun is_failing/1, Raised) of
-                true -> {failing, Reasons};
-                false -> {degraded, Reasons}
-            end
+    Raised = lists:sort([{Condition, Address} || {{Address, Condition}, _} <- table(?RAISED)]),
+    case {not_watching() ++ Raised, lists:any(fun is_failing/1, Raised)} of
+        {[], false} -> ok;
+        {Reasons, true} -> {failing, Reasons};
+        {Reasons, false} -> {degraded, Reasons}
+    end.
+
+%% What reads is asked, from memory: neither this process nor a timer of the VM can say that it runs while it does not.
+not_watching() ->
+    case whereis(?MODULE) =/= undefined andalso silence_ms() of
+        SilenceMs when is_integer(SilenceMs), SilenceMs < ?SILENCE_MS -> [];
+        false -> [monitor_not_running];
+        _ -> [monitor_not_running | [{unreadable, Address, stale} || Address <- watched()]]
+    end.
+
+silence_ms() ->
+    case unless_gone(fun() -> ets:lookup(?TABLE, poller) end) of
+        [{poller, Poller}] when Poller =/= undefined -> accept_queue_source:poller_silence_ms(Poller);
+        _ -> false
     end.
 
 is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
@@ -150,7 +162,6 @@ init(#{watch := Wanted, options := Options}) ->
         {ok, Poller} ->
             true = ets:insert(?TABLE, {poller, Poller}),
             ok = lists:foreach(fun reconcile/1, rows()),
-            ok = note(),
             self() ! search_now_and_then,
             {ok, poll(#state{
                 wanted = Wanted, options = Options, poller = Poller, samples = accept_queue_event:wants_samples()
@@ -178,11 +189,15 @@ handle_call({unwatch, Listener}, _From, State) ->
             {reply, ok, poll(State#state{excluded = Excluded})};
         {error, _} = Error ->
             {reply, Error, State}
-    end.
+    end;
+handle_call(_, _From, State) ->
+    {reply, {error, badarg}, State}.
 
--spec handle_cast({samples, boolean()}, #state{}) -> {noreply, #state{}}.
-handle_cast({samples, Wanted}, State) ->
-    {noreply, poll(State#state{samples = Wanted})}.
+-spec handle_cast({samples, boolean()} | term(), #state{}) -> {noreply, #state{}}.
+handle_cast({samples, Wanted}, State) when is_boolean(Wanted) ->
+    {noreply, poll(State#state{samples = Wanted})};
+handle_cast(_, State) ->
+    {noreply, State}.
 
 %% A search leaves much behind, and may be followed by hours in which nothing happens.
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
@@ -191,29 +206,26 @@ handle_info({accept_queue_poller, {late, LateMs}}, State) ->
     {noreply, State};
 handle_info({accept_queue_poller, listeners_changed}, State) ->
     {noreply, search(State), hibernate};
-handle_info({accept_queue_poller, Notices}, #state{addresses = Addresses, samples = Samples} = State) ->
-    %% A notice of a watch that has ended is dropped.
-    Taken = [notice(map_get(Id, Addresses), Notice, Samples) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
-    {noreply, case lists:member(other_watches, Taken) of true -> poll(State); false -> State end};
-handle_info(note, #state{poller = Poller} = State) ->
+handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} = State) ->
+    Noticed = noticed(Samples, State),
+    ok = accept_queue_event:samples_left_out(accept_queue_source:poller_samples_taken(Poller)),
+    {noreply, Noticed};
+handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
+    {noreply, noticed(Notices, State)};
+handle_info(search_now_and_then, #state{poller = Poller} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
-    ok = note(),
-    {noreply, State};
-handle_info(search_now_and_then, State) ->
     _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
-handle_info({'EXIT', Poller, Reason}, #state{poller = Poller}) ->
-    exit({poller, Reason});
+handle_info({'EXIT', Pid, Reason}, #state{poller = Poller} = State) ->
+    case accept_queue_source:is_process(Poller, Pid) of
+        true -> exit({poller, Reason});
+        false -> {noreply, State}
+    end;
 handle_info(_, State) ->
     {noreply, State}.
-
-note() ->
-    true = ets:insert(?TABLE, {noted, now_ms()}),
-    _ = erlang:send_after(?NOTE_MS, self(), note),
-    ok.
 
 %% When it stops in order, it clears the conditions. Killed, it clears none, and the next process goes on with them.
 -spec terminate(term(), #state{}) -> ok.
@@ -223,6 +235,14 @@ terminate(_Reason, _State) ->
     ok.
 
 %% What the poller reports.
+
+%% A notice of a watch that has ended is dropped.
+noticed(Notices, #state{addresses = Addresses, samples = Samples} = State) ->
+    Taken = [notice(map_get(Id, Addresses), Notice, Samples) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
+    case lists:member(other_watches, Taken) of
+        true -> poll(State);
+        false -> State
+    end.
 
 notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
@@ -259,9 +279,12 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    Server = hd([Server || #row{server = Server} <- row(Address)] ++ [undefined]),
     Known = maps:merge(maps:merge(Counts, Depth), maps:without([counts], Evidence)),
-    Known#{address => Address, server => Server}.
+    case row(Address) of
+        [#row{server = Server, sockets = [_ | _] = Sockets}] -> Known#{address => Address, server => Server, sockets => Sockets};
+        [#row{server = Server}] -> Known#{address => Address, server => Server};
+        [] -> Known#{address => Address, server => undefined}
+    end.
 
 %% Published once, until it works again.
 failed(#row{address = Address, server = Server}, Reason) ->
@@ -333,6 +356,7 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
                 cookies = cookies(Entries),
                 watch = Watch,
                 server = server(hd(Entries)),
+                sockets = [Socket || #{socket := Socket} <- Entries, Socket =/= undefined],
                 interval_ms = maps:get(interval_ms, Settings)
             },
             true = ets:insert(?TABLE, {Address, Row}),
@@ -427,12 +451,6 @@ rows() ->
 
 row(Address) ->
     [Row || {_, #row{} = Row} <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
-
-is_watching() ->
-    case unless_gone(fun() -> ets:lookup(?TABLE, noted) end) of
-        [{noted, AtMs}] -> whereis(?MODULE) =/= undefined andalso now_ms() - AtMs < ?SILENCE_MS;
-        [] -> false
-    end.
 
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
     case accept_queue_source:status(Watch) of

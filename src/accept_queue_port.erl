@@ -132,16 +132,20 @@ handle_call(os_pid, _From, #state{port = Port} = State) ->
             _ -> undefined
         end,
     {reply, Pid, State};
-handle_call(_Request, _From, #state{port = undefined, away = Reason} = State) ->
+handle_call({_Command, _Arguments}, _From, #state{port = undefined, away = Reason} = State) ->
     {reply, {error, Reason}, State};
-handle_call(Request, From, State) ->
-    {noreply, requested(Request, From, State)}.
+handle_call({_Command, _Arguments} = Request, From, State) ->
+    {noreply, requested(Request, From, State)};
+handle_call(_, _From, State) ->
+    {reply, {error, badarg}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Request, #state{port = undefined} = State) ->
     {noreply, State};
-handle_cast(Request, State) ->
-    {noreply, requested(Request, cast, State)}.
+handle_cast({_Command, _Arguments} = Request, State) ->
+    {noreply, requested(Request, cast, State)};
+handle_cast(_, State) ->
+    {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->

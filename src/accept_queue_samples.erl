@@ -4,7 +4,7 @@
 %% The table belongs to the supervisor. A sample that finds no place is dropped and counted.
 -module(accept_queue_samples).
 
--export([new/0, wanted/0, wanted/1, put/1, take/0, dropped/0]).
+-export([new/0, wanted/0, wanted/1, put/1, left_out/1, take/0, dropped/0]).
 
 -define(TABLE, ?MODULE).
 -define(ROWS_MAX, 1000).
@@ -38,6 +38,12 @@ put(Sample) ->
             _ = ets:update_counter(?TABLE, dropped, 1),
             dropped
     end.
+
+%% So many did not come here at all.
+-spec left_out(non_neg_integer()) -> ok.
+left_out(Count) ->
+    _ = ets:update_counter(?TABLE, dropped, Count),
+    ok.
 
 waiting() ->
     ets:info(?TABLE, size) - 3.

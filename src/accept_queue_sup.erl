@@ -32,7 +32,7 @@ warn(_Source, _) ->
 %% Without library and program nothing is watched. The watchdog needs the program, also where the NIF reads.
 children(Source, HasWatchdog) ->
     IsProgram = HasWatchdog orelse Source =:= port orelse Source =:= fallback,
-    [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
+    [accept_queue_reader || Source =:= nif] ++ [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
         [accept_queue_monitor || Source =/= none].
 
 child(Module) ->

@@ -40,6 +40,9 @@ struct HeldSocket {
     fd: RawFd,
 }
 
+/// Another descriptor of a socket costs its process nothing. From here on each socket of it is kept once.
+const MANY: usize = 65_536;
+
 /// Which of a namespace's listeners are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Takes {
@@ -99,6 +102,11 @@ impl Holdings {
         let mut sockets = Vec::new();
         let pid = process.pid;
         let namespace = descriptors::sockets(pid, |inode, fd| sockets.push((inode, fd))).and_then(|()| {
+            if sockets.len() > MANY {
+                sockets.sort_unstable();
+                sockets.dedup_by_key(|&mut (inode, _)| inode);
+                sockets.shrink_to_fit();
+            }
             // The namespace of a process without sockets is not needed.
             if sockets.is_empty() && process.candidate.get().is_none() {
                 Ok(None)

@@ -21,13 +21,15 @@ impl Process {
     /// Of a process. Needs no rights.
     pub fn read(pid: i32) -> Result<Process, Error> {
         let stat = Stat::parse(&file::read(&format!("/proc/{pid}/stat"), PAGE)?).ok_or(Error::Unsupported)?;
-        let status = file::read(&format!("/proc/{pid}/status"), PAGE)?;
+        let status = file::read(&format!("/proc/{pid}/status"), STATUS)?;
         let (tracer, handles_usr1) = status_of(&status).ok_or(Error::Unsupported)?;
         Ok(Process { state: stat.state, tracer, handles_usr1, began: stat.began })
     }
 }
 
-const PAGE: u64 = 16 * 1024;
+const PAGE: usize = 16 * 1024;
+/// A process may be in 65,536 groups (NGROUPS_MAX), and `Groups` names each.
+const STATUS: usize = 1024 * 1024;
 
 /// `TracerPid`, and whether `SigCgt` has SIGUSR1. The kernel escapes newlines in `Name` (`proc_task_name`), so no name can add
 /// a line.
@@ -64,8 +66,8 @@ pub enum Frozen {
     Yes(String),
 }
 
-const CGROUPS: u64 = 64 * 1024;
-const MOUNTS: u64 = 1024 * 1024;
+const CGROUPS: usize = 64 * 1024;
+const MOUNTS: usize = 1024 * 1024;
 
 /// The files that say so, and what they say when it is: `cgroup.events` of version 2, `freezer.state` of version 1.
 fn freezers(groups: &str, mounts: &str) -> Vec<(String, &'static str)> {

@@ -295,7 +295,7 @@ fn last_began(sched: &[u8]) -> Option<Duration> {
 }
 
 /// No file here is longer than a page or two.
-const PAGE: u64 = 16 * 1024;
+const PAGE: usize = 16 * 1024;
 
 fn read_one(pid: i32, tid: i32) -> Result<Thread, Error> {
     let file = |name: &str| file::read(&format!("/proc/{pid}/task/{tid}/{name}"), PAGE);

@@ -85,7 +85,7 @@ pub(crate) fn run(options: &CheckOptions) -> ExitCode {
     if options.json {
         let listeners = seen.judged.iter().map(Entry::from).collect();
         let unreadable = seen.gaps.iter().map(Unreadable::from).collect();
-        match serde_json::to_string(&CheckReport { schema: SCHEMA, status, text, listeners, unreadable }) {
+        match crate::json::line(&CheckReport { schema: SCHEMA, status, text, listeners, unreadable }) {
             Ok(report) => say(&report, status),
             Err(error) => unknown(&format!("the report is no JSON: {error}")),
         }

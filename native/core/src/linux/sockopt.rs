@@ -169,6 +169,12 @@ pub fn into_new_namespace() -> Result<(), Error> {
     Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }?)
 }
 
+/// Whether this process has rights that its caller has not: by setuid, setgid or file capabilities (AT_SECURE, man 3 getauxval).
+pub fn has_borrowed_rights() -> bool {
+    // SAFETY: it reads what the kernel has given this process at its start, and takes no pointer.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// When the packet that was read last from this socket came, since 1970. The first call asks the kernel to note that:
 /// `None` until something has been read. (`sock_gettstamp`)
 pub fn received_at(fd: RawFd) -> Result<Option<Duration>, Error> {

@@ -71,14 +71,29 @@ impl<B> Envelope<B> {
     }
 }
 
-/// The messages of one datagram, in order; the first error ends it.
+/// The messages of one datagram, in order, whichever question they answer; the first error ends it.
 pub fn messages<Q: Question>(datagram: &[u8]) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
+    walk::<Q>(datagram, None)
+}
+
+/// The same. What answers a question of another number was not asked for.
+pub(super) fn answers<Q: Question>(
+    datagram: &[u8],
+    sequence: u32,
+) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
+    walk::<Q>(datagram, Some(sequence))
+}
+
+fn walk<Q: Question>(
+    datagram: &[u8],
+    sequence: Option<u32>,
+) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        match split_message::<Q>(rest) {
+        match split_message::<Q>(rest, sequence) {
             Ok((message, after)) => {
                 rest = after;
                 Some(Ok(message))
@@ -91,11 +106,14 @@ pub fn messages<Q: Question>(datagram: &[u8]) -> impl Iterator<Item = Result<Mes
     })
 }
 
-fn split_message<Q: Question>(bytes: &[u8]) -> Result<(Message<Q::Row<'_>>, &[u8]), Error> {
+fn split_message<Q: Question>(bytes: &[u8], sequence: Option<u32>) -> Result<(Message<Q::Row<'_>>, &[u8]), Error> {
     let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| MALFORMED)?;
     let length = header.length.get() as usize;
     let payload = bytes.get(size_of::<Header>()..length).ok_or(MALFORMED)?;
     let rest = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or(&[]);
+    if sequence.is_some_and(|sequence| sequence != header.sequence.get()) {
+        return Ok((Message::Row(None), rest));
+    }
     if i32::from(header.flags.get()) & libc::NLM_F_DUMP_INTR != 0 {
         return Err(Error::Interrupted);
     }

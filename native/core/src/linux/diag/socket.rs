@@ -10,7 +10,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use zerocopy::IntoBytes;
 
-use super::netlink::{Message, Question, messages};
+use super::netlink::{Message, Question, answers};
 use crate::Error;
 use crate::linux::namespace::within;
 use crate::linux::sockopt;
@@ -85,11 +85,12 @@ impl DiagSocket {
     /// away, and the socket too, for the rest of the answer may still be in it.
     pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {
         self.sequence = self.sequence.wrapping_add(1);
-        let message = question.message(self.sequence);
+        let sequence = self.sequence;
+        let message = question.message(sequence);
         retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
         loop {
             let datagram = self.receive()?;
-            for message in messages::<Q>(datagram) {
+            for message in answers::<Q>(datagram, sequence) {
                 match message? {
                     Message::Row(Some(row)) => each(row),
                     Message::Row(None) => {}
@@ -176,11 +177,20 @@ mod tests {
         of_another_kind[4] = 0x77;
         let mut of_no_family = first.to_vec();
         of_no_family[16] = 0xee;
+        let mut of_another_question = QUEUE_OF_SIX.to_vec();
+        of_another_question.chunks_mut(row).for_each(|message| message[8] ^= 1);
+        let mut refused_before = DONE.to_vec();
+        refused_before[4] = libc::NLMSG_ERROR as u8;
+        refused_before[8] ^= 1;
+        refused_before[16..20].copy_from_slice(&(-libc::EPERM).to_ne_bytes());
         let too_long = [QUEUE_OF_SIX, QUEUE_OF_SIX, QUEUE_OF_SIX].concat();
         for (sentence, datagrams, expected) in [
             ("an answer in one datagram", vec![QUEUE_OF_SIX, DONE], (8, Ok(()))),
             ("an answer in several", vec![first, rest, DONE], (8, Ok(()))),
             ("nothing listens", vec![DONE], (0, Ok(()))),
+            ("an answer to another question before it", vec![&of_another_question, QUEUE_OF_SIX, DONE], (8, Ok(()))),
+            ("the refusal of another question before it", vec![&refused_before, QUEUE_OF_SIX, DONE], (8, Ok(()))),
+            ("the answer to another question alone", vec![&of_another_question], (0, Err(Error::Timeout))),
             ("the end does not come", vec![QUEUE_OF_SIX], (8, Err(Error::Timeout))),
             ("nothing comes", vec![], (0, Err(Error::Timeout))),
             ("a datagram is cut within a row", vec![&QUEUE_OF_SIX[..row + 40], DONE], (1, Err(MALFORMED))),

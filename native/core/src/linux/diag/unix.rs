@@ -116,7 +116,7 @@ impl Question for UnixRequest {
         }
         // A socket that was never bound has no name, and is no server's end.
         let Some(name) = attribute(attributes, NAME)?.map(bound_name) else { return Ok(None) };
-        let queue = attribute(attributes, QUEUE)?.ok_or(Error::Unsupported)?;
+        let queue = attribute(attributes, QUEUE)?.ok_or(MALFORMED)?;
         let [Some(queued), Some(limit)] = [word(queue, 0), word(queue, 4)] else { return Err(MALFORMED) };
         Ok(match message.state {
             LISTEN => {

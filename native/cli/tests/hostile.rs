@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -61,6 +62,21 @@ fn a_command_line_of_three_gigabytes_is_not_read() {
     assert!(said.out.contains("huge"), "{said:?}");
     let said = run_in_little_memory("3", &["export", "--all", "--listen", "127.0.0.1:0"]);
     assert!(said.err.contains("metrics at http://"), "{said:?}");
+}
+
+#[test]
+fn a_command_line_alone_makes_no_beam() {
+    let (socket, address) = listen(5);
+    let mut command = Command::new(compiled());
+    command.arg0("beam.smp").args(["beam", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", "claimed"]);
+    let fake = Server::holding(&mut command, socket.into());
+    for arguments in [&["list", "--node", "claimed"][..], &["check", "--node", "claimed"]] {
+        let said = run(arguments);
+        assert!(said.status != 0 && format!("{said:?}").contains("no BEAM runs a node claimed"), "{said:?}");
+    }
+    assert!(!run(&["list", "--json"]).out.contains(&address.to_string()));
+    let said = run(&["diagnose", "--pid", &fake.pid(), "--for", "100ms"]);
+    assert!(said.status == 4 && said.out.contains("This process runs no BEAM"), "{said:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 /* A process that shows more of itself than there is room for, holds its standard input, and ends with the test.
  *
  * cmdline: its command line is that of a BEAM, and then three gigabytes of pages that were never written (PR_SET_MM_MAP).
+ * beam:    its command line is that of a BEAM (as its test calls it), and it has no scheduler.
  * groups:  it is in 3,000 groups, so that /proc/PID/status has more than 16 KiB.
  */
 #define _GNU_SOURCE
@@ -42,6 +43,7 @@ static void show_gigabytes(void)
     };
     if (prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0))
         fail("PR_SET_MM_MAP");
+    prctl(PR_SET_NAME, "1_scheduler");
 }
 
 static void join_groups(void)

@@ -8,6 +8,7 @@ use procfs::process::{Process, StatFlags};
 
 use crate::Error;
 use crate::linux::proc_file as file;
+use crate::vm::threads;
 
 /// A process that may own listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Candidate {
     /// The node's name where it runs a BEAM that is known to have one, else the program's. Its parent chose it, with any
     /// character.
     pub name: String,
-    /// Whether it runs a BEAM.
+    /// Whether it runs a BEAM, as far as its command line and the names of its threads say.
     pub is_beam: bool,
     /// Whether the name is a node's.
     pub is_named: bool,
@@ -38,7 +39,7 @@ pub fn pids() -> Result<impl Iterator<Item = i32>, Error> {
 /// What a process is. [`Error::NotFound`] where there is none.
 pub fn by_pid(pid: i32) -> Result<Candidate, Error> {
     let line = command_line(pid)?;
-    Ok(match beam_of(pid, &line) {
+    Ok(match confirmed(beam_of(pid, &line))? {
         Some(beam) => beam,
         None => {
             Candidate { pid, name: program_of(&line).map_or_else(|| comm(pid), Ok)?, is_beam: false, is_named: false }
@@ -48,7 +49,15 @@ pub fn by_pid(pid: i32) -> Result<Candidate, Error> {
 
 /// The BEAM that it runs, if it runs one.
 pub fn beam(pid: i32) -> Result<Option<Candidate>, Error> {
-    Ok(beam_of(pid, &command_line(pid)?))
+    confirmed(beam_of(pid, &command_line(pid)?))
+}
+
+/// A command line may say anything: what has no scheduler is no BEAM, or none yet. The names of threads are claims too.
+fn confirmed(beam: Option<Candidate>) -> Result<Option<Candidate>, Error> {
+    match beam {
+        Some(beam) if !threads::has_scheduler(beam.pid)? => Ok(None),
+        beam => Ok(beam),
+    }
 }
 
 impl Candidate {

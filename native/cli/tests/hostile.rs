@@ -80,6 +80,22 @@ fn a_command_line_alone_makes_no_beam() {
 }
 
 #[test]
+fn the_user_of_a_node_is_named_where_it_is_another() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root may start a process of another user");
+    }
+    let (socket, address) = listen(5);
+    let claim = "printf 1_scheduler >/proc/$$/comm && echo ready && kill -STOP $$";
+    let flags = ["sh", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", "claimed2"];
+    let _fake = Server::holding(&mut command(&[&AS_NOBODY[..], &["sh", "-c", claim], &flags].concat()), socket.into());
+    let said = run(&["check", "--node", "claimed2", "--samples", "1"]);
+    assert!(
+        said.out.contains(&address.to_string()) && said.out.contains("; the node runs as uid 65534 | "),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn a_process_in_three_thousand_groups_is_diagnosed() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: only root may join groups");

@@ -27,6 +27,11 @@ impl Process {
     }
 }
 
+/// The user that a process runs as (its effective uid). Needs no rights.
+pub fn uid(pid: i32) -> Result<u32, Error> {
+    uid_of(&file::read(&format!("/proc/{pid}/status"), STATUS)?).ok_or(Error::Unsupported)
+}
+
 const PAGE: usize = 16 * 1024;
 /// A process may be in 65,536 groups (NGROUPS_MAX), and `Groups` names each.
 const STATUS: usize = 1024 * 1024;
@@ -38,6 +43,12 @@ fn status_of(status: &[u8]) -> Option<(i32, bool)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let caught = u64::from_str_radix(field("SigCgt:")?, 16).ok()?;
     Some((field("TracerPid:")?.parse().ok()?, caught & (1 << (libc::SIGUSR1 - 1)) != 0))
+}
+
+/// The second of `Uid: real effective saved filesystem`.
+fn uid_of(status: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(status);
+    text.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether the control group of a process is frozen (`docker pause`, `systemctl freeze`); `None` where no freezer can be read
@@ -122,6 +133,7 @@ mod tests {
         let other = STATUS.replace("4206", "4006").replace("TracerPid:\t0", "TracerPid:\t17");
         assert_eq!(status_of(other.as_bytes()), Some((17, false)));
         assert_eq!(status_of(b"Name:\tx\n"), None);
+        assert_eq!(uid_of(b"Name:\tx\nUid:\t1000\t65534\t0\t0\n"), Some(65534));
     }
 
     #[test]
@@ -156,7 +168,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_bytes_are_nothing_breaks(bytes: Vec<u8>, groups in "([0-9]?:[a-z,]{0,8}:?[/a-z.]{0,9}\n?){0,4}", mounts: String) {
-            let _ = (status_of(&bytes), freezers(&groups, &mounts), freezers(&mounts, &groups));
+            let _ = (status_of(&bytes), uid_of(&bytes), freezers(&groups, &mounts), freezers(&mounts, &groups));
         }
     }
 }

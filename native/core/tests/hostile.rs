@@ -1,7 +1,9 @@
 //! What other processes and file systems do to hold us up, or to eat our memory.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -10,8 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use accept_queue_core::linux::sockopt;
+use accept_queue_core::outside::snapshot::{self, Missing, Scope};
 use accept_queue_core::{Errno, Error, Listener};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 /// A file whose server has stopped answering, as that of a dead NFS mount: a FUSE file system of one file.
 struct DeadFile {
@@ -111,6 +117,39 @@ fn a_file_that_does_not_answer_is_no_socket_at_once() {
     let place = dead.at.clone();
     thread::spawn(move || fs::metadata(place));
     until(|| dead.was_asked_for_its_attributes());
+}
+
+/// `socket(AF_NETLINK, _, NETLINK_SOCK_DIAG)` is refused to this thread, as by a kernel without inet_diag.
+fn refuse_sock_diag() {
+    let argument = |index, value: i32| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value as u64).expect("a condition")
+    };
+    let rule = SeccompRule::new(vec![argument(0, libc::AF_NETLINK), argument(2, libc::NETLINK_SOCK_DIAG)]);
+    let refused = SeccompAction::Errno(libc::EPROTONOSUPPORT as u32);
+    let rules = BTreeMap::from([(libc::SYS_socket, vec![rule.expect("a rule")])]);
+    let arch = std::env::consts::ARCH.try_into().expect("a known machine");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter(&program).expect("applied");
+}
+
+#[test]
+fn without_inet_diag_the_files_say_what_they_can_and_that_it_is_not_all() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let _clients = [(); 2].map(|()| TcpStream::connect(address).expect("a client"));
+    let taken = thread::spawn(move || {
+        refuse_sock_diag();
+        [Scope::Port(address.port()), Scope::Process(std::process::id() as i32)].map(|scope| snapshot::take(&scope))
+    });
+    for snapshot in taken.join().expect("no panic") {
+        let snapshot = snapshot.expect("a part");
+        let found = snapshot.partial.iter().find(|owned| owned.queue.address == address.into()).expect("the listener");
+        assert_eq!((found.queue.queued, found.queue.queued_alive), (2, 2));
+        assert!(snapshot.queues.is_empty());
+        assert_eq!(snapshot.gaps.iter().map(|gap| gap.missing).collect::<Vec<_>>(), [Missing::Diag]);
+    }
+    assert!(Missing::Diag.to_string().contains("no sock_diag for TCP (modules inet_diag and tcp_diag)"));
 }
 
 fn until(holds: impl Fn() -> bool) {

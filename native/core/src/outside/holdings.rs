@@ -1,11 +1,13 @@
 //! The sockets that the processes of a scope hold, by network namespace.
 
+use std::collections::BTreeSet;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
 use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::{Namespace, beside};
 use crate::outside::scope::{Gap, Missing, Owner, Scope};
+use crate::reading::unix_table;
 use crate::vm::find::{self, Candidate};
 use crate::vm::{descriptors, epmd};
 use crate::{Endpoint, Error, Inode, Listening};
@@ -247,6 +249,18 @@ impl Place {
             Takes::Port(port) => matches!(endpoint, Endpoint::Tcp(address) if address.port == *port),
         };
         wanted.then_some(owners)
+    }
+
+    /// Those who hold a Unix socket that listens, where the kernel refused to tell of these.
+    pub(crate) fn unread_unix(&self, diag: &DiagSocket) -> Result<Vec<Gap>, Error> {
+        if !diag.lacks_unix() {
+            return Ok(Vec::new());
+        }
+        let listening = self.by_any(unix_table::listening)?.unwrap_or_default();
+        let holders = listening.iter().flat_map(|&inode| self.held(inode)).map(|held| held.member);
+        let holders: BTreeSet<_> = holders.collect();
+        let gap = |member: usize| Some(Gap { process: self.members[member].candidate()?, missing: Missing::Unix });
+        Ok(holders.into_iter().filter_map(gap).collect())
     }
 
     /// The descriptors of this socket.

@@ -21,6 +21,8 @@ pub struct DiagSocket {
     fd: OwnedFd,
     sequence: u32,
     buffer: Box<[u8]>,
+    /// This kernel has no unix_diag.
+    lacks_unix: bool,
 }
 
 /// The kernel fills datagrams of up to this size once a reader had so much room (`netlink_recvmsg` keeps
@@ -78,7 +80,26 @@ impl DiagSocket {
                     _ => Error::Unsupported,
                 })?;
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
-        Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into() })
+        Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into(), lacks_unix: false })
+    }
+
+    /// That the kernel has refused to tell of Unix sockets.
+    pub(crate) fn note_missing_unix(&mut self) {
+        self.lacks_unix = true;
+    }
+
+    /// Whether it has.
+    pub(crate) fn lacks_unix(&self) -> bool {
+        self.lacks_unix
+    }
+
+    /// One whose answers the other end of a pair of sockets gives.
+    #[cfg(test)]
+    pub(crate) fn played(patience: Duration) -> (DiagSocket, OwnedFd) {
+        let (ours, kernel) =
+            net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+        set_socket_timeout(&ours, Timeout::Recv, Some(patience)).expect("a time-out");
+        (DiagSocket { fd: ours, sequence: 0, buffer: vec![0; DATAGRAM].into(), lacks_unix: false }, kernel)
     }
 
     /// Asks, and hands each row to `each` as it comes. On an error the rows so far are not the whole: throw them
@@ -131,7 +152,7 @@ mod tests {
     use std::thread;
     use std::time::Instant;
 
-    use rustix::net::{SocketFlags, send, socketpair};
+    use rustix::net::send;
     use seccompiler::{SeccompAction, SeccompFilter};
 
     use super::super::netlink::MALFORMED;
@@ -144,10 +165,8 @@ mod tests {
     const REQUEST: Request = Request { family: Family::Inet, states: States::LISTENERS_AND_CHILDREN, port: None };
 
     fn diag(patience: Duration) -> (DiagSocket, OwnedFd) {
-        let (ours, kernel) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
-        set_socket_timeout(&ours, Timeout::Recv, Some(patience)).expect("a time-out");
-        (DiagSocket { fd: ours, sequence: 0, buffer: vec![0; 2 * QUEUE_OF_SIX.len()].into() }, kernel)
+        let (diag, kernel) = DiagSocket::played(patience);
+        (DiagSocket { buffer: vec![0; 2 * QUEUE_OF_SIX.len()].into(), ..diag }, kernel)
     }
 
     fn say(kernel: &OwnedFd, datagram: &[u8]) {

@@ -60,10 +60,19 @@ pub(super) const MALFORMED: Error = Error::Errno(Errno::BAD_MESSAGE);
 impl<B> Envelope<B> {
     /// A request for a dump.
     pub(super) fn dump(sequence: u32, body: B) -> Envelope<B> {
+        Envelope::new(sequence, libc::NLM_F_REQUEST | libc::NLM_F_DUMP, body)
+    }
+
+    /// A request for one socket.
+    pub(super) fn one(sequence: u32, body: B) -> Envelope<B> {
+        Envelope::new(sequence, libc::NLM_F_REQUEST, body)
+    }
+
+    fn new(sequence: u32, flags: i32, body: B) -> Envelope<B> {
         let header = Header {
             length: U32::new(size_of::<Envelope<B>>() as u32),
             kind: U16::new(SOCK_DIAG_BY_FAMILY),
-            flags: U16::new((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16),
+            flags: U16::new(flags as u16),
             sequence: U32::new(sequence),
             port: U32::new(0),
         };
@@ -90,29 +99,35 @@ fn walk<Q: Question>(
 ) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        match split_message::<Q>(rest, sequence) {
-            Ok((message, after)) => {
-                rest = after;
-                Some(Ok(message))
+        while !rest.is_empty() {
+            match split_message::<Q>(rest, sequence) {
+                Ok((message, after)) => {
+                    rest = after;
+                    if message.is_some() {
+                        return message.map(Ok);
+                    }
+                }
+                Err(error) => {
+                    rest = &[];
+                    return Some(Err(error));
+                }
             }
-            Err(error) => {
-                rest = &[];
-                Some(Err(error))
-            }
         }
+        None
     })
 }
 
-fn split_message<Q: Question>(bytes: &[u8], sequence: Option<u32>) -> Result<(Message<Q::Row<'_>>, &[u8]), Error> {
+/// `None`: it answers another question.
+type Split<'a, Q> = Option<Message<<Q as Question>::Row<'a>>>;
+
+/// The first message, and what is behind it.
+fn split_message<Q: Question>(bytes: &[u8], sequence: Option<u32>) -> Result<(Split<'_, Q>, &[u8]), Error> {
     let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| MALFORMED)?;
     let length = header.length.get() as usize;
     let payload = bytes.get(size_of::<Header>()..length).ok_or(MALFORMED)?;
     let rest = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or(&[]);
     if sequence.is_some_and(|sequence| sequence != header.sequence.get()) {
-        return Ok((Message::Row(None), rest));
+        return Ok((None, rest));
     }
     if i32::from(header.flags.get()) & libc::NLM_F_DUMP_INTR != 0 {
         return Err(Error::Interrupted);
@@ -128,7 +143,7 @@ fn split_message<Q: Question>(bytes: &[u8], sequence: Option<u32>) -> Result<(Me
         kind if kind == i32::from(SOCK_DIAG_BY_FAMILY) => Message::Row(Q::row(payload)?),
         _ => return Err(MALFORMED),
     };
-    Ok((message, rest))
+    Ok((Some(message), rest))
 }
 
 fn status(payload: &[u8]) -> Option<i32> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Cookie;
+
 /// The first tier: how deep a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
@@ -82,6 +84,8 @@ pub struct Census {
     pub waits: Option<Vec<Duration>>,
     /// How long it took: the ages are those of some moment between the time of the census and so much later.
     pub took: Duration,
+    /// The sockets that share the address, whichever process owns them, and how many are queued at each.
+    pub sockets: Vec<(Cookie, u32)>,
 }
 
 impl Census {

@@ -64,6 +64,14 @@ impl<T> Members<T> {
     }
 }
 
+impl<T> Members<T> {
+    /// Each socket's own.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (Cookie, &T)> {
+        std::iter::once(&self.first).chain(&self.others).map(|(cookie, reading)| (*cookie, reading))
+    }
+}
+
 impl<T: Sum + Clone> Members<T> {
     /// All as one.
     #[inline]
@@ -109,6 +117,7 @@ impl Sum for Census {
             counts: self.counts.plus(other.counts),
             waits: both(self.waits, other.waits, |one, other| [one, other].concat()),
             took: self.took.max(other.took),
+            sockets: [self.sockets, other.sockets].concat(),
         }
     }
 }

@@ -94,7 +94,10 @@ impl Listener {
             Endpoint::Tcp(address) => self.tcp_census(address),
             Endpoint::Unix(_) => {
                 let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
-                counts.map(|counts| (Census { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
+                counts.map(|counts| {
+                    let sockets = vec![(self.cookie, counts.queued)];
+                    (Census { counts, waits: None, took: Duration::ZERO, sockets }, vec![self.cookie])
+                })
             }
         })
     }

@@ -15,6 +15,8 @@ pub struct Group {
     pub sockets: Vec<(Cookie, Inode)>,
     /// What was counted.
     pub counts: Counts,
+    /// How many are queued at each of the sockets.
+    depths: Vec<u32>,
     /// How long each of the queued that still has a row has waited, in no order.
     waits: Vec<Duration>,
 }
@@ -22,7 +24,8 @@ pub struct Group {
 impl Group {
     /// What was counted, and what it was made of.
     pub fn census(&self) -> Census {
-        Census { counts: self.counts, waits: Some(self.waits.clone()), took: Duration::ZERO }
+        let sockets = self.sockets.iter().zip(&self.depths).map(|(&(cookie, _), &queued)| (cookie, queued)).collect();
+        Census { counts: self.counts, waits: Some(self.waits.clone()), took: Duration::ZERO, sockets }
     }
 }
 
@@ -42,6 +45,7 @@ impl Tally {
             Row::Listener { address, cookie, inode, queued, limit, drops } => {
                 let group = self.group(address);
                 group.sockets.push((cookie, inode));
+                group.depths.push(queued);
                 let own = Counts { queued, limit, drops, sockets: 1, ..Counts::EMPTY };
                 group.counts = if group.sockets.len() == 1 { own } else { group.counts.plus(own) };
             }
@@ -108,7 +112,13 @@ impl Tally {
             Some(&index) => index,
             None => {
                 same_port.push(self.groups.len());
-                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::EMPTY, waits: Vec::new() });
+                self.groups.push(Group {
+                    address,
+                    sockets: Vec::new(),
+                    counts: Counts::EMPTY,
+                    depths: Vec::new(),
+                    waits: Vec::new(),
+                });
                 self.groups.len() - 1
             }
         };

@@ -31,7 +31,7 @@ impl UnixTally {
                 self.listeners.push(Queue {
                     endpoint: Endpoint::Unix(name.to_vec()),
                     sockets: vec![(cookie, inode)],
-                    census: Census { counts, waits: None, took: Duration::ZERO },
+                    census: Census { counts, waits: None, took: Duration::ZERO, sockets: vec![(cookie, queued)] },
                 });
             }
             UnixRow::Child { name, state } => {

@@ -122,6 +122,7 @@ fn condition(symptom: Symptom) -> Condition {
 mod tests {
     use super::*;
     use crate::rules::history::History;
+    use crate::rules::overflows::Overflowed;
     use crate::{Census, Cookie, Depth, Members};
     use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
     use Trouble::Filled;
@@ -168,9 +169,9 @@ mod tests {
             let at = begun + Duration::from_millis(sample as u64 * 250);
             let counts = queue(queued, 10, oldest_ms);
             let depth = Depth { queued, limit: 10, drops: Some(0) };
-            history.depth_read(at, Members::one(Cookie(1), depth));
+            history.depth_read(at, &Members::one(Cookie(1), depth), Overflowed::default());
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
-            history.census_taken(at, &Census { counts, waits: Some(waits), took: Duration::ZERO });
+            history.census_taken(at, &Census { counts, waits: Some(waits), took: Duration::ZERO, sockets: Vec::new() });
         }
         limits.over_time(&history.status(begun + span))
     }

@@ -9,13 +9,14 @@ defmodule AcceptQueue.Status do
     * `stale`: nothing has been read for several intervals
   """
 
-  @enforce_keys [:conditions, :depth, :counts, :window, :since, :stale]
+  @enforce_keys [:conditions, :depth, :counts, :counts_age_ms, :window, :since, :stale]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
           conditions: [:accept_queue.condition()],
           depth: AcceptQueue.Depth.t() | :undefined,
           counts: AcceptQueue.Counts.t() | :undefined,
+          counts_age_ms: non_neg_integer() | :undefined,
           window: map() | :undefined,
           since: integer(),
           stale: boolean()

@@ -61,6 +61,7 @@ fn changes(notice: Notice) -> Vec<Change> {
         Notice::Depth(reading) => reading.changes,
         Notice::Census(census) => census.changes,
         Notice::Failed(error) | Notice::CensusFailed(error) => panic!("a reading failed: {error}"),
+        Notice::CensusRecovered => Vec::new(),
     }
 }
 

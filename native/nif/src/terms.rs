@@ -33,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_poller, reading, census, census_error, late, listeners_changed,
+        counts_ago_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -287,7 +287,8 @@ impl Encoder for Terms<Report> {
     }
 }
 
-/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}`, `{error, Reason}` or `{census_error, Reason}`.
+/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}`, `{error, Reason}`, `{census_error, Reason}` or
+/// `census_recovered`.
 impl Encoder for Terms<&Notice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
@@ -301,6 +302,7 @@ impl Encoder for Terms<&Notice> {
             }
             Notice::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
             Notice::CensusFailed(error) => (atoms::census_error(), Reason::Core(*error)).encode(env),
+            Notice::CensusRecovered => atoms::census_recovered().encode(env),
         }
     }
 }

@@ -36,12 +36,14 @@ pub enum Report {
 pub enum Notice {
     /// A reading of the first tier changed something, or is the first after one that failed, or all are wanted.
     Depth(DepthReading),
-    /// A census changed something, or is the first after one that failed, or all are wanted.
+    /// A census changed something, or all are wanted.
     Census(CensusTaken),
     /// It cannot be read. Reported once, until it can or fails in another way.
     Failed(Error),
     /// Its depth can be read, and no census can be taken. Reported likewise.
     CensusFailed(Error),
+    /// One can again.
+    CensusRecovered,
 }
 
 /// The thread. Dropping this ends it.
@@ -146,8 +148,10 @@ fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
     for (watch, census) in wanting.iter().zip(watch::census(&wanting, poll.at)) {
         let notice = match census {
             Ok(census) => {
-                let is_news = watch.has_recovered(Tier::Census) || !census.changes.is_empty();
-                (poll.wants_all || is_news).then_some(Notice::Census(census))
+                if watch.has_recovered(Tier::Census) {
+                    notices.push((watch.id(), Notice::CensusRecovered));
+                }
+                (poll.wants_all || !census.changes.is_empty()).then_some(Notice::Census(census))
             }
             // The next reading of the first tier says so.
             Err(Error::Closed) => None,

@@ -4,6 +4,7 @@ defmodule AcceptQueue.Status do
 
     * `conditions`: which stand now
     * `depth`, `counts`: the last readings; `:undefined` where there was none
+    * `counts_age_ms`: how old `counts` is
     * `window`: `%{min: _, max: _, mean: _, peak_at: _}` of the depth over the last minute
     * `since`: when the watch began; like `peak_at` a system time in milliseconds
     * `stale`: nothing has been read for several intervals

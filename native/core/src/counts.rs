@@ -40,6 +40,8 @@ pub struct Counts {
     pub close_wait: u32,
     /// Sockets that share the address; the figures above are their sum.
     pub sockets: u32,
+    /// Of these: full, whatever room the others have. The kernel sends a client to one of them without regard to that.
+    pub full_sockets: u32,
 }
 
 impl Counts {
@@ -56,11 +58,13 @@ impl Counts {
         established: 0,
         close_wait: 0,
         sockets: 0,
+        full_sockets: 0,
     };
 
-    /// The next client's SYN will be dropped. The queue holds one more than its limit.
+    /// The next client's SYN will be dropped, or may be where several sockets share the address. A queue holds one more than its
+    /// limit.
     pub fn is_full(&self) -> bool {
-        self.queued > self.limit
+        self.full_sockets > 0 || self.queued > self.limit
     }
 
     /// The queue alone.

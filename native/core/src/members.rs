@@ -107,6 +107,7 @@ impl Sum for Counts {
             established: self.established.saturating_add(other.established),
             close_wait: self.close_wait.saturating_add(other.close_wait),
             sockets: self.sockets.saturating_add(other.sockets),
+            full_sockets: self.full_sockets.saturating_add(other.full_sockets),
         }
     }
 }

@@ -473,6 +473,7 @@ impl<'a> Decoder<'a> for Terms<core::rules::verdict::ListenerState> {
         Ok(Terms(core::rules::verdict::ListenerState {
             queued: figure(atoms::queued())?,
             limit: figure(atoms::limit())?,
+            is_full: figure(atoms::queued())? > figure(atoms::limit())?,
             left: figure(atoms::queued_closed())? + figure(atoms::queued_reset())?,
             oldest_wait: known(standing, atoms::oldest_wait_ms())?.map(Duration::from_millis),
             close_wait: figure(atoms::close_wait())?,

@@ -46,7 +46,8 @@ impl Tally {
                 let group = self.group(address);
                 group.sockets.push((cookie, inode));
                 group.depths.push(queued);
-                let own = Counts { queued, limit, drops, sockets: 1, ..Counts::EMPTY };
+                let full_sockets = (queued > limit).into();
+                let own = Counts { queued, limit, drops, sockets: 1, full_sockets, ..Counts::EMPTY };
                 group.counts = if group.sockets.len() == 1 { own } else { group.counts.plus(own) };
             }
             Row::Handshake { local } => {

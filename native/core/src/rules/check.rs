@@ -90,6 +90,7 @@ impl Limits {
         let standing = ListenerState {
             queued: counts.queued,
             limit: counts.limit,
+            is_full: counts.is_full(),
             left: counts.queued_closed + counts.queued_reset(),
             oldest_wait: counts.oldest_wait,
             close_wait: counts.close_wait,

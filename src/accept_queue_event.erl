@@ -116,6 +116,10 @@ cleared(Condition, Details) ->
 
 %% @private
 -spec listener(added | removed, map()) -> ok.
+listener(removed, Metadata) ->
+    %% After what was cleared of it, which may still wait for its details.
+    ok = accept_queue_event_store:found({listener, removed, Metadata}),
+    wake();
 listener(So, Metadata) ->
     add([subscribers, logger, telemetry], {listener, So, Metadata}).
 
@@ -250,9 +254,14 @@ want_samples(Wanted) ->
 %% monitor: a framework whose supervisor does not answer takes a second.
 settle() ->
     case accept_queue_event_store:next_found() of
+        {ok, Key, {listener, _, _} = Event} ->
+            _ = accept_queue_event_store:add([subscribers | ?DISPATCHED], Event),
+            ok = accept_queue_event_store:settled(Key),
+            settle();
         {ok, Key, {So, Condition, #{address := Address} = Found}} ->
             Id = {Condition, Address},
-            Details = with_acceptors(Condition, Found#{acceptors_summary => acceptors_summary(Address)}),
+            Summary = acceptors_summary(maps:get(sockets, Found, [Address])),
+            Details = with_acceptors(Condition, (maps:remove(sockets, Found))#{acceptors_summary => Summary}),
             Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
             ok =
                 case So of
@@ -266,8 +275,8 @@ settle() ->
     end.
 
 %% Without the stacks, which may be a thousand: {@link accept_queue:acceptors/1} has them.
-acceptors_summary(Address) ->
-    try accept_queue:acceptors(Address) of
+acceptors_summary([Listener]) ->
+    try accept_queue:acceptors(Listener) of
         {ok, #{busy := Busy} = Acceptors} ->
             Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};
         {error, _} ->

@@ -29,6 +29,8 @@
 }.
 -type health() :: ok | {degraded | failing, [{condition(), accept_queue:address()} | monitor_not_running, ...]}.
 
+-type member() :: #{fd := non_neg_integer(), inode := pos_integer(), socket := accept_queue_backend:socket() | undefined}.
+
 %% One watched address. Row of the table, by address.
 -record(row, {
     address :: accept_queue:address(),
@@ -36,8 +38,8 @@
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
     interval_ms :: pos_integer(),
-    %% Its sockets, as events name them.
-    sockets :: #{accept_queue:cookie() => #{fd := non_neg_integer(), inode := pos_integer()}},
+    %% Its sockets.
+    members :: #{accept_queue:cookie() => member()},
     %% All of them have been closed. One that is opened again on the address soon goes on where this one ended.
     closed_ms :: integer() | undefined
 }).
@@ -269,14 +271,20 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    {Server, Sockets} = hd([{Server, Sockets} || #row{server = Server, sockets = Sockets} <- row(Address)] ++ [{undefined, #{}}]),
-    Socket =
-        case Evidence of
-            #{socket := #{cookie := Cookie} = Known} -> #{socket => maps:merge(Known, maps:get(Cookie, Sockets, #{}))};
-            #{} -> #{}
-        end,
+    {Server, Members} = hd([{Server, Members} || #row{server = Server, members = Members} <- row(Address)] ++ [{undefined, #{}}]),
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
-    (maps:merge(Figures, Socket))#{address => Address, server => Server}.
+    (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
+
+%% The socket that a condition is about. Its acceptors alone are asked for (`sockets'): those of the others may be in accept while
+%% no process accepts from this one.
+member(#{socket := #{cookie := Cookie} = Known}, Members) ->
+    case Members of
+        #{Cookie := #{socket := undefined} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member))};
+        #{Cookie := #{socket := Socket} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member)), sockets => [Socket]};
+        #{} -> #{socket => Known}
+    end;
+member(_Evidence, _Members) ->
+    #{}.
 
 %% Published once, until it works again. Where no census can be taken at all, that is so for every listener, and is published for the
 %% first: they are watched by the depth alone.
@@ -369,8 +377,8 @@ join(Entries) ->
     accept_queue_source:join([Handle || #{handle := Handle} <- Entries]).
 
 with_sockets(Row, Entries) ->
-    Sockets = maps:from_list([{Cookie, maps:with([fd, inode], Entry)} || #{cookie := Cookie} = Entry <- Entries]),
-    Row#row{cookies = cookies(Entries), server = server(hd(Entries)), sockets = Sockets}.
+    Members = maps:from_list([{Cookie, maps:with([fd, inode, socket], Entry)} || #{cookie := Cookie} = Entry <- Entries]),
+    Row#row{cookies = cookies(Entries), server = server(hd(Entries)), members = Members}.
 
 groups(Entries) ->
     ByAddress = lists:foldl(
@@ -393,7 +401,7 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
                 watch = Watch,
                 server = undefined,
                 interval_ms = maps:get(interval_ms, Settings),
-                sockets = #{}
+                members = #{}
             },
             Row = with_sockets(New, Entries),
             true = ets:insert(?TABLE, {Address, Row}),

@@ -134,6 +134,7 @@ impl Simulation {
             established: 0,
             close_wait: self.close_wait,
             sockets: 1,
+            full_sockets: 0,
         }
     }
 

@@ -260,8 +260,8 @@ settle() ->
             settle();
         {ok, Key, {So, Condition, #{address := Address} = Found}} ->
             Id = {Condition, Address},
-            Summary = acceptors_summary(maps:get(sockets, Found, [Address])),
-            Details = with_acceptors(Condition, (maps:remove(sockets, Found))#{acceptors_summary => Summary}),
+            Summary = acceptors_summary(maps:get(acceptors_of, Found, Address)),
+            Details = with_acceptors(Condition, (maps:remove(acceptors_of, Found))#{acceptors_summary => Summary}),
             Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
             ok =
                 case So of
@@ -275,7 +275,7 @@ settle() ->
     end.
 
 %% Without the stacks, which may be a thousand: {@link accept_queue:acceptors/1} has them.
-acceptors_summary([Listener]) ->
+acceptors_summary(Listener) ->
     try accept_queue:acceptors(Listener) of
         {ok, #{busy := Busy} = Acceptors} ->
             Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};

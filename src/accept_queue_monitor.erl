@@ -275,12 +275,12 @@ details(Address, Depth, Evidence) ->
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
     (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
 
-%% The socket that a condition is about. Its acceptors alone are asked for (`sockets'): those of the others may be in accept while
+%% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept while
 %% no process accepts from this one.
 member(#{socket := #{cookie := Cookie} = Known}, Members) ->
     case Members of
         #{Cookie := #{socket := undefined} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member))};
-        #{Cookie := #{socket := Socket} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member)), sockets => [Socket]};
+        #{Cookie := #{socket := Socket} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member)), acceptors_of => Socket};
         #{} -> #{socket => Known}
     end;
 member(_Evidence, _Members) ->

@@ -26,17 +26,17 @@ impl Namespaces {
         let dropped: Vec<_> = watches
             .iter()
             .zip(&depths)
-            .map(|(watch, depths)| depths.as_ref().map_or(Dropped::default(), |depths| watch.dropped(depths)))
+            .map(|(watch, depths)| depths.as_ref().map_or_else(|_| <_>::default(), |depths| watch.dropped(depths, at)))
             .collect();
-        let overflowed = self.overflowed(watches, &dropped, at);
+        let overflowed = self.overflowed(watches, &dropped);
         let read = watches.iter().zip(depths).zip(overflowed);
         read.map(|((watch, depths), overflowed)| Ok(watch.take_in(at, &depths?, overflowed))).collect()
     }
 
-    fn overflowed(&mut self, watches: &[&Watch], dropped: &[Dropped], at: Time) -> Vec<Overflowed> {
+    fn overflowed(&mut self, watches: &[&Watch], dropped: &[(Dropped, bool)]) -> Vec<Overflowed> {
         let Some(first) = watches.first() else { return Vec::new() };
         if watches.iter().all(|watch| watch.namespace() == first.namespace()) {
-            return self.of_one(first, watches, dropped, at);
+            return self.of_one(first, dropped);
         }
         let mut by_namespace: HashMap<_, Vec<usize>> = HashMap::new();
         for (index, watch) in watches.iter().enumerate() {
@@ -44,18 +44,17 @@ impl Namespaces {
         }
         let mut overflowed = vec![Overflowed::default(); watches.len()];
         for indices in by_namespace.values() {
-            let there: Vec<_> = indices.iter().map(|&index| watches[index]).collect();
             let dropped: Vec<_> = indices.iter().map(|&index| dropped[index]).collect();
-            for (&index, one) in indices.iter().zip(self.of_one(there[0], &there, &dropped, at)) {
+            for (&index, one) in indices.iter().zip(self.of_one(watches[indices[0]], &dropped)) {
                 overflowed[index] = one;
             }
         }
         overflowed
     }
 
-    fn of_one(&mut self, one: &Watch, watches: &[&Watch], dropped: &[Dropped], at: Time) -> Vec<Overflowed> {
-        let is_due = watches.iter().any(|watch| watch.wants_census(at));
+    fn of_one(&mut self, one: &Watch, dropped: &[(Dropped, bool)]) -> Vec<Overflowed> {
+        let (dropped, is_due): (Vec<_>, Vec<_>) = dropped.iter().copied().unzip();
         let overflows = self.0.entry(one.namespace()).or_default();
-        overflows.attribute(dropped, is_due, || one.listen_overflows())
+        overflows.attribute(&dropped, is_due.contains(&true), || one.listen_overflows())
     }
 }

@@ -138,7 +138,10 @@ fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
         }
         let notice = match reading {
             Ok(reading) => {
-                let is_news = watch.has_recovered(Tier::Depth) || !reading.changes.is_empty() || reading.resumed;
+                if reading.resumed {
+                    watch.has_recovered(Tier::Depth);
+                }
+                let is_news = !reading.changes.is_empty() || reading.resumed;
                 (poll.wants_all || is_news).then_some(Notice::Depth(reading))
             }
             Err(error) => watch.has_failed(Tier::Depth, error, poll.generation).then_some(Notice::Failed(error)),

@@ -77,14 +77,10 @@ impl Watch {
         self.listeners().depths().inspect_err(|_| locked(&self.history).reading_failed())
     }
 
-    /// What has been dropped since the reading before this one.
-    pub(super) fn dropped(&self, depths: &Members<Depth>) -> Dropped {
-        locked(&self.history).dropped(depths)
-    }
-
-    /// Whether it is time for a census.
-    pub(super) fn wants_census(&self, at: Time) -> bool {
-        locked(&self.history).wants_census(at)
+    /// What has been dropped since the reading before this one, and whether it is time for a census.
+    pub(super) fn dropped(&self, depths: &Members<Depth>, at: Time) -> (Dropped, bool) {
+        let history = locked(&self.history);
+        (history.dropped(depths), history.wants_census(at))
     }
 
     /// Takes a reading in.

@@ -5,11 +5,9 @@
 export CARGO_TERM_COLOR = never
 export LANG = C.UTF-8
 quietly = scripts/quietly
-libs = _build/rebar3/default/lib
-# Those in which a reading is the matter; the others hold as well, and test nothing new there.
+libs = $(or $(REBAR_BASE_DIR),_build/rebar3)/default/lib
 comma = ,
 space = $(subst ,, )
-over_port = $(subst $(space),$(comma),$(strip $(foreach suite,counts kinds list holders faults registry acceptors monitor,test/accept_queue_$(suite)_SUITE)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo check test matrix servers load fuzz memcheck bench docs release deb fmt clean
@@ -33,25 +31,10 @@ demo: tools build ## the experiment of 2009 on real sockets; about 20 s
 	@ERL_LIBS=$(libs) escript examples/experiment_2009.escript
 
 check: ## what must hold before each commit; no sockets, fast
-	@$(quietly) "cargo fmt" cargo fmt --all --check
-	@$(quietly) "cargo clippy" cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
-	@$(quietly) "cargo test" cargo test --quiet --workspace --locked
-	@$(quietly) "xref" rebar3 xref
-	@$(quietly) "dialyzer" rebar3 dialyzer
-	@$(quietly) "eunit" rebar3 eunit
+	@$(two_at_once) checked
 
-test: setup check ## everything, on real sockets
-	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
-	@$(quietly) "components" test/components
-	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
-	@$(quietly) "common test" env ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct
-	@# What compiles in a clone of its own does so meanwhile.
-	@$(quietly) "packaging" test/packaging & packaging=$$!; \
-		$(quietly) "the same over the port program" env ACCEPT_QUEUE_SOURCE=port rebar3 ct --suite $(over_port) && \
-		$(quietly) "exunit" mix test && \
-		$(quietly) "edoc" rebar3 edoc && \
-		$(quietly) "what the documents show" test/docs; rest=$$?; \
-		wait $$packaging && exit $$rest
+test: setup ## everything, on real sockets
+	@$(two_at_once) tested
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \
@@ -93,3 +76,73 @@ fmt: ## format the Rust sources
 
 clean: ## remove everything that was built
 	@rm -rf _build target priv
+
+# The steps of check and test. Two run at once where neither waits for the other, so none writes a folder that one beside it uses:
+# Rust without optimization is in target/debug, with it in target/release; each step that compiles Erlang beside others has a folder
+# of its own. The suites wait most of their time, and go in two halves; what takes both cores comes before or after them.
+two_at_once = $(MAKE) --no-print-directory --jobs=2 --output-sync=target
+ct = $(quietly) $(1) env REBAR_BASE_DIR=_build/$@ ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct --suite $(subst $(space),$(comma),$(strip $(2)))
+
+suites = $(patsubst test/accept_queue_%_SUITE.erl,%,$(wildcard test/*_SUITE.erl))
+files_of = $(foreach suite,$(1),test/accept_queue_$(suite)_SUITE)
+# Half of the time.
+first_half = stalls disturbed load diagnose event
+# Those in which a reading is the matter; the others hold as well over the port program, and test nothing new there.
+over_port = counts kinds list holders faults registry acceptors monitor
+
+.PHONY: checked cargo-fmt cargo-clippy cargo-test xref dialyzer eunit
+checked: cargo-test eunit
+
+cargo-fmt:
+	@$(quietly) "cargo fmt" cargo fmt --all --check
+
+cargo-clippy: cargo-fmt
+	@$(quietly) "cargo clippy" cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+cargo-test: cargo-clippy
+	@$(quietly) "cargo test" cargo test --quiet --workspace --locked
+
+xref: build
+	@$(quietly) "xref" rebar3 xref
+
+dialyzer: xref
+	@$(quietly) "dialyzer" rebar3 dialyzer
+
+eunit: dialyzer
+	@$(quietly) "eunit" rebar3 eunit
+
+.PHONY: tested nifs components program suites suites-1 suites-2 packaging suites-over-port exunit edoc documents
+tested: suites packaging suites-over-port exunit edoc documents
+
+nifs: build
+	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
+
+components:
+	@$(quietly) "components" test/components
+
+program: cargo-test
+	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
+
+suites: suites-1 suites-2
+
+suites-1: checked nifs components program
+	@$(call ct,"common test; first half",$(call files_of,$(first_half)))
+
+suites-2: checked nifs components program
+	@$(call ct,"common test; second half",$(call files_of,$(filter-out $(first_half),$(suites))))
+
+# In a clone of its own.
+packaging: suites
+	@$(quietly) "packaging" test/packaging
+
+suites-over-port: suites
+	@ACCEPT_QUEUE_SOURCE=port $(call ct,"common test over the port program",$(call files_of,$(over_port)))
+
+exunit: suites-over-port
+	@$(quietly) "exunit" mix test
+
+edoc: exunit
+	@$(quietly) "edoc" rebar3 edoc
+
+documents: edoc
+	@$(quietly) "what the documents show" test/docs

@@ -57,7 +57,7 @@ diagnose() ->
     }.
 
 program() ->
-    filename:join(code:priv_dir(accept_queue), "accept-queue").
+    accept_queue_port:program().
 
 beside(Program) ->
     filename:join(filename:dirname(code:which(?MODULE)), Program).

@@ -53,7 +53,7 @@ client(Port) ->
 record(Name, Port) ->
     File = filename:join(filename:dirname(code:which(?MODULE)), Name ++ ".aq"),
     _ = file:delete(File),
-    Program = filename:join(code:priv_dir(accept_queue), "accept-queue"),
+    Program = accept_queue_port:program(),
     _ = open_port({spawn_executable, Program}, [{args, ["record", File, "--port", integer_to_list(Port)]}, stderr_to_stdout]),
     File.
 

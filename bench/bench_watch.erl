@@ -55,7 +55,7 @@ used(When, Programs) ->
     ].
 
 start(Line) ->
-    Program = filename:join(code:priv_dir(accept_queue), "accept-queue"),
+    Program = accept_queue_port:program(),
     open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", Line ++ " >/dev/null 2>&1", Program]}, exit_status]).
 
 %% `script' ends with the status of what it runs.

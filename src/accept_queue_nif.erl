@@ -71,8 +71,8 @@
 -type reading() :: #{
     queued := non_neg_integer(),
     limit := non_neg_integer(),
-    queued_closed := non_neg_integer(),
-    queued_reset := non_neg_integer(),
+    queued_closed := non_neg_integer() | undefined,
+    queued_reset := non_neg_integer() | undefined,
     oldest_wait_ms := non_neg_integer() | undefined,
     close_wait := non_neg_integer(),
     waiting_acceptors := non_neg_integer() | undefined,
@@ -266,14 +266,14 @@ load() ->
 library() ->
     filename:join(priv_dir(), ?LIBRARY).
 
-%% The folder of the library and the program.
+%% Where the library and the program are: beside the folder that this module comes from. `code:priv_dir' goes by the names of
+%% folders alone, and finds any project that is called accept_queue.
 -spec priv_dir() -> file:filename().
 priv_dir() ->
-    case code:priv_dir(accept_queue) of
-        {error, bad_name} ->
-            %% Not in a folder named after the application: take the one beside the folder of this module.
-            Ebin = filename:dirname(code:which(?MODULE)),
-            filename:join(filename:dirname(Ebin), "priv");
-        Dir ->
-            Dir
-    end.
+    Beam =
+        case code:where_is_file(?MODULE_STRING ".beam") of
+            %% Loaded from elsewhere than the code path.
+            non_existing -> code:which(?MODULE);
+            Found -> Found
+        end,
+    filename:join(filename:dirname(filename:dirname(Beam)), "priv").

@@ -149,7 +149,7 @@ the_metrics_are_those_of_the_exporter(Config) ->
     L = sockets:listen(5),
     Named = named(Config),
     [_] = sockets:clients(1, sockets:address(L)),
-    Port = commands:start(other_vm:target("release/accept-queue"), [
+    Port = commands:start(repository:target("release/accept-queue"), [
         "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
     ]),
     "accept-queue: metrics at " ++ Url = commands:line(Port),
@@ -253,9 +253,8 @@ terminal(Clients) ->
         "io:format(\"Accept queues: listens on ~b~n\", [P])",
         "observer_cli:start()"
     ],
-    Paths = lists:append([["-pa", Path] || Path <- other_vm:code_path()]),
-    Erl = lists:join(" ", [filename:join([code:root_dir(), "bin", "erl"]) | Paths]),
-    Terminal = commands:start("script", ["-qfc", lists:flatten(["stty rows 50 cols 200; exec ", Erl]), "/dev/null"], [stream]),
+    Erl = commands:quoted([filename:join([code:root_dir(), "bin", "erl"]), "-pa" | other_vm:code_path()]),
+    Terminal = commands:start("script", ["-qfc", "stty rows 50 cols 200; exec " ++ Erl, "/dev/null"], [stream]),
     shows(Terminal, "1> "),
     [ok = says(Terminal, [Line, ".\n"]) || Line <- Lines],
     Terminal.
@@ -359,8 +358,7 @@ options_that_are_wrong_are_refused_in_a_sentence(_) ->
     ?assertMatch({match, _}, re:run(Sentence, "stuck_ms.*soon")).
 
 without_ranch_it_waits_for_it(_) ->
-    Paths = [Path || Path <- other_vm:code_path(), string:find(Path, "/ranch-") =:= nomatch],
-    Vm = other_vm:start(#{paths => Paths}),
+    Vm = other_vm:start(#{paths => other_vm:code_path_without(ranch)}),
     {ok, _} = other_vm:call(Vm, application, ensure_all_started, [accept_queue]),
     ?assertEqual(non_existing, other_vm:call(Vm, code, which, [ranch])),
     {ok, Watcher} = other_vm:call(Vm, accept_queue_ranch_watcher, start_link, [#{}]),

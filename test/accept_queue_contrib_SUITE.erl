@@ -143,7 +143,9 @@ yaml_string(Text) ->
 
 the_unit_is_right_and_hardened(Config) ->
     Unit = filename:join(?config(priv_dir, Config), "accept-queue-exporter.service"),
-    Text = string:replace(read("systemd/accept-queue-exporter.service"), ?PROGRAM, other_vm:target("release/accept-queue"), all),
+    %% In quotes, for there may be a space in its path.
+    Program = [$", repository:target("release/accept-queue"), $"],
+    Text = string:replace(read("systemd/accept-queue-exporter.service"), ?PROGRAM, Program, all),
     ok = file:write_file(Unit, Text),
     ?assertEqual({0, ""}, commands:run("systemd-analyze", ["verify", "--man=no", Unit])),
     %% "OK"; above 5 it says "MEDIUM". Three capabilities are what there is of it.
@@ -190,7 +192,7 @@ rights(Names) ->
     ["--inh-caps=" ++ Set, "--ambient-caps=" ++ Set, "--bounding-set=" ++ Set].
 
 listed_with_owners(Under) ->
-    {_, Json} = commands:run("setpriv", Under ++ [other_vm:target("release/accept-queue"), "list", "--all", "--json"]),
+    {_, Json} = commands:run("setpriv", Under ++ [repository:target("release/accept-queue"), "list", "--all", "--json"]),
     #{<<"listeners">> := Listed} = decoded(Json),
     [
         {binary_to_integer(lists:last(binary:split(Address, <<":">>, [global]))), Pid}
@@ -252,7 +254,7 @@ the_commands_in_the_files_are_understood(_) ->
                 end
              || Argument <- Arguments
             ],
-            {1, Said} = commands:run(other_vm:target("release/accept-queue"), Elsewhere),
+            {1, Said} = commands:run(repository:target("release/accept-queue"), Elsewhere),
             ?assertMatch({match, _}, re:run(Said, "192\\.0\\.2\\.1:9700"))
         end
      || Arguments <- [string:lexemes(Line, " ") | OfPods]
@@ -276,7 +278,7 @@ exported() ->
 
 %% Of this VM, and where it is to be asked.
 exporter() ->
-    Exporter = commands:start(other_vm:target("release/accept-queue"), [
+    Exporter = commands:start(repository:target("release/accept-queue"), [
         "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
     ]),
     "accept-queue: metrics at " ++ Url = commands:line(Exporter),
@@ -297,4 +299,4 @@ read(Name) ->
     unicode:characters_to_list(Bytes).
 
 file(Name) ->
-    filename:join([other_vm:repository(), "contrib", Name]).
+    repository:path("contrib/" ++ Name).

@@ -232,7 +232,7 @@ a_process_that_only_calls_itself_a_beam_is_no_danger(_) ->
             {ok, CommandLine} = file:read_file(io_lib:format("/proc/~b/cmdline", [OsPid])),
             binary:match(CommandLine, <<"beam.smp">>) =:= {0, 8}
         end),
-        Text = os:cmd(io_lib:format("~ts diagnose --pid ~b --for 200ms", [program(), OsPid])),
+        Text = diagnose(OsPid, "200ms", []),
         ?assertEqual([], [Control || Control <- Text, Control < $\s, Control =/= $\n])
     after
         os:cmd(io_lib:format("kill -KILL ~b", [OsPid]))
@@ -265,7 +265,11 @@ diagnose(OsPid) ->
     diagnose(OsPid, ?WINDOW).
 
 diagnose(OsPid, Window) ->
-    os:cmd(io_lib:format("~ts diagnose --pid ~b --for ~s --json", [program(), OsPid, Window])).
+    diagnose(OsPid, Window, ["--json"]).
+
+diagnose(OsPid, Window, Options) ->
+    {_Severity, Text} = commands:run(program(), ["diagnose", "--pid", integer_to_list(OsPid), "--for", Window | Options]),
+    Text.
 
 %% In order. There is no JSON in OTP 25.
 findings(Json) ->
@@ -278,7 +282,7 @@ hangs(Findings) ->
     [Finding || Finding <- Findings, lists:member(Finding, ?HANGS)].
 
 program() ->
-    other_vm:target("release/accept-queue").
+    repository:target("release/accept-queue").
 
 unless_root(Reason, Test) ->
     case os:cmd("id -u") of

@@ -447,7 +447,7 @@ hang(Test) ->
     receive never -> ok end.
 
 load_telemetry() ->
-    File = filename:join([other_vm:repository(), "test", "stand_ins", "telemetry.erl"]),
+    File = repository:path("test/stand_ins/telemetry.erl"),
     {ok, telemetry, Binary} = compile:file(File, [binary]),
     {module, telemetry} = code:load_binary(telemetry, File, Binary),
     ok.

@@ -63,7 +63,7 @@ each_example_says_in_a_line_what_it_does(_) ->
     ?assertEqual(["cowboy", "elixir_shop", "experiment_2009", "gen_tcp_pool", "ranch", "skip_the_dead"], lists:sort(Names)),
     ?assertEqual([], [Line || Line <- Lines, length(string:lexemes(Line, " ")) < 6]),
     %% Each has its command at its top, and its place in the document.
-    {ok, Document} = file:read_file(filename:join(other_vm:repository(), "docs/examples.md")),
+    {ok, Document} = file:read_file(repository:path("docs/examples.md")),
     ?assertEqual([], [Name || Name <- Names, string:find(Document, ["`", Name, "`"]) =:= nomatch]).
 
 an_example_that_is_none_is_refused(_) ->
@@ -151,7 +151,7 @@ an_elixir_application_watches_its_own_listener(_) ->
     ok = gen_tcp:close(Client).
 
 run() ->
-    filename:join(other_vm:repository(), "examples/run").
+    repository:path("examples/run").
 
 started(Name, Arguments) ->
     started(Name, Arguments, []).

@@ -24,6 +24,7 @@ all() ->
         without_sock_diag_counts_are_unsupported_and_the_depth_is_read,
         without_the_native_library_the_depth_is_read_and_the_rest_says_so,
         a_native_library_that_is_no_library_is_the_same_as_none,
+        library_and_program_are_found_whatever_other_folder_is_called_accept_queue,
         every_row_of_the_table_of_faults_has_its_test
     ].
 
@@ -245,7 +246,7 @@ panics(Nif, Times) ->
     #{raised => Raised, resident_before => Before, resident_after => vm_usage:resident_bytes()}.
 
 without_sock_diag_counts_are_unsupported_and_the_depth_is_read(_) ->
-    Vm = other_vm:start(#{under => [other_vm:target("debug/examples/without_sock_diag")]}),
+    Vm = other_vm:start(#{under => [repository:target("debug/examples/without_sock_diag")]}),
     ?assertMatch(
         #{
             load_error := undefined,
@@ -273,6 +274,20 @@ a_native_library_that_is_no_library_is_the_same_as_none(Config) ->
     #{load_error := {load_failed, Why}} = without_library(Ebin),
     ?assertNotEqual(nomatch, string:find(Why, "accept_queue_nif.so")).
 
+%% rebar3 has the folder it runs in in its code path: the project of a user, or a clone, whatever it is called.
+library_and_program_are_found_whatever_other_folder_is_called_accept_queue(Config) ->
+    Other = filename:join([proplists:get_value(priv_dir, Config), "other", "accept_queue"]),
+    ok = filelib:ensure_path(filename:join(Other, "priv")),
+    [
+        begin
+            Vm = other_vm:start(#{paths => Paths}),
+            ?assertMatch(#{load_error := undefined, counts := {ok, #{queued := 2}}}, other_vm:call(Vm, ?MODULE, everything, [])),
+            ?assertNotEqual(undefined, other_vm:call(Vm, accept_queue_port, program, [])),
+            other_vm:stop(Vm)
+        end
+     || Paths <- [[Other | other_vm:code_path()], other_vm:code_path() ++ [Other]]
+    ].
+
 without_library(Ebin) ->
     Vm = other_vm:start(#{paths => [Ebin, filename:dirname(code:which(?MODULE))]}),
     Answers = other_vm:call(Vm, ?MODULE, everything, []),
@@ -294,7 +309,7 @@ without_library(Ebin) ->
 
 copy_of_the_application(Config, Name) ->
     Ebin = filename:join([proplists:get_value(priv_dir, Config), Name, "accept_queue", "ebin"]),
-    Source = filename:join(code:lib_dir(accept_queue), "ebin"),
+    Source = filename:dirname(code:which(accept_queue)),
     {ok, Files} = file:list_dir(Source),
     [
         begin
@@ -308,7 +323,7 @@ copy_of_the_application(Config, Name) ->
 
 %% docs/faults.md.
 every_row_of_the_table_of_faults_has_its_test(_) ->
-    Read = fun(Path) -> {ok, Text} = file:read_file(filename:join([other_vm:repository() | Path])), Text end,
+    Read = fun(Path) -> {ok, Text} = file:read_file(repository:path(filename:join(Path))), Text end,
     %% Behind it are figures.
     [Faults, _] = binary:split(Read(["docs", "faults.md"]), <<"\n## Under load">>),
     Rows = [Row || <<"| ", Row/binary>> <- binary:split(Faults, <<"\n">>, [global]), not lists:prefix("what |", binary_to_list(Row))],

@@ -232,7 +232,7 @@ a_vm_that_has_not_started_it_is_refused(_) ->
     [
         ?assertEqual(
             "accept-queue: --vm is " ++ Pid ++ "; allowed is the pid of the VM that has started this program\n",
-            os:cmd(accept_queue_port:program() ++ " port --vm " ++ Pid ++ " < /dev/null")
+            element(2, commands:run(accept_queue_port:program(), ["port", "--vm", Pid]))
         )
      || Pid <- ["2147483647", integer_to_list(program())]
     ].
@@ -240,11 +240,11 @@ a_vm_that_has_not_started_it_is_refused(_) ->
 %% Its standard output is a pipe that a process holds open and never reads.
 a_vm_that_does_not_read_holds_up_only_itself(Config) ->
     Fifo = filename:join(proplists:get_value(priv_dir, Config), "fifo"),
-    "" = os:cmd("mkfifo " ++ Fifo),
-    Silent = open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", "exec sleep 1000 < " ++ Fifo]}, exit_status]),
+    {0, ""} = commands:run("mkfifo", [Fifo]),
+    Silent = open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", "exec sleep 1000 <\"$0\"", Fifo]}, exit_status]),
     {os_pid, SilentPid} = erlang:port_info(Silent, os_pid),
-    Command = "exec " ++ accept_queue_port:program() ++ " port --vm " ++ os:getpid() ++ " > " ++ Fifo,
-    Port = open_port({spawn_executable, "/bin/sh"}, [{args, ["-c", Command]}, {packet, 4}, binary, exit_status]),
+    Command = ["-c", "exec \"$1\" port --vm \"$2\" >\"$0\"", Fifo, accept_queue_port:program(), os:getpid()],
+    Port = open_port({spawn_executable, "/bin/sh"}, [{args, Command}, {packet, 4}, binary, exit_status]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     eventually:is(true, fun() -> lists:suffix("accept-queue", executable(Pid)) end),
     true = port_command(Port, term_to_binary(?HELLO)),
@@ -312,14 +312,17 @@ every_word_of_the_program_is_known_to_the_vm(_) ->
         words("native/cli/src/port/watchdog.rs", "(?:atom|event)\\(\"([a-z_]+)\"") ++
         words("native/core/src/error.rs", "=> \"([a-z_]+)\"") ++
         words("native/core/src/linux/counters.rs", "\\(\"([a-z_]+)\", self") ++
-        words("native/core/src/rules/diagnosis.rs", "Id::\\w+ => \"([a-z_]+)\"") ++
+        lists:append([
+            words("native/core/src/rules/diagnosis/" ++ Subject ++ ".rs", "=> (?:\\{\\s*)?\"([a-z_]+)\"")
+         || Subject <- ["process", "threads", "accepting", "queue", "coverage"]
+        ]) ++
         words("native/core/src/rules/advice.rs", "(?:id: |\\()\"([a-z_]+)\""),
     ?assert(length(Words) > 100),
     Known = [atom_to_list(Word) || Word <- accept_queue_port:words()],
     ?assertEqual([], lists:usort(Words) -- Known).
 
 words(File, Pattern) ->
-    {ok, Source} = file:read_file(filename:join(other_vm:repository(), File)),
+    {ok, Source} = file:read_file(repository:path(File)),
     [Written | _] = binary:split(Source, <<"#[cfg(test)]">>),
     {match, Words} = re:run(Written, Pattern, [global, {capture, all_but_first, list}]),
     [Word || [Word] <- Words].

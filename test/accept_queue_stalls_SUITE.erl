@@ -277,7 +277,7 @@ latencies(Kind, Stalls) ->
     end.
 
 keep(Report) ->
-    File = filename:join([other_vm:repository(), "_build", "load", "stalls.md"]),
+    File = repository:path("_build/load/stalls.md"),
     ok = filelib:ensure_dir(File),
     ok = file:write_file(File, unicode:characters_to_binary(Report)).
 

@@ -149,8 +149,8 @@ a_folder_that_cannot_be_written_is_reported_and_survived(Config) ->
 a_full_disk_is_reported_and_survived(Config) ->
     Directory = directory(Config, "full"),
     ok = filelib:ensure_path(Directory),
-    case os:cmd("unshare --mount mount -t tmpfs none " ++ Directory ++ " 2>&1") of
-        "" ->
+    case commands:run("unshare", ["--mount", "mount", "-t", "tmpfs", "none", Directory]) of
+        {0, _} ->
             Full = ["unshare", "--mount", "/bin/sh", "-c", "mount -t tmpfs -o size=4k none \"$0\" && exec \"$@\"", Directory],
             with(Config, quick(#{directory => Directory}), {Full, []}, fun(#{vm := Node} = Vm) ->
                 _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
@@ -158,7 +158,7 @@ a_full_disk_is_reported_and_survived(Config) ->
                 has("No space left on device", Reason),
                 ?assertEqual({ok, []}, other_vm:call(Node, prim_file, list_dir, [Directory]))
             end);
-        Refused ->
+        {_, Refused} ->
             io:format(user, "~nskip a_full_disk_is_reported_and_survived: no file system may be mounted: ~ts~n", [Refused]),
             {skip, "no file system may be mounted"}
     end.
@@ -254,7 +254,7 @@ start(Config, Watchdog, Started) -> start(Config, Watchdog, Started, #{}).
 start(Config, Watchdog, {Under, Arguments}, Others) ->
     Directory = maps:get(directory, Watchdog, directory(Config, integer_to_list(erlang:unique_integer([positive])))),
     Term = lists:flatten(io_lib:format("~w", [Watchdog#{directory => Directory}])),
-    StandIns = filename:join([other_vm:repository(), "test", "stand_ins"]),
+    StandIns = repository:path("test/stand_ins"),
     Node = other_vm:start(Others#{
         under => Under, args => ["-accept_queue", "watchdog", Term, "-kernel", "logger_level", "notice" | Arguments]
     }),

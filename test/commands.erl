@@ -1,7 +1,7 @@
 %% Other programs, run as a person or a service runs them.
 -module(commands).
 
--export([needs/1, run/2, run/3, start/2, start/3, line/1, stop/1, fetch/1]).
+-export([needs/1, run/2, run/3, start/2, start/3, line/1, stop/1, fetch/1, quoted/1]).
 
 -define(DEADLINE_MS, 60000).
 
@@ -17,7 +17,7 @@ run(Program, Arguments) ->
 
 %% Its exit status and all that it has written, given this as its input.
 run(Program, Arguments, Input) ->
-    File = filename:join(filename:dirname(code:which(?MODULE)), "input." ++ os:getpid()),
+    File = filename:join(filename:dirname(code:which(?MODULE)), io_lib:format("input.~s.~b", [os:getpid(), erlang:unique_integer([positive])])),
     ok = file:write_file(File, unicode:characters_to_binary(Input)),
     try
         Script = "input=$1; shift; exec \"$@\" <\"$input\" 2>&1",
@@ -93,6 +93,10 @@ fetch(Url) ->
         {ok, {{_, Status, _}, _Headers, Body}} -> {Status, Body};
         {error, _} = Error -> Error
     end.
+
+%% As a shell takes them for these words, whatever is in them.
+quoted(Words) ->
+    lists:flatten(lists:join($\s, [[$', string:replace(Word, "'", "'\\''", all), $'] || Word <- Words])).
 
 found(Program) ->
     case os:find_executable(Program) of

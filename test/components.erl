@@ -20,8 +20,6 @@ ebin(Application) ->
         Ebin
      || Libraries <- ["erlang/lib/", "rabbitmq/lib/rabbitmq_server-*/plugins/"],
         Ebin <- filelib:wildcard(
-            filename:join(
-                other_vm:repository(), "_build/components/usr/lib/" ++ Libraries ++ atom_to_list(Application) ++ "-*/ebin"
-            )
+            repository:path("_build/components/usr/lib/" ++ Libraries ++ atom_to_list(Application) ++ "-*/ebin")
         )
     ].

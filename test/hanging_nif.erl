@@ -18,4 +18,4 @@ sleep_dirty(_Ms) ->
     erlang:nif_error(not_loaded).
 
 load() ->
-    erlang:load_nif(filename:rootname(other_vm:target("release/libhanging_nif.so")), 0).
+    erlang:load_nif(filename:rootname(repository:target("release/libhanging_nif.so")), 0).

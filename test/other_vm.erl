@@ -7,7 +7,7 @@
 
 -export([start/0, start/1, call/4, stop/1, with_own_network/2]).
 -export([work/0, ask/3]).
--export([with_open_files/1, with_listener/0, in_own_network/0, in_silence/0, target/1, code_path/0, repository/0]).
+-export([with_open_files/1, with_listener/0, in_own_network/0, in_silence/0, code_path/0, code_path_without/1]).
 
 -define(CALL_MS, 300000).
 
@@ -103,15 +103,10 @@ in_own_network() ->
         end,
     ["unshare", "--net"] ++ AsRoot ++ ["/bin/sh", "-c", "ip link set lo up && exec \"$@\"", "sh"].
 
-%% A file that cargo has built for the tests.
-target(File) ->
-    Path = filename:join(os:getenv("CARGO_TARGET_DIR", filename:join(repository(), "target")), File),
-    filelib:is_regular(Path) orelse erlang:error({not_built, Path, "`make test' builds it"}),
-    Path.
-
 code_path() ->
     [Dir || Dir <- code:get_path(), not lists:prefix(code:lib_dir(), Dir), filelib:is_dir(Dir)].
 
-%% The application is in _build/rebar3/PROFILE/lib/accept_queue.
-repository() ->
-    filename:join([code:lib_dir(accept_queue) | lists:duplicate(5, "..")]).
+%% Applications stand in folders that are called after them and their version.
+code_path_without(Application) ->
+    Its = fun(Dir) -> lists:prefix(atom_to_list(Application) ++ "-", filename:basename(filename:dirname(Dir))) end,
+    [Dir || Dir <- code_path(), not Its(Dir)].

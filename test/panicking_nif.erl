@@ -12,4 +12,4 @@ dirty() ->
     erlang:nif_error(not_loaded).
 
 load() ->
-    erlang:load_nif(filename:rootname(other_vm:target("release/libpanicking_nif.so")), 0).
+    erlang:load_nif(filename:rootname(repository:target("release/libpanicking_nif.so")), 0).

@@ -8,8 +8,9 @@
 %% Shorter than the defaults, so that no document waits long for `stuck'.
 -define(SHOP, #{for_ms => 200, stuck_ms => 400}).
 
-main([Root | Given]) ->
+main([Folder, Root | Given]) ->
     ok = file:set_cwd(Root),
+    put(folder, Folder),
     ok = io:setopts([{encoding, unicode}]),
     Paths = case Given of
         [] -> ["README.md" | lists:sort(filelib:wildcard("docs/*.md"))];
@@ -89,7 +90,7 @@ unproved(By, Word) ->
 run(_Path, []) ->
     0;
 run(Path, Blocks) ->
-    Folder = filename:join([filename:absname("_build/documents/run"), filename:basename(Path, ".md")]),
+    Folder = filename:join([get(folder), "run", filename:basename(Path, ".md")]),
     ok = filelib:ensure_path(Folder),
     Shop = shop:open(?SHOP),
     Session = erpc:call(maps:get(node, Shop), shell_session, start, []),

@@ -5,8 +5,9 @@
 
 -define(WIDTH, 118).
 
-main([Root, Painter, Folder]) ->
+main([Ours, Root, Painter, Folder]) ->
     ok = file:set_cwd(Root),
+    put(folder, Ours),
     Shop = shop:open(#{}),
     #{port := Port, node := Node} = Shop,
     Table = erpc:call(Node, accept_queue_table, text, []),
@@ -37,7 +38,7 @@ fold([Word | Words], Column) ->
     end.
 
 shows(Painter, Folder, Name, Title, Text) ->
-    File = filename:absname(filename:join("_build/documents", Name)),
+    File = filename:join(get(folder), Name),
     Flat = string:trim(unicode:characters_to_list(Text), trailing),
     ok = file:write_file(File, unicode:characters_to_binary(Flat)),
     Rows = length(string:split(Flat, "\n", all)),

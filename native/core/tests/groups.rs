@@ -124,14 +124,15 @@ impl Group {
             queued: all().count() as u32,
             limit: self.sockets.iter().map(|socket| socket.limit).sum(),
             drops: Some(self.sockets.iter().fold(0, |sum, socket| sum.wrapping_add(socket.drops))),
-            queued_alive: waits.len() as u32,
+            queued_alive: Some(waits.len() as u32),
+            queued_closed: Some(0),
             oldest_wait: waits.iter().max().copied(),
             close_wait: self.close_wait,
             sockets: self.sockets.len() as u32,
             ..Counts::default()
         };
         let sockets = self.sockets.iter().map(|socket| (socket.cookie, socket.queue.len() as u32)).collect();
-        Census { counts, waits: Some(waits), took: Duration::ZERO, sockets }
+        Census { counts, waits: Some(waits), clients: None, took: Duration::ZERO, sockets }
     }
 
     fn run(&mut self, duration: Duration, mut act: impl FnMut(&mut Group)) -> &mut Group {

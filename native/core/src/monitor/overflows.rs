@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use crate::Error;
 use crate::linux::counters;
+use crate::linux::sockopt::SocketNamespace;
 use crate::monitor::watch::Watch;
 use crate::rules::detector::Time;
 use crate::rules::history::DepthReading;
 use crate::rules::overflows::{Dropped, Overflowed, Overflows};
 
 /// The overflows of each network namespace that has a watched listener; almost always this process's own alone, `None`.
-pub(super) struct Namespaces(HashMap<Option<u64>, Overflows>);
+pub(super) struct Namespaces(HashMap<Option<SocketNamespace>, Overflows>);
 
 impl Namespaces {
     /// The counter is read before anything is watched, so that there is something to compare with.

@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::linux::counters;
-use crate::linux::sockopt;
+use crate::linux::sockopt::{self, SocketNamespace};
+use crate::reading::queue::Queues;
 use crate::reading::survey;
 use crate::rules::detector::{Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History, Status};
@@ -19,7 +20,7 @@ pub struct Watch {
     id: u64,
     interval: Duration,
     /// `None`: that of this process, or not known.
-    namespace: Option<u64>,
+    namespace: Option<SocketNamespace>,
     listeners: Mutex<Arc<Listeners>>,
     history: Mutex<History>,
     reported: Mutex<Reported>,
@@ -88,8 +89,8 @@ impl Watch {
         locked(&self.history).depth_read(at, depths, overflowed)
     }
 
-    /// The network namespace of its sockets, by its cookie; `None`: that of this process, or not known (before Linux 5.14).
-    pub(super) fn namespace(&self) -> Option<u64> {
+    /// The network namespace of its sockets; `None`: that of this process, or not known.
+    pub(super) fn namespace(&self) -> Option<SocketNamespace> {
         self.namespace
     }
 
@@ -134,9 +135,9 @@ impl Reported {
 }
 
 /// The network namespace of this process.
-static HOME: LazyLock<Option<u64>> = LazyLock::new(|| namespace(UnixDatagram::unbound().ok()?.as_raw_fd()));
+static HOME: LazyLock<Option<SocketNamespace>> = LazyLock::new(|| namespace(UnixDatagram::unbound().ok()?.as_raw_fd()));
 
-fn namespace(socket: RawFd) -> Option<u64> {
+fn namespace(socket: RawFd) -> Option<SocketNamespace> {
     sockopt::namespace(socket).ok()?
 }
 
@@ -149,7 +150,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub fn census(watches: &[&Watch], at: Time) -> Vec<Result<CensusTaken, Error>> {
     let begun = Instant::now();
     // Where this fails, each census fails on its own.
-    let queues = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
+    let all = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
+    let queues = Queues::from(all);
     let take = |watch: &&Watch| {
         let listeners = watch.listeners();
         let census = listeners.census_among(&queues).map_or_else(|| listeners.census(), Ok);

@@ -14,7 +14,10 @@ pub(super) struct Abandoned {
 impl Abandoned {
     /// Takes in a census.
     pub(super) fn census_taken(&mut self, observed: &Observed, at: Time) {
-        let is_so = observed.view.is_some_and(|view| observed.settings.is_abandoned(view.queued, view.left()));
+        let is_so = observed
+            .view
+            .and_then(|view| Some((view.queued, view.left?)))
+            .is_some_and(|(queued, left)| observed.settings.is_abandoned(queued, left));
         self.since = if is_so { self.since.or(Some(at)) } else { None };
     }
 

@@ -14,13 +14,14 @@
 //!
 //! # Files
 //!
-//! `observed` keeps what was read, and `anchor` the head of the queue. Each condition is a file that says when it holds, and
+//! `observed` keeps what was read, `anchor` the head of the queue, and `front` that of a Unix socket's. Each condition is a file that says when it holds, and
 //! `track` raises and clears it.
 
 mod abandoned;
 mod anchor;
 mod behind;
 mod condition;
+mod front;
 mod leaking;
 mod observed;
 mod overflowing;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::anchor::{Anchor, Sighting};
+use super::front::Front;
 use super::settings::Settings;
 use super::sockets::{Rise, Socket, Sockets};
 use super::time::Time;
 use crate::rules::overflows::Overflowed;
-use crate::{Census, Counts, Depth, Members};
+use crate::{Census, Counts, Depth, Inode, Members};
 
 /// What has been read since the observation began, or began again.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub(super) struct Head {
     /// The queue was empty, or had become shorter: something had been accepted.
     progress_at: Time,
     anchor: Option<Anchor>,
+    /// Of a Unix socket, in the place of an anchor.
+    front: Option<Front>,
 }
 
 /// A census, as far as it is about the sockets that are read. Other processes may listen on the same address: their
@@ -58,7 +61,8 @@ pub(super) struct View {
     is_shared: bool,
     /// How long the head of one of our queues has waited, at least; `None`: none waits, or those that do may all be in others' queues.
     pub(super) oldest_wait: Option<Duration>,
-    left: u32,
+    /// Of our queued: the client has closed or reset. `None`: not known.
+    pub(super) left: Option<u32>,
     /// `None`: they may be those of other processes.
     pub(super) close_wait: Option<u32>,
 }
@@ -119,13 +123,14 @@ impl Observed {
         rise
     }
 
-    /// Takes in a census.
+    /// Takes in a census. Where the kernel keeps no ages, the oldest has waited at least for as long as it has been seen.
     pub(super) fn census_taken(&mut self, at: Time, census: &Census) {
         let view = View::of(census, &self.sockets, self.is_shared());
-        self.census = Some((at, census.counts));
-        self.view = Some(view);
         self.sockets.counted(at, &census.sockets);
         self.head.census_taken(at, census, &view);
+        let seen_for = self.head.front.as_ref().map(|front| at.saturating_sub(front.since()));
+        self.view = Some(View { oldest_wait: view.oldest_wait.or(seen_for), ..view });
+        self.census = Some((at, Counts { oldest_wait: census.counts.oldest_wait.or(seen_for), ..census.counts }));
     }
 
     /// The queue is empty.
@@ -168,7 +173,7 @@ impl Observed {
 
 impl Head {
     fn progressed(&mut self, at: Time) {
-        *self = Head { progress_at: at, anchor: None };
+        *self = Head { progress_at: at, ..Head::default() };
     }
 
     /// A socket has been closed, with so many connections.
@@ -177,9 +182,14 @@ impl Head {
     }
 
     fn census_taken(&mut self, at: Time, census: &Census, view: &View) {
+        match &census.clients {
+            Some(clients) => self.clients_seen(at, clients),
+            None => self.front = None,
+        }
         let Some(waits) = &census.waits else { return };
         let Counts { oldest_wait, .. } = census.counts;
-        let sighting = Sighting::new(at, census.took, waits, oldest_wait, census.counts.queued_reset());
+        let resets = census.counts.queued_reset().unwrap_or_default();
+        let sighting = Sighting::new(at, census.took, waits, oldest_wait, resets);
         self.anchor = Some(match self.anchor {
             None if view.is_shared => Anchor::first_shared(sighting.shared(view.foreign)),
             None => Anchor::first(sighting, self.progress_at),
@@ -188,24 +198,32 @@ impl Head {
         });
     }
 
+    fn clients_seen(&mut self, at: Time, clients: &[Inode]) {
+        if !self.front.as_ref().is_some_and(|front| front.may_stand(clients)) {
+            self.progressed(at);
+            self.front = (!clients.is_empty()).then(|| Front::seen(at, clients));
+        }
+    }
+
     /// How long the head has waited by now.
     pub(super) fn waited(&self, at: Time) -> Option<Duration> {
         Some(at.saturating_sub(self.anchor?.head_arrived()?))
     }
 
     fn idle_since(&self, socket: &Socket) -> Option<Time> {
-        match self.anchor {
-            Some(anchor) => anchor.has_ours().then(|| anchor.idle_since()),
+        match (self.anchor, &self.front) {
+            (Some(anchor), _) => anchor.has_ours().then(|| anchor.idle_since()),
+            (None, Some(front)) => Some(front.since()),
             // Without ages there is only the depth: one that never falls. A full queue that is accepted from is refilled at
             // once, and is the same.
-            None if socket.depth.queued <= socket.depth.limit => Some(socket.progress_at),
-            None => None,
+            (None, None) if socket.depth.queued <= socket.depth.limit => Some(socket.progress_at),
+            (None, None) => None,
         }
     }
 
     /// Whether a census says so, and not the depth alone.
     pub(super) fn is_by_census(&self) -> bool {
-        self.anchor.is_some()
+        self.anchor.is_some() || self.front.is_some()
     }
 }
 
@@ -218,7 +236,7 @@ impl View {
         let has_others = ours().next().is_some() && ours().count() < all.len();
         let queued = if has_others { ours().map(|(_, &(_, queued))| queued).sum() } else { counts.queued };
         let foreign = counts.queued.saturating_sub(queued);
-        let left = counts.queued_closed.saturating_add(counts.queued_reset()).saturating_sub(foreign).min(queued);
+        let left = counts.left().map(|left| left.saturating_sub(foreign).min(queued));
         let oldest_wait = match waits {
             _ if queued == 0 => None,
             // At most so many of the oldest are in other queues.
@@ -233,11 +251,6 @@ impl View {
             left,
             close_wait: (!has_others).then_some(counts.close_wait),
         }
-    }
-
-    /// Of our queued: the client has closed or reset.
-    pub(super) fn left(&self) -> u32 {
-        self.left
     }
 }
 

@@ -439,7 +439,7 @@ again(#row{address = Address, watch = Lost} = Row) ->
     ok = clear(Row, rewatched),
     case accept_queue_source:again(Lost) of
         {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
-        none -> remove(Row);
+        none -> remove(Row, rewatched);
         %% The next poll reports it again.
         {error, _} -> true
     end.

@@ -281,7 +281,7 @@ a_program_that_ends_twice_at_boot_is_used_by_the_monitor(Config) ->
     Real = Program ++ ".real",
     ok = file:rename(Program, Real),
     ok = file:write_file(Program, ["#!/bin/sh\nn=$(cat \"$0.n\" 2>/dev/null || echo 0); echo $((n + 1)) >\"$0.n\"\n",
-        "[ $n -lt 2 ] && exit 3\nexec ", Real, " \"$@\"\n"]),
+        "[ $n -lt 2 ] && exit 3\nexec ", commands:quoted([Real]), " \"$@\"\n"]),
     ok = file:change_mode(Program, 8#755),
     Vm = start(Ebin, ["-accept_queue", "source", "port"]),
     {ok, _} = other_vm:call(Vm, application, ensure_all_started, [accept_queue]),

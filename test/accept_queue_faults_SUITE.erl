@@ -321,7 +321,7 @@ without_library(Ebin) ->
 
 copy_of_the_application(Config, Name) ->
     Ebin = filename:join([proplists:get_value(priv_dir, Config), Name, "accept_queue", "ebin"]),
-    Source = filename:dirname(code:which(accept_queue)),
+    Source = repository:application("ebin"),
     {ok, Files} = file:list_dir(Source),
     [
         begin

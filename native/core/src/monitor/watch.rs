@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::reading::survey;
+use crate::reading::waits::{self, Waits};
 use crate::rules::detector::{Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History, Status};
 use crate::{Error, Listeners};
@@ -45,6 +46,11 @@ impl Watch {
     /// What is known, without a reading.
     pub fn status(&self, at: Time) -> Status {
         self.history().status(at)
+    }
+
+    /// How long the connections waited that were accepted from it, as far as they were counted.
+    pub fn waits(&self) -> Waits {
+        waits::of(&self.listeners)
     }
 
     /// A thread that panicked with the lock in hand has left figures, and nothing that could be broken by half.

@@ -75,6 +75,11 @@ impl Watches {
         self.0.get(&id).map(|watched| watched.history.status(at)).ok_or(Lost)
     }
 
+    /// The sockets of one.
+    pub fn sockets_of(&self, id: u64) -> Result<&[RemoteSocket], Lost> {
+        self.0.get(&id).map(|watched| watched.sockets.as_slice()).ok_or(Lost)
+    }
+
     fn sockets(&self, ids: &[u64]) -> Vec<&RemoteSocket> {
         ids.iter().filter_map(|id| self.0.get(id)).flat_map(|watched| &watched.sockets).collect()
     }

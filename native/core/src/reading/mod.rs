@@ -11,3 +11,4 @@ pub mod survey;
 pub mod tally;
 pub mod tcp_table;
 mod unix_tally;
+pub mod waits;

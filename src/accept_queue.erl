@@ -13,6 +13,8 @@
 %%     <td>one dump of the listeners; the TCP ports of the VM when one is new</td></tr>
 %% <tr><td>which processes accept, and what do the others do instead</td><td>{@link acceptors/1}</td>
 %%     <td>`process_info' of each process of the pool</td></tr>
+%% <tr><td>how long did the accepted connections wait</td><td>{@link accepted/2} with each, {@link waits/1}</td>
+%%     <td>one system call, on a normal scheduler; from memory</td></tr>
 %% <tr><td>what are the limits, what was lost</td><td>{@link kernel/0}</td><td>six files of `/proc'</td></tr>
 %% <tr><td>what is set wrongly, before anything breaks</td><td>{@link advice/0}</td>
 %%     <td>as {@link list/0}, and {@link counts/1} where connections wait</td></tr>
@@ -44,13 +46,15 @@
 -module(accept_queue).
 
 -export([
-    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0,
+    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1,
+    accepted/2, waits/1, resize/2, kernel/0,
     advice/0, advice/1, cluster/1, cluster/2, i/0
 ]).
 -export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, subscribe/0, unsubscribe/0]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
+    waits/0,
     kernel/0, advice/0, call/0, node_answer/0, reason/0,
     condition/0, status/0, health/0, server/0
 ]).
@@ -163,6 +167,18 @@
 }.
 %% `age_ms': since anything came from the peer; since its FIN, unless this side goes on sending. `recv_bytes': received
 %% and not read. `close_wait': how many such connections there are in all, also where the list is shorter.
+
+-type waits() :: #{
+    count := non_neg_integer(),
+    sum_ms := non_neg_integer(),
+    max_ms := non_neg_integer() | undefined,
+    p50_ms := non_neg_integer() | undefined,
+    p99_ms := non_neg_integer() | undefined,
+    buckets := [{UpToMs :: pos_integer() | infinity, Count :: non_neg_integer()}, ...]
+}.
+%% `buckets': how many waited up to so long, and longer than the bucket before: 1, 2, 5, 10, ... 20000, 60000 ms and `infinity'.
+%% `p50_ms', `p99_ms': so many of a hundred waited no longer than this. That is the upper end of a bucket, or `max_ms' where that is
+%% less. `max_ms', `p50_ms' and `p99_ms' are `undefined' where `count' is 0.
 
 -type kernel() :: #{
     somaxconn := figure(),
@@ -380,6 +396,45 @@ wait_ms(Connection) ->
 -spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
 peer_closed(Connection) ->
     reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:peer_closed/1) end).
+
+%% @doc How long a connection that was accepted from this listener waited in its queue, and whether its client has left:
+%% {@link wait_ms/1} and {@link peer_closed/1} at once, with their limits. The wait is added to the listener's histogram, which
+%% {@link waits/1} reads.
+%%
+%% For the loop of an acceptor, or the `init' of a protocol: before anything is written (`already_written'), and with ssl before
+%% `ssl:handshake/1'. The time between accept and this call counts as waiting. `unsupported' for a Unix socket. Only what is
+%% answered with `ok' is counted.
+%%
+%% One system call, of the connection. The listener is looked up with its first connection; then a handle costs nothing, a socket one
+%% look-up in memory, and an address or a ranch reference one system call more. Where several sockets listen on an address, nothing says
+%% which of them a connection came from: it is counted with the first.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), {ok, Accepted} = gen_tcp:accept(L).
+%% 3> accept_queue:accepted(L, Accepted).
+%% {ok,#{peer_closed => false,wait_ms => ...}}
+%% '''
+-spec accepted(listener(), connection()) ->
+    {ok, #{wait_ms := non_neg_integer(), peer_closed := boolean()}} | {error, reason()}.
+accepted(Listener, Connection) ->
+    reading([Listener, Connection], fun() -> accept_queue_accepted:count(Listener, Connection) end).
+
+%% @doc How long the connections of a listener had waited that were passed to {@link accepted/2}, since the listener was first seen.
+%% From memory; the listener is looked up. Where several sockets listen on an address, the sum.
+%%
+%% With `{source, port}' the program counts, and begins again with 0 when it is started again.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), timer:sleep(200), {ok, Accepted} = gen_tcp:accept(L).
+%% 3> {ok, _} = accept_queue:accepted(L, Accepted), {ok, #{count := 1, buckets := Buckets}} = accept_queue:waits(L).
+%% 4> [UpToMs || {UpToMs, 1} <- Buckets].
+%% [500]
+%% '''
+-spec waits(listener()) -> {ok, waits()} | {error, reason()}.
+waits(Listener) ->
+    reading([Listener], fun() -> accept_queue_accepted:waits(Listener) end).
 
 %% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
 %% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means

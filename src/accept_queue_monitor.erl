@@ -23,7 +23,8 @@
     counts := accept_queue:counts() | undefined,
     window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
     since := integer(),
-    stale := boolean()
+    stale := boolean(),
+    waits := accept_queue:waits()
 }.
 -type health() :: ok | {degraded | failing, [{condition(), accept_queue:address()} | monitor_not_running, ...]}.
 
@@ -224,11 +225,11 @@ terminate(_Reason, _State) ->
 
 notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
-    _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
+    _ = [sample(Address, Depth) || Samples],
     true = ets:delete(?TABLE, {failed, Address}),
     change(Address, Depth, Changes);
 notice(Address, {census, Counts, Changes}, Samples) ->
-    _ = [accept_queue_event:sample(Counts, #{address => Address}) || Samples],
+    _ = [sample(Address, Counts) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
 notice(Address, {error, closed}, _Samples) ->
     ok = lists:foreach(fun remove/1, row(Address)),
@@ -238,6 +239,20 @@ notice(Address, {error, lost}, _Samples) ->
     other_watches;
 notice(Address, {error, Reason}, _Samples) ->
     lists:foreach(fun(Row) -> failed(Row, Reason) end, row(Address)).
+
+sample(Address, Figures) ->
+    accept_queue_event:sample(maps:merge(Figures, waits(row(Address))), #{address => Address}).
+
+%% Only of a listener whose connections are counted.
+waits([#row{watch = Watch}]) ->
+    case accept_queue_source:waits_of_watch(Watch) of
+        #{count := Count, max_ms := Max, p50_ms := Half, p99_ms := Most} = Waits when Count > 0 ->
+            #{waits_count => Count, waits_max_ms => Max, waits_p50_ms => Half, waits_p99_ms => Most, waits => Waits};
+        _ ->
+            #{}
+    end;
+waits([]) ->
+    #{}.
 
 change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> publish(Address, Depth, Change) end, Changes).
@@ -441,14 +456,15 @@ status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
 status_of(Known, IntervalMs) ->
     SystemMs = erlang:system_time(millisecond),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
-    #{watched_ms := WatchedMs, read_ago_ms := AgoMs} = Known,
+    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, waits := Waits} = Known,
     #{
         conditions => [Condition || {Condition, _} <- Held],
         depth => with_drops(depth_map(Depth), Drops),
         counts => Counts,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
-        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS
+        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS,
+        waits => Waits
     }.
 
 depth_map(undefined) -> undefined;

@@ -16,6 +16,7 @@ init([]) ->
     ok = accept_queue_event:new(),
     ok = accept_queue_monitor:new(),
     ok = accept_queue_port:new(),
+    ok = accept_queue_accepted:new(),
     %% Whatever a handler does to one child, the others go on.
     Children = [child(Module, []) || Module <- children(accept_queue_source:choose(), accept_queue_watchdog:is_possible())],
     {ok, {#{strategy => one_for_one, intensity => 100, period => 10}, Children}}.

@@ -403,7 +403,8 @@ peer_closed(Connection) ->
 %%
 %% For the loop of an acceptor, or the `init' of a protocol: before anything is written (`already_written'), and with ssl before
 %% `ssl:handshake/1'. The time between accept and this call counts as waiting. `unsupported' for a Unix socket. Only what is
-%% answered with `ok' is counted.
+%% answered with `ok' is counted. A handle, or a socket that was asked about before, is good for connections that were accepted before the
+%% listener was closed.
 %%
 %% One system call, of the connection. The listener is looked up with its first connection; then a handle costs nothing, a socket one
 %% look-up in memory, and an address or a ranch reference one system call more. Where several sockets listen on an address, nothing says
@@ -541,7 +542,8 @@ watched() ->
 
 %% @doc What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 %%
-%% `since' and `peak_at' are system times in milliseconds. `stale': nothing has been read for several intervals.
+%% `since' and `peak_at' are system times in milliseconds. `stale': nothing has been read for several intervals. `waits': as
+%% {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
@@ -550,7 +552,7 @@ watched() ->
 %% {ok,#{conditions => [behind],counts => #{...},depth => #{drops => 0,limit => 5,queued => 1},
 %%       since => ...,stale => false,window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
--spec status(listener()) -> {ok, status()} | {error, reason()}.
+-spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 

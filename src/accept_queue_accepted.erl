@@ -33,7 +33,7 @@ count(Listener, Connection) ->
         {ok, Handle} ->
             case accept_queue_reading:of_connection(Connection, fun accept_queue_source:accepted/1) of
                 {ok, {WaitMs, PeerClosed}} ->
-                    case add(Handle, WaitMs) of
+                    case add(Listener, Handle, WaitMs) of
                         ok -> {ok, #{wait_ms => WaitMs, peer_closed => PeerClosed}};
                         {error, _} = Error -> Error
                     end;
@@ -44,12 +44,24 @@ count(Listener, Connection) ->
             Error
     end.
 
-add(Handle, WaitMs) ->
+add(Handle, Handle, WaitMs) ->
     try
         accept_queue_source:add_wait(Handle, WaitMs)
     catch
         %% A reference that is no handle.
         error:badarg -> {error, badarg}
+    end;
+add(Listener, Handle, WaitMs) ->
+    case add(Handle, Handle, WaitMs) of
+        ok ->
+            ok;
+        %% It was remembered for longer than it is good.
+        {error, _} ->
+            _ = ets:delete(?TABLE, accept_queue_ssl:transport(Listener)),
+            case handle(Listener) of
+                {ok, Another} -> add(Another, Another, WaitMs);
+                {error, _} = Error -> Error
+            end
     end.
 
 -spec waits(accept_queue:listener()) -> {ok, accept_queue:waits()} | {error, accept_queue:reason() | badarg}.
@@ -64,7 +76,7 @@ waits(Listener) ->
         end
     end).
 
-%% Remembering.
+%% Remembering. Rows: `{Term, Handle, remembered}', and `{drop_at, Size}'.
 
 handle(Listener) ->
     case accept_queue_source:is_handle(Listener) of
@@ -88,8 +100,8 @@ handle_of(Term) ->
 
 remembered(Term) ->
     try ets:lookup(?TABLE, Term) of
-        [{_, Handle}] -> still(Term, Handle);
-        [] -> unknown
+        [{_, Handle, remembered}] -> still(Term, Handle);
+        _ -> unknown
     catch
         error:badarg -> unknown
     end.
@@ -103,7 +115,7 @@ still(Term, Handle) ->
 
 remember(Term, Handle) ->
     try
-        true = ets:insert(?TABLE, {Term, Handle}),
+        true = ets:insert(?TABLE, {Term, Handle, remembered}),
         drop_closed(ets:info(?TABLE, size))
     catch
         error:badarg -> ok
@@ -117,10 +129,10 @@ drop_closed(Size) ->
     end.
 
 drop_closed() ->
-    Rows = [Row || {Term, _} = Row <- ets:tab2list(?TABLE), Term =/= drop_at],
-    case accept_queue_source:are_open([Handle || {_, Handle} <- Rows]) of
+    {Terms, Handles} = lists:unzip([{Term, Handle} || {Term, Handle, remembered} <- ets:tab2list(?TABLE)]),
+    case accept_queue_source:are_open(Handles) of
         {ok, Open} ->
-            Closed = [Term || {{Term, _}, false} <- lists:zip(Rows, Open)],
+            Closed = [Term || {Term, false} <- lists:zip(Terms, Open)],
             true = lists:all(fun(Term) -> ets:delete(?TABLE, Term) end, Closed),
             true = ets:insert(?TABLE, {drop_at, max(?ROWS_MIN, 2 * ets:info(?TABLE, size))}),
             ok;

@@ -11,7 +11,7 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, samples/1]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, statuses/0, health/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -102,18 +102,31 @@ unwatch(Listener) ->
 watched() ->
     lists:sort([Address || #row{address = Address} <- rows()]).
 
-%% From memory. Only for a term that is no address the kernel is asked which listener it means.
--spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg}.
+%% From memory. Only for a term that is no watched address the kernel is asked which listener it means.
+-spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | not_watched | not_running | badarg}.
 status(Listener) ->
-    case addresses(Listener) of
-        {ok, Addresses} ->
-            case lists:append([row(Address) || Address <- Addresses]) of
-                [Row | _] -> status_of(Row);
-                [] -> {error, not_found}
-            end;
-        {error, _} = Error ->
-            Error
+    case row(Listener) of
+        [Row] ->
+            status_of(Row);
+        [] ->
+            case addresses(Listener) of
+                {ok, Addresses} -> status_of_any(lists:append([row(Address) || Address <- Addresses]));
+                {error, _} = Error -> Error
+            end
     end.
+
+status_of_any([Row | _]) ->
+    status_of(Row);
+status_of_any([]) ->
+    case ets:whereis(?TABLE) of
+        undefined -> {error, not_running};
+        _ -> {error, not_watched}
+    end.
+
+%% All that is watched, ordered by address, from memory.
+-spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
+statuses() ->
+    [{Address, Server, status_of(Row)} || #row{address = Address, server = Server} = Row <- lists:sort(rows())].
 
 -spec health() -> health().
 health() ->

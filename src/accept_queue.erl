@@ -42,7 +42,7 @@
 %% == Errors ==
 %%
 %% "Could not read" is always `{error, Reason}', never a zero and never an empty list. A term that is no listener at all
-%% raises `badarg'. See {@link reason()}.
+%% raises `badarg', and the shell or the log says which argument it is and what is allowed. See {@link reason()}.
 -module(accept_queue).
 
 -export([
@@ -58,6 +58,16 @@
     kernel/0, advice/0, call/0, node_answer/0, reason/0,
     condition/0, status/0, health/0, server/0
 ]).
+
+%% Bad arguments are the caller's fault; what else cannot be read is an error. Macros: the exception is the called function's, so that its
+%% name and its arguments stand beside what is allowed.
+-define(READING(Arguments, Read),
+    case accept_queue_reading:make(fun() -> Read end) of
+        {error, badarg} -> ?BADARG(Arguments, #{});
+        Answer -> Answer
+    end
+).
+-define(BADARG(Arguments, Info), erlang:error(badarg, Arguments, [{error_info, Info#{module => accept_queue_errors}}])).
 
 -type listener() ::
     gen_tcp:socket()
@@ -254,7 +264,7 @@
 %% '''
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
 open(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:open(Listener) end).
+    ?READING([Listener], accept_queue_reading:open(Listener)).
 
 %% @doc How deep the queue is. Three system calls on the owner's descriptor, 1 to 2 microseconds with a handle; anything else
 %% is looked up first. The depth of a Unix socket takes a dump, on a dirty I/O scheduler.
@@ -270,7 +280,7 @@ open(Listener) ->
 %% '''
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:depth(Listener) end).
+    ?READING([Listener], accept_queue_reading:depth(Listener)).
 
 %% @doc The connections of a listener: queued, accepted, and in their handshake.
 %%
@@ -297,7 +307,7 @@ depth(Listener) ->
 %% '''
 -spec counts(listener()) -> {ok, counts()} | {error, reason()}.
 counts(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:with_handle(Listener, fun accept_queue_source:counts/1) end).
+    ?READING([Listener], accept_queue_reading:with_handle(Listener, fun accept_queue_source:counts/1)).
 
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows a new one, a search of the descriptors and sockets of the VM.
@@ -314,7 +324,7 @@ counts(Listener) ->
 %% '''
 -spec list() -> {ok, [listed()]} | {error, reason()}.
 list() ->
-    reading([], fun accept_queue_listener:all/0).
+    ?READING([], accept_queue_listener:all()).
 
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
@@ -333,7 +343,7 @@ list() ->
 %% '''
 -spec acceptors(listener()) -> {ok, acceptors()} | {error, reason()}.
 acceptors(Listener) ->
-    reading([Listener], fun() -> accept_queue_acceptors:of_listener(Listener) end).
+    ?READING([Listener], accept_queue_acceptors:of_listener(Listener)).
 
 %% @equiv holders(Listener, #{limit => 1000})
 -spec holders(listener()) -> {ok, [holder()]} | {error, reason()}.
@@ -355,13 +365,14 @@ holders(Listener) ->
 %% '''
 -spec holders(listener(), #{limit => pos_integer()}) -> {ok, [holder()]} | {error, reason()}.
 holders(Listener, #{limit := Limit} = Options) when map_size(Options) =:= 1, is_integer(Limit), Limit > 0 ->
-    reading([Listener, Options], fun() ->
+    ?READING(
+        [Listener, Options],
         accept_queue_reading:with_handle(Listener, fun(Handle) -> accept_queue_holders:of_handle(Handle, Limit) end)
-    end);
+    );
 holders(Listener, Options) when Options =:= #{} ->
     holders(Listener);
 holders(Listener, Options) ->
-    erlang:error(badarg, [Listener, Options]).
+    ?BADARG([Listener, Options], #{}).
 
 %% @doc How long a connection waited in the queue, in milliseconds. For one that has just been accepted and not been written
 %% to: afterwards the kernel no longer has it, and the error is `already_written'. For ssl, call it between
@@ -377,7 +388,7 @@ holders(Listener, Options) ->
 %% '''
 -spec wait_ms(connection()) -> {ok, non_neg_integer()} | {error, reason()}.
 wait_ms(Connection) ->
-    reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:waited/1) end).
+    ?READING([Connection], accept_queue_reading:of_connection(Connection, fun accept_queue_source:waited/1)).
 
 %% @doc Whether the client of an accepted connection has already closed or reset it, so that an acceptor can skip it. One
 %% system call.
@@ -395,7 +406,7 @@ wait_ms(Connection) ->
 %% '''
 -spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
 peer_closed(Connection) ->
-    reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:peer_closed/1) end).
+    ?READING([Connection], accept_queue_reading:of_connection(Connection, fun accept_queue_source:peer_closed/1)).
 
 %% @doc How long a connection that was accepted from this listener waited in its queue, and whether its client has left:
 %% {@link wait_ms/1} and {@link peer_closed/1} at once, with their limits. The wait is added to the listener's histogram, which
@@ -419,7 +430,7 @@ peer_closed(Connection) ->
 -spec accepted(listener(), connection()) ->
     {ok, #{wait_ms := non_neg_integer(), peer_closed := boolean()}} | {error, reason()}.
 accepted(Listener, Connection) ->
-    reading([Listener, Connection], fun() -> accept_queue_accepted:count(Listener, Connection) end).
+    ?READING([Listener, Connection], accept_queue_accepted:count(Listener, Connection)).
 
 %% @doc How long the connections of a listener had waited that were passed to {@link accepted/2}, since the listener was first seen.
 %% From memory; the listener is looked up. Where several sockets listen on an address, the sum.
@@ -435,7 +446,7 @@ accepted(Listener, Connection) ->
 %% '''
 -spec waits(listener()) -> {ok, waits()} | {error, reason()}.
 waits(Listener) ->
-    reading([Listener], fun() -> accept_queue_accepted:waits(Listener) end).
+    ?READING([Listener], accept_queue_accepted:waits(Listener)).
 
 %% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
 %% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means
@@ -448,9 +459,9 @@ waits(Listener) ->
 -spec resize(listener(), Backlog :: 0..16#7fffffff) ->
     {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | {error, reason()}.
 resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
-    reading([Listener, Backlog], fun() -> accept_queue_reading:resize(Listener, Backlog) end);
+    ?READING([Listener, Backlog], accept_queue_reading:resize(Listener, Backlog));
 resize(Listener, Backlog) ->
-    erlang:error(badarg, [Listener, Backlog]).
+    ?BADARG([Listener, Backlog], #{}).
 
 %% @doc The limits and counters of the VM's network namespace. Six files of `/proc', on a dirty I/O scheduler.
 %%
@@ -463,7 +474,7 @@ resize(Listener, Backlog) ->
 %% '''
 -spec kernel() -> {ok, kernel()} | {error, reason()}.
 kernel() ->
-    reading([], fun accept_queue_source:kernel/0).
+    ?READING([], accept_queue_source:kernel()).
 
 %% @doc What is set wrongly, before anything breaks: in the kernel, and in every listener of this VM. An empty list where
 %% nothing is.
@@ -479,7 +490,7 @@ kernel() ->
 %% '''
 -spec advice() -> {ok, [advice()]} | {error, reason()}.
 advice() ->
-    reading([], fun accept_queue_advice:all/0).
+    ?READING([], accept_queue_advice:all()).
 
 %% @doc The same, of the kernel and of one listener.
 %%
@@ -490,7 +501,7 @@ advice() ->
 %% '''
 -spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
 advice(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:with_handle(Listener, fun accept_queue_advice:of_handle/1) end).
+    ?READING([Listener], accept_queue_reading:with_handle(Listener, fun accept_queue_advice:of_handle/1)).
 
 %% @equiv watch(Listener, #{})
 -spec watch(listener()) -> ok | {error, reason() | not_running}.
@@ -511,13 +522,12 @@ watch(Listener) ->
 %% '''
 -spec watch(listener(), map()) -> ok | {error, reason() | not_running}.
 watch(Listener, Options) ->
-    reading([Listener, Options], fun() ->
-        case accept_queue_config:watch_options(Options) of
-            {ok, Known} -> accept_queue_monitor:watch(Listener, Known);
-            {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options]);
-            {unread, Reason} -> {error, Reason}
-        end
-    end).
+    case accept_queue_reading:make(fun() -> accept_queue_config:watch_options(Options) end) of
+        {ok, Known} -> ?READING([Listener, Options], accept_queue_monitor:watch(Listener, Known));
+        {error, [_ | _] = Sentence} -> ?BADARG([Listener, Options], #{cause => Sentence});
+        {error, Reason} -> {error, Reason};
+        {unread, Reason} -> {error, Reason}
+    end.
 
 %% @doc Watches a listener no longer, until {@link watch/1} asks for it. Its conditions are cleared.
 %%
@@ -528,7 +538,7 @@ watch(Listener, Options) ->
 %% '''
 -spec unwatch(listener()) -> ok | {error, reason() | not_running}.
 unwatch(Listener) ->
-    reading([Listener], fun() -> accept_queue_monitor:unwatch(Listener) end).
+    ?READING([Listener], accept_queue_monitor:unwatch(Listener)).
 
 %% @doc The addresses that are watched.
 %%
@@ -554,7 +564,7 @@ watched() ->
 %% '''
 -spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->
-    reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
+    ?READING([Listener], accept_queue_monitor:status(Listener)).
 
 %% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
 %% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade.
@@ -641,13 +651,6 @@ cluster(Call) ->
 -spec cluster(call(), TimeoutMs :: non_neg_integer()) -> #{node() => node_answer()}.
 %% A time-out has 32 bits in Erlang.
 cluster(Call, Timeout) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#ffffffff ->
-    reading([Call, Timeout], fun() -> accept_queue_cluster:ask(Call, Timeout) end);
+    ?READING([Call, Timeout], accept_queue_cluster:ask(Call, Timeout));
 cluster(Call, Timeout) ->
-    erlang:error(badarg, [Call, Timeout]).
-
-%% Bad arguments are the caller's fault; what else cannot be read is an error.
-reading(Arguments, Read) ->
-    case accept_queue_reading:make(Read) of
-        {error, badarg} -> erlang:error(badarg, Arguments);
-        Answer -> Answer
-    end.
+    ?BADARG([Call, Timeout], #{}).

@@ -17,13 +17,16 @@
 %% How many processes of the VM a search reads: a bound for its time, a microsecond or two each.
 -define(SEARCH_MAX, 100000).
 
--spec descriptor(accept_queue_backend:socket()) -> {ok, accept_queue_nif:fd()} | {error, closed}.
+-spec descriptor(accept_queue_backend:socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | badarg}.
 descriptor({'$inet', gen_tcp_socket, {_Server, Socket}}) ->
     descriptor(Socket);
 descriptor({'$socket', _} = Socket) ->
-    case socket:getopt(Socket, {otp, fd}) of
+    try socket:getopt(Socket, {otp, fd}) of
         {ok, Fd} -> {ok, Fd};
         {error, _} -> {error, closed}
+    catch
+        %% A reference of something else.
+        error:badarg -> {error, badarg}
     end.
 
 -spec owner(accept_queue_backend:socket()) -> pid() | undefined.

@@ -7,9 +7,10 @@ defmodule AcceptQueue.Status do
     * `window`: `%{min: _, max: _, mean: _, peak_at: _}` of the depth over the last minute
     * `since`: when the watch began; like `peak_at` a system time in milliseconds
     * `stale`: nothing has been read for several intervals
+    * `waits`: as `AcceptQueue.waits/1`
   """
 
-  @enforce_keys [:conditions, :depth, :counts, :window, :since, :stale]
+  @enforce_keys [:conditions, :depth, :counts, :window, :since, :stale, :waits]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
@@ -18,6 +19,7 @@ defmodule AcceptQueue.Status do
           counts: AcceptQueue.Counts.t() | :undefined,
           window: map() | :undefined,
           since: integer(),
-          stale: boolean()
+          stale: boolean(),
+          waits: AcceptQueue.Waits.t()
         }
 end

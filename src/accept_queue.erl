@@ -63,11 +63,15 @@
 %% name and its arguments stand beside what is allowed.
 -define(READING(Arguments, Read),
     case accept_queue_reading:make(fun() -> Read end) of
-        {error, badarg} -> ?BADARG(Arguments, #{});
+        {error, badarg} -> ?BADARG(Arguments);
         Answer -> Answer
     end
 ).
--define(BADARG(Arguments, Info), erlang:error(badarg, Arguments, [{error_info, Info#{module => accept_queue_errors}}])).
+-define(BADARG(Arguments), erlang:error(badarg, Arguments, [{error_info, #{module => accept_queue_errors}}])).
+%% The last argument is wrong, and this is why.
+-define(BADARG(Arguments, Sentence),
+    erlang:error(badarg, Arguments, [{error_info, #{module => accept_queue_errors, cause => Sentence}}])
+).
 
 -type listener() ::
     gen_tcp:socket()
@@ -372,7 +376,7 @@ holders(Listener, #{limit := Limit} = Options) when map_size(Options) =:= 1, is_
 holders(Listener, Options) when Options =:= #{} ->
     holders(Listener);
 holders(Listener, Options) ->
-    ?BADARG([Listener, Options], #{}).
+    ?BADARG([Listener, Options]).
 
 %% @doc How long a connection waited in the queue, in milliseconds. For one that has just been accepted and not been written
 %% to: afterwards the kernel no longer has it, and the error is `already_written'. For ssl, call it between
@@ -461,7 +465,7 @@ waits(Listener) ->
 resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
     ?READING([Listener, Backlog], accept_queue_reading:resize(Listener, Backlog));
 resize(Listener, Backlog) ->
-    ?BADARG([Listener, Backlog], #{}).
+    ?BADARG([Listener, Backlog]).
 
 %% @doc The limits and counters of the VM's network namespace. Six files of `/proc', on a dirty I/O scheduler.
 %%
@@ -524,7 +528,7 @@ watch(Listener) ->
 watch(Listener, Options) ->
     case accept_queue_reading:make(fun() -> accept_queue_config:watch_options(Options) end) of
         {ok, Known} -> ?READING([Listener, Options], accept_queue_monitor:watch(Listener, Known));
-        {error, [_ | _] = Sentence} -> ?BADARG([Listener, Options], #{cause => Sentence});
+        {error, [_ | _] = Sentence} -> ?BADARG([Listener, Options], Sentence);
         {error, Reason} -> {error, Reason};
         {unread, Reason} -> {error, Reason}
     end.
@@ -653,4 +657,4 @@ cluster(Call) ->
 cluster(Call, Timeout) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#ffffffff ->
     ?READING([Call, Timeout], accept_queue_cluster:ask(Call, Timeout));
 cluster(Call, Timeout) ->
-    ?BADARG([Call, Timeout], #{}).
+    ?BADARG([Call, Timeout]).

@@ -41,7 +41,6 @@
     %% What the environment asked for.
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
-    excluded = #{} :: #{accept_queue:address() => true},
     poller :: accept_queue_source:poller(),
     %% The watches of the poller.
     addresses = #{} :: #{accept_queue_source:watch_id() => accept_queue:address()},
@@ -49,6 +48,7 @@
     samples :: boolean()
 }).
 
+%% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced.
 -define(TABLE, ?MODULE).
 %% `{{Address, Condition}, SinceMs}'. A table of its own, so that health/0 reads nothing else.
 -define(RAISED, accept_queue_raised).
@@ -176,9 +176,9 @@ handle_call({watch, Listener, Options}, _From, State) ->
     case entries(Listener) of
         {ok, Entries} ->
             Added = [add(Group, Options, State) || Group <- groups(Entries)],
-            Excluded = maps:without([Address || #{address := Address} <- Entries], State#state.excluded),
+            true = ets:insert(?TABLE, [{{asked, Address}, Options} || #{address := Address} <- Entries]),
             Answer = hd([Error || {error, _} = Error <- Added] ++ [ok]),
-            {reply, Answer, poll(State#state{excluded = Excluded})};
+            {reply, Answer, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
     end;
@@ -186,8 +186,8 @@ handle_call({unwatch, Listener}, _From, State) ->
     case addresses(Listener) of
         {ok, Addresses} ->
             _ = [remove(Row) || Address <- Addresses, Row <- row(Address)],
-            Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
-            {reply, ok, poll(State#state{excluded = Excluded})};
+            true = ets:insert(?TABLE, [{{asked, Address}, never} || Address <- Addresses]),
+            {reply, ok, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
     end.
@@ -245,7 +245,7 @@ notice(Address, {census, Counts, Changes}, Samples) ->
     _ = [sample(Address, Counts) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
 notice(Address, {error, closed}, _Samples) ->
-    ok = lists:foreach(fun remove/1, row(Address)),
+    ok = lists:foreach(fun closed/1, row(Address)),
     other_watches;
 notice(Address, {error, lost}, _Samples) ->
     ok = lists:foreach(fun again/1, row(Address)),
@@ -304,20 +304,17 @@ search(#state{wanted = Wanted} = State) ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
             Gone = [Row || [Address, Cookies] <- each(#row.cookies), has_gone(Address, Cookies, Here), Row <- row(Address)],
-            ok = lists:foreach(fun remove/1, Gone),
+            ok = lists:foreach(fun closed/1, Gone),
+            ok = forget_asked(Here),
             Named = named(Wanted),
             Added = [
-                add(Group, #{}, State)
-             || {Address, _} = Group <- Groups,
-                Named =:= all orelse lists:member(Address, Named),
-                not is_map_key(Address, State#state.excluded),
-                not ets:member(?TABLE, Address)
+                add(Group, Options, State)
+             || {Address, _} = Group <- Groups, not ets:member(?TABLE, Address), {ok, Options} <- [options(Address, Named)]
             ],
             _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
-            Searched = State#state{excluded = maps:with(maps:keys(Here), State#state.excluded)},
             case {Gone, Added} of
-                {[], []} -> Searched;
-                _ -> poll(Searched)
+                {[], []} -> State;
+                _ -> poll(State)
             end;
         {error, _} ->
             _ = search_again(),
@@ -330,6 +327,20 @@ search_again() ->
 named(all) -> all;
 named(none) -> [];
 named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
+
+%% With which options it is watched: a caller's, or those of the environment.
+options(Address, Named) ->
+    case ets:lookup(?TABLE, {asked, Address}) of
+        [{_, never}] -> none;
+        [{_, Options}] -> {ok, Options};
+        [] when Named =:= all -> {ok, #{}};
+        [] -> case lists:member(Address, Named) of true -> {ok, #{}}; false -> none end
+    end.
+
+%% What was asked of a listener ends with it.
+forget_asked(Here) ->
+    Asked = lists:append(ets:match(?TABLE, {{asked, '$1'}, '_'})),
+    lists:foreach(fun(Address) -> ets:delete(?TABLE, {asked, Address}) end, [A || A <- Asked, not is_map_key(A, Here)]).
 
 %% Closed, or other sockets than the watched ones.
 has_gone(Address, Cookies, Here) ->
@@ -380,6 +391,10 @@ again(#row{address = Address, watch = Lost} = Row) ->
 server(#{framework := undefined, socket := undefined}) -> undefined;
 server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
 server(#{framework := Framework}) -> Framework.
+
+closed(#row{address = Address} = Row) ->
+    true = ets:delete(?TABLE, {asked, Address}),
+    remove(Row).
 
 %% Its conditions are cleared: whether they still hold is not known.
 remove(#row{address = Address, server = Server, watch = Watch} = Row) ->

@@ -321,7 +321,31 @@ status_and_samples_have_the_waits(_) ->
     _ = accepted_of(L, L),
     {ok, Waits} = accept_queue:waits(L),
     ?assertMatch({ok, #{waits := Waits}}, accept_queue:status(L)),
+    {ok, #{queued := 0}} = accept_queue:depth(L),
+    ok = samples_have(Waits, sockets:address(L), accept_queue_source:source()),
     ok = gen_tcp:close(L).
+
+%% In the place of the dispatcher: what the monitor puts there for it.
+samples_have(#{count := Count, p99_ms := Most} = Waits, Address, nif) ->
+    true = is_pid(Event = whereis(accept_queue_event)),
+    ok = sys:suspend(Event),
+    try
+        ok = accept_queue_monitor:samples(true),
+        eventually:is(true, fun() ->
+            [] =/= [
+                Sample
+             || {_, {sample, #{address := At, waits_count := C, waits_p99_ms := P, waits := W} = Sample}} <- ets:tab2list(accept_queue_samples),
+                At =:= Address, C =:= Count, P =:= Most, W =:= Waits
+            ]
+        end)
+    after
+        ok = accept_queue_monitor:samples(false),
+        ok = sys:resume(Event)
+    end,
+    ok;
+%% The program is not asked for every sample.
+samples_have(_Waits, _Address, _) ->
+    ok.
 
 without_the_application_it_counts_too(_) ->
     ok = application:stop(accept_queue),

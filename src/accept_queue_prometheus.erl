@@ -179,6 +179,8 @@ in_seconds(Buckets) ->
     Cumulated.
 
 bound(infinity) -> infinity;
+%% prometheus writes floats with all their digits.
+bound(Ms) when Ms rem 1000 =:= 0 -> Ms div 1000;
 bound(Ms) -> Ms / 1000.
 
 figure(_Key, undefined) -> [];

@@ -410,7 +410,7 @@ defmodule AcceptQueue do
       ...> end
       :added
   """
-  @spec subscribe() :: :ok
+  @spec subscribe() :: :ok | {:error, :not_running | :timeout}
   defdelegate subscribe(), to: :accept_queue
 
   @doc """
@@ -420,7 +420,7 @@ defmodule AcceptQueue do
       iex> AcceptQueue.unsubscribe()
       :ok
   """
-  @spec unsubscribe() :: :ok
+  @spec unsubscribe() :: :ok | {:error, :not_running | :timeout}
   defdelegate unsubscribe(), to: :accept_queue
 
   @doc """

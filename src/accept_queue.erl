@@ -572,7 +572,9 @@ status(Listener) ->
     ?READING([Listener], accept_queue_monitor:status(Listener)).
 
 %% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
-%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade.
+%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade. Where what reads the listeners has
+%% itself not run for four seconds, held by a debugger or by a machine that has no processor for it, the reasons are
+%% `monitor_not_running' and `{unreadable, Address, stale}' for each listener.
 %%
 %% ```
 %% 1> accept_queue:health().
@@ -592,7 +594,7 @@ health() ->
 %% 4> receive {accept_queue, raised, behind, #{queued := Queued}} -> Queued after 5000 -> nothing end.
 %% 1
 %% '''
--spec subscribe() -> ok.
+-spec subscribe() -> ok | {error, not_running | timeout}.
 subscribe() ->
     accept_queue_event:subscribe(self()).
 
@@ -602,7 +604,7 @@ subscribe() ->
 %% 1> ok = accept_queue:subscribe(), accept_queue:unsubscribe().
 %% ok
 %% '''
--spec unsubscribe() -> ok.
+-spec unsubscribe() -> ok | {error, not_running | timeout}.
 unsubscribe() ->
     accept_queue_event:unsubscribe(self()).
 

@@ -17,8 +17,7 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    ok.
+    accept_queue_memory:table(?TABLE, [{read_concurrency, true}], []).
 
 %% To be called when the source of the readings has changed.
 -spec forget() -> ok.

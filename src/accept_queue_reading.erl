@@ -21,6 +21,12 @@ make(Read) ->
             case Stack of
                 [{accept_queue_nif, _, _, _} | _] -> {error, badarg};
                 _ -> erlang:raise(error, badarg, Stack)
+            end;
+        error:undef:Stack ->
+            case Stack of
+                %% A release upgrade is just replacing the module.
+                [{accept_queue_nif, _, _, _} | _] -> {error, not_loaded};
+                _ -> erlang:raise(error, undef, Stack)
             end
     end.
 

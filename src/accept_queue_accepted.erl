@@ -66,12 +66,11 @@ add(Listener, Handle, WaitMs) ->
 -spec waits(accept_queue:listener()) -> {ok, accept_queue:waits()} | {error, accept_queue:reason() | badarg}.
 waits(Listener) ->
     accept_queue_reading:with_handle(Listener, fun(Handle) ->
-        try accept_queue_source:are_open([Handle]) of
-            {ok, [true]} -> accept_queue_source:waits(Handle);
-            {ok, [false]} -> {error, closed};
-            {error, _} = Error -> Error
-        catch
-            error:badarg -> {error, badarg}
+        case {accept_queue_source:waits(Handle), accept_queue_source:are_open([Handle])} of
+            {{ok, Waits}, {ok, [true]}} -> {ok, Waits};
+            {{ok, _}, {ok, [false]}} -> {error, closed};
+            {{error, _} = Error, _} -> Error;
+            {_, {error, _} = Error} -> Error
         end
     end).
 

@@ -19,7 +19,7 @@ make(Read) ->
             end;
         error:badarg:Stack ->
             case Stack of
-                [{accept_queue_nif, _, _, _} | _] -> {error, badarg};
+                [{Native, _, _, _} | _] when Native =:= accept_queue_nif; Native =:= accept_queue_reader -> {error, badarg};
                 _ -> erlang:raise(error, badarg, Stack)
             end;
         error:undef:Stack ->

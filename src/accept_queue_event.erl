@@ -17,7 +17,9 @@
 %% {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
 %% began, and `dropped_otherwise', with the queue far from full; `acceptors_summary', {@link accept_queue:acceptors/1} without
 %% the stacks, or `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at
-%% the end `duration_ms'.
+%% the end `duration_ms', and `reason': `recovered'; or why it is watched no longer, `closed', `unwatched' or `stopped', or anew,
+%% `rewatched'. Only `recovered' says that the listener is well; otherwise nothing was read, and there are no figures. `overflowing' and
+%% `stuck' are about one of the sockets that share the address: `socket', its `cookie', `inode', `fd', `queued' and `limit'.
 %%
 %% == telemetry ==
 %%
@@ -36,7 +38,10 @@
 %% <tr><td>`[accept_queue, listener, added]', `[accept_queue, listener, removed]'</td><td>a listener is watched, or no
 %%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>
 %% <tr><td>`[accept_queue, read, failed]'</td><td>a listener cannot be read; once until it can</td><td>`count', 1</td>
-%%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}</td></tr>
+%%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}. `unsupported' of the first listener: there is
+%%     no sock_diag, and every listener is watched by its depth alone</td></tr>
+%% <tr><td>`[accept_queue, read, recovered]'</td><td>it can be read again</td><td>`count', 1</td><td>`address', `server'</td>
+%%     <td></td></tr>
 %% <tr><td>`[accept_queue, vm, hung]'</td><td>the heartbeats of this VM were missing for longer than the watchdog allows
 %%     (`docs/watchdog.md'), and have come back; once</td><td>`duration_ms', from the last heartbeat before to the first one
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
@@ -69,7 +74,7 @@
 -behaviour(gen_server).
 
 -export([new/0, start_link/0]).
--export([raised/2, cleared/2, sample/2, samples_left_out/1, listener/2, read_failed/1, late/1, hung/1, wants_samples/0]).
+-export([raised/2, cleared/2, sample/2, samples_left_out/1, listener/2, read_failed/1, read_recovered/1, late/1, hung/1, wants_samples/0]).
 -export([subscribe/1, unsubscribe/1, dropped_samples/0, lost_events/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -80,7 +85,7 @@
 -type event() ::
     {raised | cleared, condition(), details()}
     | {listener, added | removed, map()}
-    | {read_failed | late | hung | given_up | sample, map()}.
+    | {read_failed | read_recovered | late | hung | given_up | sample, map()}.
 
 -record(state, {
     dispatchers :: #{logger | telemetry => pid()},
@@ -140,6 +145,11 @@ listener(So, Metadata) ->
 -spec read_failed(map()) -> ok.
 read_failed(Metadata) ->
     add_in_order([logger, telemetry], {read_failed, Metadata}, Metadata).
+
+%% @private
+-spec read_recovered(map()) -> ok.
+read_recovered(Metadata) ->
+    add_in_order([logger, telemetry], {read_recovered, Metadata}, Metadata).
 
 %% @private
 -spec late(#{late_ms := non_neg_integer()}) -> ok.
@@ -319,7 +329,7 @@ address({_, _, #{address := Address}}) -> Address.
 %% The exit of the asking process carries the answer.
 -dialyzer({nowarn_function, ask/3}).
 ask(Key, #{address := Address} = Details, #state{asking = Asking, askers = Askers} = State) ->
-    Of = maps:get(sockets, Details, Address),
+    Of = maps:get(acceptors_of, Details, Address),
     try erlang:spawn_opt(fun() -> exit({answer, acceptors_summary(Of)}) end, [link, monitor]) of
         {Asker, _Monitor} ->
             Timer = erlang:start_timer(?ASK_MS, self(), {asked, Asker}),
@@ -362,7 +372,7 @@ queue({other, Channels, Event, _Address}, _Summary) ->
     accept_queue_event_store:add(Channels, Event);
 queue({So, Condition, #{address := Address} = Found}, Summary) ->
     Id = {Condition, Address},
-    Details = with_acceptors(Condition, (maps:remove(sockets, Found))#{acceptors_summary => Summary}),
+    Details = with_acceptors(Condition, (maps:remove(acceptors_of, Found))#{acceptors_summary => Summary}),
     Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
     ok =
         case So of
@@ -458,9 +468,11 @@ message({listener, So, Metadata}) -> {accept_queue, listener, So, Metadata};
 message({hung, Hung}) -> {accept_queue, vm, hung, Hung}.
 
 -spec log(event()) -> ok.
+log({cleared, Condition, #{reason := closed} = Details}) -> log(warning, {cleared, Condition}, Details);
 log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
 log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
 log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
+log({read_recovered, Metadata}) -> log(notice, {read, recovered}, Metadata);
 log({late, Late}) -> log(debug, {poll, late}, Late);
 log({hung, Hung}) -> log(error, {vm, hung}, Hung);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
@@ -480,6 +492,8 @@ telemetry_handlers({listener, So, Metadata}) ->
     telemetry_handlers([accept_queue, listener, So], #{count => 1}, Metadata);
 telemetry_handlers({read_failed, Metadata}) ->
     telemetry_handlers([accept_queue, read, failed], #{count => 1}, Metadata);
+telemetry_handlers({read_recovered, Metadata}) ->
+    telemetry_handlers([accept_queue, read, recovered], #{count => 1}, Metadata);
 telemetry_handlers({late, Late}) ->
     telemetry_handlers([accept_queue, poll, late], #{}, Late);
 telemetry_handlers({hung, Hung}) ->

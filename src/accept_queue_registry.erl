@@ -11,7 +11,7 @@
 %% The table belongs to the supervisor, and may be missing: then nothing is remembered.
 -module(accept_queue_registry).
 
--export([new/0, listeners/0]).
+-export([new/0, forget/0, listeners/0]).
 
 -export_type([entry/0]).
 
@@ -32,6 +32,12 @@
 -spec new() -> ok.
 new() ->
     accept_queue_memory:table(?TABLE, [{read_concurrency, true}], []).
+
+%% To be called when the source of the readings has changed.
+-spec forget() -> ok.
+forget() ->
+    true = ets:delete_all_objects(?TABLE),
+    ok.
 
 %% Every listener of this VM, with the queue that the kernel showed; `undefined' in another network namespace.
 -spec listeners() -> {ok, [{entry(), accept_queue_nif:listening() | undefined}]} | {error, accept_queue:reason()}.

@@ -71,8 +71,8 @@
 -type reading() :: #{
     queued := non_neg_integer(),
     limit := non_neg_integer(),
-    queued_closed := non_neg_integer(),
-    queued_reset := non_neg_integer(),
+    queued_closed := non_neg_integer() | undefined,
+    queued_reset := non_neg_integer() | undefined,
     oldest_wait_ms := non_neg_integer() | undefined,
     close_wait := non_neg_integer(),
     waiting_acceptors := non_neg_integer() | undefined,

@@ -77,7 +77,7 @@ figure(Format, Keys, Details) ->
     Values = [maps:get(Key, Details, undefined) || Key <- Keys],
     [io_lib:format(Format, Values) || lists:all(fun is_integer/1, Values)].
 
-left(Details) -> maps:get(queued_closed, Details, 0) + maps:get(queued_reset, Details, 0).
+left(Details) -> lists:sum([Left || Key <- [queued_closed, queued_reset], #{Key := Left} <- [Details], is_integer(Left)]).
 
 acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool := undefined}}) ->
     io_lib:format("~b in accept; the rest of the pool is not known.", [Waiting]);

@@ -172,9 +172,8 @@ impl Judged {
         let troubles: Vec<_> = troubles.iter().copied().map(word).collect();
         let mut sentence =
             format!("{endpoint}{owner}: {}, {} queued, limit {}", troubles.join(", "), counts.queued, counts.limit);
-        let left = counts.queued_closed + counts.queued_reset();
         // Writing to a string does not fail.
-        if left > 0 {
+        if let Some(left) = counts.left().filter(|&left| left > 0) {
             let _ = write!(sentence, ", {left} of them gone");
         }
         if let Some(wait) = counts.oldest_wait {
@@ -319,7 +318,7 @@ mod tests {
     #[test]
     fn the_worst_are_named_first_and_the_others_counted() {
         let at = |name: &str, condition| {
-            let counts = Counts { queued: 1, queued_alive: 1, limit: 10, ..Counts::default() };
+            let counts = Counts { queued: 1, queued_alive: Some(1), limit: 10, ..Counts::default() };
             judged(Endpoint::Unix(name.as_bytes().to_vec()), counts, vec![Trouble::Condition(condition)])
         };
         let mut queues: Vec<_> = ["a", "b", "c"].map(|name| at(name, Condition::Behind)).into();

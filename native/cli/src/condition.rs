@@ -60,7 +60,7 @@ fn figures(evidence: &ConditionEvidence) -> String {
 }
 
 fn left(evidence: &ConditionEvidence) -> u32 {
-    evidence.counts.map_or(0, |counts| counts.queued_closed + counts.queued_reset())
+    evidence.counts.and_then(|counts| counts.left()).unwrap_or(0)
 }
 
 fn remedy(condition: Condition) -> &'static str {
@@ -99,8 +99,8 @@ mod tests {
         let counts = Counts {
             queued: 31,
             limit: 30,
-            queued_alive: 29,
-            queued_closed: 1,
+            queued_alive: Some(29),
+            queued_closed: Some(1),
             oldest_wait: Some(Duration::from_millis(5316)),
             close_wait: 1001,
             ..Counts::default()

@@ -30,26 +30,20 @@ pub enum Endpoint {
     Unix(Vec<u8>),
 }
 
-/// How narrowly a listener's address fits a connection. The kernel goes by the address first
-/// (`__inet_lookup_listener`: the bucket of the address, then that of the wildcard) and then at the device
-/// (`compute_score`), so the order of the fields is the order of the comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fit {
-    exact_address: bool,
-    exact_interface: bool,
-}
-
 impl Address {
-    /// How well a connection with this local end fits a listener here; `None` if it cannot be a child of it.
-    pub fn fit(&self, child: &Address) -> Option<Fit> {
-        let same_family = self.ip.is_ipv4() == child.ip.is_ipv4();
-        let exact_address = self.ip == child.ip;
-        let exact_interface = self.interface == child.interface;
-        (same_family
-            && self.port == child.port
-            && (exact_address || is_wildcard(self.ip, child.ip))
-            && (exact_interface || self.interface == Interface::default()))
-        .then_some(Fit { exact_address, exact_interface })
+    /// Where a listener may listen that has a connection with this local end as its child, first the one that the kernel
+    /// prefers: it goes by the address (`__inet_lookup_listener`: the bucket of the address, then that of the wildcard) and then
+    /// by the device (`compute_score`).
+    pub(crate) fn listened_on(&self) -> impl Iterator<Item = Address> {
+        let &Address { ip, port, interface } = self;
+        let by_address = [[Some(ip), None], [Some(all_of(ip)), all_mapped(ip)]];
+        let by_device = [Some(interface), (interface != Interface::default()).then_some(Interface::default())];
+        by_address.into_iter().flat_map(move |ips| {
+            by_device
+                .into_iter()
+                .flatten()
+                .flat_map(move |interface| ips.into_iter().flatten().map(move |ip| Address { ip, port, interface }))
+        })
     }
 
     /// The address as `std` and Erlang spell it. The scope is kept for link-local addresses only: elsewhere the device
@@ -94,16 +88,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A listener on `::` takes everything; one on `::ffff:0.0.0.0` takes all that came over IPv4.
-fn is_wildcard(listener: IpAddr, child: IpAddr) -> bool {
-    match (listener, child) {
-        (IpAddr::V4(listener), _) => listener.is_unspecified(),
-        (IpAddr::V6(listener), IpAddr::V6(child)) => {
-            listener.is_unspecified()
-                || (listener.to_ipv4_mapped() == Some(Ipv4Addr::UNSPECIFIED) && child.to_ipv4_mapped().is_some())
-        }
-        (IpAddr::V6(_), IpAddr::V4(_)) => false,
+/// A listener on `0.0.0.0` takes what comes over IPv4 to a socket of its family, one on `::` takes everything.
+fn all_of(child: IpAddr) -> IpAddr {
+    match child {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
+}
+
+/// One on `::ffff:0.0.0.0` takes all that came over IPv4.
+fn all_mapped(child: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(child) = child else { return None };
+    child.to_ipv4_mapped().map(|_| Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().into())
 }
 
 /// The 16 bytes in which sock_diag carries an address; for IPv4 the first four hold it.
@@ -139,10 +135,10 @@ mod tests {
             (at("0.0.0.0", 2), at("127.0.0.1", 3), false),
             (at("fe80::1", 2), at("fe80::1", 2), true),
         ] {
-            assert_eq!(listener.fit(&child).is_some(), fits, "{listener:?} and {child:?}");
+            assert_eq!(child.listened_on().any(|address| address == listener), fits, "{listener:?} and {child:?}");
         }
         let other_port = Address { port: 81, ..at("127.0.0.1", 0) };
-        assert_eq!(at("0.0.0.0", 0).fit(&other_port), None);
+        assert!(other_port.listened_on().all(|address| address.port == 81));
     }
 
     #[test]
@@ -153,11 +149,10 @@ mod tests {
 
     #[test]
     fn the_address_counts_for_more_than_the_device() {
-        let child = at("127.0.0.1", 2);
-        let exact = at("127.0.0.1", 0).fit(&child);
-        let device = at("0.0.0.0", 2).fit(&child);
-        let wildcard = at("0.0.0.0", 0).fit(&child);
-        assert!(exact > device && device > wildcard && wildcard.is_some());
+        let listened_on: Vec<_> = at("127.0.0.1", 2).listened_on().collect();
+        assert_eq!(listened_on, [at("127.0.0.1", 2), at("127.0.0.1", 0), at("0.0.0.0", 2), at("0.0.0.0", 0)]);
+        let mapped: Vec<_> = at("::ffff:127.0.0.1", 0).listened_on().collect();
+        assert_eq!(mapped, [at("::ffff:127.0.0.1", 0), at("::", 0), at("::ffff:0.0.0.0", 0)]);
     }
 
     #[test]

@@ -24,13 +24,15 @@ pub struct Counts {
     pub drops: Option<u32>,
     /// Handshakes not finished; `None` for a Unix socket, which has none.
     pub syn_recv: Option<u32>,
-    /// Of the queued: the client is still there.
-    pub queued_alive: u32,
-    /// Of the queued: the client has closed while it waited.
-    pub queued_closed: u32,
+    /// Of the queued: the client is still there. `None` where that is not known: of a transparent proxy, whose connections have
+    /// other local ends than it, and of a Unix socket with more clients than the kernel lists.
+    pub queued_alive: Option<u32>,
+    /// Of the queued: the client has closed while it waited. `None` where that is not known.
+    pub queued_closed: Option<u32>,
     /// Request bytes that queued clients have sent; `None` for a Unix socket: the kernel does not say.
     pub queued_bytes: Option<u64>,
-    /// How long the longest-waiting queued connection has waited; `None` where none waits, and for Unix sockets.
+    /// How long the longest-waiting queued connection has waited; `None` where none waits, and where that is not known. Of a
+    /// Unix socket that is followed over time, how long its head has been the head: that long at least.
     pub oldest_wait: Option<Duration>,
     /// Accepted and open on both sides.
     pub established: u32,
@@ -47,8 +49,8 @@ impl Counts {
         limit: 0,
         drops: None,
         syn_recv: Some(0),
-        queued_alive: 0,
-        queued_closed: 0,
+        queued_alive: Some(0),
+        queued_closed: Some(0),
         queued_bytes: Some(0),
         oldest_wait: None,
         established: 0,
@@ -66,9 +68,20 @@ impl Counts {
         Depth { queued: self.queued, limit: self.limit, drops: self.drops }
     }
 
-    /// Of the queued: the client has reset. No row is left of it, only its place in the queue.
-    pub fn queued_reset(&self) -> u32 {
-        self.queued.saturating_sub(self.queued_alive + self.queued_closed)
+    /// Of the queued: the client has reset. No row is left of it, only its place in the queue. `None` where that is not known.
+    pub fn queued_reset(&self) -> Option<u32> {
+        let with_a_row = self.queued_alive?.saturating_add(self.queued_closed?);
+        Some(self.queued.saturating_sub(with_a_row))
+    }
+
+    /// Of the queued: the client has closed or reset. `None` where that is not known.
+    pub fn left(&self) -> Option<u32> {
+        Some(self.queued_closed?.saturating_add(self.queued_reset()?))
+    }
+
+    /// The same, where rows of connections cannot be credited.
+    pub(crate) fn without_rows(self) -> Counts {
+        Counts { syn_recv: None, queued_alive: None, queued_closed: None, queued_bytes: None, ..self }
     }
 }
 

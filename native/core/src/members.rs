@@ -77,7 +77,7 @@ impl Sum for Depth {
     #[inline]
     fn plus(self, other: Depth) -> Depth {
         Depth {
-            queued: self.queued + other.queued,
+            queued: self.queued.saturating_add(other.queued),
             limit: self.limit.saturating_add(other.limit),
             drops: both(self.drops, other.drops, u32::wrapping_add),
         }
@@ -92,8 +92,8 @@ impl Sum for Counts {
             limit: self.limit.saturating_add(other.limit),
             drops: both(self.drops, other.drops, u32::wrapping_add),
             syn_recv: both(self.syn_recv, other.syn_recv, u32::saturating_add),
-            queued_alive: self.queued_alive.saturating_add(other.queued_alive),
-            queued_closed: self.queued_closed.saturating_add(other.queued_closed),
+            queued_alive: both(self.queued_alive, other.queued_alive, u32::saturating_add),
+            queued_closed: both(self.queued_closed, other.queued_closed, u32::saturating_add),
             queued_bytes: both(self.queued_bytes, other.queued_bytes, u64::saturating_add),
             oldest_wait: self.oldest_wait.max(other.oldest_wait),
             established: self.established.saturating_add(other.established),
@@ -146,6 +146,13 @@ mod tests {
         assert_eq!(sum([Err(Error::Closed), Ok(4)]), Ok(4));
         assert_eq!(sum([Err(Error::Closed); 2]), Err(Error::Closed));
         assert_eq!(sum([Ok(3), Err(Error::Timeout)]), Err(Error::Timeout));
+    }
+
+    #[test]
+    fn a_sum_stays_at_the_greatest_number_and_drops_wrap_as_the_kernel_counts_them() {
+        let most = Depth { queued: u32::MAX, limit: u32::MAX, drops: Some(u32::MAX) };
+        let sum = most.plus(Depth { queued: 1, limit: 1, drops: Some(1) });
+        assert_eq!(sum, Depth { queued: u32::MAX, limit: u32::MAX, drops: Some(0) });
     }
 
     #[test]

@@ -121,8 +121,8 @@ impl Simulation {
             limit: self.limit,
             drops: Some(self.drops),
             syn_recv: Some(0),
-            queued_alive: alive,
-            queued_closed: closed,
+            queued_alive: Some(alive),
+            queued_closed: Some(closed),
             queued_bytes: Some(0),
             oldest_wait: self.waits().and_then(|waits| waits.into_iter().max()),
             established: 0,
@@ -763,7 +763,7 @@ proptest! {
                     let _ = history.depth_read(at, Members::one(SOCKET, depth));
                 }
                 1 => {
-                    let counts = Counts { queued, limit, queued_closed: queued / 2, oldest_wait: Some(waited), ..Counts::default() };
+                    let counts = Counts { queued, limit, queued_alive: Some(0), queued_closed: Some(queued / 2), oldest_wait: Some(waited), ..Counts::default() };
                     let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), took: waited });
                 }
                 2 => history.reading_failed(),

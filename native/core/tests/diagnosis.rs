@@ -77,8 +77,8 @@ fn counts(queued: u32) -> Counts {
         limit: 30,
         drops: Some(0),
         syn_recv: Some(0),
-        queued_alive: queued,
-        queued_closed: 0,
+        queued_alive: Some(queued),
+        queued_closed: Some(0),
         queued_bytes: Some(0),
         oldest_wait: (queued > 0).then(|| ms(3000)),
         established: 0,
@@ -138,7 +138,7 @@ fn ids(found: &[Finding]) -> Vec<&'static str> {
 fn what_is_found() {
     let closed = |left| {
         let mut queue = armed(10);
-        queue.counts = Some(Counts { queued_alive: 10 - left, queued_closed: left, ..counts(10) });
+        queue.counts = Some(Counts { queued_alive: Some(10 - left), queued_closed: Some(left), ..counts(10) });
         queue.stalled_for = None;
         queue.has_accepted = true;
         queue

@@ -96,9 +96,9 @@ impl Encoder for Terms<core::Counts> {
                 (atoms::limit(), counts.limit.encode(env)),
                 (atoms::drops(), or_undefined(env, counts.drops)),
                 (atoms::syn_recv(), or_undefined(env, counts.syn_recv)),
-                (atoms::queued_alive(), counts.queued_alive.encode(env)),
-                (atoms::queued_closed(), counts.queued_closed.encode(env)),
-                (atoms::queued_reset(), counts.queued_reset().encode(env)),
+                (atoms::queued_alive(), or_undefined(env, counts.queued_alive)),
+                (atoms::queued_closed(), or_undefined(env, counts.queued_closed)),
+                (atoms::queued_reset(), or_undefined(env, counts.queued_reset())),
                 (atoms::queued_bytes(), or_undefined(env, counts.queued_bytes)),
                 (atoms::oldest_wait_ms(), or_undefined(env, counts.oldest_wait.map(Terms))),
                 (atoms::established(), counts.established.encode(env)),
@@ -452,10 +452,11 @@ fn known<'a, T: Decoder<'a>>(facts: Term<'a>, key: Atom) -> NifResult<Option<T>>
 impl<'a> Decoder<'a> for Terms<core::rules::verdict::ListenerState> {
     fn decode(standing: Term<'a>) -> NifResult<Self> {
         let figure = |key: Atom| standing.map_get(key)?.decode::<u32>();
+        let (closed, reset) = (known(standing, atoms::queued_closed())?, known(standing, atoms::queued_reset())?);
         Ok(Terms(core::rules::verdict::ListenerState {
             queued: figure(atoms::queued())?,
             limit: figure(atoms::limit())?,
-            left: figure(atoms::queued_closed())? + figure(atoms::queued_reset())?,
+            left: closed.zip(reset).map(|(closed, reset): (u32, u32)| closed.saturating_add(reset)),
             oldest_wait: known(standing, atoms::oldest_wait_ms())?.map(Duration::from_millis),
             close_wait: figure(atoms::close_wait())?,
             waiting_acceptors: known(standing, atoms::waiting_acceptors())?,

@@ -100,7 +100,8 @@ impl Exposition<'_> {
                 counted(reading, |counts| {
                     let Counts { queued_alive, queued_closed, .. } = *counts;
                     let reset = counts.queued_reset();
-                    by("state", [("alive", queued_alive), ("closed", queued_closed), ("reset", reset)])
+                    let states = [("alive", queued_alive), ("closed", queued_closed), ("reset", reset)];
+                    by("state", states.into_iter().filter_map(|(state, count)| Some((state, count?))))
                 })
             }),
         ));
@@ -241,8 +242,8 @@ fn just(figure: Option<impl Into<f64>>) -> LabelledFigures {
     figure.into_iter().map(|figure| (None, figure.into())).collect()
 }
 
-fn by<const N: usize>(name: &'static str, figures: [(&'static str, u32); N]) -> LabelledFigures {
-    figures.map(|(value, figure)| (Some((name, value)), figure.into())).into()
+fn by(name: &'static str, figures: impl IntoIterator<Item = (&'static str, u32)>) -> LabelledFigures {
+    figures.into_iter().map(|(value, figure)| (Some((name, value)), figure.into())).collect()
 }
 
 /// LabelledFigures of the last census.

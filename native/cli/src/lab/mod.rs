@@ -121,8 +121,8 @@ fn in_brief(observed: &Observation) -> String {
     format!(
         "{} queued ({} closed, {} reset), {} in SYN_SENT, {} SYNs sent again",
         observed.counts.queued,
-        observed.counts.queued_closed,
-        observed.counts.queued_reset(),
+        observed.counts.queued_closed.unwrap_or_default(),
+        observed.counts.queued_reset().unwrap_or_default(),
         connecting.sockets,
         connecting.retransmits
     )

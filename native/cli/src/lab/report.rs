@@ -106,9 +106,9 @@ fn states(ends: &Ends) -> Vec<String> {
 fn queue(observed: &Observation) -> Vec<String> {
     let counts = &observed.counts;
     let rest = [
-        (counts.queued_alive, "alive"),
-        (counts.queued_closed, "closed"),
-        (counts.queued_reset(), "reset"),
+        (counts.queued_alive.unwrap_or(0), "alive"),
+        (counts.queued_closed.unwrap_or(0), "closed"),
+        (counts.queued_reset().unwrap_or(0), "reset"),
         (counts.drops.unwrap_or(0), "drops"),
     ];
     let depth = [(counts.queued, "queued"), (counts.limit, "limit")];

@@ -57,7 +57,7 @@ impl Step {
         let connecting = clients.in_state(TcpState::SynSent);
         // One end has closed, and the other has seen it, or has seen the reset that came after.
         let left = clients.count([TcpState::FinWait2]);
-        let is_seen = server.count([TcpState::CloseWait]) == left && counts.queued_closed == left;
+        let is_seen = server.count([TcpState::CloseWait]) == left && counts.queued_closed == Some(left);
         match self {
             Step::Listening => server.count([TcpState::Listen]) == 1,
             Step::Connected => {
@@ -118,11 +118,11 @@ impl Step {
             Step::Closed => {
                 format!(
                     "A closed connection keeps its place in the queue: {} CLOSE_WAIT, as in 2009.",
-                    counts.queued_closed
+                    counts.queued_closed.unwrap_or_default()
                 )
             }
             Step::Reset => {
-                let reset = counts.queued_reset();
+                let reset = counts.queued_reset().unwrap_or_default();
                 format!("Of a reset connection no socket is left, only the place in the queue: {reset}.")
             }
             Step::Accepted => {

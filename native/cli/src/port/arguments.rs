@@ -140,11 +140,11 @@ impl Argument for Backend {
 
 impl Argument for ListenerState {
     fn from_term(state: &Term) -> Option<Self> {
-        let left = [required::<u32>(state, "queued_closed")?, required(state, "queued_reset")?];
+        let left = [optional::<u32>(state, "queued_closed")?, optional(state, "queued_reset")?];
         Some(ListenerState {
             queued: required(state, "queued")?,
             limit: required(state, "limit")?,
-            left: left[0].saturating_add(left[1]),
+            left: left[0].zip(left[1]).map(|(closed, reset)| closed.saturating_add(reset)),
             oldest_wait: optional(state, "oldest_wait_ms")?,
             close_wait: required(state, "close_wait")?,
             waiting_acceptors: optional(state, "waiting_acceptors")?,

@@ -120,8 +120,8 @@ impl Column {
 
     /// Its text in a row; bars are drawn and have none.
     pub(crate) fn text(self, row: &ListenerRow) -> String {
-        let counted = |figure: fn(&Counts) -> u32| {
-            row.counts().map_or_else(|| "-".to_owned(), |counts| figure(&counts).to_string())
+        let counted = |figure: fn(&Counts) -> Option<u32>| {
+            row.counts().and_then(|counts| figure(&counts)).map_or_else(|| "-".to_owned(), |figure| figure.to_string())
         };
         match self {
             Column::Address => row.address.clone(),
@@ -133,7 +133,7 @@ impl Column {
             Column::Alive => counted(|counts| counts.queued_alive),
             Column::Closed => counted(|counts| counts.queued_closed),
             Column::Reset => counted(Counts::queued_reset),
-            Column::CloseWait => counted(|counts| counts.close_wait),
+            Column::CloseWait => counted(|counts| Some(counts.close_wait)),
             Column::Conditions => row.conditions().into_iter().map(condition::name).collect::<Vec<_>>().join(" "),
             Column::Owner => row.owners.join(", "),
         }
@@ -142,6 +142,10 @@ impl Column {
     /// What comes first of two: the most worrying figure, the first name.
     pub(crate) fn compare(self, one: &ListenerRow, other: &ListenerRow) -> Ordering {
         let by = |key: fn(&ListenerRow) -> u64| key(other).cmp(&key(one));
+        let counted = |figure: fn(&Counts) -> Option<u32>| {
+            let of = |row: &ListenerRow| row.counts().and_then(|counts| figure(&counts));
+            of(other).cmp(&of(one))
+        };
         match self {
             Column::Address | Column::Fill | Column::History => one.id.cmp(&other.id),
             Column::Owner => one.owners.cmp(&other.owners),
@@ -152,10 +156,10 @@ impl Column {
                 rate(other).total_cmp(&rate(one))
             }
             Column::Accepts => by(|row| words::accepting_rank(row.accepting()).into()),
-            Column::Alive => by(|row| row.counts().map_or(0, |counts| counts.queued_alive.into())),
-            Column::Closed => by(|row| row.counts().map_or(0, |counts| counts.queued_closed.into())),
-            Column::Reset => by(|row| row.counts().map_or(0, |counts| counts.queued_reset().into())),
-            Column::CloseWait => by(|row| row.counts().map_or(0, |counts| counts.close_wait.into())),
+            Column::Alive => counted(|counts| counts.queued_alive),
+            Column::Closed => counted(|counts| counts.queued_closed),
+            Column::Reset => counted(Counts::queued_reset),
+            Column::CloseWait => counted(|counts| Some(counts.close_wait)),
             Column::Conditions => other
                 .severity()
                 .cmp(&one.severity())

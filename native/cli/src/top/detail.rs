@@ -51,9 +51,9 @@ fn queue(counts: &Counts) -> Vec<String> {
             "queue      {} with limit {}: alive {}, closed {}, reset {}; oldest {oldest}, {} bytes",
             counts.queued,
             counts.limit,
-            counts.queued_alive,
-            counts.queued_closed,
-            counts.queued_reset(),
+            or_dash(counts.queued_alive.map(u64::from)),
+            or_dash(counts.queued_closed.map(u64::from)),
+            or_dash(counts.queued_reset().map(u64::from)),
             or_dash(counts.queued_bytes),
         ),
         format!(

@@ -95,7 +95,8 @@ impl ListenerRow {
     /// The connections in the queue are as of now; accepted ones are as of the last census, some seconds ago at most.
     pub(crate) fn counts(&self) -> Option<Counts> {
         let (counts, _) = self.status.counts?;
-        let empty = Counts { queued: 0, queued_alive: 0, queued_closed: 0, oldest_wait: None, ..counts };
+        let none = Some(0);
+        let empty = Counts { queued: 0, queued_alive: none, queued_closed: none, oldest_wait: None, ..counts };
         Some(match self.depth.queued {
             0 => Counts { queued_bytes: counts.queued_bytes.map(|_| 0), ..empty },
             _ => counts,
@@ -186,7 +187,7 @@ mod tests {
         with(&mut app, 0, &[MadeUp::new(8001, 3, 5).waiting(Duration::from_secs(1), 2).holding(7).since_emptied()]);
         let rows = app.rows();
         let counts = rows[0].counts().expect("a census");
-        assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (0, 0, 0));
+        assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (Some(0), Some(0), Some(0)));
         assert_eq!((counts.oldest_wait, counts.close_wait), (None, 7));
     }
 }

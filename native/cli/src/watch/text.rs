@@ -47,7 +47,10 @@ fn sample(reading: &Reading) -> String {
     let counts = reading.census.as_ref().map(|census| census.counts);
     let parts = [
         Some(format!("{} of {} queued", depth.queued, depth.limit)),
-        counts.map(|c| format!("{} alive, {} closed, {} reset", c.queued_alive, c.queued_closed, c.queued_reset())),
+        counts.and_then(|counts| {
+            let (alive, closed, reset) = (counts.queued_alive?, counts.queued_closed?, counts.queued_reset()?);
+            Some(format!("{alive} alive, {closed} closed, {reset} reset"))
+        }),
         counts.and_then(|c| c.oldest_wait).map(|wait| format!("the oldest for {} ms", wait.as_millis())),
         reading.depth_reading.drops.map(|drops| format!("{drops} dropped")),
     ];

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::address::{Address, Endpoint};
-use crate::linux::diag::{DiagSocket, Family, Request, Row, States};
+use crate::linux::diag::{ChildState, DiagSocket, Family, Request, Row, States};
 use crate::reading::survey;
 use crate::reading::tally::Tally;
 use crate::{Cookie, Error, Inode, Listener, Listeners};
@@ -60,7 +60,7 @@ pub(crate) fn before(diag: &mut DiagSocket, endpoint: &Endpoint, cookie: Cookie)
     let mut held = Vec::new();
     diag.dump(&request, |row| {
         tally.add(&row);
-        if let Row::CloseWait { local, peer, inode, bytes, silent } = row {
+        if let Row::Child { local, state: ChildState::CloseWait { peer, inode, bytes, silent }, .. } = row {
             held.push((local, Held { fd: None, inode, peer, unread: bytes, silent }));
         }
     })?;

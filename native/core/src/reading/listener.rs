@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
-use socket2::{SockAddr, SockRef, Type};
+use socket2::{Protocol, SockAddr, SockRef, Type};
 
 use crate::address::{Address, Endpoint};
-use crate::linux::diag::{DiagSocket, Family, States};
+use crate::linux::diag::{DiagSocket, Family, Request, Row, States};
 use crate::linux::sockopt;
 use crate::reading::census;
 use crate::{Census, Cookie, Counts, Depth, Error, Inode};
@@ -21,6 +21,10 @@ pub struct Listener {
     cookie: Cookie,
     inode: Inode,
     endpoint: Endpoint,
+    /// Of a multipath socket (MPTCP): the listening socket within it, which is the one that the kernel's table has. `None`: of
+    /// another, or it could not be asked for.
+    subflow: Option<Cookie>,
+    is_multipath: bool,
 }
 
 impl Listener {
@@ -40,12 +44,18 @@ impl Listener {
         if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
             return Err(Error::NotListening);
         }
-        Ok(Listener {
+        let mut listener = Listener {
             fd,
             cookie: sockopt::cookie(fd)?,
             inode: sockopt::inode(fd)?,
             endpoint: endpoint(&socket.local_addr()?).ok_or(Error::NotListening)?,
-        })
+            subflow: None,
+            is_multipath: socket.protocol()? == Some(Protocol::MPTCP),
+        };
+        if listener.is_multipath {
+            listener.subflow = listener.listening_subflow().ok().map(|(cookie, _)| cookie);
+        }
+        Ok(listener)
     }
 
     /// Its descriptor number.
@@ -53,9 +63,9 @@ impl Listener {
         self.fd
     }
 
-    /// Which socket it is, for as long as the machine runs.
+    /// Which socket it is, for as long as the machine runs, as the kernel's table has it.
     pub fn cookie(&self) -> Cookie {
-        self.cookie
+        self.subflow.unwrap_or(self.cookie)
     }
 
     /// Which socket it is, as `/proc/PID/fd` shows it.
@@ -68,16 +78,19 @@ impl Listener {
         &self.endpoint
     }
 
-    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel gives the depth in a dump only.
+    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel gives the depth in a dump only, and so it
+    /// is with the drops of a multipath socket.
     #[inline]
     pub fn has_first_tier(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Tcp(_))
+        matches!(self.endpoint, Endpoint::Tcp(_)) && !self.is_multipath
     }
 
-    /// How deep the queue is: three system calls, no allocation; for a Unix socket a dump of the listening ones.
+    /// How deep the queue is: three system calls, no allocation; for a Unix socket and a multipath one a dump of the listening
+    /// ones.
     #[inline]
     pub fn depth(&self) -> Result<Depth, Error> {
         self.vouched(match &self.endpoint {
+            Endpoint::Tcp(_) if self.is_multipath => self.multipath_depth(),
             Endpoint::Tcp(_) => sockopt::depth(self.fd),
             Endpoint::Unix(_) => self.unix_counts(States::LISTENERS).map(|counts| counts.depth()),
         })
@@ -140,8 +153,32 @@ impl Listener {
 
     fn tcp_census(&self, address: &Address) -> Result<(Census, Vec<Cookie>), Error> {
         let tally = self.dump(|diag| census::tcp(diag, Family::of(address.ip), Some(address.port)))?;
-        let group = tally.group_of(self.cookie).ok_or_else(|| self.no_row())?;
+        let group = tally.group_of(self.cookie()).ok_or_else(|| self.no_row())?;
         Ok((group.census(), group.sockets.iter().map(|&(cookie, _)| cookie).collect()))
+    }
+
+    /// `SO_MEMINFO` asks the outer socket, which drops nothing (`sk_get_meminfo`): where there is no row, the drops are unknown.
+    fn multipath_depth(&self) -> Result<Depth, Error> {
+        match self.listening_subflow() {
+            Err(Error::Unsupported) => sockopt::depth(self.fd).map(|depth| Depth { drops: None, ..depth }),
+            row => row.map(|(_, depth)| depth),
+        }
+    }
+
+    /// The row of a multipath socket: it has the cookie of the socket within, and the inode of the outer one.
+    fn listening_subflow(&self) -> Result<(Cookie, Depth), Error> {
+        let Endpoint::Tcp(Address { ip, port, .. }) = self.endpoint else { return Err(Error::Unsupported) };
+        let request = Request { family: Family::of(ip), states: States::LISTENERS, port: Some(port) };
+        let mut own = None;
+        self.dump(|diag| {
+            diag.dump(&request, |row| match row {
+                Row::Listener { cookie, inode, queued, limit, drops, .. } if inode == self.inode => {
+                    own = Some((cookie, Depth { queued, limit, drops }));
+                }
+                _ => {}
+            })
+        })?;
+        own.ok_or_else(|| self.no_row())
     }
 
     fn unix_counts(&self, states: States) -> Result<Counts, Error> {

@@ -67,7 +67,7 @@ fn tcp_listening(
     found: &mut Vec<Listening>,
 ) -> Result<(), Error> {
     diag.dump(&Request { family, states: States::LISTENERS, port }, |row| {
-        if let Row::Listener { address, cookie, inode, queued, limit, drops } = row {
+        if let Row::Listener { address, cookie, inode, queued, limit, drops, .. } = row {
             let depth = Depth { queued, limit, drops };
             found.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
         }

@@ -1,9 +1,9 @@
 //! Rows in, counts and ages out: the connections in front of each TCP listener. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::linux::diag::{QueuedState, Row};
+use crate::linux::diag::{ChildState, QueuedState, Row};
 use crate::{Address, Census, Cookie, Counts, Inode, Sum};
 
 /// A listening address and what has been counted for it.
@@ -22,60 +22,53 @@ pub struct Group {
 impl Group {
     /// What was counted, and what it was made of.
     pub fn census(&self) -> Census {
-        Census { counts: self.counts, waits: Some(self.waits.clone()), took: Duration::ZERO }
+        let waits = self.counts.queued_alive.map(|_| self.waits.clone());
+        Census { counts: self.counts, waits, took: Duration::ZERO }
     }
 }
 
 /// A count in progress. Listeners must be added before their children, as the kernel dumps them (`inet_diag_dump_icsk`
-/// walks the table of listeners first). Of a child nothing is kept but its age, while it is queued.
+/// walks the table of listeners first). Of a child nothing is kept but its cookie, and its age while it is queued.
 #[derive(Debug, Default)]
 pub struct Tally {
     groups: Vec<Group>,
-    by_port: HashMap<u16, Vec<usize>>,
+    by_port: HashMap<u16, HashMap<Address, usize>>,
+    by_cookie: HashMap<Cookie, usize>,
+    children: HashSet<Cookie>,
 }
 
 impl Tally {
     /// Counts one row. A connection that fits no listener is left out: it is an outgoing one, or the handshake of a
-    /// listener that has closed.
+    /// listener that has closed. So is a row that has been counted: where the table changes during the walk, the kernel
+    /// repeats some.
     pub fn add(&mut self, row: &Row) {
         match *row {
-            Row::Listener { address, cookie, inode, queued, limit, drops } => {
-                let group = self.group(address);
-                group.sockets.push((cookie, inode));
+            Row::Listener { address, cookie, inode, queued, limit, drops, is_transparent } => {
                 let own = Counts { queued, limit, drops, sockets: 1, ..Counts::EMPTY };
-                group.counts = if group.sockets.len() == 1 { own } else { group.counts.plus(own) };
+                self.listener(address, (cookie, inode), if is_transparent { own.without_rows() } else { own });
             }
-            Row::Handshake { local } => {
-                self.child(&local, |Group { counts, .. }| {
-                    counts.syn_recv = counts.syn_recv.map(|handshakes| handshakes + 1);
-                });
-            }
-            Row::Queued { local, state, bytes, waited } => self.child(&local, |Group { counts, waits, .. }| {
-                match state {
-                    QueuedState::Alive => counts.queued_alive += 1,
-                    QueuedState::Closed => counts.queued_closed += 1,
+            Row::Child { cookie, local, state } => {
+                if let Some(index) = self.index_for(&local)
+                    && self.children.insert(cookie)
+                {
+                    self.groups[index].child(state);
                 }
-                counts.queued_bytes = counts.queued_bytes.map(|sum| sum + u64::from(bytes));
-                counts.oldest_wait = counts.oldest_wait.max(Some(waited));
-                waits.push(waited);
-            }),
-            Row::Established { local } => self.child(&local, |group| group.counts.established += 1),
-            Row::CloseWait { local, .. } => self.child(&local, |group| group.counts.close_wait += 1),
+            }
         }
     }
 
     /// Whether more are queued somewhere than there are rows: connections that were reset. Acceptors at work leave the same
     /// picture, so this asks for another walk.
     pub(crate) fn has_resets(&self) -> bool {
-        self.groups.iter().any(|group| group.counts.queued_reset() > 0)
+        self.groups.iter().any(|group| group.counts.queued_reset() > Some(0))
     }
 
     /// Takes in a second reading of the listeners, made after the children were counted, and keeps the smaller depth of
     /// each: what was accepted meanwhile is no longer taken for a connection without a row.
     pub(crate) fn settle(&mut self, after: &Tally) {
         for group in &mut self.groups {
-            if let Some(later) = after.groups.iter().find(|later| later.address == group.address) {
-                group.counts.queued = group.counts.queued.min(later.counts.queued);
+            if let Some(later) = after.index_at(&group.address) {
+                group.counts.queued = group.counts.queued.min(after.groups[later].counts.queued);
             }
         }
     }
@@ -84,17 +77,19 @@ impl Tally {
     /// accepted, while one that came as another went during the walk has a row the second time.
     pub(crate) fn keep_lasting_resets(&mut self, again: Tally) {
         for later in again.groups {
-            if let Some(group) = self.groups.iter_mut().find(|group| group.address == later.address)
-                && later.counts.queued_reset() < group.counts.queued_reset()
+            if let Some(index) = self.index_at(&later.address)
+                && later.counts.queued_reset() < self.groups[index].counts.queued_reset()
             {
-                *group = later;
+                // It may be of other sockets.
+                self.by_cookie.extend(later.sockets.iter().map(|&(cookie, _)| (cookie, index)));
+                self.groups[index] = later;
             }
         }
     }
 
     /// The address that this socket listens on, and its counts.
     pub fn group_of(&self, cookie: Cookie) -> Option<&Group> {
-        self.groups.iter().find(|group| group.sockets.iter().any(|socket| socket.0 == cookie))
+        self.by_cookie.get(&cookie).map(|&index| &self.groups[index])
     }
 
     /// Every listening address.
@@ -102,40 +97,64 @@ impl Tally {
         self.groups
     }
 
-    fn group(&mut self, address: Address) -> &mut Group {
-        let same_port = self.by_port.entry(address.port).or_default();
-        let index = match same_port.iter().find(|&&index| self.groups[index].address == address) {
-            Some(&index) => index,
-            None => {
-                same_port.push(self.groups.len());
-                self.groups.push(Group { address, sockets: Vec::new(), counts: Counts::EMPTY, waits: Vec::new() });
-                self.groups.len() - 1
-            }
-        };
-        &mut self.groups[index]
-    }
-
     /// The listening address whose child this connection is.
     pub fn address_for(&self, local: &Address) -> Option<Address> {
         self.index_for(local).map(|index| self.groups[index].address)
     }
 
-    /// The listener that the kernel would have chosen.
-    fn index_for(&self, local: &Address) -> Option<usize> {
-        let same_port = self.by_port.get(&local.port)?;
-        let fits = same_port.iter().filter_map(|&index| Some((self.groups[index].address.fit(local)?, index)));
-        fits.max_by_key(|&(fit, _)| fit).map(|(_, index)| index)
+    fn listener(&mut self, address: Address, socket: (Cookie, Inode), own: Counts) {
+        if self.by_cookie.contains_key(&socket.0) {
+            return;
+        }
+        let index = *self.by_port.entry(address.port).or_default().entry(address).or_insert(self.groups.len());
+        match self.groups.get_mut(index) {
+            Some(group) => {
+                group.sockets.push(socket);
+                group.counts = group.counts.plus(own);
+            }
+            None => self.groups.push(Group { address, sockets: vec![socket], counts: own, waits: Vec::new() }),
+        }
+        self.by_cookie.insert(socket.0, index);
     }
 
-    fn child(&mut self, local: &Address, count: impl FnOnce(&mut Group)) {
-        if let Some(index) = self.index_for(local) {
-            count(&mut self.groups[index]);
+    fn index_at(&self, address: &Address) -> Option<usize> {
+        self.by_port.get(&address.port)?.get(address).copied()
+    }
+
+    /// The listener that the kernel would have chosen. Most connections of a machine are of a port on which none listens.
+    fn index_for(&self, local: &Address) -> Option<usize> {
+        let same_port = self.by_port.get(&local.port)?;
+        local.listened_on().find_map(|address| same_port.get(&address).copied())
+    }
+}
+
+impl Group {
+    fn child(&mut self, state: ChildState) {
+        let Group { counts, waits, .. } = self;
+        let one_more = |count: &mut Option<u32>| *count = count.map(|count| count + 1);
+        match state {
+            ChildState::Handshake => one_more(&mut counts.syn_recv),
+            ChildState::Queued { state, bytes, waited } => {
+                match state {
+                    QueuedState::Alive => one_more(&mut counts.queued_alive),
+                    QueuedState::Closed => one_more(&mut counts.queued_closed),
+                }
+                counts.queued_bytes = counts.queued_bytes.map(|sum| sum + u64::from(bytes));
+                if counts.queued_alive.is_some() {
+                    counts.oldest_wait = counts.oldest_wait.max(Some(waited));
+                    waits.push(waited);
+                }
+            }
+            ChildState::Established => counts.established += 1,
+            ChildState::CloseWait { .. } => counts.close_wait += 1,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::Interface;
 
@@ -151,11 +170,17 @@ mod tests {
             queued,
             limit: 5,
             drops: Some(1),
+            is_transparent: false,
         }
     }
 
+    fn child(ip: &str, state: ChildState) -> Row {
+        static COOKIES: AtomicU64 = AtomicU64::new(1000);
+        Row::Child { cookie: Cookie(COOKIES.fetch_add(1, Ordering::Relaxed)), local: at(ip), state }
+    }
+
     fn queued(ip: &str, state: QueuedState, waited_ms: u64) -> Row {
-        Row::Queued { local: at(ip), state, bytes: 10, waited: Duration::from_millis(waited_ms) }
+        child(ip, ChildState::Queued { state, bytes: 10, waited: Duration::from_millis(waited_ms) })
     }
 
     fn tally(rows: &[Row]) -> Tally {
@@ -175,7 +200,7 @@ mod tests {
             queued("127.0.0.1", QueuedState::Closed, 5),
         ]);
         let counts = tally.group_of(Cookie(1)).expect("the listener").counts;
-        assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (3, 2, 1));
+        assert_eq!((counts.queued_alive, counts.queued_closed, counts.queued_reset()), (Some(3), Some(2), Some(1)));
         assert_eq!(counts.oldest_wait, Some(Duration::from_millis(30)));
         assert_eq!(counts.queued_bytes, Some(50));
         assert!(tally.has_resets());
@@ -186,7 +211,7 @@ mod tests {
         let mut tally = tally(&[listener("127.0.0.1", 1, 6), queued("127.0.0.1", QueuedState::Alive, 10)]);
         tally.settle(&self::tally(&[listener("127.0.0.1", 1, 1)]));
         let counts = tally.group_of(Cookie(1)).expect("the listener").counts;
-        assert_eq!((counts.queued, counts.queued_reset()), (1, 0));
+        assert_eq!((counts.queued, counts.queued_reset()), (1, Some(0)));
         assert!(!tally.has_resets());
     }
 
@@ -200,13 +225,13 @@ mod tests {
             queued("127.0.0.1", QueuedState::Alive, 1),
         ]));
         let counts = tally.group_of(Cookie(1)).expect("the listener").counts;
-        assert_eq!((counts.queued, counts.queued_alive, counts.queued_reset()), (3, 3, 0));
+        assert_eq!((counts.queued, counts.queued_alive, counts.queued_reset()), (3, Some(3), Some(0)));
     }
 
     #[test]
     fn more_rows_than_places_is_no_negative_number_of_resets() {
         let tally = tally(&[listener("127.0.0.1", 1, 0), queued("127.0.0.1", QueuedState::Alive, 10)]);
-        assert_eq!(tally.into_groups()[0].counts.queued_reset(), 0);
+        assert_eq!(tally.into_groups()[0].counts.queued_reset(), Some(0));
     }
 
     #[test]
@@ -221,7 +246,7 @@ mod tests {
             queued("::ffff:127.0.0.1", QueuedState::Alive, 4),
         ]);
         let alive = |cookie| tally.group_of(Cookie(cookie)).expect("a listener").counts.queued_alive;
-        assert_eq!((alive(1), alive(2), alive(3)), (1, 2, 1));
+        assert_eq!((alive(1), alive(2), alive(3)), (Some(1), Some(2), Some(1)));
     }
 
     #[test]
@@ -239,7 +264,46 @@ mod tests {
 
     #[test]
     fn a_handshake_that_outlived_its_listener_is_credited_to_no_other() {
-        let tally = tally(&[listener("127.0.0.2", 1, 0), Row::Handshake { local: at("127.0.0.1") }]);
+        let tally = tally(&[listener("127.0.0.2", 1, 0), child("127.0.0.1", ChildState::Handshake)]);
         assert_eq!(tally.into_groups()[0].counts.syn_recv, Some(0));
+    }
+
+    #[test]
+    fn a_row_that_comes_twice_is_counted_once() {
+        let twice = |row| [row, row];
+        let rows: Vec<_> = [
+            listener("127.0.0.1", 1, 1),
+            listener("127.0.0.1", 2, 1),
+            queued("127.0.0.1", QueuedState::Alive, 10),
+            queued("127.0.0.1", QueuedState::Closed, 10),
+            child("127.0.0.1", ChildState::Handshake),
+            child("127.0.0.1", ChildState::Established),
+        ]
+        .into_iter()
+        .flat_map(twice)
+        .collect();
+        let group = tally(&rows).into_groups().remove(0);
+        let Counts { queued, queued_alive, queued_closed, syn_recv, established, sockets, .. } = group.counts;
+        assert_eq!((queued, sockets, group.sockets.len(), established), (2, 2, 2, 1));
+        assert_eq!((queued_alive, queued_closed, syn_recv), (Some(1), Some(1), Some(1)));
+        assert_eq!(group.census().waits.map(|waits| waits.len()), Some(2));
+    }
+
+    #[test]
+    fn of_a_transparent_proxy_the_queue_is_known_and_not_what_is_in_it() {
+        let Row::Listener { address, cookie, inode, queued: six, limit, drops, .. } = listener("0.0.0.0", 1, 6) else {
+            panic!("a listener")
+        };
+        let tally = tally(&[
+            Row::Listener { address, cookie, inode, queued: six, limit, drops, is_transparent: true },
+            queued("127.0.0.1", QueuedState::Alive, 10),
+        ]);
+        assert!(!tally.has_resets());
+        let Census { counts, waits, .. } = tally.into_groups()[0].census();
+        assert_eq!(
+            (counts.queued, counts.queued_alive, counts.queued_closed, counts.queued_reset()),
+            (6, None, None, None)
+        );
+        assert_eq!((counts.syn_recv, counts.queued_bytes, counts.oldest_wait, waits), (None, None, None, None));
     }
 }

@@ -3,13 +3,14 @@
 //! These files are readable where setns is not allowed: those of a rootless container, for the user who started it. They
 //! say less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use procfs::ProcError;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::Process;
 
-use crate::linux::diag::{QueuedState, Row};
+use crate::linux::diag::{ChildState, QueuedState, Row};
 use crate::reading::census;
 use crate::reading::tally::{Group, Tally};
 use crate::{Address, Cookie, Errno, Error, Inode, Interface};
@@ -24,11 +25,11 @@ pub struct PartialQueue {
     /// Connections that wait for `accept`.
     pub queued: u32,
     /// Of the queued: the client is still there.
-    pub queued_alive: u32,
+    pub queued_alive: Option<u32>,
     /// Of the queued: the client has closed while it waited.
-    pub queued_closed: u32,
+    pub queued_closed: Option<u32>,
     /// Of the queued: the client has reset.
-    pub queued_reset: u32,
+    pub queued_reset: Option<u32>,
     /// Request bytes that queued clients have sent.
     pub queued_bytes: Option<u64>,
     /// Handshakes not finished.
@@ -57,17 +58,22 @@ pub fn read(pid: i32) -> Result<Vec<PartialQueue>, Error> {
     Ok(partial)
 }
 
-/// Listeners come first in the file, as in a dump.
+/// Listeners come first in the file, as in a dump. The file has no cookies: the two ends are what names a connection.
 fn counted(entries: &[TcpNetEntry]) -> Tally {
     let mut tally = Tally::default();
-    for row in entries.iter().filter_map(row) {
-        tally.add(&row);
+    let mut ends = HashMap::new();
+    for entry in entries {
+        let number = ends.len() as u64;
+        let cookie = Cookie(*ends.entry((entry.local_address, entry.remote_address)).or_insert(number));
+        if let Some(row) = row(entry, cookie) {
+            tally.add(&row);
+        }
     }
     tally
 }
 
 /// What the file does not say is made up here, and left out again in [`PartialQueue`].
-fn row(entry: &TcpNetEntry) -> Option<Row> {
+fn row(entry: &TcpNetEntry, cookie: Cookie) -> Option<Row> {
     const UNKNOWN_AGE: Duration = Duration::ZERO;
     const UNKNOWN_LIMIT: u32 = 0;
     let TcpNetEntry { local_address, remote_address, state, rx_queue, inode, .. } = entry;
@@ -76,29 +82,30 @@ fn row(entry: &TcpNetEntry) -> Option<Row> {
     let (local, bytes, inode) = (end(*local_address), *rx_queue, Inode(*inode as u32));
     // The peer's FIN counts as a byte.
     let bytes_before_fin = bytes.saturating_sub(1);
-    Some(match (state, inode) {
-        (TcpState::Listen, _) => Row::Listener {
-            address: local,
-            cookie: Cookie(inode.0.into()),
-            inode,
-            queued: bytes,
-            limit: UNKNOWN_LIMIT,
-            drops: None,
-        },
-        (TcpState::SynRecv | TcpState::NewSynRecv, _) => Row::Handshake { local },
-        (TcpState::Established, Inode(0)) => {
-            Row::Queued { local, state: QueuedState::Alive, bytes, waited: UNKNOWN_AGE }
+    let queued = |state, bytes| ChildState::Queued { state, bytes, waited: UNKNOWN_AGE };
+    let state = match (state, inode) {
+        (TcpState::Listen, _) => {
+            return Some(Row::Listener {
+                address: local,
+                cookie: Cookie(inode.0.into()),
+                inode,
+                queued: bytes,
+                limit: UNKNOWN_LIMIT,
+                drops: None,
+                is_transparent: false,
+            });
         }
-        (TcpState::CloseWait, Inode(0)) => {
-            Row::Queued { local, state: QueuedState::Closed, bytes: bytes_before_fin, waited: UNKNOWN_AGE }
-        }
-        (TcpState::Established, _) => Row::Established { local },
+        (TcpState::SynRecv | TcpState::NewSynRecv, _) => ChildState::Handshake,
+        (TcpState::Established, Inode(0)) => queued(QueuedState::Alive, bytes),
+        (TcpState::CloseWait, Inode(0)) => queued(QueuedState::Closed, bytes_before_fin),
+        (TcpState::Established, _) => ChildState::Established,
         (TcpState::CloseWait, _) => {
             let peer = end(*remote_address);
-            Row::CloseWait { local, peer, inode, bytes: bytes_before_fin, silent: UNKNOWN_AGE }
+            ChildState::CloseWait { peer, inode, bytes: bytes_before_fin, silent: UNKNOWN_AGE }
         }
         _ => return None,
-    })
+    };
+    Some(Row::Child { cookie, local, state })
 }
 
 impl From<Group> for PartialQueue {
@@ -158,9 +165,9 @@ mod tests {
             address,
             sockets: vec![Inode(5001)],
             queued: 3,
-            queued_alive: 1,
-            queued_closed: 1,
-            queued_reset: 1,
+            queued_alive: Some(1),
+            queued_closed: Some(1),
+            queued_reset: Some(1),
             queued_bytes: Some(3),
             syn_recv: Some(1),
             established: 1,

@@ -27,6 +27,7 @@ impl UnixTally {
     pub(crate) fn add(&mut self, row: UnixRow<'_>) {
         match row {
             UnixRow::Listener { name, cookie, inode, queued, limit, queued_alive, queued_closed } => {
+                let (queued_alive, queued_closed) = (Some(queued_alive), Some(queued_closed));
                 let counts = Counts { queued, limit, queued_alive, queued_closed, sockets: 1, ..Counts::default() };
                 self.listeners.push(Queue {
                     endpoint: Endpoint::Unix(name.to_vec()),

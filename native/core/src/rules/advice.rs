@@ -193,9 +193,10 @@ fn drain_time(facts: &Facts) -> Option<Advice> {
     let places = u64::from(limit) + 1;
     let (oldest_ms, patience_ms) = (millis(oldest), millis(PATIENCE));
     let drain_ms = places * oldest_ms / u64::from(queued);
-    // Of so many places the last is reached in time. At least one is always left.
+    // Of so many places the last is reached in time.
     let fitting = (u64::from(queued) * patience_ms / oldest_ms.max(1)).saturating_sub(1);
-    (drain_ms > patience_ms).then(|| Advice {
+    // Where not even two are, the queue does not drain: that is no matter of the backlog.
+    (drain_ms > patience_ms && fitting > 0).then(|| Advice {
         id: "drain_time",
         severity: AdviceSeverity::Warning,
         text: format!(
@@ -381,6 +382,7 @@ mod tests {
                 waits(30, 31, 5001),
                 &[("drain_time", Warning)],
             ),
+            ("a queue that does not drain is no matter of its backlog", waits(30, 31, 77_501), &[]),
             ("a pool of one", Facts { pool: Some(1), ..WELL_SET }, &[("one_acceptor", Info)]),
             ("a pool of one that is busy", Facts { pool: Some(1), ..waiting(0) }, &[("one_acceptor", Info)]),
             ("a pool of ten of which one waits", Facts { pool: Some(10), ..waiting(1) }, &[]),
@@ -431,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_the_drain_time_advises_is_enough() {
-        for facts in [waits(1000, 20, 100), waits(4096, 16, 77), waits(30, 31, 5001)] {
+        for facts in [waits(1000, 20, 100), waits(4096, 16, 77), waits(30, 31, 5001), waits(30, 31, 77_500)] {
             let text = &advise(&facts)[0].text;
             let limit = text.rsplit_once("resize(L, ").and_then(|(_, rest)| rest.split_once(')')).expect("a remedy").0;
             let after = Facts { limit: limit.parse().ok(), ..facts };

@@ -90,7 +90,7 @@ impl Limits {
         let standing = ListenerState {
             queued: counts.queued,
             limit: counts.limit,
-            left: counts.queued_closed + counts.queued_reset(),
+            left: counts.left(),
             oldest_wait: counts.oldest_wait,
             close_wait: counts.close_wait,
             waiting_acceptors: None,
@@ -132,7 +132,15 @@ mod tests {
 
     fn queue(queued: u32, limit: u32, oldest_ms: u64) -> Counts {
         let oldest_wait = (queued > 0).then_some(Duration::from_millis(oldest_ms));
-        Counts { queued, limit, queued_alive: queued, oldest_wait, sockets: 1, ..Counts::default() }
+        Counts {
+            queued,
+            limit,
+            queued_alive: Some(queued),
+            queued_closed: Some(0),
+            oldest_wait,
+            sockets: 1,
+            ..Counts::default()
+        }
     }
 
     #[test]
@@ -147,7 +155,7 @@ mod tests {
             ("one that has not yet", queue(1, 10, 250), vec![]),
             (
                 "five that have left",
-                Counts { queued_alive: 0, queued_closed: 5, ..queue(5, 10, 5) },
+                Counts { queued_alive: Some(0), queued_closed: Some(5), ..queue(5, 10, 5) },
                 conditions(&[Abandoned]),
             ),
             ("a leak", Counts { close_wait: 1001, ..queue(0, 10, 0) }, conditions(&[Leaking])),

@@ -13,8 +13,8 @@ pub struct ListenerState {
     pub queued: u32,
     /// The backlog in force.
     pub limit: u32,
-    /// Of the queued: the client has closed or reset.
-    pub left: u32,
+    /// Of the queued: the client has closed or reset; `None` where that is not known.
+    pub left: Option<u32>,
     /// How long the longest-waiting one has waited; `None` where none waits, or the kernel does not say.
     pub oldest_wait: Option<Duration>,
     /// Accepted, closed by the peer, and still held.
@@ -49,7 +49,7 @@ pub fn verdict(standing: &ListenerState, settings: &Settings) -> Vec<Symptom> {
         (queued > limit).then_some(Symptom::Full),
         no_acceptor.then_some(Symptom::NoAcceptor),
         (is_waiting && oldest_wait.is_some() && !no_acceptor).then_some(Symptom::Behind),
-        settings.is_abandoned(queued, left).then_some(Symptom::Left(left)),
+        left.filter(|&left| settings.is_abandoned(queued, left)).map(Symptom::Left),
         settings.is_leaking(close_wait).then_some(Symptom::Leaking(close_wait)),
     ]
     .into_iter()
@@ -66,7 +66,7 @@ mod tests {
         ListenerState {
             queued,
             limit: 30,
-            left: 0,
+            left: Some(0),
             oldest_wait: (queued > 0).then_some(Duration::from_millis(oldest_ms)),
             close_wait: 0,
             waiting_acceptors: Some(0),
@@ -100,12 +100,12 @@ mod tests {
             ("a backlog of 0 holds one", ListenerState { limit: 0, ..queue(1, 5) }, vec![Full]),
             (
                 "the experiment of 2009 after the clients' time-outs",
-                ListenerState { left: 31, ..queue(31, 9000) },
+                ListenerState { left: Some(31), ..queue(31, 9000) },
                 vec![Full, NoAcceptor, Left(31)],
             ),
-            ("a few that have left are usual", ListenerState { left: 4, ..queue(4, 5) }, vec![]),
-            ("five of ten have left", ListenerState { left: 5, ..queue(10, 5) }, vec![Left(5)]),
-            ("five of eleven are less than half", ListenerState { left: 5, ..queue(11, 5) }, vec![]),
+            ("a few that have left are usual", ListenerState { left: Some(4), ..queue(4, 5) }, vec![]),
+            ("five of ten have left", ListenerState { left: Some(5), ..queue(10, 5) }, vec![Left(5)]),
+            ("five of eleven are less than half", ListenerState { left: Some(5), ..queue(11, 5) }, vec![]),
             (
                 "a queue without an age is taken not to drain where no process accepts",
                 ListenerState { oldest_wait: None, ..queue(1, 0) },

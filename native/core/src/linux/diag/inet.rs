@@ -115,6 +115,8 @@ pub(super) struct SocketId {
 /// Attributes of a row, include/uapi/linux/inet_diag.h; a request asks for number N by setting bit N - 1.
 pub(super) const INET_DIAG_INFO: u16 = 2;
 pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
+/// Not asked for: it comes with every socket since Linux 5.10 (`inet_diag_msg_attrs_fill`).
+pub(super) const INET_DIAG_SOCKOPT: u16 = 22;
 /// `INET_DIAG_NOCOOKIE`: any socket.
 pub(super) const NO_COOKIE: [U32<NativeEndian>; 2] = [U32::from_bytes([0xff; 4]); 2];
 

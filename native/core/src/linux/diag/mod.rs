@@ -17,7 +17,7 @@ pub mod unix;
 pub(crate) use connection::Connections;
 pub use end::{EndRequest, EndRow, TcpState};
 pub use inet::{Family, States};
-pub use reply::{QueuedState, Row};
+pub use reply::{ChildState, QueuedState, Row};
 pub use request::Request;
 pub use socket::DiagSocket;
 pub use unix::{UnixChild, UnixRequest, UnixRow};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zerocopy::FromBytes;
 
-use super::inet::{INET_DIAG_INFO, INET_DIAG_SKMEMINFO, InetDiagMessage, LAST_DATA_SENT};
+use super::inet::{INET_DIAG_INFO, INET_DIAG_SKMEMINFO, INET_DIAG_SOCKOPT, InetDiagMessage, LAST_DATA_SENT};
 use super::netlink::{MALFORMED, attribute, cookie, word};
 use crate::address::ip_from_diag;
 use crate::linux::tcp_state::{CLOSE_WAIT, ESTABLISHED, LISTEN, SYN_RECV};
@@ -30,32 +30,38 @@ pub enum Row {
         limit: u32,
         /// Packets dropped; `None` before Linux 4.12.
         drops: Option<u32>,
+        /// It takes connections to addresses and ports that are not its own (IP_TRANSPARENT). Not known before Linux 5.10.
+        is_transparent: bool,
     },
-    /// A handshake that is not finished.
-    Handshake {
+    /// What may be a child of one.
+    Child {
+        /// Which connection. A handshake passes its cookie on to the socket that comes of it (`inet_csk_clone_lock`).
+        cookie: Cookie,
         /// Its local end.
         local: Address,
+        /// What has become of it.
+        state: ChildState,
     },
-    /// A connection that no process has accepted: its inode is 0.
+}
+
+/// What has become of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildState {
+    /// Its handshake is not finished.
+    Handshake,
+    /// No process has accepted it: its inode is 0.
     Queued {
-        /// Its local end.
-        local: Address,
         /// Whether the client is still there.
         state: QueuedState,
         /// Request bytes that wait to be read; the client's FIN is not among them.
         bytes: u32,
-        /// Since the handshake ended.
+        /// Since the handshake ended; since it began, where the client has used TCP Fast Open and it goes on.
         waited: Duration,
     },
-    /// ESTABLISHED, and accepted: a process holds it.
-    Established {
-        /// Its local end.
-        local: Address,
-    },
+    /// A process has accepted it, and it is open on both sides.
+    Established,
     /// CLOSE_WAIT, and accepted: the peer has closed, and a process still holds the socket.
     CloseWait {
-        /// Its local end.
-        local: Address,
         /// The end that has closed.
         peer: Address,
         /// As `/proc/PID/fd` shows it; never 0.
@@ -80,6 +86,8 @@ pub enum QueuedState {
 const LAST_ACK_RECEIVED: usize = 56;
 /// `SK_MEMINFO_DROPS` words of four bytes into INET_DIAG_SKMEMINFO.
 const DROPS: usize = libc::SK_MEMINFO_DROPS as usize * 4;
+/// The sixth bit field of `struct inet_diag_sockopt`, which the compiler lays out by the order of the machine's bytes.
+const TRANSPARENT: u8 = if cfg!(target_endian = "little") { 1 << 5 } else { 1 << 2 };
 
 /// One message of a dump of TCP sockets.
 pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
@@ -99,31 +107,35 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
     // `tcp_rcv_nxt` counts the peer's FIN as a byte.
     let bytes_before_fin = bytes.saturating_sub(1);
     let inode = message.inode.get();
-    Ok(match (message.state, inode) {
-        (LISTEN, _) => Some(Row::Listener {
-            address: local,
-            cookie: cookie(id.cookie),
-            inode: Inode(inode),
-            queued: message.receive_queue.get(),
-            limit: message.send_queue.get(),
-            drops: attribute(attributes, INET_DIAG_SKMEMINFO)?.and_then(|words| word(words, DROPS)),
-        }),
-        (SYN_RECV, _) => Some(Row::Handshake { local }),
-        (ESTABLISHED, 0) => Some(Row::Queued { local, state: QueuedState::Alive, bytes, waited: age(LAST_DATA_SENT)? }),
-        (CLOSE_WAIT, 0) => {
-            let waited = age(LAST_DATA_SENT)?;
-            Some(Row::Queued { local, state: QueuedState::Closed, bytes: bytes_before_fin, waited })
+    let queued = |state, bytes| age(LAST_DATA_SENT).map(|waited| ChildState::Queued { state, bytes, waited });
+    let state = match (message.state, inode) {
+        (LISTEN, _) => {
+            let options = attribute(attributes, INET_DIAG_SOCKOPT)?.and_then(|options| options.first());
+            return Ok(Some(Row::Listener {
+                address: local,
+                cookie: cookie(id.cookie),
+                inode: Inode(inode),
+                queued: message.receive_queue.get(),
+                limit: message.send_queue.get(),
+                drops: attribute(attributes, INET_DIAG_SKMEMINFO)?.and_then(|words| word(words, DROPS)),
+                is_transparent: options.is_some_and(|options| options & TRANSPARENT != 0),
+            }));
         }
-        (ESTABLISHED, _) => Some(Row::Established { local }),
-        (CLOSE_WAIT, _) => Some(Row::CloseWait {
-            local,
+        // A request is no socket yet, and has no TCP_INFO (`inet_req_diag_fill`). With TCP Fast Open the socket is there, and
+        // can be accepted, before the handshake has ended.
+        (SYN_RECV, _) if attribute(attributes, INET_DIAG_INFO)?.is_none() => ChildState::Handshake,
+        (ESTABLISHED | SYN_RECV, 0) => queued(QueuedState::Alive, bytes)?,
+        (CLOSE_WAIT, 0) => queued(QueuedState::Closed, bytes_before_fin)?,
+        (ESTABLISHED | SYN_RECV, _) => ChildState::Established,
+        (CLOSE_WAIT, _) => ChildState::CloseWait {
             peer: end(id.destination, id.destination_port.get())?,
             inode: Inode(inode),
             bytes: bytes_before_fin,
             silent: age(LAST_ACK_RECEIVED)?,
-        }),
-        _ => None,
-    })
+        },
+        _ => return Ok(None),
+    };
+    Ok(Some(Row::Child { cookie: cookie(id.cookie), local, state }))
 }
 
 #[cfg(test)]
@@ -154,7 +166,7 @@ mod tests {
         let mut waiting: Vec<_> = rows
             .iter()
             .filter_map(|row| match *row {
-                Row::Queued { state, bytes, waited, .. } => Some((bytes, state, waited)),
+                Row::Child { state: ChildState::Queued { state, bytes, waited }, .. } => Some((bytes, state, waited)),
                 _ => None,
             })
             .collect();
@@ -167,11 +179,14 @@ mod tests {
             assert!((100..200).contains(&waited.as_millis()), "{waited:?} of about 100 ms");
         }
 
-        assert_eq!(rows.iter().filter(|row| matches!(row, Row::Established { .. })).count(), 1);
+        let is_open = |row: &&Row| matches!(row, Row::Child { state: ChildState::Established, .. });
+        assert_eq!(rows.iter().filter(is_open).count(), 1);
         let held: Vec<_> = rows
             .iter()
             .filter_map(|row| match *row {
-                Row::CloseWait { peer, inode, bytes, silent, .. } => Some((peer.ip, inode, bytes, silent)),
+                Row::Child { state: ChildState::CloseWait { peer, inode, bytes, silent }, .. } => {
+                    Some((peer.ip, inode, bytes, silent))
+                }
                 _ => None,
             })
             .collect();
@@ -221,7 +236,7 @@ mod tests {
         let size = HEADER + size_of::<InetDiagMessage>();
         let bare: Vec<_> = QUEUE_OF_SIX
             .chunks(QUEUE_OF_SIX.len() / 8)
-            .filter(|bytes| matches!(rows(bytes).as_deref(), Ok([Row::Queued { .. }])))
+            .filter(|bytes| matches!(rows(bytes).as_deref(), Ok([Row::Child { state: ChildState::Queued { .. }, .. }])))
             .map(|bytes| message(i32::from(SOCK_DIAG_BY_FAMILY), 0, &bytes[HEADER..size]))
             .collect();
         assert_eq!(bare.len(), 5);

@@ -23,7 +23,9 @@ impl Question for Request {
     type Row<'a> = Row;
 
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
-        let extensions = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
+        // Of a listener TCP_INFO has nothing that the row does not have, and to make it is most of what a dump costs.
+        let info = if self.states == States::LISTENERS { 0 } else { 1 << (INET_DIAG_INFO - 1) };
+        let extensions = info | 1 << (INET_DIAG_SKMEMINFO - 1);
         let ports = Ports { source: self.port.unwrap_or(ANY_PORT), destination: ANY_PORT };
         Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, extensions, ports))
     }
@@ -46,9 +48,14 @@ mod tests {
         assert_eq!(&bytes[..4], 72u32.to_ne_bytes());
         assert_eq!(&bytes[4..6], 20u16.to_ne_bytes());
         assert_eq!(&bytes[6..8], 0x301u16.to_ne_bytes(), "REQUEST, ROOT and MATCH");
-        assert_eq!(&bytes[16..20], [10, 6, 0b0100_0010, 0], "AF_INET6, TCP, INFO and SKMEMINFO");
+        assert_eq!(&bytes[16..20], [10, 6, 0b0100_0000, 0], "AF_INET6, TCP, SKMEMINFO");
         assert_eq!(&bytes[20..24], (1u32 << 10).to_ne_bytes());
         assert_eq!(&bytes[24..26], [0x1f, 0x90], "the port in network order");
         assert_eq!(&bytes[64..72], [0xff; 8], "no cookie");
+    }
+    #[test]
+    fn ages_are_asked_for_where_connections_are() {
+        let request = Request { family: Family::Inet, states: States::LISTENERS_AND_CHILDREN, port: None };
+        assert_eq!(request.message(1).as_bytes()[18], 0b0100_0010, "INFO and SKMEMINFO");
     }
 }

@@ -19,7 +19,7 @@ impl Abandoned {
 impl Rule for Abandoned {
     fn holds_since(&self, observed: &Observed, at: Time) -> Option<Time> {
         let counts = Abandoned::counts_of_these(observed)?;
-        let left = counts.queued_closed + counts.queued_reset();
+        let left = counts.left()?;
         observed.settings.is_abandoned(counts.queued, left).then_some(at)
     }
 

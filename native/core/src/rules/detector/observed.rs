@@ -118,7 +118,8 @@ impl Head {
     fn census_taken(&mut self, at: Time, census: &Census) {
         let Some(waits) = &census.waits else { return };
         let Counts { oldest_wait, .. } = census.counts;
-        let sighting = Sighting::new(at, census.took, waits, oldest_wait, census.counts.queued_reset());
+        let resets = census.counts.queued_reset().unwrap_or_default();
+        let sighting = Sighting::new(at, census.took, waits, oldest_wait, resets);
         self.anchor = Some(match self.anchor {
             None => Anchor::first(sighting, self.progress_at),
             Some(anchor) => anchor.after(sighting, waits),

@@ -117,8 +117,10 @@ impl Case<'_> {
             troubles.push(QueueTrouble::WasFull);
         }
         if let Some(counts) = listener.counts {
-            let (queued, closed, reset) = (counts.queued, counts.queued_closed, counts.queued_reset());
-            if self.settings.is_abandoned(queued, closed + reset) {
+            let queued = counts.queued;
+            if let (Some(closed), Some(reset)) = (counts.queued_closed, counts.queued_reset())
+                && self.settings.is_abandoned(queued, closed + reset)
+            {
                 troubles.push(QueueTrouble::ClientsGone { queued, closed, reset });
             }
             if self.settings.is_leaking(counts.close_wait) {

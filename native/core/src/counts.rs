@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Inode;
+
 /// The first tier: how deep a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
@@ -93,6 +95,9 @@ pub struct Census {
     /// How long each of the queued that still has a row has waited, in no order; `None` for a Unix socket, of which the
     /// kernel keeps no ages.
     pub waits: Option<Vec<Duration>>,
+    /// Of a Unix socket: the inodes of the first clients of the queue, in its order, 0 for one that has closed. `None` where
+    /// that is not known, and of TCP.
+    pub clients: Option<Vec<Inode>>,
     /// How long it took: the ages are those of some moment between the time of the census and so much later.
     pub took: Duration,
 }

@@ -108,7 +108,7 @@ impl Simulation {
 
     fn census(&mut self) {
         self.censuses += 1;
-        let census = Census { counts: self.counts(), waits: self.waits(), took: self.dump_takes };
+        let census = Census { counts: self.counts(), waits: self.waits(), clients: None, took: self.dump_takes };
         let changes = self.detector.census_taken(self.now, &census);
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
@@ -764,7 +764,7 @@ proptest! {
                 }
                 1 => {
                     let counts = Counts { queued, limit, queued_alive: Some(0), queued_closed: Some(queued / 2), oldest_wait: Some(waited), ..Counts::default() };
-                    let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), took: waited });
+                    let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), clients: None, took: waited });
                 }
                 2 => history.reading_failed(),
                 _ => prop_assert!(history.status(at).conditions.len() <= Condition::ALL.len()),

@@ -6,9 +6,10 @@ use crate::datagram;
 
 pub(crate) fn fuzz(bytes: &[u8]) {
     datagram::rows::<UnixRequest>(bytes, |row| match row {
-        UnixRow::Listener { name, queued_alive, queued_closed, .. } => {
-            assert!(name.len() + 4 * (queued_alive as usize + queued_closed as usize) < bytes.len());
+        UnixRow::Listener { name, clients, .. } => {
+            let clients = clients.map_or(0, |clients| clients.inodes().count());
+            assert!(name.name.len() + 4 * clients < bytes.len());
         }
-        UnixRow::Child { name, .. } => assert!(name.len() < bytes.len()),
+        UnixRow::Child { name, .. } => assert!(name.name.len() < bytes.len()),
     });
 }

@@ -125,12 +125,31 @@ pub fn inode(fd: RawFd) -> Result<Inode, Error> {
     }
 }
 
-/// The number of a socket's network namespace, never given twice. `None` before Linux 5.14.
-pub fn namespace(fd: RawFd) -> Result<Option<u64>, Error> {
+/// What names the network namespace of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketNamespace {
+    /// Its cookie, never given twice.
+    Cookie(u64),
+    /// The inode that `/proc/PID/ns/net` shows. Given to another namespace when it has gone, which it has not while it has
+    /// a socket.
+    Inode(u64),
+}
+
+/// The network namespace of a socket; `None` before Linux 5.14 without CAP_NET_ADMIN there.
+pub fn namespace(fd: RawFd) -> Result<Option<SocketNamespace>, Error> {
     let mut cookie = 0u64;
     match read(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie) {
-        Ok(()) => Ok(Some(cookie)),
-        Err(Error::Errno(Errno(libc::ENOPROTOOPT))) => Ok(None),
+        Ok(()) => Ok(Some(SocketNamespace::Cookie(cookie))),
+        Err(Error::Errno(Errno(libc::ENOPROTOOPT))) => namespace_before_5_14(fd),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same, by a descriptor of the namespace.
+pub(super) fn namespace_before_5_14(fd: RawFd) -> Result<Option<SocketNamespace>, Error> {
+    match open_namespace(fd) {
+        Ok(namespace) => Ok(Some(SocketNamespace::Inode(fstat(namespace)?.st_ino))),
+        Err(Error::Errno(Errno(libc::EPERM))) => Ok(None),
         Err(error) => Err(error),
     }
 }

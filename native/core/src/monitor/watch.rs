@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::reading::queue::Queues;
 use crate::reading::survey;
 use crate::rules::detector::{Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History, Status};
@@ -57,7 +58,8 @@ impl Watch {
 pub fn census(watches: &[&Watch], at: Time) -> Vec<Result<CensusTaken, Error>> {
     let begun = Instant::now();
     // Where this fails, each census fails on its own.
-    let queues = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
+    let all = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
+    let queues = Queues::from(all);
     let take = |watch: &&Watch| {
         let census = watch.listeners.census_among(&queues).map_or_else(|| watch.listeners.census(), Ok)?;
         Ok(watch.history().census_taken(at, &census.taken_in(begun.elapsed())))

@@ -19,7 +19,7 @@ use crate::linux::namespace::beside;
 use crate::linux::sockopt::Connection;
 use crate::reading::accepted;
 use crate::reading::held::{self, Held};
-use crate::reading::queue::Queue;
+use crate::reading::queue::Queues;
 use crate::reading::survey::{listening_some, listening_through, survey_some};
 use crate::vm::descriptors;
 use crate::{Census, Cookie, Depth, Errno, Error, Inode, Listener, Listening, Members};
@@ -133,17 +133,14 @@ impl Remote {
     }
 
     /// The queues of these, and maybe others.
-    pub(crate) fn queues<'a>(
-        &mut self,
-        sockets: impl IntoIterator<Item = &'a RemoteSocket>,
-    ) -> Result<Vec<Queue>, Error> {
+    pub(crate) fn queues<'a>(&mut self, sockets: impl IntoIterator<Item = &'a RemoteSocket>) -> Result<Queues, Error> {
         let endpoints = endpoints(sockets);
-        self.ask(|diag| survey_some(diag, &endpoints))
+        self.ask(|diag| survey_some(diag, &endpoints)).map(Queues::from)
     }
 
     /// The sum over those of the queues that are of these sockets.
-    pub(crate) fn census_among(&self, sockets: &[RemoteSocket], queues: &[Queue]) -> Result<Census, Error> {
-        let read = |socket: &&RemoteSocket| match queues.iter().find(|queue| queue.has(socket.cookie)) {
+    pub(crate) fn census_among(&self, sockets: &[RemoteSocket], queues: &Queues) -> Result<Census, Error> {
+        let read = |socket: &&RemoteSocket| match queues.of(socket.cookie) {
             Some(queue) => self.vouched(socket).map(|()| (queue.census.clone(), queue.cookies())),
             None => self.through_copy(socket, Listener::census),
         };

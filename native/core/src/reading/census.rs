@@ -3,10 +3,10 @@
 //! A walk over the kernel's table takes milliseconds, and clients come and go meanwhile. What the rows of one walk say is
 //! counted in [`crate::reading::tally`]; here the walk is repeated where its figures need a second one.
 
-use crate::Error;
 use crate::linux::diag::{DiagSocket, Family, Request, States, UnixRequest};
 use crate::reading::tally::Tally;
 use crate::reading::unix_tally::UnixTally;
+use crate::{Cookie, Error};
 
 /// The TCP connections of one family, of one port or of all, in the namespace of the netlink socket. One walk; up to four
 /// where connections seem to have been reset.
@@ -17,10 +17,26 @@ pub fn tcp(diag: &mut DiagSocket, family: Family, port: Option<u16>) -> Result<T
     })
 }
 
-/// The Unix stream sockets in these states, in the namespace of the netlink socket. One walk.
-pub(crate) fn unix(diag: &mut DiagSocket, states: States) -> Result<UnixTally, Error> {
+/// The Unix stream sockets in the namespace of the netlink socket: one walk, a question about each listener on which a client
+/// waits, and another walk where more wait than an answer to that has room for.
+pub(crate) fn unix(diag: &mut DiagSocket) -> Result<UnixTally, Error> {
+    unix_some(diag, |_| true)
+}
+
+/// The same of some listeners.
+pub(crate) fn unix_some(diag: &mut DiagSocket, is_wanted: impl Fn(Cookie) -> bool) -> Result<UnixTally, Error> {
     let mut tally = UnixTally::default();
-    diag.dump(&UnixRequest { states }, |row| tally.add(row))?;
+    let all = UnixRequest { states: States::LISTENERS_AND_CHILDREN, clients: false };
+    diag.dump(&all, |row| tally.add(row))?;
+    tally.keep(is_wanted);
+    if tally.has_many_clients() {
+        // It may end early: what it does not list stays unknown, or is asked for below.
+        let clients = UnixRequest { states: States::LISTENERS, clients: true };
+        diag.dump(&clients, |row| tally.add_clients(row))?;
+    }
+    for request in tally.unknown_clients() {
+        diag.one(&request, |row| tally.add_clients(row))?;
+    }
     Ok(tally)
 }
 

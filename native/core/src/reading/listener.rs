@@ -2,13 +2,12 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{Protocol, SockAddr, SockRef, Type};
 
 use crate::address::{Address, Endpoint};
-use crate::linux::diag::{DiagSocket, Family, Request, Row, States};
+use crate::linux::diag::{DiagSocket, Family, Request, Row, States, UnixRow, UnixSocketRequest};
 use crate::linux::sockopt;
 use crate::reading::census;
 use crate::{Census, Cookie, Counts, Depth, Error, Inode};
@@ -78,21 +77,21 @@ impl Listener {
         &self.endpoint
     }
 
-    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel gives the depth in a dump only, and so it
-    /// is with the drops of a multipath socket.
+    /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel's table alone has the depth, and of a
+    /// multipath socket the drops.
     #[inline]
     pub fn has_first_tier(&self) -> bool {
         matches!(self.endpoint, Endpoint::Tcp(_)) && !self.is_multipath
     }
 
-    /// How deep the queue is: three system calls, no allocation; for a Unix socket and a multipath one a dump of the listening
-    /// ones.
+    /// How deep the queue is: three system calls, no allocation; a question to the kernel's table for a Unix
+    /// socket, a dump of the listening ones for a multipath one.
     #[inline]
     pub fn depth(&self) -> Result<Depth, Error> {
         self.vouched(match &self.endpoint {
             Endpoint::Tcp(_) if self.is_multipath => self.multipath_depth(),
             Endpoint::Tcp(_) => sockopt::depth(self.fd),
-            Endpoint::Unix(_) => self.unix_counts(States::LISTENERS).map(|counts| counts.depth()),
+            Endpoint::Unix(_) => self.unix_depth(),
         })
     }
 
@@ -105,10 +104,7 @@ impl Listener {
     pub(crate) fn census(&self) -> Result<(Census, Vec<Cookie>), Error> {
         self.vouched(match &self.endpoint {
             Endpoint::Tcp(address) => self.tcp_census(address),
-            Endpoint::Unix(_) => {
-                let counts = self.unix_counts(States::LISTENERS_AND_CHILDREN);
-                counts.map(|counts| (Census { counts, waits: None, took: Duration::ZERO }, vec![self.cookie]))
-            }
+            Endpoint::Unix(_) => self.unix_census().map(|census| (census, vec![self.cookie])),
         })
     }
 
@@ -181,9 +177,20 @@ impl Listener {
         own.ok_or_else(|| self.no_row())
     }
 
-    fn unix_counts(&self, states: States) -> Result<Counts, Error> {
-        let tally = self.dump(|diag| census::unix(diag, states))?;
-        tally.counts_of(self.cookie).ok_or_else(|| self.no_row())
+    fn unix_depth(&self) -> Result<Depth, Error> {
+        let request = UnixSocketRequest { inode: self.inode, cookie: self.cookie, clients: false };
+        let depth = self.dump(|diag| {
+            diag.one(&request, |row| match row {
+                UnixRow::Listener { queued, limit, .. } => Some(Depth { queued, limit, drops: None }),
+                UnixRow::Child { .. } => None,
+            })
+        })?;
+        depth.flatten().ok_or_else(|| self.no_row())
+    }
+
+    fn unix_census(&self) -> Result<Census, Error> {
+        let tally = self.dump(|diag| census::unix_some(diag, |cookie| cookie == self.cookie))?;
+        tally.census_of(self.cookie).ok_or_else(|| self.no_row())
     }
 
     /// Why the kernel's table has no listener of this cookie.

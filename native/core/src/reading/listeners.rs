@@ -1,7 +1,7 @@
 //! One or more listening sockets that answer as one: the members of a SO_REUSEPORT group, or all listeners of one port number.
 
 use crate::members::{Members, Sum};
-use crate::reading::queue::Queue;
+use crate::reading::queue::Queues;
 use crate::{Census, Cookie, Counts, Depth, Error, Listener};
 
 /// Sockets whose figures are summed. One that has been closed is left out; [`Error::Closed`] where all have been.
@@ -59,9 +59,9 @@ impl Listeners {
     }
 
     /// The same from the queues of a namespace, if each of the sockets is in them; it is not where it lives in another.
-    pub fn census_among(&self, queues: &[Queue]) -> Option<Census> {
+    pub fn census_among(&self, queues: &Queues) -> Option<Census> {
         let find = |listener: &Listener| {
-            let queue = queues.iter().find(|queue| queue.has(listener.cookie())).ok_or(Error::NotFound)?;
+            let queue = queues.of(listener.cookie()).ok_or(Error::NotFound)?;
             Ok((queue.census.clone(), queue.cookies()))
         };
         self.each_address(find).ok()

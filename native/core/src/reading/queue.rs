@@ -1,5 +1,7 @@
 //! The accept queue of one address, as a census finds it.
 
+use std::collections::HashMap;
+
 use crate::reading::tally::Group;
 use crate::{Census, Cookie, Endpoint, Inode};
 
@@ -21,13 +23,30 @@ impl From<Group> for Queue {
 }
 
 impl Queue {
-    /// Whether this socket is one of those that share it.
-    pub(crate) fn has(&self, socket: Cookie) -> bool {
-        self.sockets.iter().any(|&(cookie, _)| cookie == socket)
-    }
-
     /// The sockets that share it.
     pub(crate) fn cookies(&self) -> Vec<Cookie> {
         self.sockets.iter().map(|&(cookie, _)| cookie).collect()
+    }
+}
+
+/// Queues, by the sockets that share each.
+#[derive(Debug, Default)]
+pub struct Queues {
+    queues: Vec<Queue>,
+    by_cookie: HashMap<Cookie, usize>,
+}
+
+impl From<Vec<Queue>> for Queues {
+    fn from(queues: Vec<Queue>) -> Queues {
+        let sockets = |(index, queue): (usize, &Queue)| queue.cookies().into_iter().map(move |cookie| (cookie, index));
+        let by_cookie = queues.iter().enumerate().flat_map(sockets).collect();
+        Queues { queues, by_cookie }
+    }
+}
+
+impl Queues {
+    /// The queue of this socket.
+    pub(crate) fn of(&self, socket: Cookie) -> Option<&Queue> {
+        self.by_cookie.get(&socket).map(|&index| &self.queues[index])
     }
 }

@@ -75,10 +75,10 @@ fn tcp_listening(
 }
 
 fn unix_listening(diag: &mut DiagSocket, found: &mut Vec<Listening>) -> Result<(), Error> {
-    diag.dump(&UnixRequest { states: States::LISTENERS }, |row| {
+    diag.dump(&UnixRequest { states: States::LISTENERS, clients: false }, |row| {
         if let UnixRow::Listener { name, cookie, inode, queued, limit, .. } = row {
             let depth = Depth { queued, limit, drops: None };
-            found.push(Listening { endpoint: Endpoint::Unix(name.to_vec()), cookie, inode, depth });
+            found.push(Listening { endpoint: Endpoint::Unix(name.name.to_vec()), cookie, inode, depth });
         }
     })
 }
@@ -95,7 +95,7 @@ pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error>
         queues.extend(census::tcp(diag, family, None)?.into_groups().into_iter().map(Queue::from));
         Ok(())
     })?;
-    unless_unsupported(census::unix(diag, States::LISTENERS_AND_CHILDREN).map(|tally| {
+    unless_unsupported(census::unix(diag).map(|tally| {
         queues.extend(tally.into_queues());
     }))?;
     Ok(queues)
@@ -116,7 +116,7 @@ pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result
         queues.extend(census::tcp(diag, family, port)?.into_groups().into_iter().map(Queue::from));
     }
     if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
-        queues.extend(census::unix(diag, States::LISTENERS_AND_CHILDREN)?.into_queues());
+        queues.extend(census::unix(diag)?.into_queues());
     }
     Ok(queues)
 }

@@ -23,7 +23,7 @@ impl Group {
     /// What was counted, and what it was made of.
     pub fn census(&self) -> Census {
         let waits = self.counts.queued_alive.map(|_| self.waits.clone());
-        Census { counts: self.counts, waits, took: Duration::ZERO }
+        Census { counts: self.counts, waits, clients: None, took: Duration::ZERO }
     }
 }
 

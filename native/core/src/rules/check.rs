@@ -178,7 +178,7 @@ mod tests {
             let depth = Depth { queued, limit: 10, drops: Some(0) };
             history.depth_read(at, Members::one(Cookie(1), depth));
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
-            history.census_taken(at, &Census { counts, waits: Some(waits), took: Duration::ZERO });
+            history.census_taken(at, &Census { counts, waits: Some(waits), clients: None, took: Duration::ZERO });
         }
         limits.over_time(&history.status(begun + span))
     }

@@ -111,7 +111,8 @@ impl History {
 
     /// A census, after a reading of the first tier at the same time.
     pub fn census_taken(&mut self, at: Time, census: &Census) -> CensusTaken {
-        CensusTaken { counts: census.counts, changes: self.detector.census_taken(at, census) }
+        let changes = self.detector.census_taken(at, census);
+        CensusTaken { counts: self.detector.counts().map_or(census.counts, |(_, counts)| counts), changes }
     }
 
     /// What is known.

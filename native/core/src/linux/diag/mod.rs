@@ -20,4 +20,4 @@ pub use inet::{Family, States};
 pub use reply::{ChildState, QueuedState, Row};
 pub use request::Request;
 pub use socket::DiagSocket;
-pub use unix::{UnixChild, UnixRequest, UnixRow};
+pub use unix::{UnixChild, UnixClients, UnixFile, UnixName, UnixRequest, UnixRow, UnixSocketRequest};

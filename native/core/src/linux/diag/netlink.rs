@@ -60,10 +60,19 @@ pub(super) const MALFORMED: Error = Error::Errno(Errno::BAD_MESSAGE);
 impl<B> Envelope<B> {
     /// A request for a dump.
     pub(super) fn dump(sequence: u32, body: B) -> Envelope<B> {
+        Envelope::new(sequence, libc::NLM_F_REQUEST | libc::NLM_F_DUMP, body)
+    }
+
+    /// A request for one socket.
+    pub(super) fn one(sequence: u32, body: B) -> Envelope<B> {
+        Envelope::new(sequence, libc::NLM_F_REQUEST, body)
+    }
+
+    fn new(sequence: u32, flags: i32, body: B) -> Envelope<B> {
         let header = Header {
             length: U32::new(size_of::<Envelope<B>>() as u32),
             kind: U16::new(SOCK_DIAG_BY_FAMILY),
-            flags: U16::new((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16),
+            flags: U16::new(flags as u16),
             sequence: U32::new(sequence),
             port: U32::new(0),
         };

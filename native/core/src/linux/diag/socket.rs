@@ -10,10 +10,10 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use zerocopy::IntoBytes;
 
-use super::netlink::{Message, Question, messages};
-use crate::Error;
+use super::netlink::{MALFORMED, Message, Question, messages};
 use crate::linux::namespace::within;
-use crate::linux::sockopt;
+use crate::linux::sockopt::{self, SocketNamespace};
+use crate::{Errno as CoreErrno, Error};
 
 /// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -29,10 +29,10 @@ const DATAGRAM: usize = 32 * 1024;
 /// The kernel answers within the system call; silence is a sandbox that swallows the question.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A socket that is not in use now, and the number of its namespace, which is the one this process lives in: elsewhere it
+/// A socket that is not in use now, and its namespace, which is the one this process lives in: elsewhere it
 /// would keep the namespace alive. To make and to close one costs 4 us, and where the table of descriptors has become full it
 /// is there already. A second reader at the same time makes one of its own.
-static SPARE: Mutex<Option<(u64, DiagSocket)>> = Mutex::new(None);
+static SPARE: Mutex<Option<(SocketNamespace, DiagSocket)>> = Mutex::new(None);
 
 impl DiagSocket {
     /// Opens the socket. Linux lets every process do this, so any refusal is a sandbox that does not offer sock_diag.
@@ -43,13 +43,21 @@ impl DiagSocket {
     /// Reads through one in the network namespace of a socket, which may be another than that of this thread. There it needs
     /// CAP_NET_ADMIN and CAP_SYS_ADMIN.
     pub fn beside<T>(socket: RawFd, read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
-        let theirs = sockopt::namespace(socket)?;
+        DiagSocket::beside_by(sockopt::namespace, socket, read)
+    }
+
+    fn beside_by<T>(
+        namespace: fn(RawFd) -> Result<Option<SocketNamespace>, Error>,
+        socket: RawFd,
+        read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let theirs = namespace(socket)?;
         let kept = spare().take_if(|(home, _)| Some(*home) == theirs);
         let (home, mut diag) = match kept {
             Some((home, diag)) => (Some(home), diag),
             None => {
                 let here = DiagSocket::open()?;
-                match (sockopt::namespace(here.fd.as_raw_fd())?, theirs) {
+                match (namespace(here.fd.as_raw_fd())?, theirs) {
                     (Some(ours), Some(theirs)) if ours != theirs => {
                         (None, DiagSocket::inside(&sockopt::open_namespace(socket)?)?)
                     }
@@ -84,9 +92,7 @@ impl DiagSocket {
     /// Asks, and hands each row to `each` as it comes. On an error the rows so far are not the whole: throw them
     /// away, and the socket too, for the rest of the answer may still be in it.
     pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let message = question.message(self.sequence);
-        retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
+        self.send(question)?;
         loop {
             let datagram = self.receive()?;
             for message in messages::<Q>(datagram) {
@@ -97,6 +103,30 @@ impl DiagSocket {
                 }
             }
         }
+    }
+
+    /// Asks for one socket, whose row is the whole answer. `None`: there is none any more, another has its number, or its row
+    /// does not fit in a page.
+    pub(crate) fn one<Q: Question, T>(
+        &mut self,
+        question: &Q,
+        read: impl FnOnce(Q::Row<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        self.send(question)?;
+        match messages::<Q>(self.receive()?).next() {
+            Some(Ok(Message::Row(row))) => Ok(row.map(read)),
+            // ENOENT is the first of these; that the kernel has no such table, a dump has shown before.
+            Some(Err(Error::Unsupported | Error::Errno(CoreErrno(libc::ESTALE | libc::EMSGSIZE)))) => Ok(None),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Message::Done)) | None => Err(MALFORMED),
+        }
+    }
+
+    fn send<Q: Question>(&mut self, question: &Q) -> Result<(), Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = question.message(self.sequence);
+        retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
+        Ok(())
     }
 
     fn receive(&mut self) -> Result<&[u8], Error> {
@@ -117,7 +147,7 @@ impl DiagSocket {
 }
 
 /// A thread that panicked with the lock in hand has left a socket there, or none.
-fn spare() -> MutexGuard<'static, Option<(u64, DiagSocket)>> {
+fn spare() -> MutexGuard<'static, Option<(SocketNamespace, DiagSocket)>> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -125,6 +155,7 @@ fn spare() -> MutexGuard<'static, Option<(u64, DiagSocket)>> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::os::linux::net::SocketAddrExt;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
@@ -133,10 +164,8 @@ mod tests {
     use rustix::net::{SocketFlags, send, socketpair};
     use seccompiler::{SeccompAction, SeccompFilter};
 
-    use super::super::netlink::MALFORMED;
-    use super::super::{Family, Request, Row, States};
+    use super::super::{Family, Request, Row, States, UnixRequest, UnixRow};
     use super::*;
-    use crate::Errno as CoreErrno;
 
     const QUEUE_OF_SIX: &[u8] = include_bytes!("../../../tests/fixtures/linux-6.18-queue-of-six.bin");
     const DONE: &[u8] = include_bytes!("../../../tests/fixtures/linux-6.18-done.bin");
@@ -267,6 +296,30 @@ mod tests {
             (libc::SYS_sendto, libc::EPERM, Error::Errno(CoreErrno(libc::EPERM))),
         ] {
             assert_eq!(refusing(call, errno), (0, Err(named)), "{call} says {errno}");
+        }
+    }
+
+    #[test]
+    fn a_listener_in_another_namespace_is_found_also_where_the_kernel_gives_namespaces_no_numbers() {
+        let elsewhere = thread::spawn(|| {
+            sockopt::into_new_namespace()?;
+            let bound = std::os::unix::net::SocketAddr::from_abstract_name("elsewhere").expect("a name");
+            Ok::<_, Error>(std::os::unix::net::UnixListener::bind_addr(&bound).expect("a listener"))
+        });
+        let listener = match elsewhere.join().expect("no panic") {
+            Ok(listener) => listener,
+            Err(error) => return eprintln!("skipped: no network namespace: {error}"),
+        };
+        let inode = sockopt::inode(listener.as_raw_fd()).expect("its inode");
+        for namespace in [sockopt::namespace, sockopt::namespace_before_5_14] {
+            let mut found = false;
+            let request = UnixRequest { states: States::LISTENERS, clients: false };
+            let read = DiagSocket::beside_by(namespace, listener.as_raw_fd(), |diag| {
+                diag.dump(&request, |row| {
+                    found |= matches!(row, UnixRow::Listener { inode: of, .. } if of == inode);
+                })
+            });
+            assert_eq!((read, found), (Ok(()), true));
         }
     }
 

@@ -14,13 +14,14 @@
 //!
 //! # Files
 //!
-//! `observed` keeps what was read, and `anchor` the head of the queue. Each condition is a file that says when it holds, and
+//! `observed` keeps what was read, `anchor` the head of the queue, and `front` that of a Unix socket's. Each condition is a file that says when it holds, and
 //! `track` raises and clears it.
 
 mod abandoned;
 mod anchor;
 mod behind;
 mod condition;
+mod front;
 mod leaking;
 mod observed;
 mod overflowing;
@@ -115,8 +116,8 @@ impl Detector {
 
     /// A census, after a reading of the first tier at the same time.
     pub fn census_taken(&mut self, at: Time, census: &Census) -> Vec<Change> {
-        self.observed.census_taken(at, census);
-        self.behind.census_taken(&self.observed, at, &census.counts);
+        let counts = self.observed.census_taken(at, census);
+        self.behind.census_taken(&self.observed, at, &counts);
         if census.counts.queued == 0 {
             self.emptied(at);
         }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::anchor::{Anchor, Sighting};
+use super::front::Front;
 use super::settings::Settings;
 use super::time::Time;
-use crate::{Census, Counts, Depth, Members};
+use crate::{Census, Counts, Depth, Inode, Members};
 
 /// What has been read since the observation began, or began again.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(super) struct Head {
     /// The queue was empty, or had become shorter: something had been accepted.
     progress_at: Time,
     anchor: Option<Anchor>,
+    /// Of a Unix socket, in the place of an anchor.
+    front: Option<Front>,
 }
 
 /// What a reading of the first tier follows on.
@@ -82,10 +85,14 @@ impl Observed {
         before
     }
 
-    /// Takes in a census.
-    pub(super) fn census_taken(&mut self, at: Time, census: &Census) {
-        self.census = Some((at, census.counts));
+    /// Takes in a census, and returns its counts: where the kernel keeps no ages, the oldest has waited at least for as long as
+    /// it has been seen.
+    pub(super) fn census_taken(&mut self, at: Time, census: &Census) -> Counts {
         self.head.census_taken(at, census);
+        let seen_for = self.head.front.as_ref().map(|front| at.saturating_sub(front.since()));
+        let counts = Counts { oldest_wait: census.counts.oldest_wait.or(seen_for), ..census.counts };
+        self.census = Some((at, counts));
+        counts
     }
 
     /// The queue is empty.
@@ -112,10 +119,14 @@ impl Observed {
 
 impl Head {
     fn progressed(&mut self, at: Time) {
-        *self = Head { progress_at: at, anchor: None };
+        *self = Head { progress_at: at, ..Head::default() };
     }
 
     fn census_taken(&mut self, at: Time, census: &Census) {
+        match &census.clients {
+            Some(clients) => self.clients_seen(at, clients),
+            None => self.front = None,
+        }
         let Some(waits) = &census.waits else { return };
         let Counts { oldest_wait, .. } = census.counts;
         let resets = census.counts.queued_reset().unwrap_or_default();
@@ -126,6 +137,13 @@ impl Head {
         });
     }
 
+    fn clients_seen(&mut self, at: Time, clients: &[Inode]) {
+        if !self.front.as_ref().is_some_and(|front| front.may_stand(clients)) {
+            self.progressed(at);
+            self.front = (!clients.is_empty()).then(|| Front::seen(at, clients));
+        }
+    }
+
     /// How long the head has waited by now.
     pub(super) fn waited(&self, at: Time) -> Option<Duration> {
         Some(at.saturating_sub(self.anchor?.head_arrived()?))
@@ -133,17 +151,18 @@ impl Head {
 
     /// Since when nothing has been accepted, as far as is known; `None`: it is not.
     pub(super) fn idle_since(&self, depth: Depth) -> Option<Time> {
-        match self.anchor {
-            Some(anchor) => Some(anchor.idle_since()),
+        match (self.anchor, &self.front) {
+            (Some(anchor), _) => Some(anchor.idle_since()),
+            (None, Some(front)) => Some(front.since()),
             // Without ages there is only the depth: one that never falls. A full queue that is accepted from is refilled at
             // once, and is the same.
-            None if depth.queued <= depth.limit => Some(self.progress_at),
-            None => None,
+            (None, None) if depth.queued <= depth.limit => Some(self.progress_at),
+            (None, None) => None,
         }
     }
 
     /// Whether a census says so, and not the depth alone.
     pub(super) fn is_by_census(&self) -> bool {
-        self.anchor.is_some()
+        self.anchor.is_some() || self.front.is_some()
     }
 }

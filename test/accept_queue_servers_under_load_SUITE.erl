@@ -146,17 +146,20 @@ start(Kind, Settings) ->
     {ok, _} = application:ensure_all_started(sasl),
     ok = logger:set_primary_config(level, none),
     _ = application:load(accept_queue),
-    ok = application:set_env([{accept_queue, maps:to_list(Settings)}]),
+    ok = application:set_env([{accept_queue, maps:to_list(maps:merge(Settings, settings(Kind)))}]),
     {ok, _} = application:ensure_all_started(accept_queue),
     Self = self(),
     put(recorder, spawn_link(fun() -> ok = accept_queue:subscribe(), Self ! subscribed, record([]) end)),
     receive subscribed -> ok end,
-    put(settings, maps:merge(accept_queue_nif:default_settings(), Settings)),
     put(overflows, overflows()),
     put(served, counters:new(1, [])),
     put(clients, other_vm:start()),
     put(world, set_up(Kind)),
     ok.
+
+%% The last of eight clients waits for seven others, of 50 ms each: that is what this server is for.
+settings(unix) -> #{max_wait_ms => 2000};
+settings(_) -> #{}.
 
 %% What happens, until all is well again; and what was published of it, beside what the kernel has counted since the last act.
 act(Kind, Ms) ->
@@ -284,7 +287,7 @@ kill(Pool) -> lists:foreach(fun(Pid) -> exit(Pid, kill) end, Pool).
 %% The world after it, and what went wrong.
 story(full_speed, L, Ms) ->
     {_, Port} = sockets:address(L),
-    0 = full_speed(Port, 6, max(1, Ms div 1000)),
+    0 = full_speed(Port, 12, max(1, Ms div 1000)),
     {L, []};
 story(Steady, L, Ms) when Steady =:= fire_and_forget; Steady =:= unix ->
     timer:sleep(Ms),

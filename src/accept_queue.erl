@@ -269,7 +269,8 @@ depth(Listener) ->
 %% kernel tells them apart.
 %%
 %% Of a Unix socket `drops', `syn_recv', `queued_bytes' and `oldest_wait_ms' are `undefined': the kernel has no such
-%% figures.
+%% figures. `queued_alive', `queued_closed' and `queued_reset' are `undefined' where rows cannot be credited: of a transparent proxy, and
+%% of a Unix socket with more than about 8,000 waiting clients.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, [{backlog, 30}]), {ok, Port} = inet:port(L).

@@ -13,6 +13,8 @@ defmodule AcceptQueue.Counts do
     * `sockets`: how many listening sockets share the address (SO_REUSEPORT); the other fields are their sum
 
   Of a Unix socket the kernel has no `drops`, `syn_recv`, `queued_bytes` and `oldest_wait_ms`: they are `:undefined`.
+  `queued_alive`, `queued_closed` and `queued_reset` are `:undefined` where rows cannot be credited: of a transparent proxy, and of
+  a Unix socket with more than about 8,000 waiting clients.
   """
 
   @enforce_keys [

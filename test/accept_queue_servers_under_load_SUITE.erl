@@ -174,7 +174,10 @@ act(Kind, Ms) ->
     Due = due(Kind, Overflows),
     Raised = [{Condition, At - Begun} || {At, {raised, Condition, _}} <- Events],
     Cleared = [{Condition, maps:get(reason, Details, none)} || {_, {cleared, Condition, Details}} <- Events],
-    Reported = lists:sum([Dropped || {_, {cleared, overflowing, #{dropped := Dropped}}} <- Events]),
+    [Reported, Otherwise] = [
+        lists:sum([maps:get(Key, Details, 0) || {_, {cleared, overflowing, Details}} <- Events])
+     || Key <- [dropped, dropped_otherwise]
+    ],
     #{
         served => counters:get(get(served), 1) - Served,
         overflows => Overflows,
@@ -184,7 +187,7 @@ act(Kind, Ms) ->
         wrong =>
             differences(Due, [Condition || {Condition, _} <- Raised]) ++
             differences([{Condition, ends_as(Kind)} || Condition <- Due], Cleared) ++
-            [{missed, {overflows, #{kernel => Overflows, published => Reported}}} || Overflows =/= Reported] ++
+            [{missed, {overflows, #{kernel => Overflows, published => Reported, otherwise => Otherwise}}} || Overflows =/= Reported] ++
             Wrong ++ Calm
     }.
 
@@ -201,7 +204,7 @@ becomes_calm(Overflows, SinceMs, DeadlineMs) ->
     Now = now_ms(),
     case {overflows(), accept_queue:health()} of
         {Overflows, ok} when Now - SinceMs > ?LATE_MS -> ok;
-        Last when Now > DeadlineMs -> {error, Last};
+        Last when Now > DeadlineMs -> {error, {Last, accept_queue:list(), [accept_queue:status(A) || A <- accept_queue:watched()]}};
         {Overflows, _} -> becomes_calm(Overflows, SinceMs, DeadlineMs);
         {More, _} -> becomes_calm(More, Now, DeadlineMs)
     end.
@@ -231,13 +234,13 @@ set_up(bursts) ->
 set_up(closed) ->
     none;
 set_up(Group) when Group =:= restarts; Group =:= dead_member ->
-    First = member(0),
+    First = member(0, backlog(Group)),
     {_, Port} = Address = sockets:address(First),
-    Others = [member(Port) || _ <- lists:seq(2, ?MEMBERS)],
+    Others = [member(Port, backlog(Group)) || _ <- lists:seq(2, ?MEMBERS)],
     is_watched(Address),
     put(address, Address),
     Members = [{L, pool(L, 1, fun close/1)} || L <- [First | Others]],
-    come_to(Address, patient, 24),
+    come_to(Address, patient, steady(Group)),
     Members.
 
 come_to(Address, Manners, Count) ->
@@ -248,9 +251,16 @@ listen(Backlog, Options) ->
     is_watched(sockets:address(L)),
     L.
 
+%% Steady clients are fewer than a queue has places; those of a dead member fill its queue, and the others are fewer than that.
+backlog(restarts) -> 5;
+backlog(dead_member) -> 31.
+
+steady(restarts) -> 5;
+steady(dead_member) -> 60.
+
 %% With SO_REUSEPORT.
-member(Port) ->
-    sockets:listen(5, [?LEAVE_NO_TIME_WAIT, {raw, 1, 15, <<1:32/native>>}, {port, Port}]).
+member(Port, Backlog) ->
+    sockets:listen(Backlog, [?LEAVE_NO_TIME_WAIT, {raw, 1, 15, <<1:32/native>>}, {port, Port}]).
 
 is_watched(Address) ->
     eventually:is(true, fun() -> lists:member(Address, accept_queue:watched()) end).
@@ -309,8 +319,9 @@ story(bursts, L, _) ->
 story(restarts, Members, _) ->
     lists:foreach(fun({_, Pool}) -> kill(Pool) end, Members),
     Before = overflows(),
-    ok = other_vm:call(get(clients), ?MODULE, dial, [100, get(address)]),
-    Overflow = happens(fun() -> overflows() >= Before + 100 - 6 * ?MEMBERS end),
+    Places = ?MEMBERS * (1 + backlog(restarts)),
+    ok = other_vm:call(get(clients), ?MODULE, dial, [4 * Places, get(address)]),
+    Overflow = happens(fun() -> overflows() >= Before + 3 * Places end),
     Revived = [{L, pool(L, 1, fun close/1)} || {L, _} <- Members],
     ok = other_vm:call(get(clients), ?MODULE, hang_up, []),
     Calm = becomes_calm(),
@@ -341,7 +352,7 @@ story(closed, none, _) ->
 %% As a server does that is deployed again: the new one listens before the old one is closed.
 restarted({Old, Pool}) ->
     {_, Port} = get(address),
-    New = member(Port),
+    New = member(Port, backlog(restarts)),
     Served = {New, pool(New, 1, fun close/1)},
     timer:sleep(100),
     kill(Pool),

@@ -81,13 +81,12 @@ clean: ## remove everything that was built
 # Rust without optimization is in target/debug, with it in target/release; each step that compiles Erlang beside others has a folder
 # of its own. The suites wait most of their time, and go in two halves; what takes both cores comes before or after them.
 two_at_once = $(MAKE) --no-print-directory --jobs=2 --output-sync=target
-in_folder = env REBAR_BASE_DIR=_build/$@
-ct = $(quietly) $(1) $(in_folder) env ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct --suite $(subst $(space),$(comma),$(strip $(2)))
+ct = $(quietly) $(1) env REBAR_BASE_DIR=_build/$@ ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct --suite $(subst $(space),$(comma),$(strip $(2)))
 
 suites = $(patsubst test/accept_queue_%_SUITE.erl,%,$(wildcard test/*_SUITE.erl))
 files_of = $(foreach suite,$(1),test/accept_queue_$(suite)_SUITE)
 # Half of the time.
-first_half = stalls disturbed load diagnose
+first_half = stalls disturbed load diagnose event
 # Those in which a reading is the matter; the others hold as well over the port program, and test nothing new there.
 over_port = counts kinds list holders faults registry acceptors monitor
 

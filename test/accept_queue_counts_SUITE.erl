@@ -30,7 +30,9 @@ all() ->
         a_handshake_that_is_not_finished_is_syn_recv,
         a_group_that_shares_an_address_is_answered_with_its_sum,
         the_limit_of_a_listener_in_use_follows_listen,
-        acceptors_at_work_are_not_taken_for_resets
+        acceptors_at_work_are_not_taken_for_resets,
+        what_is_in_the_queue_of_a_transparent_proxy_is_undefined,
+        a_multipath_listener_counts_its_drops
     ].
 
 one_more_than_the_limit_fits_and_each_further_syn_is_a_drop(_) ->
@@ -257,6 +259,41 @@ read_while_accepting(L) ->
         {'DOWN', Monitor, process, Acceptor, Reason} -> ?assertEqual(normal, Reason)
     end,
     lists:foreach(fun sockets:close/1, Clients).
+
+what_is_in_the_queue_of_a_transparent_proxy_is_undefined(_) ->
+    IpTransparent = {raw, 0, 19, <<1:32/native>>},
+    case gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {backlog, 5}, IpTransparent]) of
+        {ok, L} ->
+            {ok, Port} = inet:port(L),
+            {ok, _} = gen_tcp:connect({127, 0, 0, 1}, Port, []),
+            eventually:is({ok, #{queued => 1, limit => 5, drops => 0}}, fun() -> accept_queue:depth(L) end),
+            {ok, Counts} = accept_queue:counts(L),
+            Unknown = [queued_alive, queued_closed, queued_reset, queued_bytes, syn_recv, oldest_wait_ms],
+            ?assertEqual(maps:from_keys(Unknown, undefined), maps:with(Unknown, Counts)),
+            ?assertMatch(#{queued := 1, sockets := 1}, Counts),
+            ok = accept_queue:i();
+        {error, eperm} ->
+            {skip, "IP_TRANSPARENT needs CAP_NET_ADMIN"}
+    end.
+
+a_multipath_listener_counts_its_drops(_) ->
+    case socket:open(inet, stream, 262) of
+        {ok, L} ->
+            ok = socket:bind(L, #{family => inet, addr => {127, 0, 0, 1}, port => 0}),
+            ok = socket:listen(L, 1),
+            {ok, #{port := Port}} = socket:sockname(L),
+            [{ok, _}, {ok, _}, {error, timeout}] =
+                [gen_tcp:connect({127, 0, 0, 1}, Port, [], 300) || _ <- lists:seq(1, 3)],
+            {ok, #{queued := 2, limit := 1, drops := Drops}} = accept_queue:depth(L),
+            ?assert(Drops >= 1),
+            ?assertMatch({ok, #{queued := 2, queued_alive := 2, drops := D}} when D >= Drops, accept_queue:counts(L)),
+            {ok, Handle} = accept_queue:open(L),
+            ?assertMatch({ok, #{queued := 2, drops := D}} when D >= Drops, accept_queue:depth(Handle)),
+            ok = socket:close(L),
+            ?assertEqual({error, closed}, accept_queue:depth(Handle));
+        {error, Reason} ->
+            {skip, io_lib:format("no MPTCP here: ~p", [Reason])}
+    end.
 
 accept(0, _) ->
     ok;

@@ -34,17 +34,16 @@ init_per_suite(Config) ->
     case code:ensure_loaded(proper) of
         {module, proper} ->
             %% A module that is loaded on its first call makes atoms.
-            Modules = [list_to_atom(filename:rootname(File)) || App <- [stdlib, kernel, accept_queue], File <- ebin(App)],
-            _ = code:ensure_modules_loaded(Modules),
+            _ = code:ensure_modules_loaded(lists:append([modules_beside(Module) || Module <- [lists, kernel, accept_queue]])),
             {ok, Started} = application:ensure_all_started(accept_queue),
             [{started, Started} | Config];
         {error, _} ->
             {skip, "PropEr is not installed here; Debian has it as erlang-proper"}
     end.
 
-ebin(App) ->
-    {ok, Files} = file:list_dir(filename:join(code:lib_dir(App), "ebin")),
-    [File || File <- Files, filename:extension(File) =:= ".beam"].
+modules_beside(Module) ->
+    Beams = filelib:wildcard("*.beam", filename:dirname(code:which(Module))),
+    [list_to_atom(filename:rootname(Beam)) || Beam <- Beams].
 
 end_per_suite(Config) ->
     [ok = application:stop(App) || App <- lists:reverse(proplists:get_value(started, Config))],

@@ -53,6 +53,14 @@ lines() ->
             "Try: more acceptors, or less work between accept and the next accept."
         },
         {
+            {raised, stuck},
+            ?HERE#{held_ms => 5000, queued => 2, limit => 30, drops => 0, queued_closed => undefined, queued_reset => undefined, acceptors => waiting, acceptors_summary => undefined},
+            "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.0 s. "
+            "2 of 30 queued, 0 dropped since it was opened. "
+            "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or no thread polls. "
+            "Try: accept_queue:list(), and accept-queue diagnose from outside."
+        },
+        {
             {cleared, stuck},
             ?HERE#{duration_ms => 61200, queued => 0, limit => 30, drops => 207},
             "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s. "

@@ -71,6 +71,46 @@ fn what_is_in_the_queue_of_a_transparent_proxy_is_not_known() {
     assert_eq!(listener.depth().map(|depth| depth.queued), Ok(2));
 }
 
+fn run(program: &str, arguments: &str) -> Result<(), String> {
+    match Command::new(program).args(arguments.split(' ')).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
+}
+
+#[test]
+fn the_clients_of_a_tproxy_rule_have_other_ports_and_are_not_taken_for_reset() {
+    in_a_namespace(|| {
+        let rules = [
+            ("ip", "rule add fwmark 1 lookup 100"),
+            ("ip", "route add local default dev lo table 100"),
+            ("ip", "route add 198.51.100.0/24 dev lo"),
+            ("nft", "add table ip t"),
+            ("nft", "add chain ip t c { type filter hook prerouting priority mangle; }"),
+            (
+                "nft",
+                "add rule ip t c ip daddr 198.51.100.1 tcp dport 80 tproxy to 127.0.0.1:8080 meta mark set 1 accept",
+            ),
+        ];
+        if let Some(error) = rules.iter().find_map(|(program, arguments)| run(program, arguments).err()) {
+            return skip(&format!("no TPROXY: {error}"));
+        }
+        let socket = tcp();
+        socket.set_ip_transparent_v4(true).expect("a namespace of our own");
+        listen(&socket, "127.0.0.1:8080", 10);
+        let other = tcp();
+        listen(&other, "0.0.0.0:80", 10);
+        let target: SocketAddr = "198.51.100.1:80".parse().expect("an address");
+        let clients = [(); 3].map(|()| TcpStream::connect_timeout(&target, Duration::from_secs(5)).expect("a client"));
+        let counts = counts_until(&open(&socket), |counts| counts.queued == 3);
+        assert_eq!((counts.queued_alive, counts.queued_reset(), counts.left()), (None, None, None));
+        let counts = open(&other).counts().expect("counts");
+        assert_eq!((counts.queued, counts.queued_alive, counts.sockets), (0, Some(0), 1), "its port is not theirs");
+        drop(clients);
+    });
+}
+
 /// A SYN from a host that never answers, with data.
 fn syn(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), data: &[u8]) -> Vec<u8> {
     let length = (40 + data.len()) as u16;

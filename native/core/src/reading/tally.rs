@@ -22,7 +22,7 @@ pub struct Group {
 impl Group {
     /// What was counted, and what it was made of.
     pub fn census(&self) -> Census {
-        let waits = self.counts.queued_alive.map(|_| self.waits.clone());
+        let waits = (!self.is_transparent()).then(|| self.waits.clone());
         Census { counts: self.counts, waits, clients: None, took: Duration::ZERO }
     }
 }
@@ -47,8 +47,10 @@ impl Tally {
                 let own = Counts { queued, limit, drops, sockets: 1, ..Counts::EMPTY };
                 self.listener(address, (cookie, inode), if is_transparent { own.without_rows() } else { own });
             }
-            Row::Child { cookie, local, state } => {
+            Row::Child { cookie, local, is_transparent, state } => {
+                // One of a transparent proxy may seem to be another listener's.
                 if let Some(index) = self.index_for(&local)
+                    && (!is_transparent || self.groups[index].is_transparent())
                     && self.children.insert(cookie)
                 {
                     self.groups[index].child(state);
@@ -129,7 +131,12 @@ impl Tally {
 }
 
 impl Group {
+    fn is_transparent(&self) -> bool {
+        self.counts.queued_alive.is_none()
+    }
+
     fn child(&mut self, state: ChildState) {
+        let is_transparent = self.is_transparent();
         let Group { counts, waits, .. } = self;
         let one_more = |count: &mut Option<u32>| *count = count.map(|count| count + 1);
         match state {
@@ -140,7 +147,7 @@ impl Group {
                     QueuedState::Closed => one_more(&mut counts.queued_closed),
                 }
                 counts.queued_bytes = counts.queued_bytes.map(|sum| sum + u64::from(bytes));
-                if counts.queued_alive.is_some() {
+                if !is_transparent {
                     counts.oldest_wait = counts.oldest_wait.max(Some(waited));
                     waits.push(waited);
                 }
@@ -176,7 +183,12 @@ mod tests {
 
     fn child(ip: &str, state: ChildState) -> Row {
         static COOKIES: AtomicU64 = AtomicU64::new(1000);
-        Row::Child { cookie: Cookie(COOKIES.fetch_add(1, Ordering::Relaxed)), local: at(ip), state }
+        Row::Child {
+            cookie: Cookie(COOKIES.fetch_add(1, Ordering::Relaxed)),
+            local: at(ip),
+            is_transparent: false,
+            state,
+        }
     }
 
     fn queued(ip: &str, state: QueuedState, waited_ms: u64) -> Row {

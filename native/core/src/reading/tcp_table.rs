@@ -105,7 +105,7 @@ fn row(entry: &TcpNetEntry, cookie: Cookie) -> Option<Row> {
         }
         _ => return None,
     };
-    Some(Row::Child { cookie, local, state })
+    Some(Row::Child { cookie, local, is_transparent: false, state })
 }
 
 impl From<Group> for PartialQueue {

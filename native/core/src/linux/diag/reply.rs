@@ -39,6 +39,8 @@ pub enum Row {
         cookie: Cookie,
         /// Its local end.
         local: Address,
+        /// It is of a listener that is. Not known before Linux 5.10, and of a handshake.
+        is_transparent: bool,
         /// What has become of it.
         state: ChildState,
     },
@@ -107,10 +109,11 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
     // `tcp_rcv_nxt` counts the peer's FIN as a byte.
     let bytes_before_fin = bytes.saturating_sub(1);
     let inode = message.inode.get();
+    let options = attribute(attributes, INET_DIAG_SOCKOPT)?.and_then(|options| options.first());
+    let is_transparent = options.is_some_and(|options| options & TRANSPARENT != 0);
     let queued = |state, bytes| age(LAST_DATA_SENT).map(|waited| ChildState::Queued { state, bytes, waited });
     let state = match (message.state, inode) {
         (LISTEN, _) => {
-            let options = attribute(attributes, INET_DIAG_SOCKOPT)?.and_then(|options| options.first());
             return Ok(Some(Row::Listener {
                 address: local,
                 cookie: cookie(id.cookie),
@@ -118,7 +121,7 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
                 queued: message.receive_queue.get(),
                 limit: message.send_queue.get(),
                 drops: attribute(attributes, INET_DIAG_SKMEMINFO)?.and_then(|words| word(words, DROPS)),
-                is_transparent: options.is_some_and(|options| options & TRANSPARENT != 0),
+                is_transparent,
             }));
         }
         // A request is no socket yet, and has no TCP_INFO (`inet_req_diag_fill`). With TCP Fast Open the socket is there, and
@@ -135,7 +138,7 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         },
         _ => return Ok(None),
     };
-    Ok(Some(Row::Child { cookie: cookie(id.cookie), local, state }))
+    Ok(Some(Row::Child { cookie: cookie(id.cookie), local, is_transparent, state }))
 }
 
 #[cfg(test)]

@@ -487,13 +487,15 @@ watched() ->
 
 %% @doc What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 %%
-%% `since' and `peak_at' are system times in milliseconds. `stale': nothing has been read for several intervals.
+%% Of all sockets of the listener together; of a port with several addresses there is no `window'. `since' and `peak_at' are system times
+%% in milliseconds. `stale': nothing has been read for several intervals. `counts_age_ms': the counts are of the last census, so long
+%% ago.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
-%% {ok,#{conditions => [behind],counts => #{...},depth => #{drops => 0,limit => 5,queued => 1},
+%% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
 %%       since => ...,stale => false,window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
 -spec status(listener()) -> {ok, status()} | {error, reason()}.

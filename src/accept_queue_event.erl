@@ -17,7 +17,9 @@
 %% {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
 %% began, and `dropped_otherwise', with the queue far from full; `acceptors_summary', {@link accept_queue:acceptors/1} without
 %% the stacks, or `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at
-%% the end `duration_ms'.
+%% the end `duration_ms', and `reason': `recovered'; or why it is watched no longer, `closed', `unwatched' or `stopped', or anew,
+%% `rewatched'. Only `recovered' says that the listener is well; otherwise nothing was read, and there are no figures. `overflowing' and
+%% `stuck' are about one of the sockets that share the address: `socket', its `cookie', `inode', `fd', `queued' and `limit'.
 %%
 %% == telemetry ==
 %%
@@ -34,7 +36,10 @@
 %% <tr><td>`[accept_queue, listener, added]', `[accept_queue, listener, removed]'</td><td>a listener is watched, or no
 %%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>
 %% <tr><td>`[accept_queue, read, failed]'</td><td>a listener cannot be read; once until it can</td><td>`count', 1</td>
-%%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}</td></tr>
+%%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}. `unsupported' of the first listener: there is
+%%     no sock_diag, and every listener is watched by its depth alone</td></tr>
+%% <tr><td>`[accept_queue, read, recovered]'</td><td>it can be read again</td><td>`count', 1</td><td>`address', `server'</td>
+%%     <td></td></tr>
 %% <tr><td>`[accept_queue, vm, hung]'</td><td>the heartbeats of this VM were missing for longer than the watchdog allows
 %%     (`docs/watchdog.md'), and have come back; once</td><td>`duration_ms', from the last heartbeat before to the first one
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
@@ -59,7 +64,7 @@
 -behaviour(gen_server).
 
 -export([new/0, start_link/0]).
--export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, late/1, hung/1, wants_samples/0]).
+-export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, read_recovered/1, late/1, hung/1, wants_samples/0]).
 -export([subscribe/1, unsubscribe/1, dropped_samples/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -70,7 +75,7 @@
 -type event() ::
     {raised | cleared, condition(), details()}
     | {listener, added | removed, map()}
-    | {read_failed | late | hung | given_up | sample, map()}.
+    | {read_failed | read_recovered | late | hung | given_up | sample, map()}.
 
 -record(state, {
     dispatchers :: #{logger | telemetry => pid()},
@@ -111,6 +116,10 @@ cleared(Condition, Details) ->
 
 %% @private
 -spec listener(added | removed, map()) -> ok.
+listener(removed, Metadata) ->
+    %% After what was cleared of it, which may still wait for its details.
+    ok = accept_queue_event_store:found({listener, removed, Metadata}),
+    wake();
 listener(So, Metadata) ->
     add([subscribers, logger, telemetry], {listener, So, Metadata}).
 
@@ -118,6 +127,11 @@ listener(So, Metadata) ->
 -spec read_failed(map()) -> ok.
 read_failed(Metadata) ->
     add([logger, telemetry], {read_failed, Metadata}).
+
+%% @private
+-spec read_recovered(map()) -> ok.
+read_recovered(Metadata) ->
+    add([logger, telemetry], {read_recovered, Metadata}).
 
 %% @private
 -spec late(#{late_ms := non_neg_integer()}) -> ok.
@@ -240,9 +254,14 @@ want_samples(Wanted) ->
 %% monitor: a framework whose supervisor does not answer takes a second.
 settle() ->
     case accept_queue_event_store:next_found() of
+        {ok, Key, {listener, _, _} = Event} ->
+            _ = accept_queue_event_store:add([subscribers | ?DISPATCHED], Event),
+            ok = accept_queue_event_store:settled(Key),
+            settle();
         {ok, Key, {So, Condition, #{address := Address} = Found}} ->
             Id = {Condition, Address},
-            Details = with_acceptors(Condition, Found#{acceptors_summary => acceptors_summary(Address)}),
+            Summary = acceptors_summary(maps:get(acceptors_of, Found, Address)),
+            Details = with_acceptors(Condition, (maps:remove(acceptors_of, Found))#{acceptors_summary => Summary}),
             Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
             ok =
                 case So of
@@ -256,8 +275,8 @@ settle() ->
     end.
 
 %% Without the stacks, which may be a thousand: {@link accept_queue:acceptors/1} has them.
-acceptors_summary(Address) ->
-    try accept_queue:acceptors(Address) of
+acceptors_summary(Listener) ->
+    try accept_queue:acceptors(Listener) of
         {ok, #{busy := Busy} = Acceptors} ->
             Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};
         {error, _} ->
@@ -325,9 +344,11 @@ message({listener, So, Metadata}) -> {accept_queue, listener, So, Metadata};
 message({hung, Hung}) -> {accept_queue, vm, hung, Hung}.
 
 -spec log(event()) -> ok.
+log({cleared, Condition, #{reason := closed} = Details}) -> log(warning, {cleared, Condition}, Details);
 log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
 log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
 log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
+log({read_recovered, Metadata}) -> log(notice, {read, recovered}, Metadata);
 log({late, Late}) -> log(debug, {poll, late}, Late);
 log({hung, Hung}) -> log(error, {vm, hung}, Hung);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
@@ -347,6 +368,8 @@ execute({listener, So, Metadata}) ->
     execute([accept_queue, listener, So], #{count => 1}, Metadata);
 execute({read_failed, Metadata}) ->
     execute([accept_queue, read, failed], #{count => 1}, Metadata);
+execute({read_recovered, Metadata}) ->
+    execute([accept_queue, read, recovered], #{count => 1}, Metadata);
 execute({late, Late}) ->
     execute([accept_queue, poll, late], #{}, Late);
 execute({hung, Hung}) ->

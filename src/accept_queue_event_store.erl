@@ -20,7 +20,7 @@
 -type id() :: {accept_queue:condition(), accept_queue:address()}.
 -type channel() :: subscribers | logger | telemetry.
 
--type found() :: {raised | cleared, accept_queue:condition(), Details :: map()}.
+-type found() :: {raised | cleared, accept_queue:condition(), Details :: map()} | {listener, removed, Metadata :: map()}.
 
 -define(TABLE, ?MODULE).
 %% With so many rows, events of other kinds than conditions are dropped. Conditions are raised no faster than they are cleared.

@@ -21,11 +21,15 @@
     conditions := [condition()],
     depth := accept_queue:depth() | undefined,
     counts := accept_queue:counts() | undefined,
+    %% How old the counts are.
+    counts_age_ms := non_neg_integer() | undefined,
     window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
     since := integer(),
     stale := boolean()
 }.
 -type health() :: ok | {degraded | failing, [{condition(), accept_queue:address()} | monitor_not_running, ...]}.
+
+-type member() :: #{fd := non_neg_integer(), inode := pos_integer(), socket := accept_queue_backend:socket() | undefined}.
 
 %% One watched address. Row of the table, by address.
 -record(row, {
@@ -33,7 +37,11 @@
     cookies :: [accept_queue:cookie()],
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
-    interval_ms :: pos_integer()
+    interval_ms :: pos_integer(),
+    %% Its sockets.
+    members :: #{accept_queue:cookie() => member()},
+    %% All of them have been closed. One that is opened again on the address soon goes on where this one ended.
+    closed_ms :: integer() | undefined
 }).
 
 -record(state, {
@@ -53,6 +61,8 @@
 -define(RAISED, accept_queue_raised).
 %% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 -define(SEARCH_MS, 10000).
+%% An address that is closed and opened again within this time is the same listener: a restart takes less.
+-define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
 %% How often it notes that it runs, and after how long without a note it does not.
@@ -107,8 +117,8 @@ status(Listener) ->
     case addresses(Listener) of
         {ok, Addresses} ->
             case lists:append([row(Address) || Address <- Addresses]) of
-                [Row | _] -> status_of(Row);
-                [] -> {error, not_found}
+                [] -> {error, not_found};
+                Rows -> together([status_of(Row) || Row <- Rows])
             end;
         {error, _} = Error ->
             Error
@@ -171,7 +181,7 @@ handle_call({watch, Listener, Options}, _From, State) ->
 handle_call({unwatch, Listener}, _From, State) ->
     case addresses(Listener) of
         {ok, Addresses} ->
-            _ = [remove(Row) || Address <- Addresses, Row <- row(Address)],
+            _ = [remove(Row, unwatched) || Address <- Addresses, Row <- row(Address)],
             Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
             {reply, ok, poll(State#state{excluded = Excluded})};
         {error, _} = Error ->
@@ -216,7 +226,7 @@ note() ->
 %% When it stops in order, it clears the conditions. Killed, it clears none, and the next process goes on with them.
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1, Reason) =:= shutdown ->
-    lists:foreach(fun remove/1, rows());
+    lists:foreach(fun(Row) -> remove(Row, stopped) end, rows());
 terminate(_Reason, _State) ->
     ok.
 
@@ -225,19 +235,22 @@ terminate(_Reason, _State) ->
 notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
-    true = ets:delete(?TABLE, {failed, Address}),
+    ok = lists:foreach(fun(Row) -> recovered(Row, failed) end, row(Address)),
     change(Address, Depth, Changes);
 notice(Address, {census, Counts, Changes}, Samples) ->
     _ = [accept_queue_event:sample(Counts, #{address => Address}) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
 notice(Address, {error, closed}, _Samples) ->
-    ok = lists:foreach(fun remove/1, row(Address)),
-    other_watches;
+    lists:foreach(fun closed/1, row(Address));
 notice(Address, {error, lost}, _Samples) ->
     ok = lists:foreach(fun again/1, row(Address)),
     other_watches;
 notice(Address, {error, Reason}, _Samples) ->
-    lists:foreach(fun(Row) -> failed(Row, Reason) end, row(Address)).
+    lists:foreach(fun(Row) -> failed(Row, failed, Reason) end, row(Address));
+notice(Address, {census_error, Reason}, _Samples) ->
+    lists:foreach(fun(Row) -> failed(Row, census_failed, Reason) end, row(Address));
+notice(Address, census_recovered, _Samples) ->
+    lists:foreach(fun(Row) -> recovered(Row, census_failed) end, row(Address)).
 
 change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> publish(Address, Depth, Change) end, Changes).
@@ -248,7 +261,8 @@ publish(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
     true = ets:insert(?RAISED, {{Address, Condition}, now_ms() - HeldMs});
 publish(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
     Details = details(Address, Depth, Evidence),
-    ok = accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs}),
+    Reason = maps:get(reason, Evidence, recovered),
+    ok = accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs, reason => Reason}),
     true = ets:delete(?RAISED, {Address, Condition}).
 
 details(Address, Depth, Evidence) ->
@@ -257,16 +271,45 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    Server = hd([Server || #row{server = Server} <- row(Address)] ++ [undefined]),
-    Known = maps:merge(maps:merge(Counts, Depth), maps:without([counts], Evidence)),
-    Known#{address => Address, server => Server}.
+    {Server, Members} = hd([{Server, Members} || #row{server = Server, members = Members} <- row(Address)] ++ [{undefined, #{}}]),
+    Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
+    (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
 
-%% Published once, until it works again.
-failed(#row{address = Address, server = Server}, Reason) ->
-    case ets:insert_new(?TABLE, {{failed, Address}, Reason}) of
+%% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept while
+%% no process accepts from this one.
+member(#{socket := #{cookie := Cookie} = Known}, Members) ->
+    case Members of
+        #{Cookie := #{socket := undefined} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member))};
+        #{Cookie := #{socket := Socket} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member)), acceptors_of => Socket};
+        #{} -> #{socket => Known}
+    end;
+member(_Evidence, _Members) ->
+    #{}.
+
+%% Published once, until it works again. Where no census can be taken at all, that is so for every listener, and is published for the
+%% first: they are watched by the depth alone.
+failed(#row{address = Address, server = Server}, What, Reason) ->
+    IsFirst = Reason =/= unsupported orelse not ets:member(?TABLE, unsupported),
+    _ = [ets:insert(?TABLE, {unsupported, Address}) || Reason =:= unsupported],
+    case ets:insert_new(?TABLE, {{What, Address}, Reason}) andalso IsFirst of
         true -> accept_queue_event:read_failed(#{address => Address, server => Server, reason => Reason});
         false -> ok
     end.
+
+recovered(#row{address = Address, server = Server}, What) ->
+    case ets:take(?TABLE, {What, Address}) of
+        [{_, unsupported}] -> ok;
+        [_] -> accept_queue_event:read_recovered(#{address => Address, server => Server});
+        [] -> ok
+    end.
+
+%% It may be opened again: what is raised stays until that is known.
+closed(#row{closed_ms = undefined} = Row) ->
+    _ = erlang:send_after(?REOPEN_MS, self(), search),
+    true = ets:insert(?TABLE, {Row#row.address, Row#row{closed_ms = now_ms()}}),
+    ok;
+closed(_Row) ->
+    ok.
 
 %% Which listeners are watched.
 
@@ -275,8 +318,11 @@ search(#state{wanted = Wanted} = State) ->
         {ok, Listeners} ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
-            Gone = [Row || [Address, Cookies] <- each(#row.cookies), has_gone(Address, Cookies, Here), Row <- row(Address)],
-            ok = lists:foreach(fun remove/1, Gone),
+            Changed = [
+                Row
+             || [Address, Cookies] <- each(#row.cookies), has_changed(Address, Cookies, Here), Row <- row(Address)
+            ],
+            Followed = [follow(Row, Here) || Row <- Changed],
             Named = named(Wanted),
             Added = [
                 add(Group, #{}, State)
@@ -287,9 +333,9 @@ search(#state{wanted = Wanted} = State) ->
             ],
             _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
             Searched = State#state{excluded = maps:with(maps:keys(Here), State#state.excluded)},
-            case {Gone, Added} of
-                {[], []} -> Searched;
-                _ -> poll(Searched)
+            case lists:member(true, Followed) orelse Added =/= [] of
+                false -> Searched;
+                true -> poll(Searched)
             end;
         {error, _} ->
             _ = search_again(),
@@ -304,11 +350,35 @@ named(none) -> [];
 named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
 
 %% Closed, or other sockets than the watched ones.
-has_gone(Address, Cookies, Here) ->
+has_changed(Address, Cookies, Here) ->
     case Here of
         #{Address := {_, Entries}} -> cookies(Entries) =/= Cookies;
         #{} -> true
     end.
+
+%% A member of a group that comes or goes, and an address that is closed and opened again, change the sockets of a listener: what is
+%% raised stays, with the options of `watch/2'. Whether the watches of the poller have changed.
+follow(#row{address = Address, watch = Watch, closed_ms = ClosedMs} = Row, Here) ->
+    case Here of
+        #{Address := {_, Entries}} ->
+            Followed = accept_queue_source:watch_sockets(Watch, join(Entries)),
+            true = ets:insert(?TABLE, {Address, with_sockets(Row#row{watch = Followed, closed_ms = undefined}, Entries)}),
+            true;
+        #{} when ClosedMs =/= undefined ->
+            IsGone = now_ms() - ClosedMs >= ?REOPEN_MS,
+            _ = [remove(Row, closed) || IsGone],
+            IsGone;
+        #{} ->
+            ok = closed(Row),
+            false
+    end.
+
+join(Entries) ->
+    accept_queue_source:join([Handle || #{handle := Handle} <- Entries]).
+
+with_sockets(Row, Entries) ->
+    Members = maps:from_list([{Cookie, maps:with([fd, inode, socket], Entry)} || #{cookie := Cookie} = Entry <- Entries]),
+    Row#row{cookies = cookies(Entries), server = server(hd(Entries)), members = Members}.
 
 groups(Entries) ->
     ByAddress = lists:foldl(
@@ -321,18 +391,19 @@ groups(Entries) ->
 cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
 
 add({Address, Entries}, Options, #state{options = Defaults}) ->
-    Handle = accept_queue_source:join([Handle || #{handle := Handle} <- Entries]),
     Settings = maps:merge(Defaults, Options),
-    case accept_queue_source:watch(Handle, Settings) of
+    case accept_queue_source:watch(join(Entries), Settings) of
         {ok, Watch} ->
-            _ = [remove(Row) || Row <- row(Address)],
-            Row = #row{
+            _ = [remove(Row, rewatched) || Row <- row(Address)],
+            New = #row{
                 address = Address,
-                cookies = cookies(Entries),
+                cookies = [],
                 watch = Watch,
-                server = server(hd(Entries)),
-                interval_ms = maps:get(interval_ms, Settings)
+                server = undefined,
+                interval_ms = maps:get(interval_ms, Settings),
+                members = #{}
             },
+            Row = with_sockets(New, Entries),
             true = ets:insert(?TABLE, {Address, Row}),
             accept_queue_event:listener(added, #{address => Address, server => Row#row.server});
         {error, _} = Error ->
@@ -342,7 +413,7 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
 %% The detectors have ended with the port program. Whether their conditions still hold is not known: they are cleared, and raised
 %% again where they do.
 again(#row{address = Address, watch = Lost} = Row) ->
-    ok = clear(Row),
+    ok = clear(Row, rewatched),
     case accept_queue_source:again(Lost) of
         {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
         %% The next poll reports it again.
@@ -353,19 +424,20 @@ server(#{framework := undefined, socket := undefined}) -> undefined;
 server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
 server(#{framework := Framework}) -> Framework.
 
-%% Its conditions are cleared: whether they still hold is not known.
-remove(#row{address = Address, server = Server, watch = Watch} = Row) ->
-    ok = clear(Row),
+%% Its conditions are cleared: whether they still hold is not known, and the reason says so.
+remove(#row{address = Address, server = Server, watch = Watch} = Row, Reason) ->
+    ok = clear(Row, Reason),
     ok = accept_queue_source:unwatch(Watch),
-    true = ets:delete(?TABLE, {failed, Address}),
+    _ = [true = ets:delete(?TABLE, {What, Address}) || What <- [failed, census_failed]],
     true = ets:delete(?TABLE, Address),
     accept_queue_event:listener(removed, #{address => Address, server => Server}).
 
-clear(#row{address = Address}) ->
+%% Nothing was read: there are no figures.
+clear(#row{address = Address}, Reason) ->
     NowMs = now_ms(),
     lists:foreach(
         fun({Condition, SinceMs}) ->
-            publish(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, dropped => 0, dropped_otherwise => 0}})
+            publish(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, reason => Reason}})
         end,
         raised(Address)
     ).
@@ -381,13 +453,12 @@ reconcile(#row{address = Address, watch = Watch}) ->
 reconcile(Address, Held, Read) ->
     Published = raised(Address),
     Depth = depth_map(Read),
-    Nothing = #{dropped => 0, dropped_otherwise => 0},
     _ = [
-        publish(Address, Depth, {raised, Condition, Nothing#{held_ms => HeldMs}})
+        publish(Address, Depth, {raised, Condition, #{held_ms => HeldMs}})
      || {Condition, HeldMs} <- Held, not lists:keymember(Condition, 1, Published)
     ],
     _ = [
-        publish(Address, Depth, {cleared, Condition, Nothing#{held_ms => now_ms() - SinceMs}})
+        publish(Address, Depth, {cleared, Condition, #{held_ms => now_ms() - SinceMs}})
      || {Condition, SinceMs} <- Published, not lists:keymember(Condition, 1, Held)
     ],
     ok.
@@ -430,6 +501,47 @@ is_watching() ->
         [] -> false
     end.
 
+%% Of several addresses: a port number may have them.
+together([Status]) ->
+    Status;
+together(Statuses) ->
+    case [Error || {error, _} = Error <- Statuses] of
+        [Error | _] -> Error;
+        [] -> {ok, sum([Status || {ok, Status} <- Statuses])}
+    end.
+
+%% The depth of several queues over a time is not the sum of what is kept of each: there is no window.
+sum(Statuses) ->
+    Each = fun(Key) -> [maps:get(Key, Status) || Status <- Statuses] end,
+    #{
+        conditions => lists:usort(lists:append(Each(conditions))),
+        depth => sum_of(Each(depth)),
+        counts => sum_of(Each(counts)),
+        counts_age_ms => greatest(Each(counts_age_ms)),
+        window => undefined,
+        since => lists:max(Each(since)),
+        stale => lists:member(true, Each(stale))
+    }.
+
+%% What one of them does not have, all together do not have.
+sum_of([First | Others] = Maps) ->
+    case lists:member(undefined, Maps) of
+        true -> undefined;
+        false -> lists:foldl(fun(Map, Sum) -> maps:map(fun(Key, Figure) -> plus(Key, Figure, maps:get(Key, Map)) end, Sum) end, First, Others)
+    end.
+
+plus(oldest_wait_ms, undefined, Other) -> Other;
+plus(oldest_wait_ms, One, undefined) -> One;
+plus(oldest_wait_ms, One, Other) -> max(One, Other);
+plus(_, One, Other) when is_integer(One), is_integer(Other) -> One + Other;
+plus(_, _, _) -> undefined.
+
+greatest(Ages) ->
+    case lists:member(undefined, Ages) of
+        true -> undefined;
+        false -> lists:max(Ages)
+    end.
+
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
     case accept_queue_source:status(Watch) of
         {ok, Known} -> {ok, status_of(Known, IntervalMs)};
@@ -441,11 +553,12 @@ status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
 status_of(Known, IntervalMs) ->
     SystemMs = erlang:system_time(millisecond),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
-    #{watched_ms := WatchedMs, read_ago_ms := AgoMs} = Known,
+    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs} = Known,
     #{
         conditions => [Condition || {Condition, _} <- Held],
         depth => with_drops(depth_map(Depth), Drops),
         counts => Counts,
+        counts_age_ms => CountsAgoMs,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
         stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS

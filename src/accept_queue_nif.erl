@@ -8,7 +8,7 @@
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
+    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
 -export([load_error/0, priv_dir/0]).
 
@@ -18,7 +18,7 @@
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
+    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
 ]).
 
 -type handle() :: reference().
@@ -98,7 +98,9 @@
         held_ms := non_neg_integer(),
         counts := accept_queue:counts() | undefined,
         dropped := non_neg_integer(),
-        dropped_otherwise := non_neg_integer()
+        dropped_otherwise := non_neg_integer(),
+        %% `overflowing' and `stuck': the one that is full, or that no process accepts from.
+        socket := #{cookie := accept_queue:cookie(), queued := non_neg_integer(), limit := non_neg_integer()} | undefined
     }}.
 
 -define(LIBRARY, "accept_queue_nif").
@@ -199,6 +201,11 @@ default_settings() ->
 %% Reads the listener once, so that later readings are compared with this one.
 -spec watch(Id :: non_neg_integer(), handle(), settings()) -> watch().
 watch(_Id, _Handle, _Settings) ->
+    erlang:nif_error(not_loaded).
+
+%% Goes on with other sockets: one has come or gone, or all have been closed and opened again. What is known stays.
+-spec watch_sockets(watch(), handle()) -> ok.
+watch_sockets(_Watch, _Handle) ->
     erlang:nif_error(not_loaded).
 
 %% From memory.

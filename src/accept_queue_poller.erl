@@ -14,7 +14,7 @@
     watches = #{} :: #{IntervalMs :: pos_integer() => [accept_queue_source:watch()]},
     all = false :: boolean(),
     %% Which cannot be read, and the reason that was reported.
-    failing = #{} :: #{accept_queue_source:watch_id() => accept_queue:reason() | lost},
+    failing = #{} :: #{accept_queue_source:watch_id() | {census, accept_queue_source:watch_id()} => accept_queue:reason() | lost},
     listening = [] :: [accept_queue:cookie()],
     has_just_changed = false :: boolean()
 }).
@@ -86,15 +86,26 @@ poll(Watches, #state{all = All} = State) ->
 reading({Watch, {ok, {Queued, Limit, Drops, Changes, _}}}) -> {id(Watch), {reading, {Queued, Limit, Drops}, Changes}};
 reading({Watch, {error, Reason}}) -> {id(Watch), {error, Reason}}.
 
-census({_Watch, {ok, {_Counts, []}}}, false) -> [];
-census({Watch, {ok, {Counts, Changes}}}, _All) -> [{id(Watch), {census, Counts, Changes}}];
+census({Watch, {ok, {_Counts, []}}}, false) -> [{id(Watch), census_recovered}];
+census({Watch, {ok, {Counts, Changes}}}, _All) -> [{id(Watch), census_recovered}, {id(Watch), {census, Counts, Changes}}];
 %% The next reading of the depth says so.
 census({_Watch, {error, Reason}}, _All) when Reason =:= closed; Reason =:= lost -> [];
-census({Watch, {error, Reason}}, _All) -> [{id(Watch), {error, Reason}}].
+census({Watch, {error, Reason}}, _All) -> [{id(Watch), {census_error, Reason}}].
 
 %% A failure is reported once, until the reading works or fails for another reason; lost detectors, until they are replaced.
 unless_reported({Id, {error, Reason}}, {New, Failing}) when Reason =/= lost, map_get(Id, Failing) =:= Reason -> {New, Failing};
 unless_reported({Id, {error, Reason}} = Notice, {New, Failing}) -> {[Notice | New], Failing#{Id => Reason}};
+unless_reported({Id, {census_error, Reason}} = Notice, {New, Failing}) ->
+    case Failing of
+        #{{census, Id} := Reason} -> {New, Failing};
+        #{} -> {[Notice | New], Failing#{{census, Id} => Reason}}
+    end;
+unless_reported({Id, census_recovered} = Notice, {New, Failing}) ->
+    case maps:take({census, Id}, Failing) of
+        {_, Others} -> {[Notice | New], Others};
+        error -> {New, Failing}
+    end;
+unless_reported({_, {census, _, _}} = Notice, {New, Failing}) -> {[Notice | New], Failing};
 unless_reported({Id, _} = Notice, {New, Failing}) -> {[Notice | New], maps:remove(Id, Failing)}.
 
 id(Watch) -> accept_queue_source:watch_id(Watch).

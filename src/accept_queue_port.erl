@@ -105,7 +105,7 @@ words() ->
         somaxconn, tcp_max_syn_backlog, tcp_abort_on_overflow, tcp_syncookies, tcp_synack_retries, listen_overflows,
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv, syncookies_failed,
         interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms,
-        overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth, counts, conditions, window,
+        overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, socket, depth, counts, conditions, window,
         min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
         backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,

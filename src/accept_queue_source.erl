@@ -13,7 +13,7 @@
     open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
--export([default_settings/0, watch/2, watch_id/1, again/1, unwatch/1, status/1]).
+-export([default_settings/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1]).
 -export([poller/1, poller_watch/3, poller_is_running/1, interval_ms/1, read/2, census/1, listening_cookies/0]).
 
 -export_type([source/0, handle/0, watch/0, watch_id/0, poller/0, report/0]).
@@ -35,6 +35,9 @@
             {reading, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}, [accept_queue_nif:change()]}
             | {census, accept_queue:counts(), [accept_queue_nif:change()]}
             | {error, accept_queue:reason() | lost}
+            %% The depth can be read, and no census can be taken; and can be taken again.
+            | {census_error, accept_queue:reason()}
+            | census_recovered
         },
         ...
     ]
@@ -187,6 +190,15 @@ watch({?HANDLE, Sockets} = Handle, Settings) ->
 watch(Handle, Settings) ->
     Id = new_id(),
     {ok, {Id, accept_queue_nif:watch(Id, Handle, Settings)}}.
+
+%% Goes on with other sockets: what is known of the listener stays.
+-spec watch_sockets(watch(), handle()) -> watch().
+watch_sockets({?WATCH, Id, _Handle, Settings}, {?HANDLE, Sockets} = Handle) ->
+    ok = accept_queue_port:cast(watch_sockets, [Id, Sockets]),
+    {?WATCH, Id, Handle, Settings};
+watch_sockets({_Id, Watch} = Known, Handle) ->
+    ok = accept_queue_nif:watch_sockets(Watch, Handle),
+    Known.
 
 %% Never given twice by this VM, so that a new program does not confuse it with an earlier watch.
 new_id() -> erlang:unique_integer([positive]).

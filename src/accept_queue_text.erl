@@ -13,13 +13,15 @@ report(#{event := Event} = Details) ->
 sentences({raised, Condition}, Details) ->
     [[listener(Details), " ", what(Condition, Details), "."], figures(Details), acceptors(Details), try_this(Condition, Details)];
 sentences({cleared, Condition}, #{duration_ms := Ms} = Details) ->
-    [[listener(Details), " is no longer ", atom_to_list(Condition), ", after ", seconds(Ms), "."], figures(Details)];
+    [[listener(Details), " is no longer ", atom_to_list(Condition), ", after ", seconds(Ms), ended(Details), "."], figures(Details)];
 sentences({listener, added}, Details) ->
     [[listener(Details), " is watched."]];
 sentences({listener, removed}, Details) ->
     [[listener(Details), " is watched no longer."]];
 sentences({read, failed}, #{reason := Reason} = Details) ->
     [[listener(Details), io_lib:format(" cannot be read: ~0tp. It is tried again; this is logged once until it works.", [Reason])]];
+sentences({read, recovered}, Details) ->
+    [[listener(Details), " can be read again."]];
 sentences({poll, late}, #{late_ms := Ms}) ->
     [["accept queues were read ", seconds(Ms), " late: this VM was asleep, or its schedulers were busy."]];
 sentences({vm, hung}, #{duration_ms := Ms} = Details) ->
@@ -50,6 +52,13 @@ printable(Bytes) ->
 listener(#{address := Address, server := undefined}) -> ["accept queue of ", address(Address)];
 listener(#{address := Address, server := Server}) -> ["accept queue of ", address(Address), " (", server(Server), ")"].
 
+%% Only a recovery says that it is well.
+ended(#{reason := closed}) -> ": it was closed";
+ended(#{reason := unwatched}) -> ": it is watched no longer";
+ended(#{reason := stopped}) -> ": watching has stopped";
+ended(#{reason := rewatched}) -> ": it is watched from the beginning";
+ended(_) -> "".
+
 what(behind, #{held_ms := Ms}) -> ["is behind: the oldest connection has waited too long, for ", seconds(Ms), " now"];
 what(overflowing, #{dropped := 0}) -> "is overflowing: it is full, and the next client will be dropped";
 what(overflowing, #{dropped := Dropped}) -> ["is overflowing: ", integer_to_list(Dropped), " packets of clients dropped"];
@@ -63,6 +72,7 @@ what(Condition, _) ->
 figures(Details) ->
     Figures = [
         figure("~b of ~b queued", [queued, limit], Details),
+        member(Details),
         figure("the oldest for ~b ms", [oldest_wait_ms], Details),
         [io_lib:format("~b have left", [Left]) || Left <- [left(Details)], Left > 0],
         figure("~b dropped since it was opened", [drops], Details),
@@ -72,6 +82,15 @@ figures(Details) ->
         [] -> "";
         Known -> [lists:join(", ", Known), "."]
     end.
+
+%% One of several: the sum says less than its own queue.
+member(#{limit := Sum, socket := #{queued := Queued, limit := Limit} = Socket}) when Limit < Sum ->
+    [io_lib:format("~b of ~b at the socket with ~ts ~b", [Queued, Limit, Name, Number]) || {Name, Number} <- [socket_name(Socket)]];
+member(_) ->
+    [].
+
+socket_name(#{fd := Fd}) -> {"descriptor", Fd};
+socket_name(#{cookie := Cookie}) -> {"cookie", Cookie}.
 
 figure(Format, Keys, Details) ->
     Values = [maps:get(Key, Details, undefined) || Key <- Keys],

@@ -27,6 +27,11 @@ all() ->
         clients_that_leave_are_abandoned,
         connections_held_in_close_wait_are_leaking,
         a_listener_that_closes_ends_its_conditions,
+        a_listener_that_is_opened_again_goes_on_with_its_options_and_its_conditions,
+        a_member_that_closes_raises_nothing_and_clears_nothing,
+        a_member_from_which_no_process_accepts_is_named,
+        bursts_that_overflow_between_two_readings_are_reported,
+        a_port_with_two_addresses_has_the_status_of_both,
         the_status_is_what_was_read,
         a_monitor_that_is_killed_goes_on_and_says_nothing_twice,
         a_monitor_that_is_killed_fifty_times_under_load_raises_once_and_clears_once,
@@ -287,10 +292,121 @@ a_listener_that_closes_ends_its_conditions(_) ->
     _ = sockets:client(Address),
     _ = await({raised, stuck}, Address),
     gen_tcp:close(L),
-    _ = await({cleared, stuck}, Address),
+    First =
+        receive
+            {accept_queue, cleared, stuck, #{address := Address} = Cleared} -> Cleared;
+            {accept_queue, listener, removed, #{address := Address}} -> removed
+        after ?DEADLINE_MS -> nothing
+        end,
+    ?assertMatch(#{reason := closed, duration_ms := _}, First, "cleared comes before removed"),
+    ?assertEqual([], maps:keys(maps:with([queued, limit, drops, dropped, dropped_otherwise], First)), "nothing was read"),
     _ = await(removed, Address),
     ?assertEqual({error, not_found}, accept_queue:status(Address)),
     ?assertEqual(ok, accept_queue:health()).
+
+a_listener_that_is_opened_again_goes_on_with_its_options_and_its_conditions(_) ->
+    {L, {Ip, Port} = Address} = watched(8, #{clear_ms => 60000}),
+    _ = sockets:client(Address),
+    _ = await({raised, stuck}, Address),
+    gen_tcp:close(L),
+    {ok, Again} = gen_tcp:listen(Port, [{ip, Ip}, {backlog, 7}, {reuseaddr, true}]),
+    eventually:is(true, fun() ->
+        case accept_queue:status(Address) of
+            {ok, #{depth := #{limit := 7}}} -> true;
+            Other -> Other
+        end
+    end),
+    %% Longer than the time for which a closed one is kept.
+    timer:sleep(3000),
+    ?assertEqual({[], []}, {cleared(Address), events(listener, Address) -- [added]}),
+    ?assertMatch({failing, _}, accept_queue:health()),
+    gen_tcp:close(Again),
+    #{reason := closed} = await({cleared, stuck}, Address),
+    _ = await(removed, Address).
+
+a_member_that_closes_raises_nothing_and_clears_nothing(_) ->
+    [First | Others] = Group = sockets:group(4, 4),
+    Address = sockets:address(First),
+    Clients = [sockets:dial(Address) || _ <- lists:seq(1, 80)],
+    eventually:is(true, fun() -> lists:any(fun(L) -> dropped(L) > 0 end, Group) end),
+    lists:foreach(fun sockets:close/1, Clients),
+    lists:foreach(fun drain/1, Group),
+    ok = accept_queue:watch(Address, ?QUICK),
+    _ = await(added, Address),
+    [
+        begin
+            gen_tcp:close(L),
+            eventually:is(Left, fun() -> length(sockets_of(Address)) end)
+        end
+     || {L, Left} <- lists:zip(Others, [3, 2, 1])
+    ],
+    _ = sockets:client(Address),
+    _ = await({raised, stuck}, Address),
+    ?assertEqual([behind, stuck], lists:sort(raised(Address)), "and none of them is a drop"),
+    gen_tcp:close(First).
+
+dropped(L) ->
+    {ok, #{drops := Drops}} = accept_queue:depth(L),
+    Drops.
+
+sockets_of(Address) ->
+    {ok, Rows} = accept_queue:list(),
+    [Cookie || #{address := At, cookie := Cookie} <- Rows, At =:= Address].
+
+%% The kernel sends a quarter of the clients to it.
+a_member_from_which_no_process_accepts_is_named(_) ->
+    [Dead | Served] = sockets:group(4, 8),
+    Address = sockets:address(Dead),
+    ok = accept_queue:watch(Address, ?QUICK),
+    _ = [spawn_link(fun() -> accept_each(L, fun gen_tcp:close/1) end) || L <- Served],
+    Load = spawn_link(fun() -> every(20, infinity, fun() -> sockets:dial(Address) end) end),
+    #{socket := Overflowing} = await({raised, overflowing}, Address),
+    #{socket := Stuck, acceptors := none_waiting} = await({raised, stuck}, Address),
+    {ok, Fd} = inet:getfd(Dead),
+    ?assertMatch(#{fd := Fd, queued := 9, limit := 8, cookie := _, inode := _}, Overflowing),
+    ?assertMatch(#{fd := Fd}, Stuck),
+    unlink(Load),
+    exit(Load, kill),
+    drain(Dead),
+    #{reason := recovered} = await({cleared, stuck}, Address),
+    lists:foreach(fun gen_tcp:close/1, [Dead | Served]).
+
+%% At each reading the queue is nearly empty: the kernel's counter of overflows says what the depth does not.
+bursts_that_overflow_between_two_readings_are_reported(_) ->
+    {L, Address} = watched(5),
+    {ok, Handle} = accept_queue:open(L),
+    _ = spawn_link(fun() -> accept_each(L, fun gen_tcp:close/1) end),
+    _ = [
+        begin
+            Clients = [sockets:dial(Address) || _ <- lists:seq(1, 20)],
+            timer:sleep(100),
+            lists:foreach(fun sockets:close/1, Clients)
+        end
+     || _ <- lists:seq(1, 20)
+    ],
+    {ok, #{drops := Drops}} = accept_queue:depth(Handle),
+    ct:pal("~b of 400 SYNs dropped", [Drops]),
+    case Drops of
+        0 ->
+            {comment, "each burst was taken as it came"};
+        _ ->
+            #{dropped_otherwise := 0} = await({raised, overflowing}, Address),
+            ?assertMatch(#{dropped := Drops, dropped_otherwise := 0}, await({cleared, overflowing}, Address))
+    end.
+
+a_port_with_two_addresses_has_the_status_of_both(_) ->
+    L = sockets:listen(8),
+    {_, Port} = One = sockets:address(L),
+    Other = sockets:listen(8, [{ip, {127, 0, 0, 2}}, {port, Port}]),
+    ok = accept_queue:watch({port, Port}, ?QUICK),
+    _ = sockets:clients(2, {{127, 0, 0, 2}, Port}),
+    _ = await({raised, stuck}, {{127, 0, 0, 2}, Port}),
+    {ok, Status} = accept_queue:status({port, Port}),
+    ?assertMatch(#{depth := #{queued := 2, limit := 16}, counts := #{sockets := 2}, counts_age_ms := Age} when Age < 2000, Status),
+    ?assertEqual([behind, stuck], lists:sort(maps:get(conditions, Status))),
+    ?assertEqual([], raised(One)),
+    gen_tcp:close(Other),
+    gen_tcp:close(L).
 
 the_status_is_what_was_read(_) ->
     {L, Address} = watched(8),

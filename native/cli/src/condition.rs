@@ -33,7 +33,7 @@ fn what(condition: Condition, evidence: &ConditionEvidence) -> String {
             "is overflowing: it is full, and the next client will be dropped".to_owned()
         }
         Condition::Overflowing => {
-            format!("is overflowing: {} of clients dropped", many(evidence.dropped.into(), "packet"))
+            format!("is overflowing: {} of clients dropped", many(evidence.dropped, "packet"))
         }
         Condition::Stuck => format!("is stuck: connections wait, and none has been accepted for {held}"),
         Condition::Abandoned => format!("is abandoned: {} of the queued clients have already left", left(evidence)),
@@ -49,8 +49,13 @@ fn figures(evidence: &ConditionEvidence) -> String {
     let ConditionEvidence { depth, counts, dropped_otherwise, .. } = evidence;
     let oldest = counts.and_then(|counts| counts.oldest_wait);
     let left = left(evidence);
+    // One of several: the sum says less than its own queue.
+    let socket = evidence.socket.filter(|socket| socket.depth.limit < depth.limit);
     let known = [
         Some(format!("{} of {} queued", depth.queued, depth.limit)),
+        socket.map(|socket| {
+            format!("{} of {} at the socket with cookie {}", socket.depth.queued, socket.depth.limit, socket.cookie.0)
+        }),
         oldest.map(|wait| format!("the oldest for {} ms", wait.as_millis())),
         (left > 0).then(|| format!("{left} have left")),
         depth.drops.map(|drops| format!("{drops} dropped since it was opened")),
@@ -111,6 +116,7 @@ mod tests {
             counts: Some(counts),
             dropped: 7,
             dropped_otherwise: 0,
+            socket: None,
         };
         assert_eq!(
             raised(Condition::Overflowing, &evidence),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Inode;
+use crate::{Cookie, Inode};
 
 /// The first tier: how deep a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Counts {
     pub close_wait: u32,
     /// Sockets that share the address; the figures above are their sum.
     pub sockets: u32,
+    /// Of these: full, whatever room the others have. The kernel sends a client to one of them without regard to that.
+    pub full_sockets: u32,
 }
 
 impl Counts {
@@ -58,11 +60,13 @@ impl Counts {
         established: 0,
         close_wait: 0,
         sockets: 0,
+        full_sockets: 0,
     };
 
-    /// The next client's SYN will be dropped. The queue holds one more than its limit.
+    /// The next client's SYN will be dropped, or may be where several sockets share the address. A queue holds one more than its
+    /// limit.
     pub fn is_full(&self) -> bool {
-        self.queued > self.limit
+        self.full_sockets > 0 || self.queued > self.limit
     }
 
     /// The queue alone.
@@ -100,6 +104,8 @@ pub struct Census {
     pub clients: Option<Vec<Inode>>,
     /// How long it took: the ages are those of some moment between the time of the census and so much later.
     pub took: Duration,
+    /// The sockets that share the address, whichever process owns them, and how many are queued at each.
+    pub sockets: Vec<(Cookie, u32)>,
 }
 
 impl Census {

@@ -64,6 +64,14 @@ impl<T> Members<T> {
     }
 }
 
+impl<T> Members<T> {
+    /// Each socket's own.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (Cookie, &T)> {
+        std::iter::once(&self.first).chain(&self.others).map(|(cookie, reading)| (*cookie, reading))
+    }
+}
+
 impl<T: Sum + Clone> Members<T> {
     /// All as one.
     #[inline]
@@ -99,6 +107,7 @@ impl Sum for Counts {
             established: self.established.saturating_add(other.established),
             close_wait: self.close_wait.saturating_add(other.close_wait),
             sockets: self.sockets.saturating_add(other.sockets),
+            full_sockets: self.full_sockets.saturating_add(other.full_sockets),
         }
     }
 }
@@ -111,6 +120,7 @@ impl Sum for Census {
             // Two queues have no order.
             clients: None,
             took: self.took.max(other.took),
+            sockets: [self.sockets, other.sockets].concat(),
         }
     }
 }

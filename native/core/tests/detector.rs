@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Detector, Settings, Time, on_clock};
 use accept_queue_core::rules::history::History;
+use accept_queue_core::rules::overflows::Overflowed;
 use accept_queue_core::{Census, Cookie, Counts, Depth, Members};
 use proptest::prelude::*;
 
@@ -102,13 +103,24 @@ impl Simulation {
 
     fn read_depth(&mut self) {
         let depth = Depth { queued: self.queue.len() as u32, limit: self.limit, drops: Some(self.drops) };
-        let changes = self.detector.depth_read(self.now, Members::one(SOCKET, depth));
+        let changes = self.detector.depth_read(self.now, &Members::one(SOCKET, depth), self.overflowed());
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
+    }
+
+    /// Without the counter of the namespace.
+    fn overflowed(&self) -> Overflowed {
+        Overflowed::default()
     }
 
     fn census(&mut self) {
         self.censuses += 1;
-        let census = Census { counts: self.counts(), waits: self.waits(), clients: None, took: self.dump_takes };
+        let census = Census {
+            counts: self.counts(),
+            waits: self.waits(),
+            clients: None,
+            took: self.dump_takes,
+            sockets: Vec::new(),
+        };
         let changes = self.detector.census_taken(self.now, &census);
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
     }
@@ -128,6 +140,7 @@ impl Simulation {
             established: 0,
             close_wait: self.close_wait,
             sockets: 1,
+            full_sockets: 0,
         }
     }
 
@@ -491,14 +504,19 @@ fn clients_that_left_say_nothing_of_those_that_come_after_them() {
     queue.detector = Detector::new(Settings { clear: ms(1000), ..Settings::default() });
     queue.idle(ms(2000)).arrive(12);
     queue.leave(6);
-    queue.idle(ms(1000)).accept(12);
+    queue.idle(ms(1500)).accept(12);
     queue.idle(ms(1200));
-    assert_eq!((queue.raised(), queue.cleared()), (vec![Abandoned], vec![Abandoned]), "{:#?}", queue.changes);
+    assert_eq!(
+        (queue.raised(), queue.cleared()),
+        (vec![Behind, Abandoned], vec![Behind, Abandoned]),
+        "{:#?}",
+        queue.changes
+    );
     // Of these no census was taken.
     queue.arrive(1);
     queue.idle(TICK).accept(1);
     queue.idle(ms(2000));
-    assert_eq!(queue.raised(), [Abandoned], "{:#?}", queue.changes);
+    assert_eq!(queue.raised(), [Behind, Abandoned], "{:#?}", queue.changes);
 }
 
 #[test]
@@ -506,7 +524,7 @@ fn clients_that_come_and_are_taken_do_not_prolong_what_was_abandoned() {
     let mut queue = Simulation::new(128);
     queue.idle(ms(2000)).arrive(12);
     queue.leave(6);
-    queue.idle(ms(1000)).accept(12);
+    queue.idle(ms(1500)).accept(12);
     let ended = queue.now;
     let mut ticks = 0;
     queue.run(ms(12_000), |queue| {
@@ -760,11 +778,12 @@ proptest! {
             match step {
                 0 => {
                     let depth = Depth { queued, limit, drops: Some(limit) };
-                    let _ = history.depth_read(at, Members::one(SOCKET, depth));
+                    let _ = history.depth_read(at, &Members::one(SOCKET, depth), Overflowed::default());
                 }
                 1 => {
                     let counts = Counts { queued, limit, queued_alive: Some(0), queued_closed: Some(queued / 2), oldest_wait: Some(waited), ..Counts::default() };
-                    let _ = history.census_taken(at, &Census { counts, waits: Some(vec![waited]), clients: None, took: waited });
+                    let census = Census { counts, waits: Some(vec![waited]), clients: None, took: waited, sockets: vec![(SOCKET, queued)] };
+                    let _ = history.census_taken(at, &census);
                 }
                 2 => history.reading_failed(),
                 _ => prop_assert!(history.status(at).conditions.len() <= Condition::ALL.len()),
@@ -999,7 +1018,9 @@ fn read_by(script: &Script, cadence: &Cadence) -> Reported {
 fn apart_ms(condition: Condition, gap_ms: u64, lag_ms: u64) -> u64 {
     const CLOSE_CENSUS_MS: u64 = 200;
     let censuses_ms = if condition == Leaking { 2 * Settings::default().census.as_millis() as u64 } else { 0 };
-    2 * gap_ms + lag_ms + CLOSE_CENSUS_MS + censuses_ms
+    // And its second census is one reading more.
+    let readings = if condition == Abandoned { 3 } else { 2 };
+    readings * gap_ms + lag_ms + CLOSE_CENSUS_MS + censuses_ms
 }
 
 fn same(one: &[(Condition, u64)], other: &[(Condition, u64)], gap_ms: u64, lag_ms: u64) -> bool {

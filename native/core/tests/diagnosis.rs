@@ -84,6 +84,7 @@ fn counts(queued: u32) -> Counts {
         established: 0,
         close_wait: 0,
         sockets: 1,
+        full_sockets: 0,
     }
 }
 

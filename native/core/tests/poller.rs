@@ -60,7 +60,8 @@ fn changes(notice: Notice) -> Vec<Change> {
     match notice {
         Notice::Depth(reading) => reading.changes,
         Notice::Census(census) => census.changes,
-        Notice::Failed(error) => panic!("a reading failed: {error}"),
+        Notice::Failed(error) | Notice::CensusFailed(error) => panic!("a reading failed: {error}"),
+        Notice::CensusRecovered => Vec::new(),
     }
 }
 

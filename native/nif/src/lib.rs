@@ -115,6 +115,12 @@ fn watch(id: u64, handle: &Handle, settings: Terms<core::rules::detector::Settin
 }
 
 #[rustler::nif(schedule = "Normal")]
+fn watch_sockets(watched: &Watched, handle: &Handle) -> Atom {
+    watched.0.replace_sockets(handle.0.clone());
+    ok()
+}
+
+#[rustler::nif(schedule = "Normal")]
 fn status(watched: &Watched) -> Terms<core::rules::history::Status> {
     Terms(watched.0.status(now()))
 }

@@ -2,7 +2,7 @@
 
 use accept_queue_core as core;
 use accept_queue_core::monitor::poller::{Notice, Report};
-use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings, SocketEvidence};
 use accept_queue_core::rules::history::{CensusTaken, DepthReading};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Decoder, Encoder, Env, NewBinary, NifResult, Term};
@@ -33,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_poller, reading, census, late, listeners_changed,
+        counts_ago_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -287,7 +287,8 @@ impl Encoder for Terms<Report> {
     }
 }
 
-/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}` or `{error, Reason}`.
+/// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}`, `{error, Reason}`, `{census_error, Reason}` or
+/// `census_recovered`.
 impl Encoder for Terms<&Notice> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let terms = |changes: &[Change]| changes.iter().copied().map(Terms).collect::<Vec<_>>();
@@ -300,6 +301,8 @@ impl Encoder for Terms<&Notice> {
                 (atoms::census(), Terms(*counts), terms(changes)).encode(env)
             }
             Notice::Failed(error) => (atoms::error(), Reason::Core(*error)).encode(env),
+            Notice::CensusFailed(error) => (atoms::census_error(), Reason::Core(*error)).encode(env),
+            Notice::CensusRecovered => atoms::census_recovered().encode(env),
         }
     }
 }
@@ -339,6 +342,21 @@ impl Encoder for Terms<ConditionEvidence> {
                 (atoms::counts(), or_undefined(env, evidence.counts.map(Terms))),
                 (atoms::dropped(), evidence.dropped.encode(env)),
                 (atoms::dropped_otherwise(), evidence.dropped_otherwise.encode(env)),
+                (atoms::socket(), or_undefined(env, evidence.socket.map(Terms))),
+            ],
+        )
+    }
+}
+
+impl Encoder for Terms<SocketEvidence> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let SocketEvidence { cookie, depth } = self.0;
+        map(
+            env,
+            [
+                (atoms::cookie(), Terms(cookie).encode(env)),
+                (atoms::queued(), depth.queued.encode(env)),
+                (atoms::limit(), depth.limit.encode(env)),
             ],
         )
     }
@@ -456,6 +474,7 @@ impl<'a> Decoder<'a> for Terms<core::rules::verdict::ListenerState> {
         Ok(Terms(core::rules::verdict::ListenerState {
             queued: figure(atoms::queued())?,
             limit: figure(atoms::limit())?,
+            is_full: figure(atoms::queued())? > figure(atoms::limit())?,
             left: closed.zip(reset).map(|(closed, reset): (u32, u32)| closed.saturating_add(reset)),
             oldest_wait: known(standing, atoms::oldest_wait_ms())?.map(Duration::from_millis),
             close_wait: figure(atoms::close_wait())?,

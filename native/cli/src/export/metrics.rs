@@ -309,6 +309,7 @@ mod tests {
 
     use accept_queue_core::rules::detector::Settings;
     use accept_queue_core::rules::history::History;
+    use accept_queue_core::rules::overflows::Overflowed;
     use accept_queue_core::{Cookie, Depth, Endpoint, Members};
 
     use super::*;
@@ -317,8 +318,11 @@ mod tests {
 
     fn reading(namespace: Namespace, name: &str, queued: u32) -> Reading {
         let mut history = History::new(Settings::default(), Duration::ZERO);
-        let depth_reading =
-            history.depth_read(Duration::ZERO, Members::one(Cookie(1), Depth { queued, limit: 5, drops: None }));
+        let depth_reading = history.depth_read(
+            Duration::ZERO,
+            &Members::one(Cookie(1), Depth { queued, limit: 5, drops: None }),
+            Overflowed::default(),
+        );
         let status = history.status(Duration::ZERO);
         let endpoint = Endpoint::Unix(name.as_bytes().to_vec());
         Reading {

@@ -9,7 +9,7 @@ use accept_queue_core::outside::remote::RemoteSocket;
 use accept_queue_core::outside::remote_watch::{Answer, Lost};
 use accept_queue_core::reading::held::Held;
 use accept_queue_core::rules::advice::{Advice, AdviceSeverity};
-use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings};
+use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings, SocketEvidence};
 use accept_queue_core::rules::history::{CensusTaken, DepthReading, Span, Status};
 use accept_queue_core::rules::verdict::Symptom;
 use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Listening};
@@ -215,7 +215,14 @@ impl From<ConditionEvidence> for Term {
             ("counts", evidence.counts.into()),
             ("dropped", evidence.dropped.into()),
             ("dropped_otherwise", evidence.dropped_otherwise.into()),
+            ("socket", evidence.socket.into()),
         ])
+    }
+}
+
+impl From<SocketEvidence> for Term {
+    fn from(SocketEvidence { cookie, depth }: SocketEvidence) -> Term {
+        map([("cookie", cookie.into()), ("queued", depth.queued.into()), ("limit", depth.limit.into())])
     }
 }
 

@@ -141,9 +141,11 @@ impl Argument for Backend {
 impl Argument for ListenerState {
     fn from_term(state: &Term) -> Option<Self> {
         let left = [optional::<u32>(state, "queued_closed")?, optional(state, "queued_reset")?];
+        let (queued, limit) = (required(state, "queued")?, required(state, "limit")?);
         Some(ListenerState {
-            queued: required(state, "queued")?,
-            limit: required(state, "limit")?,
+            queued,
+            limit,
+            is_full: queued > limit,
             left: left[0].zip(left[1]).map(|(closed, reset)| closed.saturating_add(reset)),
             oldest_wait: optional(state, "oldest_wait_ms")?,
             close_wait: required(state, "close_wait")?,

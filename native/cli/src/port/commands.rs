@@ -62,6 +62,10 @@ impl Dispatcher {
                 watches.begin(argument(id)?, argument(sockets)?, argument(settings)?, time(at)?);
                 atom("ok")
             }
+            ("watch_sockets", [id, sockets]) => {
+                watches.replace_sockets(argument(id)?, argument(sockets)?);
+                atom("ok")
+            }
             ("unwatch", [id]) => {
                 watches.end(argument(id)?);
                 atom("ok")
@@ -97,6 +101,7 @@ const COMMANDS: &[&str] = &[
     "advise",
     "default_settings",
     "watch",
+    "watch_sockets",
     "unwatch",
     "read",
     "census",

@@ -329,6 +329,7 @@ mod tests {
             queued_closed: Some(2),
             oldest_wait: Some(Duration::from_millis(40)),
             sockets: 1,
+            full_sockets: 0,
             ..Counts::default()
         };
         encoder.sampled(0, &reading(2, Some(counts)));

@@ -151,6 +151,7 @@ impl MadeUp {
             established: 7,
             close_wait: self.close_wait,
             sockets: 1,
+            full_sockets: 0,
         };
         Reading {
             namespace: Namespace(1),

@@ -40,8 +40,8 @@ enum What {
         place: Place,
         condition: &'static str,
         held_ms: u64,
-        dropped: u32,
-        dropped_otherwise: u32,
+        dropped: u64,
+        dropped_otherwise: u64,
         #[serde(flatten)]
         read: Read,
     },

@@ -1,8 +1,10 @@
 //! The limits and counters of a network namespace: what bounds every queue in it, and what was lost in all of them.
 
 use std::io;
+use std::os::fd::RawFd;
 
-use crate::linux::namespace::beside;
+use crate::linux::namespace::{beside, within};
+use crate::linux::sockopt;
 use crate::{Errno, Error};
 
 /// Limits and counters, those of the network namespace of the thread that asked. `None`: this kernel, or this
@@ -58,6 +60,18 @@ impl Kernel {
 /// Those of the network namespace of a process.
 pub fn of(pid: i32) -> Result<Kernel, Error> {
     beside(pid, read)
+}
+
+/// SYNs, and last ACKs, that met a full accept queue, in this thread's network namespace (`ListenOverflows`); `None`: it is not
+/// counted there.
+pub fn listen_overflows() -> Result<Option<u64>, Error> {
+    let netstat = read_file("/proc/thread-self/net/netstat")?.unwrap_or_default();
+    Ok(Counters::parse(&netstat)?.get("TcpExt", "ListenOverflows"))
+}
+
+/// The same in the network namespace of a socket. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN there.
+pub fn listen_overflows_beside(socket: RawFd) -> Result<Option<u64>, Error> {
+    within(&sockopt::open_namespace(socket)?, listen_overflows)
 }
 
 /// Reads them all. They are not of one instant.

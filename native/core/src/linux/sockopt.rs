@@ -126,7 +126,7 @@ pub fn inode(fd: RawFd) -> Result<Inode, Error> {
 }
 
 /// What names the network namespace of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SocketNamespace {
     /// Its cookie, never given twice.
     Cookie(u64),

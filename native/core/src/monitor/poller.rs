@@ -6,14 +6,14 @@
 //!
 //! Cost of a poll: one reading of the first tier of all watches that are due, and one census for all of them that want one.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::monitor::overflows::Namespaces;
 use crate::monitor::schedule::{Poll, Schedule};
-use crate::monitor::watch::{self, Watch};
+use crate::monitor::watch::{self, Tier, Watch};
 use crate::reading::survey;
 use crate::rules::detector::Time;
 use crate::rules::history::{CensusTaken, DepthReading};
@@ -40,6 +40,10 @@ pub enum Notice {
     Census(CensusTaken),
     /// It cannot be read. Reported once, until it can or fails in another way.
     Failed(Error),
+    /// Its depth can be read, and no census can be taken. Reported likewise.
+    CensusFailed(Error),
+    /// One can again.
+    CensusRecovered,
 }
 
 /// The thread. Dropping this ends it.
@@ -107,18 +111,14 @@ impl Drop for Poller {
 }
 
 fn run(shared: &Shared) {
-    let mut failures = Failures::default();
-    let (mut generation, mut listening) = (0, ListeningSockets::default());
+    let mut namespaces = Namespaces::new();
+    let mut listening = ListeningSockets::default();
     while let Some(poll) = shared.next_poll() {
         let report = &mut *locked(&shared.reporter);
-        if poll.generation > generation {
-            generation = poll.generation;
-            failures.0.clear();
-        }
         if let Some(late) = poll.late {
             report(Report::Late(late));
         }
-        let notices = read(&poll, &mut failures);
+        let notices = read(&poll, &mut namespaces);
         if !notices.is_empty() {
             report(Report::Notices(notices));
         }
@@ -128,44 +128,41 @@ fn run(shared: &Shared) {
     }
 }
 
-fn read(poll: &Poll, failures: &mut Failures) -> Vec<(u64, Notice)> {
+fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
     let mut notices = Vec::new();
     let mut wanting = Vec::new();
-    for watch in poll.watches() {
-        let reading = watch.read(poll.at);
+    let watches: Vec<_> = poll.watches().collect();
+    for (watch, reading) in watches.iter().copied().zip(namespaces.read(&watches, poll.at)) {
         if reading.as_ref().is_ok_and(|reading| reading.wants_census) {
             wanting.push(watch);
         }
-        match reading {
-            Ok(reading) if !poll.wants_all && reading.changes.is_empty() && !reading.resumed => {}
+        let notice = match reading {
             Ok(reading) => {
-                failures.0.remove(&watch.id());
-                notices.push((watch.id(), Notice::Depth(reading)));
+                if reading.resumed {
+                    watch.has_recovered(Tier::Depth);
+                }
+                let is_news = !reading.changes.is_empty() || reading.resumed;
+                (poll.wants_all || is_news).then_some(Notice::Depth(reading))
             }
-            Err(error) => notices.extend(failures.notice(watch.id(), error)),
-        }
+            Err(error) => watch.has_failed(Tier::Depth, error, poll.generation).then_some(Notice::Failed(error)),
+        };
+        notices.extend(notice.map(|notice| (watch.id(), notice)));
     }
     for (watch, census) in wanting.iter().zip(watch::census(&wanting, poll.at)) {
-        match census {
-            Ok(census) if !poll.wants_all && census.changes.is_empty() => {}
-            Ok(census) => notices.push((watch.id(), Notice::Census(census))),
+        let notice = match census {
+            Ok(census) => {
+                if watch.has_recovered(Tier::Census) {
+                    notices.push((watch.id(), Notice::CensusRecovered));
+                }
+                (poll.wants_all || !census.changes.is_empty()).then_some(Notice::Census(census))
+            }
             // The next reading of the first tier says so.
-            Err(Error::Closed) => {}
-            Err(error) => notices.extend(failures.notice(watch.id(), error)),
-        }
+            Err(Error::Closed) => None,
+            Err(error) => watch.has_failed(Tier::Census, error, poll.generation).then_some(Notice::CensusFailed(error)),
+        };
+        notices.extend(notice.map(|notice| (watch.id(), notice)));
     }
     notices
-}
-
-/// The watches that cannot be read, and why.
-#[derive(Default)]
-struct Failures(HashMap<u64, Error>);
-
-impl Failures {
-    /// What there is to report of a failure: nothing where the one before was the same.
-    fn notice(&mut self, id: u64, error: Error) -> Option<(u64, Notice)> {
-        (self.0.insert(id, error) != Some(error)).then_some((id, Notice::Failed(error)))
-    }
 }
 
 impl Shared {

@@ -5,6 +5,7 @@ use crate::outside::sample::{Gone, Reading};
 use crate::outside::scope::Owner;
 use crate::rules::detector::{Change, Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History};
+use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Cookie, Depth, Endpoint, Inode, Members};
 
 pub(super) struct Followed {
@@ -20,9 +21,9 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    pub(super) fn new(sockets: Vec<(Cookie, Inode)>, settings: Settings, at: Time) -> Followed {
+    pub(super) fn new(settings: Settings, at: Time) -> Followed {
         Followed {
-            sockets,
+            sockets: Vec::new(),
             owners: Vec::new(),
             history: History::new(settings, at),
             fresh: None,
@@ -31,15 +32,33 @@ impl Followed {
         }
     }
 
-    /// Whether these are its sockets.
-    pub(super) fn is_of(&self, sockets: &[(Cookie, Inode)]) -> bool {
-        self.sockets == sockets
+    /// Whether any of these is one of its sockets: others have come or gone.
+    pub(super) fn goes_on_with(&self, sockets: &[(Cookie, Inode)]) -> bool {
+        self.sockets.iter().any(|socket| sockets.contains(socket))
     }
 
-    pub(super) fn depth_read(&mut self, at: Time, owners: Vec<Owner>, members: Members<Depth>) {
+    pub(super) fn with_sockets(self, sockets: Vec<(Cookie, Inode)>) -> Followed {
+        Followed { sockets, ..self }
+    }
+
+    pub(super) fn is_census_due(&self, at: Time) -> bool {
+        self.history.wants_census(at)
+    }
+
+    pub(super) fn dropped(&self, members: &Members<Depth>) -> Dropped {
+        self.history.dropped(members)
+    }
+
+    pub(super) fn depth_read(
+        &mut self,
+        at: Time,
+        owners: Vec<Owner>,
+        members: &Members<Depth>,
+        overflowed: Overflowed,
+    ) {
         self.owners = owners;
         self.put_off();
-        let mut reading = self.history.depth_read(at, members);
+        let mut reading = self.history.depth_read(at, members, overflowed);
         reading.changes.splice(0..0, self.unreported.drain(..));
         self.fresh = Some((reading, None));
     }

@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
+use crate::linux::counters;
 use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::{Namespace, beside};
 use crate::outside::scope::{Gap, Missing, Owner, Scope};
@@ -221,6 +222,20 @@ impl Place {
             }
         }
         refusal.map_or(Ok(None), Err)
+    }
+
+    /// `ListenOverflows` there, where it may be entered.
+    pub(crate) fn listen_overflows(&self) -> Option<u64> {
+        self.inside(counters::listen_overflows).ok()?
+    }
+
+    /// Whether a socket is to be judged: one that no process of the scope holds is not, though it may share an address with
+    /// one that is.
+    pub(crate) fn has(&self, socket: Inode) -> bool {
+        match self.takes {
+            Takes::All | Takes::Port(_) => true,
+            Takes::Held | Takes::HeldByNode(_) => !self.held(socket).is_empty(),
+        }
     }
 
     /// The processes that own a listener with these sockets; `None`: it is not wanted.

@@ -14,6 +14,7 @@ use crate::outside::holdings::{Holdings, Place, holdings};
 use crate::outside::scope::{Gap, Scope};
 use crate::reading::survey::{listening_through, survey_some};
 use crate::rules::detector::{Settings, Time};
+use crate::rules::overflows::Overflows;
 use crate::{Cookie, Endpoint, Error, Listening, Members};
 
 pub use crate::outside::sample::{Gone, Reading, Sample};
@@ -39,7 +40,8 @@ struct Visited {
     /// It could not be entered. Not tried again before the next search: each attempt costs a thread.
     refusal: Option<Error>,
     known: HashSet<Cookie>,
-    followed: BTreeMap<Endpoint, Followed>,
+    followed: BTreeMap<Key, Followed>,
+    overflows: Overflows,
 }
 
 /// Of which queues to take a census.
@@ -120,7 +122,14 @@ impl Observer {
             let known = before.iter().position(|visited| visited.place.namespace == place.namespace);
             self.visited.push(match known {
                 Some(index) => Visited { place, refusal: None, ..before.swap_remove(index) },
-                None => Visited { place, diag: None, refusal: None, known: HashSet::new(), followed: BTreeMap::new() },
+                None => Visited {
+                    place,
+                    diag: None,
+                    refusal: None,
+                    known: HashSet::new(),
+                    followed: BTreeMap::new(),
+                    overflows: Overflows::default(),
+                },
             });
         }
         // No process of the scope is left there.
@@ -150,27 +159,36 @@ impl Visited {
         let mut before = std::mem::take(&mut self.followed);
         let mut gone = Vec::new();
         self.place.learn_names(&listening);
-        for (endpoint, sockets) in by_endpoint(listening) {
+        let mut read = Vec::new();
+        for (key, mut sockets) in by_queue(listening) {
+            sockets.retain(|socket| self.place.has(socket.inode));
             let inodes = sockets.iter().map(|socket| socket.inode);
-            let Some(owners) = self.place.owners(&endpoint, inodes) else { continue };
+            let Some(owners) = self.place.owners(&key.endpoint, inodes) else { continue };
             let Ok(members) = Members::read(sockets.iter().map(|socket| (socket.cookie, Ok(socket.depth)))) else {
                 continue;
             };
             let sockets: Vec<_> = sockets.iter().map(|socket| (socket.cookie, socket.inode)).collect();
-            let same = match before.remove(&endpoint) {
-                Some(followed) if followed.is_of(&sockets) => Some(followed),
+            let same = match before.remove(&key) {
+                Some(followed) if followed.goes_on_with(&sockets) => Some(followed),
                 Some(other) => {
-                    gone.extend(other.gone(at, self.place.namespace, endpoint.clone()));
+                    gone.extend(other.gone(at, self.place.namespace, key.endpoint.clone()));
                     None
                 }
                 None => None,
             };
-            let mut followed = same.unwrap_or_else(|| Followed::new(sockets, settings, at));
-            followed.depth_read(at, owners, members);
-            self.followed.insert(endpoint, followed);
+            let followed = same.unwrap_or_else(|| Followed::new(settings, at)).with_sockets(sockets);
+            read.push((key, followed, owners, members));
+        }
+        let dropped: Vec<_> = read.iter().map(|(_, followed, _, members)| followed.dropped(members)).collect();
+        let is_due = read.iter().any(|(_, followed, ..)| followed.is_census_due(at));
+        let place = &self.place;
+        let overflowed = self.overflows.attribute(&dropped, is_due, || place.listen_overflows());
+        for ((key, mut followed, owners, members), overflowed) in read.into_iter().zip(overflowed) {
+            followed.depth_read(at, owners, &members, overflowed);
+            self.followed.insert(key, followed);
         }
         let namespace = self.place.namespace;
-        gone.extend(before.into_iter().filter_map(|(endpoint, followed)| followed.gone(at, namespace, endpoint)));
+        gone.extend(before.into_iter().filter_map(|(key, followed)| followed.gone(at, namespace, key.endpoint)));
         gone
     }
 
@@ -181,15 +199,17 @@ impl Visited {
             CensusScope::Occupied => followed.wants_census() || followed.is_occupied(),
             CensusScope::All => true,
         };
-        let wanted: Vec<_> =
-            self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(endpoint, _)| endpoint.clone()).collect();
+        let wanted: Vec<_> = self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(key, _)| key.clone()).collect();
         let begun = Instant::now();
-        let queues = self.with_diag(|diag| survey_some(diag, &wanted.iter().collect::<Vec<_>>()))?;
+        let endpoints: Vec<_> = wanted.iter().map(|key| &key.endpoint).collect();
+        let queues = self.with_diag(|diag| survey_some(diag, &endpoints))?;
         let took = begun.elapsed();
-        let taken: HashMap<_, _> =
-            queues.into_iter().map(|queue| (queue.endpoint, queue.census.taken_in(took))).collect();
-        for endpoint in wanted {
-            if let (Some(followed), Some(census)) = (self.followed.get_mut(&endpoint), taken.get(&endpoint)) {
+        let taken: HashMap<_, _> = queues
+            .into_iter()
+            .map(|queue| (Key::of(&queue.endpoint, queue.sockets[0].0), queue.census.taken_in(took)))
+            .collect();
+        for key in wanted {
+            if let (Some(followed), Some(census)) = (self.followed.get_mut(&key), taken.get(&key)) {
                 followed.census_taken(at, census);
             }
         }
@@ -199,20 +219,35 @@ impl Visited {
     /// What was read just now.
     fn report(&mut self, at: Time) -> impl Iterator<Item = Reading> {
         let namespace = self.place.namespace;
-        self.followed.iter_mut().filter_map(move |(endpoint, followed)| followed.report(at, namespace, endpoint))
+        self.followed.iter_mut().filter_map(move |(key, followed)| followed.report(at, namespace, &key.endpoint))
     }
 
     fn forget(self, at: Time) -> impl Iterator<Item = Gone> {
         let namespace = self.place.namespace;
-        self.followed.into_iter().filter_map(move |(endpoint, followed)| followed.gone(at, namespace, endpoint))
+        self.followed.into_iter().filter_map(move |(key, followed)| followed.gone(at, namespace, key.endpoint))
     }
 }
 
-/// Sockets that share an address are one queue to a client.
-fn by_endpoint(listening: Vec<Listening>) -> BTreeMap<Endpoint, Vec<Listening>> {
-    let mut shared: BTreeMap<Endpoint, Vec<Listening>> = BTreeMap::new();
+/// What is one queue to a client.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    endpoint: Endpoint,
+    /// Of a Unix socket: a path that was unlinked and bound again names two, each with a queue of its own.
+    cookie: Option<Cookie>,
+}
+
+impl Key {
+    fn of(endpoint: &Endpoint, cookie: Cookie) -> Key {
+        let is_unix = matches!(endpoint, Endpoint::Unix(_));
+        Key { endpoint: endpoint.clone(), cookie: is_unix.then_some(cookie) }
+    }
+}
+
+/// The TCP sockets that share an address are one queue to a client.
+fn by_queue(listening: Vec<Listening>) -> BTreeMap<Key, Vec<Listening>> {
+    let mut shared: BTreeMap<Key, Vec<Listening>> = BTreeMap::new();
     for socket in listening {
-        shared.entry(socket.endpoint.clone()).or_default().push(socket);
+        shared.entry(Key::of(&socket.endpoint, socket.cookie)).or_default().push(socket);
     }
     for sockets in shared.values_mut() {
         sockets.sort_by_key(|socket| socket.cookie);

@@ -14,6 +14,7 @@ use procfs::process::Process;
 use rustix::process::{PTracer, Pid, Signal, set_parent_process_death_signal, set_ptracer};
 
 use crate::address::Endpoint;
+use crate::linux::counters;
 use crate::linux::diag::{Connections, DiagSocket, Family};
 use crate::linux::namespace::beside;
 use crate::linux::sockopt::Connection;
@@ -124,6 +125,11 @@ impl Remote {
             Some(&depth) => self.vouched(socket).map(|()| depth),
             None => self.through_copy(socket, Listener::depth),
         })
+    }
+
+    /// `ListenOverflows` of its network namespace.
+    pub(crate) fn listen_overflows(&self) -> Result<Option<u64>, Error> {
+        beside(self.pid, counters::listen_overflows)
     }
 
     /// A census: one walk for each address, however many sockets share it.

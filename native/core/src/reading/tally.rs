@@ -15,6 +15,8 @@ pub struct Group {
     pub sockets: Vec<(Cookie, Inode)>,
     /// What was counted.
     pub counts: Counts,
+    /// How many are queued at each of the sockets.
+    depths: Vec<u32>,
     /// How long each of the queued that still has a row has waited, in no order.
     waits: Vec<Duration>,
 }
@@ -23,7 +25,8 @@ impl Group {
     /// What was counted, and what it was made of.
     pub fn census(&self) -> Census {
         let waits = (!self.is_transparent()).then(|| self.waits.clone());
-        Census { counts: self.counts, waits, clients: None, took: Duration::ZERO }
+        let sockets = self.sockets.iter().zip(&self.depths).map(|(&(cookie, _), &queued)| (cookie, queued)).collect();
+        Census { counts: self.counts, waits, clients: None, took: Duration::ZERO, sockets }
     }
 }
 
@@ -44,7 +47,8 @@ impl Tally {
     pub fn add(&mut self, row: &Row) {
         match *row {
             Row::Listener { address, cookie, inode, queued, limit, drops, is_transparent } => {
-                let own = Counts { queued, limit, drops, sockets: 1, ..Counts::EMPTY };
+                let full_sockets = (queued > limit).into();
+                let own = Counts { queued, limit, drops, sockets: 1, full_sockets, ..Counts::EMPTY };
                 self.listener(address, (cookie, inode), if is_transparent { own.without_rows() } else { own });
             }
             Row::Child { cookie, local, is_transparent, state } => {
@@ -112,9 +116,16 @@ impl Tally {
         match self.groups.get_mut(index) {
             Some(group) => {
                 group.sockets.push(socket);
+                group.depths.push(own.queued);
                 group.counts = group.counts.plus(own);
             }
-            None => self.groups.push(Group { address, sockets: vec![socket], counts: own, waits: Vec::new() }),
+            None => self.groups.push(Group {
+                address,
+                sockets: vec![socket],
+                counts: own,
+                depths: vec![own.queued],
+                waits: Vec::new(),
+            }),
         }
         self.by_cookie.insert(socket.0, index);
     }

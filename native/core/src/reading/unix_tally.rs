@@ -123,6 +123,7 @@ impl UnixTally {
                     waits: None,
                     clients,
                     took: Duration::ZERO,
+                    sockets: vec![(cookie, counts.queued)],
                 },
             }
         };

@@ -90,6 +90,7 @@ impl Limits {
         let standing = ListenerState {
             queued: counts.queued,
             limit: counts.limit,
+            is_full: counts.is_full(),
             left: counts.left(),
             oldest_wait: counts.oldest_wait,
             close_wait: counts.close_wait,
@@ -122,6 +123,7 @@ fn condition(symptom: Symptom) -> Condition {
 mod tests {
     use super::*;
     use crate::rules::history::History;
+    use crate::rules::overflows::Overflowed;
     use crate::{Census, Cookie, Depth, Members};
     use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
     use Trouble::Filled;
@@ -176,9 +178,11 @@ mod tests {
             let at = begun + Duration::from_millis(sample as u64 * 250);
             let counts = queue(queued, 10, oldest_ms);
             let depth = Depth { queued, limit: 10, drops: Some(0) };
-            history.depth_read(at, Members::one(Cookie(1), depth));
+            history.depth_read(at, &Members::one(Cookie(1), depth), Overflowed::default());
             let waits = counts.oldest_wait.map(|wait| vec![wait; queued as usize]).unwrap_or_default();
-            history.census_taken(at, &Census { counts, waits: Some(waits), clients: None, took: Duration::ZERO });
+            let census =
+                Census { counts, waits: Some(waits), clients: None, took: Duration::ZERO, sockets: Vec::new() };
+            history.census_taken(at, &census);
         }
         limits.over_time(&history.status(begun + span))
     }

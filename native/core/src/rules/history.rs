@@ -1,9 +1,10 @@
-//! The recent past of one listener, wherever its readings come from: its detector, its drops, its last minute. Pure.
+//! The recent past of one listener, wherever its readings come from: its detector, its last minute. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::rules::detector::{Change, Condition, Detector, Settings, Time};
+use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
 /// What is remembered of a listener that is read again and again.
@@ -12,7 +13,6 @@ pub struct History {
     begun: Time,
     detector: Detector,
     window: Window,
-    drops: TotalDrops,
     read_at: Option<Time>,
 }
 
@@ -84,13 +84,7 @@ pub struct Span {
 impl History {
     /// Begins now.
     pub fn new(settings: Settings, at: Time) -> History {
-        History {
-            begun: at,
-            detector: Detector::new(settings),
-            window: Window::default(),
-            drops: TotalDrops::default(),
-            read_at: None,
-        }
+        History { begun: at, detector: Detector::new(settings), window: Window::default(), read_at: None }
     }
 
     /// A reading failed.
@@ -98,14 +92,29 @@ impl History {
         self.detector.reading_failed();
     }
 
-    /// A reading of the first tier: the depth of each socket that shares the address.
-    pub fn depth_read(&mut self, at: Time, members: Members<Depth>) -> DepthReading {
+    /// A census failed.
+    pub fn census_failed(&mut self, at: Time) {
+        self.detector.census_failed(at);
+    }
+
+    /// What has been dropped since the last reading: what [`crate::rules::overflows`] asks for.
+    pub fn dropped(&self, members: &Members<Depth>) -> Dropped {
+        self.detector.dropped(members)
+    }
+
+    /// Whether it is time for a census.
+    pub fn wants_census(&self, at: Time) -> bool {
+        self.detector.wants_census(at)
+    }
+
+    /// A reading of the first tier: the depth of each socket that shares the address, and how many of its drops were overflows.
+    pub fn depth_read(&mut self, at: Time, members: &Members<Depth>, overflowed: Overflowed) -> DepthReading {
         let depth = members.sum();
         let resumed = self.detector.depth().is_none();
         self.read_at = Some(at);
         self.window.add(at, depth.queued);
-        let changes = self.detector.depth_read(at, members);
-        let drops = self.drops.follow(depth.drops);
+        let changes = self.detector.depth_read(at, members, overflowed);
+        let drops = self.detector.total_drops();
         DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed }
     }
 
@@ -121,28 +130,12 @@ impl History {
         Status {
             conditions: self.detector.conditions().map(|(condition, raised)| (condition, since(raised))).collect(),
             depth: self.detector.depth(),
-            drops: self.drops.last.map(|_| self.drops.total),
+            drops: self.detector.total_drops(),
             counts: self.detector.counts().map(|(then, counts)| (counts, since(then))),
             window: self.window.span(at),
             watched_for: since(self.begun),
             read_ago: self.read_at.map(since),
         }
-    }
-}
-
-/// The kernel's 32 bits, followed over the wrap.
-#[derive(Debug, Default)]
-struct TotalDrops {
-    last: Option<u32>,
-    total: u64,
-}
-
-impl TotalDrops {
-    fn follow(&mut self, drops: Option<u32>) -> Option<u64> {
-        let drops = drops?;
-        self.total += u64::from(drops.wrapping_sub(self.last.unwrap_or(0)));
-        self.last = Some(drops);
-        Some(self.total)
     }
 }
 
@@ -225,13 +218,5 @@ mod tests {
         assert_eq!((span.min, span.max, span.peak_ago), (0, 1, seconds(40)));
         assert!((span.mean - 1.0 / 60.0).abs() < 1e-9);
         assert_eq!(window.span(seconds(1000)), None, "nothing has been read for a minute");
-    }
-
-    #[test]
-    fn drops_go_on_counting_where_the_kernel_wraps() {
-        let mut drops = TotalDrops::default();
-        assert_eq!(drops.follow(Some(u32::MAX)), Some(u64::from(u32::MAX)));
-        assert_eq!(drops.follow(Some(3)), Some(u64::from(u32::MAX) + 4));
-        assert_eq!(drops.follow(None), None);
     }
 }

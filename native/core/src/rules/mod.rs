@@ -7,4 +7,5 @@ pub mod diagnosis;
 pub mod facts;
 pub mod heartbeat;
 pub mod history;
+pub mod overflows;
 pub mod verdict;

@@ -13,6 +13,8 @@ pub struct ListenerState {
     pub queued: u32,
     /// The backlog in force.
     pub limit: u32,
+    /// A queue is full: any of them, where several sockets share the address.
+    pub is_full: bool,
     /// Of the queued: the client has closed or reset; `None` where that is not known.
     pub left: Option<u32>,
     /// How long the longest-waiting one has waited; `None` where none waits, or the kernel does not say.
@@ -41,12 +43,12 @@ pub enum Symptom {
 /// What is wrong, the gravest first; nothing where all is well. A pool that keeps up may be busy when a client comes, and a
 /// few clients leave at any time: the limits are those of the conditions.
 pub fn verdict(standing: &ListenerState, settings: &Settings) -> Vec<Symptom> {
-    let ListenerState { queued, limit, left, oldest_wait, close_wait, waiting_acceptors } = *standing;
+    let ListenerState { queued, is_full, left, oldest_wait, close_wait, waiting_acceptors, .. } = *standing;
     // Without an age a fresh queue and one that does not drain are the same.
     let is_waiting = queued > 0 && oldest_wait.is_none_or(|wait| wait > settings.max_wait);
     let no_acceptor = is_waiting && waiting_acceptors == Some(0);
     [
-        (queued > limit).then_some(Symptom::Full),
+        is_full.then_some(Symptom::Full),
         no_acceptor.then_some(Symptom::NoAcceptor),
         (is_waiting && oldest_wait.is_some() && !no_acceptor).then_some(Symptom::Behind),
         left.filter(|&left| settings.is_abandoned(queued, left)).map(Symptom::Left),
@@ -66,6 +68,7 @@ mod tests {
         ListenerState {
             queued,
             limit: 30,
+            is_full: queued > 30,
             left: Some(0),
             oldest_wait: (queued > 0).then_some(Duration::from_millis(oldest_ms)),
             close_wait: 0,
@@ -97,7 +100,12 @@ mod tests {
             ),
             ("as many as the limit are not full", queue(30, 5), vec![]),
             ("one more than the limit is full, also while it drains", queue(31, 5), vec![Full]),
-            ("a backlog of 0 holds one", ListenerState { limit: 0, ..queue(1, 5) }, vec![Full]),
+            (
+                "one full member of a group is full",
+                ListenerState { is_full: true, limit: 120, ..queue(31, 5) },
+                vec![Full],
+            ),
+            ("a backlog of 0 holds one", ListenerState { limit: 0, is_full: true, ..queue(1, 5) }, vec![Full]),
             (
                 "the experiment of 2009 after the clients' time-outs",
                 ListenerState { left: Some(31), ..queue(31, 9000) },

@@ -11,6 +11,11 @@
 //! | they remain, and the head is the same | `Same` | nothing was accepted since the anchor |
 //! | the head is another, and there are more resets | `MaybeReset` | the head itself may have been reset: its row is gone, its place is not. The anchor stays |
 //! | the head is another, and there are no more resets | `Fresh` | something was accepted: a new anchor |
+//!
+//! The rows of a shared address belong to one of several queues, and the kernel does not say which. Each is first in, first out, so a
+//! connection that remains has the head of its own queue before it, and that remains too. So of those connections the
+//! ones that were accepted are taken off, and the rest stays the anchor: as long as it does not get smaller, nothing was accepted
+//! from the queue that has them.
 
 use std::time::Duration;
 
@@ -30,6 +35,10 @@ pub(super) struct Sighting {
     /// Connections with a row, and places without one.
     places: u32,
     resets: u32,
+    /// So many of the places may be in the queues of other processes.
+    foreign: u32,
+    /// So many connections have gone since with the sockets at which they were queued.
+    gone: u32,
 }
 
 /// The census that later ones are compared with.
@@ -47,13 +56,22 @@ enum Comparison {
     Sharper,
     MaybeReset,
     Fresh,
+    /// The queue is one of several, something was accepted, and so many remain.
+    Fewer(u32),
+    /// So many remain, and those that do not may have gone with their sockets.
+    Gone(u32),
 }
 
 impl Sighting {
     /// Of a census at this time, with the age of each queued connection that has a row.
     pub(super) fn new(at: Time, took: Duration, waits: &[Duration], oldest: Option<Duration>, resets: u32) -> Sighting {
         let head_arrived = oldest.map(|waited| at.saturating_sub(waited));
-        Sighting { at, took, head_arrived, places: waits.len() as u32 + resets, resets }
+        Sighting { at, took, head_arrived, places: waits.len() as u32 + resets, resets, foreign: 0, gone: 0 }
+    }
+
+    /// The same of an address that several queues share: its head is that of any of them.
+    pub(super) fn shared(self, foreign: u32) -> Sighting {
+        Sighting { head_arrived: None, foreign, ..self }
     }
 }
 
@@ -65,28 +83,70 @@ impl Anchor {
         Anchor { sighting: now, idle_since: progress_at.max(arrived_at_the_latest) }
     }
 
+    /// The first census of an address that several queues share: it does not say since when one of them has been idle.
+    pub(super) fn first_shared(now: Sighting) -> Anchor {
+        Anchor { sighting: now, idle_since: now.at }
+    }
+
     /// The anchor after a later census.
     pub(super) fn after(self, now: Sighting, waits: &[Duration]) -> Anchor {
-        match self.compare(&now, waits) {
+        self.changed(self.compare(&now, waits), now)
+    }
+
+    /// The same of an address that several queues share.
+    pub(super) fn after_shared(self, now: Sighting, waits: &[Duration]) -> Anchor {
+        let sighting = Sighting { foreign: now.foreign, head_arrived: None, ..self.sighting };
+        let remaining = self.remaining(&now, waits);
+        let comparison = match remaining {
+            0 => Comparison::Fresh,
+            _ if remaining >= self.sighting.places => Comparison::Same,
+            _ if self.may_have_gone(remaining) => Comparison::Gone(remaining),
+            _ => Comparison::Fewer(remaining),
+        };
+        Anchor { sighting, ..self }.changed(comparison, now)
+    }
+
+    fn changed(self, comparison: Comparison, now: Sighting) -> Anchor {
+        match comparison {
+            Comparison::Fewer(places) => {
+                Anchor { sighting: Sighting { places, gone: 0, ..self.sighting }, idle_since: now.at }
+            }
+            Comparison::Gone(places) => Anchor { sighting: Sighting { places, gone: 0, ..self.sighting }, ..self },
             Comparison::Fresh => Anchor { sighting: now, idle_since: now.at },
             Comparison::Sharper => Anchor { sighting: now, ..self },
             // Two that came almost together are distinguished at once, or never: not by how their ages are rounded. An age that
             // was read late makes its connection come early, so the latest arrival is the best.
             Comparison::Same => {
                 let head_arrived = now.head_arrived.max(self.sighting.head_arrived);
-                Anchor { sighting: Sighting { head_arrived, ..self.sighting }, ..self }
+                Anchor { sighting: Sighting { head_arrived, gone: 0, ..self.sighting }, ..self }
             }
-            Comparison::MaybeReset => self,
+            Comparison::MaybeReset => Anchor { sighting: Sighting { gone: 0, ..self.sighting }, ..self },
         }
+    }
+
+    /// How many of the connections of the anchor are there, with the places of those that were reset.
+    fn remaining(&self, now: &Sighting, waits: &[Duration]) -> u32 {
+        let then = &self.sighting;
+        // A connection that is older than this was there at the anchor.
+        let age_then = now.at.saturating_sub(then.at + then.took + AGE_TOLERANCE);
+        waits.iter().filter(|&&waited| waited >= age_then).count() as u32 + now.resets
+    }
+
+    /// A queue that shared the address has gone with so many connections.
+    pub(super) fn without(self, gone: u32) -> Anchor {
+        let gone = self.sighting.gone.saturating_add(gone);
+        Anchor { sighting: Sighting { gone, head_arrived: None, ..self.sighting }, ..self }
+    }
+
+    fn may_have_gone(&self, remaining: u32) -> bool {
+        remaining > 0 && remaining.saturating_add(self.sighting.gone) >= self.sighting.places
     }
 
     fn compare(&self, now: &Sighting, waits: &[Duration]) -> Comparison {
         let then = &self.sighting;
-        // A connection that is older than this was there at the anchor.
-        let age_then = now.at.saturating_sub(then.at + then.took + AGE_TOLERANCE);
-        let remaining = waits.iter().filter(|&&waited| waited >= age_then).count() as u32;
-        if remaining + now.resets < then.places {
-            return Comparison::Fresh;
+        let remaining = self.remaining(now, waits);
+        if remaining < then.places {
+            return if self.may_have_gone(remaining) { Comparison::Gone(remaining) } else { Comparison::Fresh };
         }
         let is_same_head = match (now.head_arrived, then.head_arrived) {
             // None steps in before the head: one that seems to have come earlier was read late.
@@ -105,6 +165,11 @@ impl Anchor {
     /// Nothing has been accepted since.
     pub(super) fn idle_since(&self) -> Time {
         self.idle_since
+    }
+
+    /// Some of its connections are in a queue of ours.
+    pub(super) fn has_ours(&self) -> bool {
+        self.sighting.places > self.sighting.foreign
     }
 
     /// When the head of the queue came. It may have been reset since: then no row gives its age any more, and others wait

@@ -3,7 +3,6 @@
 use super::observed::Observed;
 use super::rule::{Rule, long_enough};
 use super::time::Time;
-use crate::Counts;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Behind {
@@ -13,9 +12,10 @@ pub(super) struct Behind {
 
 impl Behind {
     /// A census says how long the head has waited.
-    pub(super) fn census_taken(&mut self, observed: &Observed, at: Time, counts: &Counts) {
+    pub(super) fn census_taken(&mut self, observed: &Observed, at: Time) {
         let max_wait = observed.settings.max_wait;
-        let waited = counts.oldest_wait.map(|waited| waited.max(observed.head.waited(at).unwrap_or_default()));
+        let oldest_wait = observed.view.and_then(|view| view.oldest_wait);
+        let waited = oldest_wait.map(|waited| waited.max(observed.head.waited(at).unwrap_or_default()));
         self.since = waited.filter(|&waited| waited > max_wait).map(|waited| {
             // A connection that has waited for so long now has waited too long since then, whether it was read or not.
             let since = (at.saturating_sub(waited) + max_wait).max(observed.since);

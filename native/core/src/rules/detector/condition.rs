@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Counts, Depth};
+use crate::{Cookie, Counts, Depth};
 
 /// What can be wrong with a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,8 +53,19 @@ pub struct ConditionEvidence {
     pub depth: Depth,
     /// What is in it, as of the last census.
     pub counts: Option<Counts>,
-    /// Dropped since the drops began to rise with the queue near full; 0 where none were.
-    pub dropped: u32,
-    /// Dropped with the queue far from full: not for want of room. Ask the kernel's other counters.
-    pub dropped_otherwise: u32,
+    /// Dropped for want of room since such drops began; 0 where none were.
+    pub dropped: u64,
+    /// Dropped for another cause than want of room. Ask the kernel's other counters.
+    pub dropped_otherwise: u64,
+    /// `overflowing` and `stuck`: the socket that is full, or that no process accepts from.
+    pub socket: Option<SocketEvidence>,
+}
+
+/// One of the sockets that share an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketEvidence {
+    /// Which.
+    pub cookie: Cookie,
+    /// Its queue.
+    pub depth: Depth,
 }

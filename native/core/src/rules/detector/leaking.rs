@@ -9,12 +9,12 @@ pub(super) struct Leaking;
 
 impl Rule for Leaking {
     fn holds_since(&self, observed: &Observed, at: Time) -> Option<Time> {
-        let (_, counts) = observed.census?;
-        observed.settings.is_leaking(counts.close_wait).then_some(at)
+        let close_wait = observed.view?.close_wait?;
+        observed.settings.is_leaking(close_wait).then_some(at)
     }
 
     fn may_still_hold(&self, observed: &Observed) -> bool {
-        observed.census.is_none()
+        observed.view.is_none_or(|view| view.close_wait.is_none())
     }
 
     fn as_of(&self, observed: &Observed, at: Time) -> Time {

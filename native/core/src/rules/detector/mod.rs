@@ -27,6 +27,7 @@ mod observed;
 mod overflowing;
 mod rule;
 mod settings;
+mod sockets;
 mod stuck;
 mod time;
 mod track;
@@ -36,14 +37,15 @@ use std::time::Duration;
 use self::abandoned::Abandoned;
 use self::behind::Behind;
 use self::leaking::Leaking;
-use self::observed::{Before, Observed};
+use self::observed::Observed;
 use self::overflowing::Overflowing;
 use self::rule::Rule;
 use self::stuck::Stuck;
 use self::track::{Judgement, Track, Turn};
+use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
-pub use self::condition::{Change, Condition, ConditionEvidence};
+pub use self::condition::{Change, Condition, ConditionEvidence, SocketEvidence};
 pub use self::settings::Settings;
 pub use self::time::{Time, on_clock};
 
@@ -57,6 +59,8 @@ pub struct Detector {
     abandoned: Abandoned,
     leaking: Leaking,
     tracks: [Track; Condition::ALL.len()],
+    /// The last census failed.
+    census_failed_at: Option<Time>,
 }
 
 /// How often to take a census while something is suspicious.
@@ -70,9 +74,10 @@ impl Detector {
             behind: Behind::default(),
             overflowing: Overflowing::default(),
             stuck: Stuck,
-            abandoned: Abandoned,
+            abandoned: Abandoned::default(),
             leaking: Leaking,
             tracks: [Track::default(); Condition::ALL.len()],
+            census_failed_at: None,
         }
     }
 
@@ -91,24 +96,36 @@ impl Detector {
         self.observed.census
     }
 
-    /// A reading failed: the next one begins a new observation period.
-    pub fn reading_failed(&mut self) {
-        self.observed.last = None;
+    /// All that its sockets have dropped since each was opened, widened to 64 bits; one that closes takes nothing away.
+    pub fn total_drops(&self) -> Option<u64> {
+        self.observed.sockets.total_drops()
     }
 
-    /// A reading of the first tier: the depth of each socket that shares the address.
-    pub fn depth_read(&mut self, at: Time, members: Members<Depth>) -> Vec<Change> {
-        let depth = members.sum();
-        let before = match self.observed.depth_read(at, members) {
-            Before::Reading(before) => Some(before),
-            Before::Gap => {
-                self.behind.forget();
-                self.tracks.iter_mut().for_each(Track::restart);
-                None
-            }
-        };
-        self.overflowing.depth_read(at, before, depth);
-        if depth.queued == 0 {
+    /// A reading failed: what was read before goes on to count for as long as a reading may be late.
+    pub fn reading_failed(&mut self) {
+        self.observed.reading_failed();
+    }
+
+    /// A census failed: it is tried again when the next one is due.
+    pub fn census_failed(&mut self, at: Time) {
+        self.census_failed_at = Some(at);
+    }
+
+    /// What has been dropped since the last reading.
+    pub fn dropped(&self, members: &Members<Depth>) -> Dropped {
+        self.observed.sockets.dropped(members)
+    }
+
+    /// A reading of the first tier: the depth of each socket that shares the address, and how many of its drops were overflows.
+    pub fn depth_read(&mut self, at: Time, members: &Members<Depth>, overflowed: Overflowed) -> Vec<Change> {
+        if self.observed.is_gap(at) {
+            self.behind.forget();
+            self.abandoned.forget();
+            self.tracks.iter_mut().for_each(Track::restart);
+        }
+        let rise = self.observed.depth_read(at, members, overflowed);
+        self.overflowing.depth_read(at, rise);
+        if members.sum().queued == 0 {
             self.emptied(at);
         }
         self.judge(at)
@@ -116,9 +133,11 @@ impl Detector {
 
     /// A census, after a reading of the first tier at the same time.
     pub fn census_taken(&mut self, at: Time, census: &Census) -> Vec<Change> {
-        let counts = self.observed.census_taken(at, census);
-        self.behind.census_taken(&self.observed, at, &counts);
-        if census.counts.queued == 0 {
+        self.census_failed_at = None;
+        self.observed.census_taken(at, census);
+        self.behind.census_taken(&self.observed, at);
+        self.abandoned.census_taken(&self.observed, at);
+        if self.observed.view.is_some_and(|view| view.queued == 0) {
             self.emptied(at);
         }
         self.judge(at)
@@ -127,12 +146,17 @@ impl Detector {
     fn emptied(&mut self, at: Time) {
         self.observed.emptied(at);
         self.behind.forget();
+        self.abandoned.forget();
     }
 
     /// Whether it is time for a census.
     pub fn wants_census(&self, at: Time) -> bool {
         let taken = self.observed.census.map(|(then, _)| at.saturating_sub(then));
-        let every = if self.is_suspicious(at) { CLOSE_CENSUS } else { self.observed.settings.census };
+        let usual = self.observed.settings.census;
+        if self.census_failed_at.is_some_and(|failed| at.saturating_sub(failed) < usual) {
+            return false;
+        }
+        let every = if self.is_suspicious(at) { CLOSE_CENSUS } else { usual };
         taken.is_none_or(|ago| ago >= every) || self.is_due(at)
     }
 
@@ -160,14 +184,18 @@ impl Detector {
             let as_of = rule.as_of(&self.observed, at);
             let judgement = match self.holds_since(rule, as_of) {
                 Some(since) => Judgement::Holds(since),
-                None if self.observed.last.is_none() || rule.may_still_hold(&self.observed) => Judgement::MayHold,
+                None if self.depth().is_none() || rule.may_still_hold(&self.observed) => Judgement::MayHold,
                 None => Judgement::Absent,
             };
             let clear = self.observed.settings.clear;
             changes.extend(self.tracks[condition as usize].follow(at, as_of, judgement, clear).map(
                 |turn| match turn {
-                    Turn::Raised(held_for) => Change::Raised { condition, evidence: self.evidence(held_for) },
-                    Turn::Cleared(held_for) => Change::Cleared { condition, evidence: self.evidence(held_for) },
+                    Turn::Raised(held_for) => {
+                        Change::Raised { condition, evidence: self.evidence(condition, held_for) }
+                    }
+                    Turn::Cleared(held_for) => {
+                        Change::Cleared { condition, evidence: self.evidence(condition, held_for) }
+                    }
                 },
             ));
         }
@@ -179,11 +207,11 @@ impl Detector {
 
     /// Without a reading nothing holds.
     fn holds_since(&self, rule: &dyn Rule, at: Time) -> Option<Time> {
-        self.observed.last.as_ref()?;
+        self.depth()?;
         rule.holds_since(&self.observed, at)
     }
 
-    fn evidence(&self, held_for: Duration) -> ConditionEvidence {
+    fn evidence(&self, condition: Condition, held_for: Duration) -> ConditionEvidence {
         let drops = self.overflowing.drops();
         ConditionEvidence {
             held_for,
@@ -191,7 +219,18 @@ impl Detector {
             counts: self.observed.census.map(|(_, counts)| counts),
             dropped: drops.for_want_of_room,
             dropped_otherwise: drops.otherwise,
+            socket: self.socket(condition),
         }
+    }
+
+    /// The one that it is about, where it is judged for each.
+    fn socket(&self, condition: Condition) -> Option<SocketEvidence> {
+        let socket = match condition {
+            Condition::Overflowing => self.observed.sockets.overflowing(),
+            Condition::Stuck => Stuck::idle(&self.observed).map(|(_, socket)| socket),
+            Condition::Behind | Condition::Abandoned | Condition::Leaking => None,
+        };
+        socket.map(|socket| SocketEvidence { cookie: socket.cookie, depth: socket.depth })
     }
 
     fn rule(&self, condition: Condition) -> &dyn Rule {

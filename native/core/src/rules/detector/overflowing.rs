@@ -1,36 +1,34 @@
-//! `overflowing`: drops rise with the queue near full, or it is full throughout `hold_for`.
+//! `overflowing`: connections are dropped for want of room, or a queue is full throughout `hold_for`. Judged for each socket
+//! that shares the address: a client that is sent to the full one is dropped, whatever room the others have.
 
 use super::observed::Observed;
 use super::rule::{Rule, long_enough};
+use super::sockets::Rise;
 use super::time::Time;
-use crate::Depth;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Overflowing {
-    full_since: Option<Time>,
     drops: Drops,
 }
 
 /// What has been dropped lately.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Drops {
-    /// With the queue near full.
-    pub(super) for_want_of_room: u32,
-    /// With the queue far from full.
-    pub(super) otherwise: u32,
+    pub(super) for_want_of_room: u64,
+    pub(super) otherwise: u64,
     /// The last reading at which some had been dropped for want of room.
     pub(super) at: Option<Time>,
 }
 
 impl Overflowing {
-    /// A reading of the first tier, and the one before it.
-    pub(super) fn depth_read(&mut self, at: Time, before: Option<Depth>, now: Depth) {
-        match before {
-            Some(before) => self.drops.rise(at, before, now),
-            None => (self.full_since, self.drops.at) = (None, None),
+    /// A reading of the first tier. What was dropped in a time that was not observed was dropped all the same.
+    pub(super) fn depth_read(&mut self, at: Time, rise: Rise) {
+        let drops = &mut self.drops;
+        drops.for_want_of_room = drops.for_want_of_room.saturating_add(rise.overflowed);
+        drops.otherwise = drops.otherwise.saturating_add(rise.otherwise);
+        if rise.overflowed > 0 {
+            drops.at = Some(at);
         }
-        let is_full = now.queued > now.limit;
-        self.full_since = if is_full { self.full_since.or(Some(at)) } else { None };
     }
 
     pub(super) fn drops(&self) -> Drops {
@@ -45,32 +43,13 @@ impl Overflowing {
     }
 }
 
-impl Drops {
-    fn rise(&mut self, at: Time, before: Depth, now: Depth) {
-        let (Some(earlier), Some(later)) = (before.drops, now.drops) else { return };
-        // The kernel's figure wraps.
-        let dropped = later.wrapping_sub(earlier);
-        if dropped == 0 {
-            return;
-        }
-        // A queue that filled between two readings has left half of itself at one of them, or it drains faster than needs
-        // to be reported.
-        if before.queued.max(now.queued) > now.limit / 2 {
-            self.for_want_of_room = self.for_want_of_room.saturating_add(dropped);
-            self.at = Some(at);
-        } else {
-            self.otherwise = self.otherwise.saturating_add(dropped);
-        }
-    }
-}
-
 impl Rule for Overflowing {
     fn holds_since(&self, observed: &Observed, at: Time) -> Option<Time> {
-        let full = long_enough(self.full_since, at, observed.settings.hold_for);
+        let full = long_enough(observed.sockets.full_since(), at, observed.settings.hold_for);
         full.or(self.drops.at.filter(|&then| then == at))
     }
 
     fn may_still_hold(&self, observed: &Observed) -> bool {
-        self.full_since.is_some_and(|since| observed.is_throughout(since))
+        observed.sockets.full_since().is_some_and(|since| observed.is_throughout(since))
     }
 }

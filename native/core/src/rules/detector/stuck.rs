@@ -1,17 +1,25 @@
-//! `stuck`: connections wait, and none was accepted for `stuck`.
+//! `stuck`: connections wait, and none was accepted for `stuck`. Judged for each socket that shares the address.
 
 use super::observed::Observed;
 use super::rule::{Rule, long_enough};
+use super::sockets::Socket;
 use super::time::Time;
 
-/// What it goes by is [`super::observed::Head`].
+/// What it goes by is [`super::observed::Head`], and the depth of each socket.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stuck;
 
 impl Stuck {
+    /// The socket from which nothing has been accepted for the longest, and since when.
+    pub(super) fn idle(observed: &Observed) -> Option<(Time, &Socket)> {
+        observed.depth()?;
+        let occupied = observed.sockets.iter().filter(|socket| socket.depth.queued > 0);
+        let idle = occupied.filter_map(|socket| Some((observed.idle_since(socket)?, socket)));
+        idle.min_by_key(|(since, socket)| (*since, std::cmp::Reverse(socket.depth.queued)))
+    }
+
     fn idle_since(observed: &Observed) -> Option<Time> {
-        let depth = observed.depth().filter(|depth| depth.queued > 0)?;
-        observed.head.idle_since(depth)
+        Stuck::idle(observed).map(|(since, _)| since)
     }
 }
 

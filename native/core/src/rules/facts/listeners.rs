@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ProcessReading, QueueReading};
 use crate::rules::detector::{Condition, Detector, Settings, Time};
+use crate::rules::overflows::Overflowed;
 use crate::vm::calls;
 use crate::vm::pollset::{Accepting, Registration, Set};
 use crate::vm::threads::{Call, Role, State};
@@ -52,7 +53,7 @@ impl ListenerFacts {
         let waited = censuses.last().and_then(|(_, counts)| counts.oldest_wait).or_else(|| occupied_for(&seen));
         let mut detector = Detector::new(Settings::default());
         for (at, queue) in &seen {
-            detector.depth_read(*at, Members::one(SUM, queue.depth));
+            detector.depth_read(*at, &Members::one(SUM, queue.depth), Overflowed::default());
             if let Some(census) = &queue.census {
                 detector.census_taken(*at, census);
             }

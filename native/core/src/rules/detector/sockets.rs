@@ -1,0 +1,197 @@
+//! Each socket that shares the address: how deep its queue is, since when it has been full, what it has dropped.
+//!
+//! The kernel gives each member of a SO_REUSEPORT group a queue and a counter of drops of its own. A sum of them falls when one
+//! closes, and hides one that no process accepts from.
+
+use super::time::Time;
+use crate::rules::overflows::{Dropped, Overflowed};
+use crate::{Cookie, Depth, Members};
+
+/// The sockets of the last reading, in its order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sockets {
+    list: Vec<Socket>,
+    /// All that they have dropped, and those that have closed since.
+    total_drops: Option<u64>,
+    /// Overflows that had not been explained before the last reading.
+    unexplained: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Socket {
+    pub(super) cookie: Cookie,
+    pub(super) depth: Depth,
+    /// Full at each reading since.
+    pub(super) full_since: Option<Time>,
+    /// Its queue was empty, or had become shorter: something had been accepted.
+    pub(super) progress_at: Time,
+    /// The last reading at which it had dropped something for want of room.
+    pub(super) overflowed_at: Option<Time>,
+}
+
+/// What a reading brought.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rise {
+    /// Dropped for want of room.
+    pub(super) overflowed: u64,
+    /// Dropped for another cause.
+    pub(super) otherwise: u64,
+    /// The queue of some socket has become shorter.
+    pub(super) has_fallen: bool,
+    /// So many were queued at sockets that are no longer there.
+    pub(super) gone: u32,
+}
+
+impl Sockets {
+    /// What has been dropped since the last reading, whenever that was.
+    pub(super) fn dropped(&self, now: &Members<Depth>) -> Dropped {
+        let mut all = Dropped { since: self.unexplained, ..Dropped::default() };
+        for (index, (cookie, &depth)) in now.iter().enumerate() {
+            if let Some(before) = self.find(index, cookie) {
+                let dropped = dropped(before.depth, depth);
+                all.count += dropped;
+                all.is_near_full |= dropped > 0 && is_near_full(before.depth, depth);
+            }
+        }
+        all
+    }
+
+    /// Takes in a reading. After a gap nothing of the past is known but the drops.
+    pub(super) fn read(&mut self, at: Time, now: &Members<Depth>, overflowed: Overflowed, is_gap: bool) -> Rise {
+        let before = std::mem::take(&mut self.list);
+        let before = Sockets { list: before, ..Sockets::default() };
+        let mut rise = Rise::default();
+        let mut left = overflowed.at_most;
+        self.unexplained = overflowed.unexplained;
+        // Those that are near full first: the others have what they leave of the overflows.
+        let has_near_full = overflowed.at_most.is_some() && before.dropped(now).is_near_full;
+        for is_first in [true, false] {
+            for (index, (cookie, &depth)) in now.iter().enumerate() {
+                let known = before.find(index, cookie);
+                if is_first {
+                    self.list.push(Socket::after(at, cookie, depth, known.filter(|_| !is_gap)));
+                    self.add_drops(known, depth);
+                    rise.has_fallen |= known.is_some_and(|known| depth.queued < known.depth.queued);
+                }
+                let Some(known) = known else { continue };
+                let is_near_full = is_near_full(known.depth, depth);
+                let is_turn = is_first == (is_near_full || !has_near_full);
+                let dropped = if is_turn { dropped(known.depth, depth) } else { 0 };
+                if dropped == 0 {
+                    continue;
+                }
+                let overflows = match &mut left {
+                    Some(left) => {
+                        let overflows = dropped.min(*left);
+                        *left -= overflows;
+                        overflows
+                    }
+                    None if is_near_full => dropped,
+                    None => 0,
+                };
+                rise.overflowed += overflows;
+                rise.otherwise += dropped - overflows;
+                if overflows > 0 {
+                    self.list[index].overflowed_at = Some(at);
+                }
+            }
+            if !has_near_full {
+                break;
+            }
+        }
+        if before.list.len() != self.list.len() || are_others(&before.list, &self.list) {
+            let is_there = |socket: &&Socket| self.list.iter().any(|now| now.cookie == socket.cookie);
+            rise.gone = before.list.iter().filter(|socket| !is_there(socket)).map(|socket| socket.depth.queued).sum();
+        }
+        rise
+    }
+
+    /// Something has been accepted from each of these: fewer are queued than were read.
+    pub(super) fn counted(&mut self, at: Time, queued: &[(Cookie, u32)]) {
+        for (index, &(cookie, queued)) in queued.iter().enumerate() {
+            let place = self.place(index, cookie);
+            if let Some(socket) = place.map(|place| &mut self.list[place])
+                && (queued == 0 || queued < socket.depth.queued)
+            {
+                socket.progress_at = at;
+            }
+        }
+    }
+
+    /// Something has been accepted from each.
+    pub(super) fn progressed(&mut self, at: Time) {
+        self.list.iter_mut().for_each(|socket| socket.progress_at = at);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Socket> {
+        self.list.iter()
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        self.list.len() <= 1
+    }
+
+    pub(super) fn has(&self, index: usize, cookie: Cookie) -> bool {
+        self.place(index, cookie).is_some()
+    }
+
+    /// Widened to 64 bits, and never less than before.
+    pub(super) fn total_drops(&self) -> Option<u64> {
+        self.total_drops
+    }
+
+    /// The one that has been full for the longest.
+    pub(super) fn full_since(&self) -> Option<Time> {
+        self.list.iter().filter_map(|socket| socket.full_since).min()
+    }
+
+    /// The one that overflows: it has dropped something at the last reading, or has been full for the longest.
+    pub(super) fn overflowing(&self) -> Option<&Socket> {
+        let last = self.list.iter().filter(|socket| socket.overflowed_at.is_some() || socket.full_since.is_some());
+        last.max_by_key(|socket| (socket.overflowed_at, socket.full_since.map(std::cmp::Reverse), socket.depth.queued))
+    }
+
+    fn add_drops(&mut self, known: Option<&Socket>, now: Depth) {
+        if let Some(drops) = now.drops {
+            let more = known.map_or(u64::from(drops), |known| dropped(known.depth, now));
+            self.total_drops = Some(self.total_drops.unwrap_or(0) + more);
+        }
+    }
+
+    /// A reading has the sockets in the order of the one before, but where one has come or gone.
+    fn place(&self, index: usize, cookie: Cookie) -> Option<usize> {
+        let is_it = |socket: &Socket| socket.cookie == cookie;
+        if self.list.get(index).is_some_and(is_it) { Some(index) } else { self.list.iter().position(is_it) }
+    }
+
+    fn find(&self, index: usize, cookie: Cookie) -> Option<&Socket> {
+        self.place(index, cookie).map(|place| &self.list[place])
+    }
+}
+
+impl Socket {
+    fn after(at: Time, cookie: Cookie, depth: Depth, before: Option<&Socket>) -> Socket {
+        let is_served = depth.queued == 0 || before.is_some_and(|before| depth.queued < before.depth.queued);
+        Socket {
+            cookie,
+            depth,
+            full_since: (depth.queued > depth.limit).then(|| before.and_then(|before| before.full_since).unwrap_or(at)),
+            progress_at: before.filter(|_| !is_served).map_or(at, |before| before.progress_at),
+            overflowed_at: before.and_then(|before| before.overflowed_at),
+        }
+    }
+}
+
+fn are_others(before: &[Socket], now: &[Socket]) -> bool {
+    before.iter().zip(now).any(|(before, now)| before.cookie != now.cookie)
+}
+
+/// Modulo 2³², as the kernel counts.
+fn dropped(before: Depth, now: Depth) -> u64 {
+    before.drops.zip(now.drops).map_or(0, |(before, now)| now.wrapping_sub(before).into())
+}
+
+/// A queue that filled between two readings has left half of itself at one of them, or it drains faster than it is read.
+fn is_near_full(before: Depth, now: Depth) -> bool {
+    before.queued.max(now.queued) > now.limit / 2
+}

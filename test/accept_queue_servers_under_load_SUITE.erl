@@ -89,7 +89,7 @@ under_load(Kind) ->
         Begun = now_ms(),
         Acts = acts(Kind, Server, Begun + 1000 * Seconds),
         Figures = figures_of(Kind, Acts, now_ms() - Begun),
-        ct:pal("~ts", [Figures]),
+        ct:pal("~ts~n~p", [Figures, [Events || #{wrong := [_ | _], events := Events} <- Acts]]),
         ok = keep(Figures),
         ?assertEqual([], lists:append([Wrong || #{wrong := Wrong} <- Acts])),
         ?assert(lists:sum([Served || #{served := Served} <- Acts]) > 0),
@@ -184,6 +184,7 @@ act(Kind, Ms) ->
         reported => Reported,
         raised_ms => Raised,
         published => Raised ++ Cleared,
+        events => Events,
         wrong =>
             differences(Due, [Condition || {Condition, _} <- Raised]) ++
             differences([{Condition, ends_as(Kind)} || Condition <- Due], Cleared) ++

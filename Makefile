@@ -112,8 +112,8 @@ dialyzer: xref
 eunit: dialyzer
 	@$(quietly) "eunit" rebar3 eunit
 
-.PHONY: tested nifs components program suites suites-1 suites-2 packaging suites-over-port exunit edoc documents
-tested: suites packaging suites-over-port exunit edoc documents
+.PHONY: tested nifs components suites suites-1 suites-2 packaging suites-over-port program exunit edoc documents
+tested: packaging documents
 
 nifs: build
 	@$(quietly) "NIFs that panic and hang" cargo build --quiet --release --locked --package panicking-nif --package hanging-nif
@@ -121,25 +121,25 @@ nifs: build
 components:
 	@$(quietly) "components" test/components
 
-program: cargo-test
-	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
-
 suites: suites-1 suites-2
 
-suites-1: checked nifs components program
+suites-1: checked nifs components
 	@$(call ct,"common test; first half",$(call files_of,$(first_half)))
 
-suites-2: checked nifs components program
+suites-2: checked nifs components
 	@$(call ct,"common test; second half",$(call files_of,$(filter-out $(first_half),$(suites))))
 
-# In a clone of its own.
+# In a clone of its own, which takes both cores; what follows waits most of its time again.
 packaging: suites
 	@$(quietly) "packaging" test/packaging
 
 suites-over-port: suites
 	@ACCEPT_QUEUE_SOURCE=port $(call ct,"common test over the port program",$(call files_of,$(over_port)))
 
-exunit: suites-over-port
+program: suites-over-port
+	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
+
+exunit: program
 	@$(quietly) "exunit" mix test
 
 edoc: exunit

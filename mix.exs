@@ -52,6 +52,9 @@ defmodule Mix.Tasks.Compile.AcceptQueueNative do
       0 ->
         # Mix linked priv/ into the build before the compilers ran; in a fresh clone it did not exist then.
         Mix.Project.build_structure()
+        # For a release that is upgraded while it runs.
+        File.mkdir_p!(Mix.Project.compile_path())
+        File.cp!("src/accept_queue.appup.src", Path.join(Mix.Project.compile_path(), "accept_queue.appup"))
         {:noop, []}
 
       _status ->

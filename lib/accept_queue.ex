@@ -343,7 +343,7 @@ defmodule AcceptQueue do
       iex> status.conditions
       []
   """
-  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason()}
+  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason() | :not_running}
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """
@@ -372,7 +372,7 @@ defmodule AcceptQueue do
       ...> end
       :added
   """
-  @spec subscribe() :: :ok
+  @spec subscribe() :: :ok | {:error, :not_running | :timeout}
   defdelegate subscribe(), to: :accept_queue
 
   @doc """
@@ -382,7 +382,7 @@ defmodule AcceptQueue do
       iex> AcceptQueue.unsubscribe()
       :ok
   """
-  @spec unsubscribe() :: :ok
+  @spec unsubscribe() :: :ok | {:error, :not_running | :timeout}
   defdelegate unsubscribe(), to: :accept_queue
 
   @doc """

@@ -498,12 +498,14 @@ watched() ->
 %% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
 %%       since => ...,stale => false,window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
--spec status(listener()) -> {ok, status()} | {error, reason()}.
+-spec status(listener()) -> {ok, status()} | {error, reason() | not_running}.
 status(Listener) ->
     reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
 
 %% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
-%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade.
+%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade. Where what reads the listeners has
+%% itself not run for four seconds, held by a debugger or by a machine that has no processor for it, the reasons are
+%% `monitor_not_running' and `{unreadable, Address, stale}' for each listener.
 %%
 %% ```
 %% 1> accept_queue:health().
@@ -523,7 +525,7 @@ health() ->
 %% 4> receive {accept_queue, raised, behind, #{queued := Queued}} -> Queued after 5000 -> nothing end.
 %% 1
 %% '''
--spec subscribe() -> ok.
+-spec subscribe() -> ok | {error, not_running | timeout}.
 subscribe() ->
     accept_queue_event:subscribe(self()).
 
@@ -533,7 +535,7 @@ subscribe() ->
 %% 1> ok = accept_queue:subscribe(), accept_queue:unsubscribe().
 %% ok
 %% '''
--spec unsubscribe() -> ok.
+-spec unsubscribe() -> ok | {error, not_running | timeout}.
 unsubscribe() ->
     accept_queue_event:unsubscribe(self()).
 

@@ -2,7 +2,7 @@
 %% The pool of a listener: which processes are in accept, which should be, and what those do instead.
 -module(accept_queue_acceptors).
 
--export([of_listener/1]).
+-export([of_listener/1, summary/1]).
 
 -define(BUSY_MAX, 1000).
 
@@ -12,6 +12,21 @@ of_listener(Listener) ->
     case accept_queue_source:is_handle(Listener) andalso accept_queue:depth(Listener) of
         {error, _} = Error -> Error;
         _ -> of_sockets(accept_queue_listener:sockets(Listener))
+    end.
+
+%% For an event: without the stacks, which may be a thousand. Of a watched listener's sockets the registry need not be asked.
+-spec summary(accept_queue:address() | [accept_queue_backend:socket()]) -> {ok, accept_queue:acceptors()} | {error, accept_queue:reason() | badarg}.
+summary(Of) ->
+    Pool =
+        case Of of
+            [_ | _] -> of_sockets({ok, Of});
+            Address -> accept_queue:acceptors(Address)
+        end,
+    case Pool of
+        {ok, #{busy := Busy} = Acceptors} ->
+            {ok, Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]}};
+        {error, _} = Error ->
+            Error
     end.
 
 of_sockets({ok, []}) ->

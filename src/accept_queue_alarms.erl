@@ -3,21 +3,29 @@
 %%
 %% alarm_handler may be missing, may start later, and may be another process after a crash. It does not de-duplicate. So the
 %% event store notes which alarms it has, and {@link settle/0} makes them agree with the raised conditions: any number of times,
-%% from any state.
+%% from any state. {@link settle/1} does so for one condition, at the cost of that one.
 -module(accept_queue_alarms).
 
--export([settle/0, withdraw/0]).
+-export([settle/0, settle/1, withdraw/0]).
 
 -spec settle() -> ok.
 settle() ->
-    settle(accept_queue_event_store:raised()).
+    settle_all(accept_queue_event_store:raised()).
+
+-spec settle(accept_queue_event_store:id()) -> ok.
+settle(Id) ->
+    Alarm = accept_queue_event_store:alarm_of(Id),
+    case accept_queue_event_store:raised(Id) of
+        {ok, Details} -> set(Id, Details, Alarm, whereis(alarm_handler));
+        no -> clear(Id, Alarm, whereis(alarm_handler))
+    end.
 
 %% For when watching ends. The conditions stay in the event store, and the next `settle/0' sets their alarms again.
 -spec withdraw() -> ok.
 withdraw() ->
-    settle(#{}).
+    settle_all(#{}).
 
-settle(Raised) ->
+settle_all(Raised) ->
     Alarms = accept_queue_event_store:alarms(),
     Handler = whereis(alarm_handler),
     ok = maps:foreach(fun(Id, Alarm) -> clear(Id, Alarm, Handler) end, maps:without(maps:keys(Raised), Alarms)),
@@ -36,11 +44,15 @@ set(Id, Details, _Alarm, Handler) ->
     ok = notify(Handler, {set_alarm, {name(Id), Details}}),
     accept_queue_event_store:alarm(Id, Handler, set).
 
-clear(Id, {Handler, _}, Handler) ->
-    ok = notify(Handler, {clear_alarm, name(Id)}),
-    accept_queue_event_store:no_alarm(Id);
-clear(Id, {_Gone, _}, _Handler) ->
-    accept_queue_event_store:no_alarm(Id).
+%% Then nothing is left of it.
+clear(Id, Alarm, Handler) ->
+    ok =
+        case Alarm of
+            {Handler, _} -> notify(Handler, {clear_alarm, name(Id)});
+            _NoneOrOfAnother -> ok
+        end,
+    ok = accept_queue_event_store:no_alarm(Id),
+    accept_queue_event_store:forget_cleared(Id).
 
 %% As alarm_handler:set_alarm/1 and clear_alarm/1 do, but to this process: those raise badarg where there is none, and it may
 %% have ended since it was found.

@@ -6,7 +6,7 @@
 
 -export_type([environment/0, watchdog/0]).
 
-%% The port program did not answer with core's defaults.
+%% Neither the library nor the port program answered with core's defaults.
 -type unread() :: {unread, accept_queue:reason()}.
 -type environment() :: #{watch := all | none | [accept_queue:listener()], options := accept_queue_nif:settings()}.
 
@@ -38,7 +38,7 @@ watch_options(Options) ->
 %% The environment of the application.
 -spec environment() -> {ok, environment()} | {error, Sentence :: string()} | unread().
 environment() ->
-    case accept_queue_source:default_settings() of
+    case accept_queue_reading:make(fun accept_queue_source:default_settings/0) of
         {ok, Defaults} -> environment(application:get_all_env(accept_queue), Defaults);
         {error, Reason} -> {unread, Reason}
     end.

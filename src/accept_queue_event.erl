@@ -56,16 +56,24 @@
 %%
 %% A handler of telemetry or logger runs in the process that calls it. Each of the two has a process of its own here, and
 %% neither holds up the other, the monitor, alarms or subscribers. A handler that does not return within five seconds is killed
-%% with that process, which is started again; a warning is logged, at most once an hour. Meanwhile samples wait, at most 1000 of
-%% them; the rest is dropped and counted ({@link dropped_samples/0}). Conditions are never dropped.
+%% with that process, which is started again and goes on with the other handlers; a warning is logged, at most once an hour.
+%% Meanwhile samples wait, at most 1000 of them; the rest is dropped and counted ({@link dropped_samples/0}). Conditions are never
+%% dropped: each handler that does not hang gets each of them, also when the process that runs it is killed in between. A handler
+%% that was just running then is called again, and so may see one event twice. {@link lost_events/0} counts what a handler or a
+%% subscriber did not get.
 %%
 %% A message to a subscriber on another node is lost where the connection is down or busy.
+%%
+%% == Frameworks that do not answer ==
+%%
+%% For `acceptors_summary' a framework may have to be asked. It has 150 milliseconds; then the event is published without, and that
+%% listener's is not asked again for 30 seconds. Other events do not wait for it.
 -module(accept_queue_event).
 -behaviour(gen_server).
 
 -export([new/0, start_link/0]).
--export([raised/2, cleared/2, sample/2, listener/2, read_failed/1, read_recovered/1, late/1, hung/1, wants_samples/0]).
--export([subscribe/1, unsubscribe/1, dropped_samples/0]).
+-export([raised/2, cleared/2, sample/2, samples_left_out/1, listener/2, read_failed/1, read_recovered/1, late/1, hung/1, wants_samples/0]).
+-export([subscribe/1, unsubscribe/1, dropped_samples/0, lost_events/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([details/0]).
@@ -80,14 +88,26 @@
 -record(state, {
     dispatchers :: #{logger | telemetry => pid()},
     %% When a warning was last logged that a handler was given up.
-    given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()}
+    given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()},
+    subscribers = #{} :: #{pid() => Monitor :: reference()},
+    %% What was found up to here is settled, or waits for the acceptors of its listener.
+    seen = none :: accept_queue_event_store:key() | none,
+    asking = #{} :: #{accept_queue:address() => asked()},
+    askers = #{} :: #{pid() => accept_queue:address()},
+    %% Listeners whose acceptors were asked for in vain, and until when they are not asked for again.
+    unanswered = #{} :: #{accept_queue:address() => MonotonicMs :: integer()}
 }).
+
+-type asked() :: #{asker := pid(), timer := reference(), found := [accept_queue_event_store:key(), ...]}.
 
 %% The channels whose handlers are other people's code.
 -define(DISPATCHED, [logger, telemetry]).
 -define(CHECK_MS, 2000).
 -define(HANDLER_MAX_MS, 5000).
 -define(GIVEN_UP_AGAIN_MS, 3600000).
+%% A condition is published within 200 ms of being found.
+-define(ASK_MS, 150).
+-define(ASK_AGAIN_MS, 30000).
 
 %% @private To be called by the process that is to own the tables.
 -spec new() -> ok.
@@ -116,22 +136,18 @@ cleared(Condition, Details) ->
 
 %% @private
 -spec listener(added | removed, map()) -> ok.
-listener(removed, Metadata) ->
-    %% After what was cleared of it, which may still wait for its details.
-    ok = accept_queue_event_store:found({listener, removed, Metadata}),
-    wake();
 listener(So, Metadata) ->
-    add([subscribers, logger, telemetry], {listener, So, Metadata}).
+    add_in_order([subscribers, logger, telemetry], {listener, So, Metadata}, Metadata).
 
 %% @private
 -spec read_failed(map()) -> ok.
 read_failed(Metadata) ->
-    add([logger, telemetry], {read_failed, Metadata}).
+    add_in_order([logger, telemetry], {read_failed, Metadata}, Metadata).
 
 %% @private
 -spec read_recovered(map()) -> ok.
 read_recovered(Metadata) ->
-    add([logger, telemetry], {read_recovered, Metadata}).
+    add_in_order([logger, telemetry], {read_recovered, Metadata}, Metadata).
 
 %% @private
 -spec late(#{late_ms := non_neg_integer()}) -> ok.
@@ -151,28 +167,46 @@ sample(Measurements, Metadata) ->
         _ -> ok
     end.
 
+%% @private
+-spec samples_left_out(non_neg_integer()) -> ok.
+samples_left_out(Count) ->
+    accept_queue_samples:left_out(Count).
+
 %% @private As of two seconds ago.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
 
 %% @private
--spec subscribe(pid()) -> ok.
+-spec subscribe(pid()) -> ok | {error, not_running | timeout}.
 subscribe(Pid) ->
-    gen_server:call(?MODULE, {subscribe, Pid}).
+    accept_queue_call:call(?MODULE, {subscribe, Pid}).
 
 %% @private
--spec unsubscribe(pid()) -> ok.
+-spec unsubscribe(pid()) -> ok | {error, not_running | timeout}.
 unsubscribe(Pid) ->
-    gen_server:call(?MODULE, {unsubscribe, Pid}).
+    accept_queue_call:call(?MODULE, {unsubscribe, Pid}).
 
-%% @doc How many samples found no place because a handler of telemetry was too slow, since the application was started.
--spec dropped_samples() -> non_neg_integer().
+%% @doc How many samples were left out because the monitor or a handler of telemetry was too slow, since the application was started.
+-spec dropped_samples() -> non_neg_integer() | {error, not_running}.
 dropped_samples() ->
     accept_queue_samples:dropped().
 
+%% @doc How many times a handler or a subscriber has not had an event, by channel, since the application was started: a handler was
+%% given up, ten thousand events waited, or the connection to the subscriber's node was down or busy. Samples do not count.
+-spec lost_events() -> #{subscribers | logger | telemetry => non_neg_integer()}.
+lost_events() ->
+    maps:from_list([{Channel, accept_queue_event_store:lost(Channel)} || Channel <- [subscribers | ?DISPATCHED]]).
+
 add(Channels, Event) ->
     case accept_queue_event_store:add(Channels, Event) of
+        ok -> wake();
+        dropped -> ok
+    end.
+
+%% Events of one listener are published in the order in which they happened.
+add_in_order(Channels, Event, #{address := Address}) ->
+    case accept_queue_event_store:found(Channels, Event, Address) of
         ok -> wake();
         dropped -> ok
     end.
@@ -187,50 +221,57 @@ wake() ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     _ = process_flag(trap_exit, true),
-    _ = [erlang:monitor(process, Pid) || Pid <- accept_queue_event_store:subscribers()],
+    Subscribers = maps:from_list([{Pid, erlang:monitor(process, Pid)} || Pid <- accept_queue_event_store:subscribers()]),
     %% The process before this one may have been killed with work in hand.
     ok = wake(),
     self() ! check,
-    {ok, #state{dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED])}}.
+    Dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED]),
+    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers}}.
 
 %% @private
--spec handle_call({subscribe | unsubscribe, pid()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
-handle_call({subscribe, Pid}, _From, State) ->
-    case lists:member(Pid, accept_queue_event_store:subscribers()) of
-        true ->
-            {reply, ok, State};
-        false ->
-            ok = accept_queue_event_store:subscribe(Pid),
-            _ = erlang:monitor(process, Pid),
-            {reply, ok, State}
-    end;
-handle_call({unsubscribe, Pid}, _From, State) ->
-    {reply, accept_queue_event_store:unsubscribe(Pid), State}.
+-spec handle_call({subscribe | unsubscribe, pid()} | term(), gen_server:from(), #state{}) -> {reply, ok | {error, badarg}, #state{}}.
+handle_call({subscribe, Pid}, _From, #state{subscribers = Subscribers} = State) when is_pid(Pid), not is_map_key(Pid, Subscribers) ->
+    ok = accept_queue_event_store:subscribe(Pid),
+    {reply, ok, State#state{subscribers = Subscribers#{Pid => erlang:monitor(process, Pid)}}};
+handle_call({subscribe, Pid}, _From, State) when is_pid(Pid) ->
+    {reply, ok, State};
+handle_call({unsubscribe, Pid}, _From, State) when is_pid(Pid) ->
+    {reply, ok, unsubscribed(Pid, State)};
+handle_call(_, _From, State) ->
+    {reply, {error, badarg}, State}.
 
 %% @private
--spec handle_cast(wake, #state{}) -> {noreply, #state{}}.
+-spec handle_cast(wake | term(), #state{}) -> {noreply, #state{}}.
 handle_cast(wake, State) ->
-    ok = settle(),
-    ok = publish_alarms(),
-    ok = publish_messages(),
-    ok = lists:foreach(fun accept_queue_dispatcher:wake/1, maps:values(State#state.dispatchers)),
+    Settled = settle(State),
+    ok = publish(Settled),
+    {noreply, Settled};
+handle_cast(_, State) ->
     {noreply, State}.
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info(check, State) ->
+handle_info(check, #state{unanswered = Unanswered} = State) ->
     _ = erlang:send_after(?CHECK_MS, self(), check),
     ok = want_samples(accept_queue_telemetry:is_attached([accept_queue, sample])),
-    ok = publish_alarms(),
+    %% alarm_handler may be another process than before.
+    ok = accept_queue_alarms:settle(),
     ok = publish_messages(),
-    NowMs = erlang:monotonic_time(millisecond),
-    {noreply, lists:foldl(fun(Channel, So) -> kill_hanging(Channel, NowMs, So) end, State, ?DISPATCHED)};
-handle_info({'DOWN', _, process, Pid, _}, State) ->
-    ok = accept_queue_event_store:unsubscribe(Pid),
+    ok = maps:foreach(fun kill_hanging/2, State#state.dispatchers),
+    NowMs = now_ms(),
+    {noreply, State#state{unanswered = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered)}};
+handle_info({'DOWN', _, process, Pid, Reason}, #state{askers = Askers} = State) ->
+    case Askers of
+        #{Pid := Address} -> {noreply, answered(Address, Reason, State)};
+        #{} -> {noreply, unsubscribed(Pid, State)}
+    end;
+handle_info({timeout, _Timer, {asked, Asker}}, State) ->
+    %% Its end, or the answer that came meanwhile, follows.
+    true = exit(Asker, kill),
     {noreply, State};
 handle_info({'EXIT', Pid, _}, #state{dispatchers = Dispatchers} = State) ->
-    Replaced = maps:from_list([{Channel, dispatcher(Channel)} || {Channel, Ended} <- maps:to_list(Dispatchers), Ended =:= Pid]),
-    {noreply, State#state{dispatchers = maps:merge(Dispatchers, Replaced)}};
+    Ended = [Channel || {Channel, Dispatcher} <- maps:to_list(Dispatchers), Dispatcher =:= Pid],
+    {noreply, lists:foldl(fun replace/2, State, Ended)};
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -250,90 +291,171 @@ want_samples(Wanted) ->
             accept_queue_monitor:samples(Wanted)
     end.
 
-%% Adds the summary of the acceptors, and queues the event for each channel. The acceptors are asked for here and not in the
-%% monitor: a framework whose supervisor does not answer takes a second.
-settle() ->
-    case accept_queue_event_store:next_found() of
-        {ok, Key, {listener, _, _} = Event} ->
-            _ = accept_queue_event_store:add([subscribers | ?DISPATCHED], Event),
-            ok = accept_queue_event_store:settled(Key),
-            settle();
-        {ok, Key, {So, Condition, #{address := Address} = Found}} ->
-            Id = {Condition, Address},
-            Summary = acceptors_summary(maps:get(acceptors_of, Found, Address)),
-            Details = with_acceptors(Condition, (maps:remove(acceptors_of, Found))#{acceptors_summary => Summary}),
-            Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
-            ok =
-                case So of
-                    raised -> accept_queue_event_store:raise(Id, Details, Events);
-                    cleared -> accept_queue_event_store:clear(Id, Events)
-                end,
-            ok = accept_queue_event_store:settled(Key),
-            settle();
-        none ->
-            ok
+unsubscribed(Pid, #state{subscribers = Subscribers} = State) ->
+    ok = accept_queue_event_store:unsubscribe(Pid),
+    case maps:take(Pid, Subscribers) of
+        {Monitor, Others} ->
+            true = erlang:demonitor(Monitor, [flush]),
+            State#state{subscribers = Others};
+        error ->
+            State
     end.
 
-%% Without the stacks, which may be a thousand: {@link accept_queue:acceptors/1} has them.
-acceptors_summary(Listener) ->
-    try accept_queue:acceptors(Listener) of
-        {ok, #{busy := Busy} = Acceptors} ->
-            Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]};
-        {error, _} ->
-            undefined
+%% Takes up what was found since. The acceptors are asked for in a process of their own and not in the monitor: a framework whose
+%% supervisor does not answer takes a second. What was found of one listener is settled in its order.
+settle(#state{seen = Seen, asking = Asking, unanswered = Unanswered} = State) ->
+    case accept_queue_event_store:next_found(Seen) of
+        {ok, Key, Found} ->
+            Next = State#state{seen = Key},
+            Address = address(Found),
+            case Asking of
+                #{Address := #{found := Before} = Asked} ->
+                    settle(Next#state{asking = Asking#{Address := Asked#{found := Before ++ [Key]}}});
+                #{} when element(1, Found) =:= other; is_map_key(Address, Unanswered) ->
+                    ok = settle([Key], undefined),
+                    settle(Next);
+                #{} ->
+                    settle(ask(Key, element(3, Found), Next))
+            end;
+        none ->
+            State
+    end.
+
+address({other, _, _, Address}) -> Address;
+address({_, _, #{address := Address}}) -> Address.
+
+%% The exit of the asking process carries the answer.
+-dialyzer({nowarn_function, ask/3}).
+ask(Key, #{address := Address} = Details, #state{asking = Asking, askers = Askers} = State) ->
+    Of = maps:get(acceptors_of, Details, Address),
+    try erlang:spawn_opt(fun() -> exit({answer, acceptors_summary(Of)}) end, [link, monitor]) of
+        {Asker, _Monitor} ->
+            Timer = erlang:start_timer(?ASK_MS, self(), {asked, Asker}),
+            State#state{
+                asking = Asking#{Address => #{asker => Asker, timer => Timer, found => [Key]}},
+                askers = Askers#{Asker => Address}
+            }
     catch
-        %% The condition is published without it. A crash here would repeat after each restart.
-        _:_ -> undefined
+        %% There is no process left.
+        error:system_limit ->
+            ok = settle([Key], undefined),
+            State
+    end.
+
+answered(Address, Reason, #state{asking = Asking, askers = Askers, unanswered = Unanswered} = State) ->
+    #{Address := #{asker := Asker, timer := Timer, found := Found}} = Asking,
+    _ = erlang:cancel_timer(Timer),
+    {Summary, NotAgain} =
+        case Reason of
+            {answer, Answer} -> {Answer, Unanswered};
+            killed -> {undefined, Unanswered#{Address => now_ms() + ?ASK_AGAIN_MS}};
+            %% The condition is published without it.
+            _ -> {undefined, Unanswered}
+        end,
+    ok = settle(Found, Summary),
+    Settled = State#state{
+        asking = maps:remove(Address, Asking), askers = maps:remove(Asker, Askers), unanswered = NotAgain
+    },
+    ok = publish(Settled),
+    Settled.
+
+%% Queues the events for each channel, and then makes the alarms agree: what has ended by now is none. Killed in between, the next
+%% process does it again.
+settle(Keys, Summary) ->
+    Ids = [Id || Key <- Keys, {condition, Id} <- [queue(accept_queue_event_store:found_at(Key), Summary)]],
+    ok = lists:foreach(fun accept_queue_alarms:settle/1, lists:usort(Ids)),
+    lists:foreach(fun accept_queue_event_store:settled/1, Keys).
+
+queue({other, Channels, Event, _Address}, _Summary) ->
+    accept_queue_event_store:add(Channels, Event);
+queue({So, Condition, #{address := Address} = Found}, Summary) ->
+    Id = {Condition, Address},
+    Details = with_acceptors(Condition, (maps:remove(acceptors_of, Found))#{acceptors_summary => Summary}),
+    Events = [{Channel, {So, Condition, Details}} || Channel <- [subscribers | ?DISPATCHED]],
+    ok =
+        case So of
+            raised -> accept_queue_event_store:raise(Id, Details, Events);
+            cleared -> accept_queue_event_store:clear(Id, Events)
+        end,
+    {condition, Id}.
+
+%% Of these sockets, or of what listens at this address. Without the stacks, which may be a thousand:
+%% {@link accept_queue:acceptors/1} has them.
+acceptors_summary(Of) ->
+    case accept_queue_acceptors:summary(Of) of
+        {ok, Acceptors} -> Acceptors;
+        {error, _} -> undefined
     end.
 
 with_acceptors(stuck, #{acceptors_summary := #{waiting_count := 0}} = Details) -> Details#{acceptors => none_waiting};
 with_acceptors(stuck, #{acceptors_summary := #{}} = Details) -> Details#{acceptors => waiting};
 with_acceptors(_, Details) -> Details.
 
-publish_alarms() ->
-    ok = accept_queue_alarms:settle(),
-    accept_queue_event_store:forget_cleared().
+publish(#state{dispatchers = Dispatchers}) ->
+    ok = publish_messages(),
+    lists:foreach(fun accept_queue_dispatcher:wake/1, maps:values(Dispatchers)).
 
 publish_messages() ->
-    case accept_queue_event_store:take(subscribers) of
-        {ok, Event} ->
-            %% `nosuspend': a send to another node may suspend the sender.
-            _ = [erlang:send(Pid, message(Event), [nosuspend, noconnect]) || Pid <- accept_queue_event_store:subscribers()],
+    case accept_queue_event_store:next(subscribers) of
+        {ok, Key, Event} ->
+            Message = message(Event),
+            ok = lists:foreach(fun(Pid) -> send(Pid, Message, Key) end, accept_queue_event_store:not_sent(Key)),
+            ok = accept_queue_event_store:sent_to_all(Key),
             publish_messages();
         none ->
             ok
     end.
 
+%% `nosuspend': a send to another node may suspend the sender.
+send(Pid, Message, Key) ->
+    _ = [accept_queue_event_store:lost(subscribers, 1) || erlang:send(Pid, Message, [nosuspend, noconnect]) =/= ok],
+    accept_queue_event_store:sent(Key, Pid).
+
 dispatcher(logger) ->
-    ok = accept_queue_event_store:published(logger),
-    accept_queue_dispatcher:start_link(logger, fun() -> accept_queue_event_store:take(logger) end, fun log/1);
+    Next = fun() -> accept_queue_event_store:next(logger) end,
+    accept_queue_dispatcher:start_link(logger, Next, fun(Event) -> [{logger, fun() -> log(Event) end}] end);
 dispatcher(telemetry) ->
-    ok = accept_queue_event_store:published(telemetry),
-    accept_queue_dispatcher:start_link(telemetry, fun next_for_telemetry/0, fun execute/1).
+    accept_queue_dispatcher:start_link(telemetry, fun next_for_telemetry/0, fun telemetry_handlers/1).
 
 %% Samples come last.
 next_for_telemetry() ->
-    case accept_queue_event_store:take(telemetry) of
-        {ok, _} = Taken -> Taken;
-        none -> accept_queue_samples:take()
+    case accept_queue_event_store:next(telemetry) of
+        {ok, _, _} = Next ->
+            Next;
+        none ->
+            case accept_queue_samples:take() of
+                {ok, Sample} -> {ok, sample, Sample};
+                none -> none
+            end
     end.
 
-%% The exit of the killed process starts the next one.
-kill_hanging(Channel, NowMs, #state{dispatchers = Dispatchers, given_up = GivenUp} = State) ->
-    case accept_queue_event_store:publishing(Channel) of
-        {SinceMs, Event} when NowMs - SinceMs > ?HANDLER_MAX_MS ->
-            true = exit(maps:get(Channel, Dispatchers), kill),
-            case GivenUp of
-                #{Channel := BeforeMs} when NowMs - BeforeMs < ?GIVEN_UP_AGAIN_MS ->
-                    State;
-                #{} ->
-                    Details = #{channel => Channel, during => element(1, Event), waited_ms => NowMs - SinceMs},
-                    ok = add([logger], {given_up, Details}),
-                    State#state{given_up = GivenUp#{Channel => NowMs}}
-            end;
-        _ ->
-            State
+%% Its exit starts the next one.
+kill_hanging(Channel, Dispatcher) ->
+    NowMs = now_ms(),
+    case accept_queue_event_store:in_hand(Channel) of
+        #{running := {_Handler, SinceMs, _}} when NowMs - SinceMs > ?HANDLER_MAX_MS -> exit(Dispatcher, kill);
+        _ -> true
     end.
+
+replace(Channel, #state{dispatchers = Dispatchers} = State) ->
+    Warned = warn(Channel, accept_queue_dispatcher:given_up(Channel, ?HANDLER_MAX_MS), State),
+    Warned#state{dispatchers = Dispatchers#{Channel := dispatcher(Channel)}}.
+
+warn(_Channel, none, State) ->
+    State;
+warn(Channel, {Handler, Event, WaitedMs}, #state{given_up = GivenUp} = State) ->
+    NowMs = now_ms(),
+    case GivenUp of
+        #{Channel := BeforeMs} when NowMs - BeforeMs < ?GIVEN_UP_AGAIN_MS ->
+            State;
+        #{} ->
+            Details = #{channel => Channel, handler => Handler, during => element(1, Event), waited_ms => WaitedMs},
+            ok = add([logger], {given_up, Details}),
+            State#state{given_up = GivenUp#{Channel => NowMs}}
+    end.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
 
 %% The event on each channel.
 
@@ -361,23 +483,23 @@ level(raised, Condition) when Condition =:= overflowing; Condition =:= stuck -> 
 level(raised, _) -> warning;
 level(cleared, _) -> notice.
 
--spec execute(event()) -> ok.
-execute({So, Condition, Details}) when So =:= raised; So =:= cleared ->
-    execute([accept_queue, condition, So], #{}, Details#{condition => Condition});
-execute({listener, So, Metadata}) ->
-    execute([accept_queue, listener, So], #{count => 1}, Metadata);
-execute({read_failed, Metadata}) ->
-    execute([accept_queue, read, failed], #{count => 1}, Metadata);
-execute({read_recovered, Metadata}) ->
-    execute([accept_queue, read, recovered], #{count => 1}, Metadata);
-execute({late, Late}) ->
-    execute([accept_queue, poll, late], #{}, Late);
-execute({hung, Hung}) ->
-    execute([accept_queue, vm, hung], #{}, Hung);
-execute({sample, Sample}) ->
-    execute([accept_queue, sample], #{}, Sample).
+-spec telemetry_handlers(event()) -> [accept_queue_dispatcher:handler()].
+telemetry_handlers({So, Condition, Details}) when So =:= raised; So =:= cleared ->
+    telemetry_handlers([accept_queue, condition, So], #{}, Details#{condition => Condition});
+telemetry_handlers({listener, So, Metadata}) ->
+    telemetry_handlers([accept_queue, listener, So], #{count => 1}, Metadata);
+telemetry_handlers({read_failed, Metadata}) ->
+    telemetry_handlers([accept_queue, read, failed], #{count => 1}, Metadata);
+telemetry_handlers({read_recovered, Metadata}) ->
+    telemetry_handlers([accept_queue, read, recovered], #{count => 1}, Metadata);
+telemetry_handlers({late, Late}) ->
+    telemetry_handlers([accept_queue, poll, late], #{}, Late);
+telemetry_handlers({hung, Hung}) ->
+    telemetry_handlers([accept_queue, vm, hung], #{}, Hung);
+telemetry_handlers({sample, Sample}) ->
+    telemetry_handlers([accept_queue, sample], #{}, Sample).
 
-execute(Name, Measurements, Known) ->
+telemetry_handlers(Name, Measurements, Known) ->
     Figures = maps:filter(fun(_, Value) -> is_number(Value) end, Known),
     Others = maps:filter(fun(_, Value) -> not is_number(Value) andalso Value =/= undefined end, Known),
-    accept_queue_telemetry:execute(Name, maps:merge(Measurements, Figures), Others).
+    accept_queue_telemetry:handlers(Name, maps:merge(Measurements, Figures), Others).

@@ -11,7 +11,7 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, samples/1]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, memory/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -27,7 +27,11 @@
     since := integer(),
     stale := boolean()
 }.
--type health() :: ok | {degraded | failing, [{condition(), accept_queue:address()} | monitor_not_running, ...]}.
+-type health() ::
+    ok
+    | {degraded | failing, [
+        {condition(), accept_queue:address()} | {unreadable, accept_queue:address(), stale} | monitor_not_running, ...
+    ]}.
 
 -type member() :: #{fd := non_neg_integer(), inode := pos_integer(), socket := accept_queue_backend:socket() | undefined}.
 
@@ -65,45 +69,41 @@
 -define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
-%% How often it notes that it runs, and after how long without a note it does not.
--define(NOTE_MS, 2000).
--define(SILENCE_MS, 5000).
+%% A poller that has begun no round for so long is held up; it begins one a second.
+-define(SILENCE_MS, 4000).
 %% A reading older than three intervals and this is stale.
 -define(GRACE_MS, 1000).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    true = ets:insert(?TABLE, {poller, undefined}),
-    ?RAISED = ets:new(?RAISED, [named_table, public, {read_concurrency, true}]),
-    ok.
+    ok = accept_queue_memory:table(?TABLE, [{read_concurrency, true}], [{poller, undefined}]),
+    accept_queue_memory:table(?RAISED, [{read_concurrency, true}], []).
 
 %% A wrong environment stops the start of the application, with a sentence. Without core's defaults or without a thread only the
-%% watching does not start.
--spec start_link() -> {ok, pid()} | {error, term()} | ignore.
+%% watching does not start, and is tried again.
+-spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
             case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
-                {error, {no_poller, Reason}} -> watches_nothing("no thread can be started", Reason);
+                {error, {shutdown, {no_poller, Reason}}} -> unavailable("no thread can be started", Reason);
                 Started -> Started
             end;
         {error, Sentence} ->
             {error, Sentence};
         {unread, Reason} ->
-            watches_nothing("the port program does not answer", Reason)
+            unavailable("core's defaults cannot be read", Reason)
     end.
 
-watches_nothing(Why, Reason) ->
-    ok = logger:log(error, "accept_queue: no listener is watched: ~ts (~0tp)", [Why, Reason]),
-    ignore.
+unavailable(Why, Reason) ->
+    {error, {unavailable, io_lib:format("no listener is watched: ~ts (~0tp)", [Why, Reason])}}.
 
--spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
+-spec watch(accept_queue:listener(), map()) -> ok | {error, accept_queue:reason() | badarg | not_running | timeout}.
 watch(Listener, Options) ->
     call({watch, Listener, Options}).
 
--spec unwatch(accept_queue:listener()) -> ok | {error, accept_queue:reason() | badarg | not_running}.
+-spec unwatch(accept_queue:listener()) -> ok | {error, accept_queue:reason() | badarg | not_running | timeout}.
 unwatch(Listener) ->
     call({unwatch, Listener}).
 
@@ -112,12 +112,12 @@ watched() ->
     lists:sort([Address || #row{address = Address} <- rows()]).
 
 %% From memory. Only for a term that is no address the kernel is asked which listener it means.
--spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg}.
+-spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg | not_running}.
 status(Listener) ->
     case addresses(Listener) of
         {ok, Addresses} ->
             case lists:append([row(Address) || Address <- Addresses]) of
-                [] -> {error, not_found};
+                [] -> {error, case ets:whereis(?TABLE) of undefined -> not_running; _ -> not_found end};
                 Rows -> together([status_of(Row) || Row <- Rows])
             end;
         {error, _} = Error ->
@@ -126,21 +126,33 @@ status(Listener) ->
 
 -spec health() -> health().
 health() ->
-    case [{Condition, Address} || {{Address, Condition}, _} <- table(?RAISED)] of
-        [] ->
-            case is_watching() of
-                true -> ok;
-                false -> {degraded, [monitor_not_running]}
-            end;
-        Raised ->
-            Reasons = [monitor_not_running || not is_watching()] ++ lists:sort(Raised),
-            case lists:any(fun is_failing/1, Raised) of
-                true -> {failing, Reasons};
-                false -> {degraded, Reasons}
-            end
+    Raised = lists:sort([{Condition, Address} || {{Address, Condition}, _} <- table(?RAISED)]),
+    case {not_watching() ++ Raised, lists:any(fun is_failing/1, Raised)} of
+        {[], false} -> ok;
+        {Reasons, true} -> {failing, Reasons};
+        {Reasons, false} -> {degraded, Reasons}
+    end.
+
+%% What reads is asked, from memory: neither this process nor a timer of the VM can say that it runs while it does not.
+not_watching() ->
+    case whereis(?MODULE) =/= undefined andalso silence_ms() of
+        SilenceMs when is_integer(SilenceMs), SilenceMs < ?SILENCE_MS -> [];
+        false -> [monitor_not_running];
+        _ -> [monitor_not_running | [{unreadable, Address, stale} || Address <- watched()]]
+    end.
+
+silence_ms() ->
+    case unless_gone(fun() -> ets:lookup(?TABLE, poller) end) of
+        [{poller, Poller}] when Poller =/= undefined -> accept_queue_source:poller_silence_ms(Poller);
+        _ -> false
     end.
 
 is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
+
+%% Names the memory of what is watched: another one where that was lost, `undefined' where there is none.
+-spec memory() -> ets:tid() | undefined.
+memory() ->
+    ets:whereis(?TABLE).
 
 %% Whether every reading is published as a sample.
 -spec samples(Wanted :: boolean()) -> ok.
@@ -158,13 +170,12 @@ init(#{watch := Wanted, options := Options}) ->
         {ok, Poller} ->
             true = ets:insert(?TABLE, {poller, Poller}),
             ok = lists:foreach(fun reconcile/1, rows()),
-            ok = note(),
             self() ! search_now_and_then,
             {ok, poll(#state{
                 wanted = Wanted, options = Options, poller = Poller, samples = accept_queue_event:wants_samples()
             })};
         {error, Reason} ->
-            {stop, {no_poller, Reason}}
+            {stop, {shutdown, {no_poller, Reason}}}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
@@ -186,11 +197,15 @@ handle_call({unwatch, Listener}, _From, State) ->
             {reply, ok, poll(State#state{excluded = Excluded})};
         {error, _} = Error ->
             {reply, Error, State}
-    end.
+    end;
+handle_call(_, _From, State) ->
+    {reply, {error, badarg}, State}.
 
--spec handle_cast({samples, boolean()}, #state{}) -> {noreply, #state{}}.
-handle_cast({samples, Wanted}, State) ->
-    {noreply, poll(State#state{samples = Wanted})}.
+-spec handle_cast({samples, boolean()} | term(), #state{}) -> {noreply, #state{}}.
+handle_cast({samples, Wanted}, State) when is_boolean(Wanted) ->
+    {noreply, poll(State#state{samples = Wanted})};
+handle_cast(_, State) ->
+    {noreply, State}.
 
 %% A search leaves much behind, and may be followed by hours in which nothing happens.
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
@@ -199,29 +214,26 @@ handle_info({accept_queue_poller, {late, LateMs}}, State) ->
     {noreply, State};
 handle_info({accept_queue_poller, listeners_changed}, State) ->
     {noreply, search(State), hibernate};
-handle_info({accept_queue_poller, Notices}, #state{addresses = Addresses, samples = Samples} = State) ->
-    %% A notice of a watch that has ended is dropped.
-    Taken = [notice(map_get(Id, Addresses), Notice, Samples) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
-    {noreply, case lists:member(other_watches, Taken) of true -> poll(State); false -> State end};
-handle_info(note, #state{poller = Poller} = State) ->
+handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} = State) ->
+    Noticed = noticed(Samples, State),
+    ok = accept_queue_event:samples_left_out(accept_queue_source:poller_samples_taken(Poller)),
+    {noreply, Noticed};
+handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
+    {noreply, noticed(Notices, State)};
+handle_info(search_now_and_then, #state{poller = Poller} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
-    ok = note(),
-    {noreply, State};
-handle_info(search_now_and_then, State) ->
     _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
-handle_info({'EXIT', Poller, Reason}, #state{poller = Poller}) ->
-    exit({poller, Reason});
+handle_info({'EXIT', Pid, Reason}, #state{poller = Poller} = State) ->
+    case accept_queue_source:is_process(Poller, Pid) of
+        true -> exit({poller, Reason});
+        false -> {noreply, State}
+    end;
 handle_info(_, State) ->
     {noreply, State}.
-
-note() ->
-    true = ets:insert(?TABLE, {noted, now_ms()}),
-    _ = erlang:send_after(?NOTE_MS, self(), note),
-    ok.
 
 %% When it stops in order, it clears the conditions. Killed, it clears none, and the next process goes on with them.
 -spec terminate(term(), #state{}) -> ok.
@@ -231,6 +243,14 @@ terminate(_Reason, _State) ->
     ok.
 
 %% What the poller reports.
+
+%% A notice of a watch that has ended is dropped.
+noticed(Notices, #state{addresses = Addresses, samples = Samples} = State) ->
+    Taken = [notice(map_get(Id, Addresses), Notice, Samples) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
+    case lists:member(other_watches, Taken) of
+        true -> poll(State);
+        false -> State
+    end.
 
 notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
@@ -275,16 +295,19 @@ details(Address, Depth, Evidence) ->
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
     (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
 
-%% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept while
-%% no process accepts from this one.
-member(#{socket := #{cookie := Cookie} = Known}, Members) ->
-    case Members of
-        #{Cookie := #{socket := undefined} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member))};
-        #{Cookie := #{socket := Socket} = Member} -> #{socket => maps:merge(Known, maps:remove(socket, Member)), acceptors_of => Socket};
-        #{} -> #{socket => Known}
-    end;
-member(_Evidence, _Members) ->
-    #{}.
+%% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept
+%% while no process accepts from this one.
+member(#{socket := #{cookie := Cookie} = Known}, Members) when is_map_key(Cookie, Members) ->
+    Member = map_get(Cookie, Members),
+    maps:merge(#{socket => maps:merge(Known, maps:remove(socket, Member))}, acceptors_of([Member]));
+member(_Evidence, Members) ->
+    acceptors_of(maps:values(Members)).
+
+acceptors_of(Members) ->
+    case [Socket || #{socket := Socket} <- Members, Socket =/= undefined] of
+        [] -> #{};
+        Sockets -> #{acceptors_of => Sockets}
+    end.
 
 %% Published once, until it works again. Where no census can be taken at all, that is so for every listener, and is published for the
 %% first: they are watched by the depth alone.
@@ -416,6 +439,7 @@ again(#row{address = Address, watch = Lost} = Row) ->
     ok = clear(Row, rewatched),
     case accept_queue_source:again(Lost) of
         {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
+        none -> remove(Row, rewatched);
         %% The next poll reports it again.
         {error, _} -> true
     end.
@@ -443,9 +467,10 @@ clear(#row{address = Address}, Reason) ->
     ).
 
 %% Publishes what the detector has raised or cleared and the process before this one had no time to publish.
-reconcile(#row{address = Address, watch = Watch}) ->
+reconcile(#row{address = Address, watch = Watch} = Row) ->
     case accept_queue_source:status(Watch) of
         {ok, #{conditions := Held, depth := Read}} -> reconcile(Address, Held, Read);
+        {error, lost} -> again(Row);
         %% The first reading reports why.
         {error, _} -> ok
     end.
@@ -494,12 +519,6 @@ rows() ->
 
 row(Address) ->
     [Row || {_, #row{} = Row} <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
-
-is_watching() ->
-    case unless_gone(fun() -> ets:lookup(?TABLE, noted) end) of
-        [{noted, AtMs}] -> whereis(?MODULE) =/= undefined andalso now_ms() - AtMs < ?SILENCE_MS;
-        [] -> false
-    end.
 
 %% Of several addresses: a port number may have them.
 together([Status]) ->
@@ -588,11 +607,7 @@ addresses(Listener) ->
     end.
 
 call(Request) ->
-    try
-        gen_server:call(?MODULE, Request)
-    catch
-        exit:{noproc, _} -> {error, not_running}
-    end.
+    accept_queue_call:call(?MODULE, Request).
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -1,24 +1,30 @@
 %% @private
-%% The stubs that `native/nif' replaces. The library is loaded once and never upgraded.
+%% The stubs that `native/nif' replaces.
 %%
 %% Where the library does not load, the module still does, so that the application starts everywhere; its functions then
-%% raise `not_loaded', and {@link load_error/0} has the reason.
+%% raise `not_loaded', and {@link load_error/0} has the reason. {@link load/0} tries again.
+%%
+%% A second load of the module fails, and what is loaded goes on: the library has no upgrade callback (rustler 0.39 makes none), and
+%% stubs in its place would break every handle. It is replaced by a release upgrade (`accept_queue.appup'), or by `code:purge/1',
+%% `code:delete/1', `code:purge/1' and a load: the handles, watches and pollers of before are then `badarg'.
 -module(accept_queue_nif).
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
+    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
+    poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
 ]).
--export([load_error/0, priv_dir/0]).
+-export([load/0, load_error/0, priv_dir/0]).
 
--export_type([watch/0, poller/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, reading/0]).
+-export_type([watch/0, poller/0, reader/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, reading/0]).
 
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1
+    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
+    poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
 ]).
 
 -type handle() :: reference().
@@ -82,6 +88,7 @@
 
 -type watch() :: reference().
 -type poller() :: reference().
+-type reader() :: reference().
 -type settings() :: #{
     interval_ms := pos_integer(),
     census_ms := pos_integer(),
@@ -153,7 +160,8 @@ advise(_Facts) ->
 verdict(_Reading) ->
     erlang:nif_error(not_loaded).
 
-%% Dirty I/O scheduler: a dump, a walk over the descriptors, or a system call that may wait.
+%% Dirty I/O scheduler: a dump, a walk over the descriptors, or a system call that may wait. Where the application runs,
+%% `accept_queue_reader' makes these on a thread of the library.
 
 -spec depth_from_dump(handle()) -> {ok, depth()} | {error, accept_queue:reason()}.
 depth_from_dump(_Handle) ->
@@ -236,7 +244,8 @@ status(_Watch) ->
 poller_start(_ReportsTo) ->
     erlang:nif_error(not_loaded).
 
-%% Replaces the process that gets the reports. Blocks until a poll that is under way has been reported.
+%% Replaces the process that gets the reports. A poll that is under way is reported to the new one, which may have found in a
+%% `status/1' what that reports.
 -spec poller_report_to(poller(), pid()) -> ok.
 poller_report_to(_Poller, _Pid) ->
     erlang:nif_error(not_loaded).
@@ -250,15 +259,46 @@ poller_watch(_Poller, _Watches, _All) ->
 poller_is_running(_Poller) ->
     erlang:nif_error(not_loaded).
 
+%% How long ago its thread last began a round: about a second at most, unless the thread is held up.
+-spec poller_silence_ms(poller()) -> non_neg_integer().
+poller_silence_ms(_Poller) ->
+    erlang:nif_error(not_loaded).
+
+%% The last `{samples, _}' has been dealt with, and another may come. How many samples were left out meanwhile.
+-spec poller_samples_taken(poller()) -> non_neg_integer().
+poller_samples_taken(_Poller) ->
+    erlang:nif_error(not_loaded).
+
+%% Threads for the readings that walk a table. They end with the last reference.
+-spec reader_start() -> {ok, reader()} | {error, accept_queue:reason()}.
+reader_start() ->
+    erlang:nif_error(not_loaded).
+
+%% Has a function of those for a dirty scheduler called on such a thread. The answer is a message, `{accept_queue_reader, Tag,
+%% Answer}'; `{error, timeout}' where the call waited for longer than its caller does. `full': too many wait.
+-spec reader_request(reader(), AnswersTo :: pid(), Tag :: pos_integer(), PatienceMs :: pos_integer(), {atom(), [term()]}) -> ok | full.
+reader_request(_Reader, _AnswersTo, _Tag, _PatienceMs, _Request) ->
+    erlang:nif_error(not_loaded).
+
 %% Why the library could not be loaded; `undefined' when it was.
 -spec load_error() -> undefined | {atom(), string()}.
 load_error() ->
     persistent_term:get({?MODULE, load_error}, undefined).
 
+%% Runs when the module is loaded, and again when the application starts without the library: it may have come back.
+%%
+%% While `on_load' runs, an earlier instance of the module is the loaded one (erts/emulator/beam/beam_load.c). Where that has its
+%% library, any error is the answer, and the code server keeps it.
+-spec load() -> ok | {error, {atom(), string()}}.
 load() ->
+    HasLibrary = erlang:module_loaded(?MODULE) andalso load_error() =:= undefined,
     case erlang:load_nif(library(), 0) of
         ok ->
+            %% Changes nothing, and costs nothing, where there is none.
+            _ = persistent_term:erase({?MODULE, load_error}),
             ok;
+        {error, {Reason, Text}} when HasLibrary ->
+            {error, {Reason, lists:flatten(Text)}};
         {error, {Reason, Text}} ->
             persistent_term:put({?MODULE, load_error}, {Reason, lists:flatten(Text)})
     end.

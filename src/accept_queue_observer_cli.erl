@@ -75,6 +75,7 @@ figure(Figure) -> Figure.
 health(ok) -> {?GREEN, "ok"};
 health({So, Reasons}) -> {?RED, printable([atom_to_list(So), ": ", lists:join(", ", [reason(Reason) || Reason <- Reasons])])}.
 
+reason({unreadable, Address, Error}) -> io_lib:format("unreadable (~0tp) ~ts", [Error, accept_queue_text:address(Address)]);
 reason({Condition, Address}) -> [atom_to_list(Condition), " ", accept_queue_text:address(Address)];
 reason(monitor_not_running) -> "the monitor does not run".
 

@@ -6,11 +6,17 @@
 -module(accept_queue_poller).
 -behaviour(gen_server).
 
--export([start_link/0, watch/3]).
+-export([start_link/0, watch/3, is_running/1, silence_ms/1, samples_taken/1, is_process/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-export_type([poller/0]).
+
+%% The process, and what others read of it without asking it.
+-opaque poller() :: {pid(), atomics:atomics_ref()}.
 
 -record(state, {
     reports_to :: pid(),
+    atomics :: atomics:atomics_ref(),
     watches = #{} :: #{IntervalMs :: pos_integer() => [accept_queue_source:watch()]},
     all = false :: boolean(),
     %% Which cannot be read, and the reason that was reported.
@@ -21,13 +27,19 @@
 
 -define(SEARCH_MS, 1000).
 
+%% When it last began a round, whether samples are under way, and how many were left out meanwhile.
+-define(LAST_ROUND_MS, 1).
+-define(UNDER_WAY, 2).
+-define(LEFT_OUT, 3).
+
 %% Reports to the caller.
--spec start_link() -> {ok, pid()}.
+-spec start_link() -> {ok, poller()}.
 start_link() ->
+    Atomics = atomics:new(3, []),
     %% One that reported to a process that was just killed is about to end, and may still be in the middle of a poll.
-    case gen_server:start_link({local, ?MODULE}, ?MODULE, self(), []) of
+    case gen_server:start_link({local, ?MODULE}, ?MODULE, {self(), Atomics}, []) of
         {ok, Pid} ->
-            {ok, Pid};
+            {ok, {Pid, Atomics}};
         {error, {already_started, Before}} ->
             Monitor = erlang:monitor(process, Before),
             receive
@@ -36,31 +48,50 @@ start_link() ->
     end.
 
 %% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
--spec watch(pid(), [accept_queue_source:watch()], All :: boolean()) -> ok.
-watch(Poller, Watches, All) ->
-    gen_server:cast(Poller, {watch, Watches, All}).
+-spec watch(poller(), [accept_queue_source:watch()], All :: boolean()) -> ok.
+watch({Pid, _}, Watches, All) ->
+    gen_server:cast(Pid, {watch, Watches, All}).
 
--spec init(pid()) -> {ok, #state{}}.
-init(ReportsTo) ->
+-spec is_running(poller()) -> boolean().
+is_running({Pid, _}) -> is_process_alive(Pid).
+
+-spec is_process(poller(), pid()) -> boolean().
+is_process({Pid, _}, Other) -> Pid =:= Other.
+
+-spec silence_ms(poller()) -> non_neg_integer().
+silence_ms({_, Atomics}) -> max(0, now_ms() - atomics:get(Atomics, ?LAST_ROUND_MS)).
+
+-spec samples_taken(poller()) -> non_neg_integer().
+samples_taken({_, Atomics}) ->
+    ok = atomics:put(Atomics, ?UNDER_WAY, 0),
+    atomics:exchange(Atomics, ?LEFT_OUT, 0).
+
+-spec init({pid(), atomics:atomics_ref()}) -> {ok, #state{}}.
+init({ReportsTo, Atomics}) ->
     self() ! search,
-    {ok, #state{reports_to = ReportsTo}}.
+    State = #state{reports_to = ReportsTo, atomics = Atomics},
+    ok = round_begins(State),
+    {ok, State}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, badarg}, #state{}}.
 handle_call(_, _From, State) ->
-    {noreply, State}.
+    {reply, {error, badarg}, State}.
 
--spec handle_cast({watch, [accept_queue_source:watch()], boolean()}, #state{}) -> {noreply, #state{}}.
+-spec handle_cast({watch, [accept_queue_source:watch()], boolean()} | term(), #state{}) -> {noreply, #state{}}.
 handle_cast({watch, Watches, All}, #state{watches = Before} = State) ->
     ByInterval = maps:groups_from_list(fun accept_queue_source:interval_ms/1, Watches),
     NowMs = now_ms(),
     _ = [schedule(Interval, NowMs, NowMs) || Interval <- maps:keys(ByInterval), not is_map_key(Interval, Before)],
-    {noreply, State#state{watches = ByInterval, all = All, failing = #{}}}.
+    {noreply, State#state{watches = ByInterval, all = All, failing = #{}}};
+handle_cast(_, State) ->
+    {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({poll, Interval, DueMs}, #state{watches = ByInterval} = State) ->
     case ByInterval of
         #{Interval := Watches} ->
             NowMs = now_ms(),
+            ok = round_begins(State),
             _ = [report({late, NowMs - DueMs}, State) || NowMs - DueMs > Interval],
             Polled = poll(Watches, State),
             ok = schedule(Interval, DueMs, NowMs),
@@ -70,6 +101,7 @@ handle_info({poll, Interval, DueMs}, #state{watches = ByInterval} = State) ->
     end;
 handle_info(search, State) ->
     _ = erlang:send_after(?SEARCH_MS, self(), search),
+    ok = round_begins(State),
     {noreply, search(State)};
 handle_info(_, State) ->
     {noreply, State}.
@@ -79,8 +111,25 @@ poll(Watches, #state{all = All} = State) ->
     Censuses = accept_queue_source:census([Watch || {Watch, {ok, {_, _, _, _, true}}} <- Readings]),
     Notices = lists:map(fun reading/1, Readings) ++ lists:flatmap(fun(Census) -> census(Census, All) end, Censuses),
     {New, Failing} = lists:foldl(fun unless_reported/2, {[], State#state.failing}, Notices),
-    _ = [report(lists:reverse(New), State) || New =/= []],
+    {Samples, News} = lists:partition(fun(Notice) -> All andalso is_sample(Notice, State) end, lists:reverse(New)),
+    ok = samples(Samples, State),
+    _ = [report(News, State) || News =/= []],
     State#state{failing = Failing}.
+
+%% A reading that is reported although it changed nothing.
+is_sample({Id, {_, _Figures, []}}, #state{failing = Failing}) -> not is_map_key(Id, Failing);
+is_sample({_Id, _}, _State) -> false.
+
+samples([], _State) ->
+    ok;
+samples(Samples, #state{atomics = Atomics} = State) ->
+    case atomics:exchange(Atomics, ?UNDER_WAY, 1) of
+        0 ->
+            _ = report({samples, Samples}, State),
+            ok;
+        1 ->
+            atomics:add(Atomics, ?LEFT_OUT, length(Samples))
+    end.
 
 %% The program leaves out a reading that changed nothing, unless it wants a census.
 reading({Watch, {ok, {Queued, Limit, Drops, Changes, _}}}) -> {id(Watch), {reading, {Queued, Limit, Drops}, Changes}};
@@ -120,6 +169,9 @@ search(#state{listening = Before, has_just_changed = JustChanged} = State) ->
         {error, _} ->
             State
     end.
+
+round_begins(#state{atomics = Atomics}) ->
+    atomics:put(Atomics, ?LAST_ROUND_MS, now_ms()).
 
 report(Report, #state{reports_to = Pid}) ->
     Pid ! {accept_queue_poller, Report}.

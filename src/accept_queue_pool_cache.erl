@@ -16,8 +16,7 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public]),
-    ok.
+    accept_queue_memory:table(?TABLE, [], []).
 
 %% Those that were found and are alive; `undefined' where none ever was.
 -spec pool(accept_queue:handle()) -> [pid()] | undefined.
@@ -57,8 +56,8 @@ forget_closed() ->
     end.
 
 forget_if_closed({Key, Handle, _Pids}) ->
-    case accept_queue:depth(Handle) of
-        {error, closed} -> ets:delete(?TABLE, Key);
+    case accept_queue_source:are_open([Handle]) of
+        {ok, [false]} -> ets:delete(?TABLE, Key);
         _ -> true
     end.
 

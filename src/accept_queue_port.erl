@@ -1,8 +1,9 @@
 %% @private
 %% The port program: a process of the operating system that reads the sockets of this VM from outside.
 %%
-%% A call is answered within five seconds, or is `{error, timeout}'; at once where the program is known to be away. The program is
-%% started again when it ends, at most once a second. Only a few requests are under way at once, the others wait here: a program
+%% A call is answered within five seconds, or is `{error, timeout}'; at once where the program is known to be away: `not_loaded' where
+%% the last one has ended before its first frame, as one of another processor or libc does. The program is started again when it ends,
+%% at most once a second, and after longer and longer pauses while none sends a frame. Its end is logged once a minute at most. Only a few requests are under way at once, the others wait here: a program
 %% that is stopped holds up its callers only, and its late answers are dropped.
 %%
 %% Its frames are decoded with `safe': {@link words/0} makes sure that this VM has every atom that it may use.
@@ -16,9 +17,8 @@
     port :: port() | undefined,
     %% The error of calls while there is no program.
     away = timeout :: timeout | not_loaded,
-    %% Whether the program has sent its first frame, and whether its end has been logged.
+    %% Whether the program has sent its first frame.
     ready = false :: boolean(),
-    logged = false :: boolean(),
     next = 1 :: pos_integer(),
     calls = #{} :: #{pos_integer() => {gen_server:from() | cast, reference()}},
     %% Requests under way, also those whose callers have timed out; and those that are not sent yet.
@@ -30,6 +30,8 @@
 -define(HELLO, {accept_queue, 2}).
 -define(CALL_MS, 5000).
 -define(RESTART_MS, 1000).
+-define(RESTART_MAX_MS, 30000).
+-define(LOG_MS, 60000).
 %% More gain nothing: the program answers one after the other.
 -define(UNDER_WAY, 16).
 %% As native/cli/src/port/inbox.rs has it.
@@ -38,8 +40,7 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public]),
-    ok.
+    accept_queue_memory:table(?TABLE, [], []).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -58,8 +59,8 @@ program() ->
 -spec call(atom(), [term()]) -> term() | {error, timeout | not_loaded | badarg | accept_queue:reason()}.
 call(Command, Arguments) ->
     try
-        %% The server keeps the time, so that no answer comes after it.
-        gen_server:call(?MODULE, {Command, Arguments}, infinity)
+        %% The server keeps the time, so that no answer comes after it, and has a second for that.
+        gen_server:call(?MODULE, {Command, Arguments}, ?CALL_MS + 1000)
     catch
         exit:_ -> {error, timeout}
     end.
@@ -87,7 +88,10 @@ heartbeat() ->
 
 -spec os_pid() -> pos_integer() | undefined.
 os_pid() ->
-    gen_server:call(?MODULE, os_pid).
+    case accept_queue_call:call(?MODULE, os_pid) of
+        {error, _} -> undefined;
+        OsPid -> OsPid
+    end.
 
 %% Every atom that the program may use: `rustler::atoms!' and core's words, as native/cli/src/port/words.rs has them.
 -spec words() -> [atom()].
@@ -128,16 +132,20 @@ handle_call(os_pid, _From, #state{port = Port} = State) ->
             _ -> undefined
         end,
     {reply, Pid, State};
-handle_call(_Request, _From, #state{port = undefined, away = Reason} = State) ->
+handle_call({_Command, _Arguments}, _From, #state{port = undefined, away = Reason} = State) ->
     {reply, {error, Reason}, State};
-handle_call(Request, From, State) ->
-    {noreply, requested(Request, From, State)}.
+handle_call({_Command, _Arguments} = Request, From, State) ->
+    {noreply, requested(Request, From, State)};
+handle_call(_, _From, State) ->
+    {reply, {error, badarg}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Request, #state{port = undefined} = State) ->
     {noreply, State};
-handle_cast(Request, State) ->
-    {noreply, requested(Request, cast, State)}.
+handle_cast({_Command, _Arguments} = Request, State) ->
+    {noreply, requested(Request, cast, State)};
+handle_cast(_, State) ->
+    {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->
@@ -169,16 +177,24 @@ terminate(_Reason, #state{} = State) ->
 
 %% Starting and ending.
 
-%% The table has the time of the last start, so that a kill of this server does not start the program more often.
+%% The table has the time of the last start, how many programs in a row have sent no frame, and when an end was logged, so that a kill
+%% of this server makes nothing more frequent.
 start(State) ->
     NowMs = erlang:monotonic_time(millisecond),
-    case ets:lookup(?TABLE, started) of
-        [{started, LastMs}] when NowMs - LastMs < ?RESTART_MS ->
-            _ = erlang:send_after(LastMs + ?RESTART_MS - NowMs, self(), start),
+    PauseMs = min(?RESTART_MAX_MS, ?RESTART_MS bsl min(16, max(0, noted(mute, 0) - 1))),
+    case noted(started, NowMs - PauseMs) of
+        LastMs when NowMs - LastMs < PauseMs ->
+            _ = erlang:send_after(LastMs + PauseMs - NowMs, self(), start),
             State;
         _ ->
             true = ets:insert(?TABLE, {started, NowMs}),
             open(State)
+    end.
+
+noted(Key, Default) ->
+    case ets:lookup(?TABLE, Key) of
+        [{Key, Noted}] -> Noted;
+        [] -> Default
     end.
 
 open(State) ->
@@ -194,18 +210,17 @@ open(State) ->
         true = ets:insert(?TABLE, {port, Port}),
         State#state{port = Port, ready = false}
     catch
-        error:Reason -> ended(io_lib:format("it cannot be started: ~0tp", [Reason]), State#state{away = not_loaded})
+        error:Reason -> ended(io_lib:format("it cannot be started: ~0tp", [Reason]), State)
     end.
 
 %% Those who wait get their error now.
-ended(Why, #state{calls = Calls} = State) ->
+ended(Why, #state{calls = Calls, ready = WasReady} = State) ->
     _ = stop(State),
-    _ = [unanswered(Call) || Call <- maps:values(Calls)],
-    ok = log(Why, State),
-    Away = if State#state.port =:= undefined -> State#state.away; true -> timeout end,
-    start(State#state{
-        port = undefined, away = Away, ready = false, logged = true, calls = #{}, sent = #{}, waiting = queue:new()
-    }).
+    Away = if WasReady -> timeout; true -> not_loaded end,
+    _ = [unanswered(Call, Away) || Call <- maps:values(Calls)],
+    ok = log(Why),
+    _ = [ets:update_counter(?TABLE, mute, 1, {mute, 0}) || not WasReady],
+    start(State#state{port = undefined, away = Away, ready = false, calls = #{}, sent = #{}, waiting = queue:new()}).
 
 stop(#state{port = undefined}) ->
     true;
@@ -217,15 +232,17 @@ stop(#state{port = Port}) ->
         error:badarg -> true
     end.
 
-unanswered({From, Timer}) ->
+unanswered({From, Timer}, Reason) ->
     _ = erlang:cancel_timer(Timer),
-    reply(From, {error, timeout}).
+    reply(From, {error, Reason}).
 
-%% Once, until it works again.
-log(_Why, #state{logged = true}) ->
-    ok;
-log(Why, #state{logged = false}) ->
-    logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why]).
+%% Once until it works again, and once a minute where it works and ends by turns.
+log(Why) ->
+    NowMs = erlang:monotonic_time(millisecond),
+    IsNew = noted(mute, 0) =:= 0 andalso NowMs - noted(logged, NowMs - ?LOG_MS) >= ?LOG_MS,
+    _ = [ets:insert(?TABLE, {logged, NowMs}) || IsNew],
+    _ = [logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why]) || IsNew],
+    ok.
 
 %% Sending.
 
@@ -290,7 +307,8 @@ decoded(Frame) ->
 
 received(?HELLO, #state{port = Port} = State) ->
     ok = accept_queue_watchdog:started(erlang:port_info(Port, os_pid)),
-    State#state{ready = true, logged = false, away = timeout};
+    true = ets:insert(?TABLE, {mute, 0}),
+    State#state{ready = true, away = timeout};
 received({event, hung, #{duration_ms := _} = Details}, State) ->
     ok = accept_queue_event:hung(Details),
     State;

@@ -10,12 +10,12 @@
 %% each reference; one that does not answer within a second is asked the next time. A listener that was stopped, or suspended (2.x
 %% closes the socket), and started again is another listener, and is watched again.
 %%
-%% It does not see a listener in the second after its start. When it ends in order, its listeners are watched no longer.
+%% It does not see a listener in the second after its start, and watches all again when this application has restarted. When it ends in order, its listeners are watched no longer.
 -module(accept_queue_ranch_watcher).
 -behaviour(accept_queue_searcher).
 
 -export([child_spec/1, start_link/1, status/0]).
--export([search/2, removed/1, watched/1]).
+-export([search/2, removed/1, forgotten/1, watched/1]).
 
 %% The sockets that each reference had when it was last watched.
 -type known() :: #{(Ref :: term()) => [accept_queue_backend:socket()]}.
@@ -58,6 +58,11 @@ found(Ref, Before, Options) ->
 -spec removed(known()) -> {known(), true}.
 removed(Known) ->
     {Known, true}.
+
+%% @private
+-spec forgotten(known()) -> known().
+forgotten(_Known) ->
+    #{}.
 
 %% @private
 -spec watched(known()) -> [accept_queue:listener()].

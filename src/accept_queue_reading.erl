@@ -16,6 +16,12 @@ make(Read) ->
             case os:type() of
                 {unix, linux} -> {error, not_loaded};
                 _ -> {error, unsupported}
+            end;
+        error:undef:Stack ->
+            case Stack of
+                %% A release upgrade is just replacing the module.
+                [{accept_queue_nif, _, _, _} | _] -> {error, not_loaded};
+                _ -> erlang:raise(error, undef, Stack)
             end
     end.
 

@@ -31,8 +31,7 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    ok.
+    accept_queue_memory:table(?TABLE, [{read_concurrency, true}], []).
 
 %% Every listener of this VM, with the queue that the kernel showed; `undefined' in another network namespace.
 -spec listeners() -> {ok, [{entry(), accept_queue_nif:listening() | undefined}]} | {error, accept_queue:reason()}.

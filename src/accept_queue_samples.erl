@@ -4,7 +4,7 @@
 %% The table belongs to the supervisor. A sample that finds no place is dropped and counted.
 -module(accept_queue_samples).
 
--export([new/0, wanted/0, wanted/1, put/1, take/0, dropped/0]).
+-export([new/0, wanted/0, wanted/1, put/1, left_out/1, take/0, dropped/0]).
 
 -define(TABLE, ?MODULE).
 -define(ROWS_MAX, 1000).
@@ -12,10 +12,8 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set]),
     %% Numbers sort before atoms: the first row is the oldest sample, if there is one.
-    true = ets:insert(?TABLE, [{wanted, false}, {dropped, 0}, {put, 0}]),
-    ok.
+    accept_queue_memory:table(?TABLE, [ordered_set], [{wanted, false}, {dropped, 0}, {put, 0}]).
 
 -spec wanted() -> boolean().
 wanted() ->
@@ -41,6 +39,12 @@ put(Sample) ->
             dropped
     end.
 
+%% So many did not come here at all.
+-spec left_out(non_neg_integer()) -> ok.
+left_out(Count) ->
+    _ = ets:update_counter(?TABLE, dropped, Count),
+    ok.
+
 waiting() ->
     ets:info(?TABLE, size) - 3.
 
@@ -58,6 +62,10 @@ take() ->
     end.
 
 %% Since the application was started.
--spec dropped() -> non_neg_integer().
+-spec dropped() -> non_neg_integer() | {error, not_running}.
 dropped() ->
-    ets:lookup_element(?TABLE, dropped, 2).
+    try
+        ets:lookup_element(?TABLE, dropped, 2)
+    catch
+        error:badarg -> {error, not_running}
+    end.

@@ -8,15 +8,16 @@
 %% handle.
 -module(accept_queue_source).
 
--export([choose/0, reset/0, source/0, is_handle/1]).
+-export([choose/0, replace_library/0, reset/0, source/0, is_handle/1]).
 -export([
     open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 -export([default_settings/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1]).
--export([poller/1, poller_watch/3, poller_is_running/1, interval_ms/1, read/2, census/1, listening_cookies/0]).
+-export([poller/1, poller_watch/3, poller_is_running/1, poller_silence_ms/1, poller_samples_taken/1, is_process/2]).
+-export([interval_ms/1, read/2, census/1, listening_cookies/0]).
 
--export_type([source/0, handle/0, watch/0, watch_id/0, poller/0, report/0]).
+-export_type([source/0, handle/0, watch/0, watch_id/0, poller/0, report/0, notices/0]).
 
 %% `fallback': the program, because the library cannot be loaded.
 -type source() :: nif | port | fallback.
@@ -26,9 +27,11 @@
 -type watch() ::
     {watch_id(), accept_queue_nif:watch()}
     | {accept_queue_port_watch, watch_id(), handle(), accept_queue_nif:settings()}.
--type poller() :: accept_queue_nif:poller() | pid().
-%% `late': a poll was later than an interval. `listeners_changed': other sockets listen than a second ago.
--type report() ::
+-type poller() :: accept_queue_nif:poller() | accept_queue_poller:poller().
+%% `samples': readings that changed nothing; the next ones come when these have been taken. `late': a poll was later than an
+%% interval. `listeners_changed': other sockets listen than a second ago.
+-type report() :: notices() | {samples, notices()} | {late, Ms :: pos_integer()} | listeners_changed.
+-type notices() ::
     [
         {
             watch_id(),
@@ -40,19 +43,20 @@
             | census_recovered
         },
         ...
-    ]
-    | {late, Ms :: pos_integer()}
-    | listeners_changed.
+    ].
 -type unread() :: {error, accept_queue:reason() | badarg}.
 
 -define(HANDLE, accept_queue_port_handle).
 -define(WATCH, accept_queue_port_watch).
+%% No reading of the library takes longer.
+-define(READING_MS, 6000).
+-define(READING_AGAIN_MS, 50).
 
 %% To be called when the application starts. `none': there is neither library nor program, and OTP's `inet:getopts' has the depth.
 -spec choose() -> source() | none.
 choose() ->
     Source =
-        case {application:get_env(accept_queue, source, nif), accept_queue_nif:load_error(), accept_queue_port:program()} of
+        case {application:get_env(accept_queue, source, nif), load_error(), accept_queue_port:program()} of
             {port, _, _} -> port;
             {_, undefined, _} -> nif;
             {_, _, undefined} -> none;
@@ -61,6 +65,38 @@ choose() ->
     %% With `none', the stubs of the NIF raise `not_loaded'.
     ok = persistent_term:put(?MODULE, if Source =:= none -> nif; true -> Source end),
     Source.
+
+%% The library may have come back since the last start.
+load_error() ->
+    case accept_queue_nif:load_error() of
+        undefined ->
+            undefined;
+        _ ->
+            ok = accept_queue_nif:load(),
+            accept_queue_nif:load_error()
+    end.
+
+%% For a release upgrade (`accept_queue.appup'), while the application does not run. Where a caller has just had the module loaded again,
+%% the load fails, and that is as good.
+-spec replace_library() -> ok.
+replace_library() ->
+    _ = code:purge(accept_queue_nif),
+    _ = code:delete(accept_queue_nif),
+    ok = purge(accept_queue_nif, erlang:monotonic_time(millisecond) + ?READING_MS),
+    _ = code:load_file(accept_queue_nif),
+    ok.
+
+%% Processes that are reading end that first, for a purge kills them.
+purge(Module, DeadlineMs) ->
+    case code:soft_purge(Module) orelse erlang:monotonic_time(millisecond) > DeadlineMs of
+        true ->
+            _ = code:purge(Module),
+            ok;
+        false ->
+            receive
+            after ?READING_AGAIN_MS -> purge(Module, DeadlineMs)
+            end
+    end.
 
 %% To be called when it has stopped.
 -spec reset() -> ok.
@@ -99,13 +135,13 @@ depth({?HANDLE, Sockets}) ->
     ask(depth, [Sockets]);
 depth(Handle) ->
     case accept_queue_nif:depth(Handle) of
-        {error, second_tier} -> accept_queue_nif:depth_from_dump(Handle);
+        {error, second_tier} -> read_natively(depth_from_dump, [Handle]);
         Answer -> Answer
     end.
 
 -spec counts(handle()) -> {ok, accept_queue:counts()} | unread().
 counts({?HANDLE, Sockets}) -> ask(counts, [Sockets]);
-counts(Handle) -> accept_queue_nif:counts(Handle).
+counts(Handle) -> read_natively(counts, [Handle]).
 
 -spec cookies(handle()) -> [accept_queue:cookie()].
 cookies({?HANDLE, Sockets}) -> [Cookie || {_Fd, Cookie, _Inode, _Address} <- Sockets];
@@ -114,25 +150,25 @@ cookies(Handle) -> accept_queue_nif:cookies(Handle).
 %% Of each of them, in the same order.
 -spec are_open([handle()]) -> {ok, [boolean()]} | unread().
 are_open([{?HANDLE, _} | _] = Handles) -> ask(are_open, [[Sockets || {?HANDLE, Sockets} <- Handles]]);
-are_open(Handles) -> {ok, [accept_queue_nif:is_open(Handle) || Handle <- Handles]}.
+are_open(Handles) -> {ok, [of_instance(fun() -> accept_queue_nif:is_open(Handle) end, false) || Handle <- Handles]}.
 
 -spec held(handle()) -> {ok, [accept_queue_nif:held()]} | unread().
 held({?HANDLE, Sockets}) -> ask(held, [Sockets]);
-held(Handle) -> accept_queue_nif:held(Handle).
+held(Handle) -> read_natively(held, [Handle]).
 
 -spec resize(handle(), non_neg_integer()) -> {ok, non_neg_integer()} | unread().
 resize({?HANDLE, Sockets}, Backlog) -> ask(resize, [Sockets, Backlog]);
-resize(Handle, Backlog) -> accept_queue_nif:resize(Handle, Backlog).
+resize(Handle, Backlog) -> read_natively(resize, [Handle, Backlog]).
 
 -spec listening() -> {ok, [accept_queue_nif:listening()]} | unread().
 listening() ->
-    either(fun accept_queue_nif:listening/0, listening, []).
+    either(fun() -> read_natively(listening, []) end, listening, []).
 
 -spec own() -> {ok, [accept_queue_nif:own() | #{handle := handle(), atom() => term()}]} | unread().
 own() ->
     case source() of
         nif ->
-            accept_queue_nif:own();
+            read_natively(own, []);
         _ ->
             case ask(own, []) of
                 {ok, Sockets} -> {ok, [own(Socket) || Socket <- Sockets]};
@@ -157,7 +193,7 @@ inode(Fd) ->
 
 -spec kernel() -> {ok, accept_queue:kernel()} | unread().
 kernel() ->
-    either(fun accept_queue_nif:kernel/0, kernel, []).
+    either(fun() -> read_natively(kernel, []) end, kernel, []).
 
 %% Rules. They read nothing, but they are core's, and core is in the library and the program.
 
@@ -175,7 +211,8 @@ default_settings() ->
 
 %% Watches. Each reads its listener once when it begins, so that later readings are compared with this one.
 %%
-%% The detectors of the program end with it: then a watch is `lost', and has to be replaced (`again/1').
+%% The detectors of the program end with it: then a watch is `lost', and has to be replaced (`again/1'). Those of the library are lost
+%% where its module was purged and loaded again, and are not replaced: the handle is of no use either.
 
 -spec watch(handle(), accept_queue_nif:settings()) -> {ok, watch()} | unread().
 watch({?HANDLE, Sockets} = Handle, Settings) ->
@@ -189,7 +226,10 @@ watch({?HANDLE, Sockets} = Handle, Settings) ->
     end;
 watch(Handle, Settings) ->
     Id = new_id(),
-    {ok, {Id, accept_queue_nif:watch(Id, Handle, Settings)}}.
+    case read_natively(watch, [Id, Handle, Settings]) of
+        {error, _} = Error -> Error;
+        Watch -> {ok, {Id, Watch}}
+    end.
 
 %% Goes on with other sockets: what is known of the listener stays.
 -spec watch_sockets(watch(), handle()) -> watch().
@@ -208,10 +248,12 @@ new_id() -> erlang:unique_integer([positive]).
 watch_id({?WATCH, Id, _Handle, _Settings}) -> Id;
 watch_id({Id, _Watch}) -> Id.
 
-%% A new watch of the same listener.
--spec again(watch()) -> {ok, watch()} | unread().
+%% A new watch of the same listener; `none' where its handle is lost too.
+-spec again(watch()) -> {ok, watch()} | none | unread().
 again({?WATCH, _Id, Handle, Settings}) ->
-    watch(Handle, Settings).
+    watch(Handle, Settings);
+again({_Id, _Watch}) ->
+    none.
 
 %% A watch of the NIF ends with the last reference to it.
 -spec unwatch(watch()) -> ok.
@@ -223,16 +265,16 @@ unwatch(_Watch) ->
 %% From memory.
 -spec status(watch()) -> {ok, map()} | {error, lost} | unread().
 status({?WATCH, Id, _Handle, _Settings}) -> ask(status, [Id, now_ms()]);
-status({_Id, Watch}) -> {ok, accept_queue_nif:status(Watch)}.
+status({_Id, Watch}) -> of_instance(fun() -> {ok, accept_queue_nif:status(Watch)} end, {error, lost}).
 
 %% The poller of the watches: a thread of the library, or a process that asks the program. Reports to the caller, as
-%% `{accept_queue_poller, report()}', and no longer to the process before, which was killed: a poll that was under way then has been
-%% reported when this returns.
+%% `{accept_queue_poller, report()}', and no longer to the process before, which was killed. The caller may find in the state of a
+%% watch what is reported to it afterwards.
 -spec poller(Before :: poller() | undefined) -> {ok, poller()} | {error, accept_queue:reason()}.
 poller(Before) ->
     case source() of
         nif when is_reference(Before) ->
-            case accept_queue_nif:poller_is_running(Before) of
+            case poller_is_running(Before) of
                 true ->
                     ok = accept_queue_nif:poller_report_to(Before, self()),
                     {ok, Before};
@@ -247,12 +289,33 @@ poller(Before) ->
 
 %% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
 -spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
-poller_watch(Poller, Watches, All) when is_pid(Poller) -> accept_queue_poller:watch(Poller, Watches, All);
-poller_watch(Poller, Watches, All) -> accept_queue_nif:poller_watch(Poller, [Watch || {_Id, Watch} <- Watches], All).
+poller_watch(Poller, Watches, All) when is_reference(Poller) ->
+    accept_queue_nif:poller_watch(Poller, [Watch || {_Id, Watch} <- Watches], All);
+poller_watch(Poller, Watches, All) ->
+    accept_queue_poller:watch(Poller, Watches, All).
 
 -spec poller_is_running(poller()) -> boolean().
-poller_is_running(Poller) when is_pid(Poller) -> is_process_alive(Poller);
-poller_is_running(Poller) -> accept_queue_nif:poller_is_running(Poller).
+poller_is_running(Poller) when is_reference(Poller) -> of_instance(fun() -> accept_queue_nif:poller_is_running(Poller) end, false);
+poller_is_running(Poller) -> accept_queue_poller:is_running(Poller).
+
+%% How long ago it last began a round: about a second at most, unless it is held up. From memory. `lost': of a library that was replaced.
+-spec poller_silence_ms(poller()) -> non_neg_integer() | lost.
+poller_silence_ms(Poller) when is_reference(Poller) ->
+    of_instance(fun() -> accept_queue_nif:poller_silence_ms(Poller) end, lost);
+poller_silence_ms(Poller) ->
+    accept_queue_poller:silence_ms(Poller).
+
+%% The last `{samples, _}' has been dealt with. How many samples were left out meanwhile.
+-spec poller_samples_taken(poller()) -> non_neg_integer().
+poller_samples_taken(Poller) when is_reference(Poller) ->
+    of_instance(fun() -> accept_queue_nif:poller_samples_taken(Poller) end, 0);
+poller_samples_taken(Poller) ->
+    accept_queue_poller:samples_taken(Poller).
+
+%% Whether it is a process, and this one.
+-spec is_process(poller(), pid()) -> boolean().
+is_process(Poller, _Pid) when is_reference(Poller) -> false;
+is_process(Poller, Pid) -> accept_queue_poller:is_process(Poller, Pid).
 
 %% For the process that polls the program.
 
@@ -291,11 +354,23 @@ ids(Watches) ->
 now_ms() ->
     erlang:convert_time_unit(erlang:monotonic_time() - erlang:system_info(start_time), native, millisecond).
 
+%% What the library made before its module was purged and loaded again is nothing to the new instance.
+of_instance(Native, Lost) ->
+    try
+        Native()
+    catch
+        error:badarg -> Lost
+    end.
+
 either(Native, Command, Arguments) ->
     case source() of
         nif -> Native();
         _ -> ask(Command, Arguments)
     end.
+
+%% What walks a table, or waits.
+read_natively(Function, Arguments) ->
+    accept_queue_reader:call(Function, Arguments).
 
 ask(Command, Arguments) ->
     accept_queue_port:call(Command, Arguments).

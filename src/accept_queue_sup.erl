@@ -10,21 +10,30 @@ start_link() ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    %% This process owns the tables, so that no crash of a child loses them.
-    ok = accept_queue_registry:new(),
-    ok = accept_queue_pool_cache:new(),
-    ok = accept_queue_event:new(),
-    ok = accept_queue_monitor:new(),
-    ok = accept_queue_port:new(),
-    %% Whatever a handler does to one child, the others go on.
-    Children = [child(Module, []) || Module <- children(accept_queue_source:choose(), accept_queue_watchdog:is_possible())],
-    {ok, {#{strategy => one_for_one, intensity => 100, period => 10}, Children}}.
+    ok = accept_queue_memory:ensure(),
+    Source = accept_queue_source:choose(),
+    ok = warn(Source, accept_queue_nif:load_error()),
+    %% Whatever a handler does to one child, the others go on. A keeper restarts its child as often as it takes, and does not end
+    %% itself unless it is killed.
+    Children = [child(Module) || Module <- children(Source, accept_queue_watchdog:is_possible())],
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Children}}.
+
+%% Once, with the loader's own sentence. Where the program was asked for, the library is not missed.
+warn(Source, {_, Why}) when Source =/= port ->
+    Instead =
+        case Source of
+            fallback -> "the port program reads instead";
+            none -> "there is no port program either, so no listener is watched, and only the depth of gen_tcp sockets can be read"
+        end,
+    logger:log(warning, "accept_queue: the native library cannot be loaded: ~ts; ~ts", [Why, Instead]);
+warn(_Source, _) ->
+    ok.
 
 %% Without library and program nothing is watched. The watchdog needs the program, also where the NIF reads.
 children(Source, HasWatchdog) ->
     IsProgram = HasWatchdog orelse Source =:= port orelse Source =:= fallback,
-    [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
+    [accept_queue_reader || Source =:= nif] ++ [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
         [accept_queue_monitor || Source =/= none].
 
-child(Module, Arguments) ->
-    #{id => Module, start => {Module, start_link, Arguments}, shutdown => 5000}.
+child(Module) ->
+    #{id => Module, start => {accept_queue_keeper, start_link, [Module]}, shutdown => 5000}.

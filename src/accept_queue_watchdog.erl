@@ -8,7 +8,7 @@
 
 -export([start_link/0, is_possible/0, arguments/0, started/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export([pulse/1]).
+-export([pulse/1, system_continue/3, system_terminate/4]).
 
 -record(state, {
     heartbeat_ms :: pos_integer(),
@@ -85,9 +85,9 @@ init(HeartbeatMs) ->
     self() ! heartbeat,
     {ok, #state{heartbeat_ms = HeartbeatMs}}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, badarg}, #state{}}.
 handle_call(_, _From, State) ->
-    {noreply, State}.
+    {reply, {error, badarg}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->
@@ -141,6 +141,17 @@ pulse_on(Scheduler) ->
 pulse(Heart) ->
     receive
         {Heart, pulse} -> Heart ! {self(), pulse};
+        {system, From, Request} -> sys:handle_system_msg(Request, From, Heart, ?MODULE, [], Heart);
         _ -> ok
     end,
     ?MODULE:pulse(Heart).
+
+%% @private
+-spec system_continue(pid(), [sys:dbg_opt()], pid()) -> no_return().
+system_continue(_Parent, _Debug, Heart) ->
+    pulse(Heart).
+
+%% @private
+-spec system_terminate(term(), pid(), [sys:dbg_opt()], pid()) -> no_return().
+system_terminate(Reason, _Parent, _Debug, _Heart) ->
+    exit(Reason).

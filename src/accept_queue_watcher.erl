@@ -5,13 +5,13 @@
 %% ```
 %% #{id => shop_watcher, start => {accept_queue_watcher, start_link, [[{ranch, shop}], #{stuck_ms => 2000}]}}
 %% '''
-%% A listener that is not there yet, or is closed, is searched for once a second. When the process ends in order, its listeners
-%% are watched no longer.
+%% A listener that is not there yet, or is closed, is searched for once a second. So it is when this application does not run yet,
+%% or restarts: the start waits for the first search for 200 ms at most. When the process ends in order, its listeners are watched no longer.
 -module(accept_queue_watcher).
 -behaviour(accept_queue_searcher).
 
 -export([start_link/2]).
--export([search/2, removed/1, watched/1]).
+-export([search/2, removed/1, forgotten/1, watched/1]).
 
 -type known() :: {[accept_queue:listener()], Missing :: [accept_queue:listener()]}.
 
@@ -23,26 +23,32 @@ start_link(Listeners, Options) ->
 %% @private
 -spec search(known(), map()) -> {known(), boolean()}.
 search({Listeners, Missing}, Options) ->
-    Still = [Listener || Listener <- Missing, accept_queue:watch(Listener, Options) =/= ok],
-    ok = subscribe(),
-    next(Listeners, Still).
+    Still = still_missing(Missing, Options),
+    IsSubscribed = accept_queue:subscribe() =:= ok,
+    %% What was closed before the subscription was not notified.
+    {Known, SearchAgain} = removed({Listeners, Still}),
+    {Known, SearchAgain orelse not IsSubscribed}.
 
-subscribe() ->
-    try
-        accept_queue:subscribe()
-    catch
-        %% The application does not run. Then nothing is watched, all listeners are missing, and the next search subscribes.
-        exit:_ -> ok
+%% One call that has timed out is enough for a search; the others come first in the next one.
+still_missing([], _Options) ->
+    [];
+still_missing([Listener | Others], Options) ->
+    case accept_queue:watch(Listener, Options) of
+        ok -> still_missing(Others, Options);
+        {error, timeout} -> Others ++ [Listener];
+        {error, _} -> [Listener | still_missing(Others, Options)]
     end.
 
 %% @private
 -spec removed(known()) -> {known(), boolean()}.
 removed({Listeners, Missing}) ->
     Gone = [Listener || Listener <- Listeners -- Missing, {error, _} <- [accept_queue:status(Listener)]],
-    next(Listeners, Missing ++ Gone).
+    {{Listeners, Missing ++ Gone}, Missing ++ Gone =/= []}.
 
-next(Listeners, Missing) ->
-    {{Listeners, Missing}, Missing =/= []}.
+%% @private
+-spec forgotten(known()) -> known().
+forgotten({Listeners, _Missing}) ->
+    {Listeners, Listeners}.
 
 %% @private
 -spec watched(known()) -> [accept_queue:listener()].

@@ -33,6 +33,12 @@ all() ->
         a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on,
         a_telemetry_handler_that_hangs_holds_up_nothing_else,
         a_logger_handler_that_hangs_holds_up_nothing_else,
+        every_handler_has_every_event_once_while_the_process_that_runs_them_is_killed,
+        a_handler_that_is_killed_with_each_event_is_given_up_and_counted,
+        what_a_framework_that_does_not_answer_knows_is_absent_and_nothing_waits_for_it,
+        events_of_one_listener_keep_their_order,
+        publishing_costs_the_same_beside_eight_hundred_raised_conditions,
+        samples_wait_for_a_monitor_that_is_suspended_and_are_counted,
         samples_are_wanted_while_a_handler_is_attached,
         samples_that_find_no_place_are_counted_and_conditions_are_published_all_the_same
     ].
@@ -123,7 +129,7 @@ an_event_in_hand_when_its_process_is_killed_is_published_by_the_next(_) ->
     raised(stuck, 1),
     exit(Event, kill),
     ?assertMatch(#{address := _}, subscriber_got(raised, stuck)),
-    ?assertEqual(none, accept_queue_event_store:next_found()).
+    ?assertEqual(none, accept_queue_event_store:next_found(none)).
 
 without_telemetry_and_sasl_the_other_channels_work(_) ->
     ?assertNot(erlang:function_exported(telemetry, execute, 3)),
@@ -337,6 +343,173 @@ a_logger_handler_that_hangs_holds_up_nothing_else(_) ->
     ?assertMatch({warning, _}, logged({raised, behind})),
     ?assertMatch({warning, #{channel := logger, during := raised}}, logged({handler, given_up})),
     ?assertNot(is_process_alive(Hanging)).
+
+%% A handler of 10 ms, 200 events and a kill each 120 ms.
+every_handler_has_every_event_once_while_the_process_that_runs_them_is_killed(_) ->
+    ok = load_telemetry(),
+    Test = self(),
+    Handler = fun(Name) ->
+        fun(_, #{late_ms := N}, _, _) ->
+            receive after 10 -> ok end,
+            Test ! {Name, N}
+        end
+    end,
+    [ok = telemetry:attach(Name, [accept_queue, poll, late], Handler(Name), []) || Name <- [one, two]],
+    Numbers = lists:seq(1, 200),
+    [ok = accept_queue_event:late(#{late_ms => N}) || N <- Numbers],
+    Killer = spawn_link(fun() -> kill_dispatchers(120) end),
+    %% What was running when it was killed runs again, and so may come twice.
+    [[receive {Name, N} -> ok after ?MESSAGE_MS -> ct:fail({Name, N}) end || N <- Numbers] || Name <- [one, two]],
+    eventually:ends(Killer, stop),
+    ?assertMatch(#{telemetry := 0}, accept_queue_event:lost_events()).
+
+kill_dispatchers(PauseMs) ->
+    receive
+        stop -> ok
+    after PauseMs ->
+        _ = [exit(Pid, kill) || Pid <- dispatchers()],
+        kill_dispatchers(PauseMs)
+    end.
+
+dispatchers() ->
+    {links, Links} = process_info(whereis(accept_queue_event), links),
+    [Pid || Pid <- Links, is_pid(Pid), {accept_queue_dispatcher, init, 1} =:= proc_lib:translate_initial_call(Pid)].
+
+a_handler_that_is_killed_with_each_event_is_given_up_and_counted(_) ->
+    ok = load_telemetry(),
+    ok = telemetry:attach(kill, [accept_queue, condition, raised], fun(_, _, _, _) -> exit(self(), kill) end, []),
+    ok = attach(?CONDITION_EVENTS),
+    raised(behind, 1),
+    ?assertMatch(#{condition := behind}, telemetry_got([accept_queue, condition, raised], behind)),
+    eventually:is(1, fun() -> maps:get(telemetry, accept_queue_event:lost_events()) end).
+
+%% The acceptors of a socket are asked for in a process of their own: here of a listener of ranch's whose supervisor does not answer.
+what_a_framework_that_does_not_answer_knows_is_absent_and_nothing_waits_for_it(_) ->
+    Silent = spawn_link(fun() -> receive stop -> ok end end),
+    Listeners = [sockets:listen(5) || _ <- lists:seq(1, 8)],
+    ok = stand_in_for_ranch(Silent, Listeners),
+    ok = accept_queue:subscribe(),
+    BeganMs = erlang:monotonic_time(millisecond),
+    [ok = accept_queue_event:raised(behind, (details(1))#{address := sockets:address(L), sockets => [L]}) || L <- Listeners],
+    ok = accept_queue:subscribe(),
+    ?assert(erlang:monotonic_time(millisecond) - BeganMs < 100, "subscribe does not wait"),
+    Published = [
+        begin
+            #{acceptors_summary := Summary} = subscriber_got(raised, behind),
+            {Summary, erlang:monotonic_time(millisecond) - BeganMs}
+        end
+     || _ <- Listeners
+    ],
+    ?assertEqual([undefined], lists:usort([Summary || {Summary, _} <- Published])),
+    ?assert(lists:max([Ms || {_, Ms} <- Published]) < 400, Published),
+    %% Not asked again.
+    AgainMs = erlang:monotonic_time(millisecond),
+    [
+        ok = accept_queue_event:cleared(behind, (details(1))#{address := sockets:address(L), sockets => [L], duration_ms => 9000})
+     || L <- Listeners
+    ],
+    [#{} = subscriber_got(cleared, behind) || _ <- Listeners],
+    ?assert(erlang:monotonic_time(millisecond) - AgainMs < 140),
+    ok = forget_ranch(),
+    eventually:ends(Silent, stop).
+
+%% Each listener is owned by a child of a supervisor of ranch's that does not answer.
+stand_in_for_ranch(Silent, Listeners) ->
+    Owners = [owned_below(Silent, L) || L <- Listeners],
+    true = length(Owners) =:= length(Listeners),
+    put_ranch(Silent).
+
+owned_below(Silent, L) ->
+    Test = self(),
+    Owner = spawn_link(fun() ->
+        put('$ancestors', [Silent]),
+        Test ! {self(), ready},
+        receive stop -> ok end
+    end),
+    receive {Owner, ready} -> ok end,
+    ok = gen_tcp:controlling_process(L, Owner),
+    Owner.
+
+put_ranch(Silent) ->
+    persistent_term:put(?MODULE, [{silent, Silent}]),
+    Call = {call, 1, {remote, 1, {atom, 1, persistent_term}, {atom, 1, get}}, [{atom, 1, ?MODULE}]},
+    Function = {function, 1, get_listener_sups, 0, [{clause, 1, [], [], [Call]}]},
+    {ok, ranch_server, Binary} = compile:forms([
+        {attribute, 1, module, ranch_server}, {attribute, 1, export, [{get_listener_sups, 0}]}, Function
+    ]),
+    {module, ranch_server} = code:load_binary(ranch_server, "ranch_server.beam", Binary),
+    ok.
+
+forget_ranch() ->
+    _ = persistent_term:erase(?MODULE),
+    _ = code:delete(ranch_server),
+    _ = code:purge(ranch_server),
+    ok.
+
+events_of_one_listener_keep_their_order(_) ->
+    ok = accept_queue:subscribe(),
+    [
+        begin
+            raised(behind, N),
+            cleared(behind, N),
+            ok = accept_queue_event:listener(removed, #{address => address(N), server => web})
+        end
+     || N <- lists:seq(1, 50)
+    ],
+    [
+        ?assertEqual([raised, cleared, removed], [next_of(address(N)) || _ <- [1, 2, 3]])
+     || N <- lists:seq(1, 50)
+    ].
+
+next_of(Address) ->
+    receive
+        {accept_queue, listener, So, #{address := Address}} -> So;
+        {accept_queue, So, behind, #{address := Address}} -> So
+    after ?MESSAGE_MS -> ct:fail({not_published, Address})
+    end.
+
+publishing_costs_the_same_beside_eight_hundred_raised_conditions(_) ->
+    ok = start_sasl(),
+    Alone = publishing_us(1),
+    [raised(stuck, N) || N <- lists:seq(1001, 1800)],
+    eventually:is(800, fun() -> length([stuck || {stuck, _} <- alarms()]) end),
+    Beside = publishing_us(101),
+    ct:comment("~b us alone, ~b us beside 800", [Alone, Beside]),
+    ct:pal("publishing: ~b us alone, ~b us beside 800 conditions", [Alone, Beside]),
+    ?assert(Beside < 3 * Alone + 300, {Alone, Beside}).
+
+%% The median of the time until an event is with a subscriber and the event process is done with it.
+publishing_us(From) ->
+    ok = accept_queue:subscribe(),
+    Times = [
+        begin
+            {Us, _} = timer:tc(fun() ->
+                raised(behind, N),
+                _ = subscriber_got(raised, behind),
+                sys:get_state(accept_queue_event)
+            end),
+            Us
+        end
+     || N <- lists:seq(From, From + 40)
+    ],
+    ok = accept_queue:unsubscribe(),
+    lists:nth(20, lists:sort(Times)).
+
+samples_wait_for_a_monitor_that_is_suspended_and_are_counted(_) ->
+    ok = attach([[accept_queue, sample]]),
+    eventually:is(true, fun accept_queue_event:wants_samples/0),
+    L = sockets:listen(5),
+    ok = accept_queue:watch(L, #{interval_ms => 10}),
+    receive {telemetry, [accept_queue, sample], _, _} -> ok after ?MESSAGE_MS -> ct:fail(not_published) end,
+    Before = accept_queue_event:dropped_samples(),
+    Monitor = whereis(accept_queue_monitor),
+    ok = sys:suspend(Monitor),
+    eventually:passes(erlang:monotonic_time(millisecond) + 2000),
+    {messages, Messages} = process_info(Monitor, messages),
+    ?assertMatch([_], [Samples || {accept_queue_poller, {samples, Samples}} <- Messages]),
+    ok = sys:resume(Monitor),
+    eventually:is(true, fun() -> accept_queue_event:dropped_samples() - Before > 50 end),
+    gen_tcp:close(L).
 
 samples_are_wanted_while_a_handler_is_attached(_) ->
     ok = load_telemetry(),

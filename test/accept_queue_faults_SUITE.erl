@@ -172,6 +172,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
     Watch = accept_queue_nif:watch(1, Handle, Settings),
     ?assertMatch(#{conditions := [], depth := {0, 5, 0}, counts := undefined}, accept_queue_nif:status(Watch)),
     {ok, Poller} = accept_queue_nif:poller_start(self()),
+    {ok, Reader} = accept_queue_nif:reader_start(),
     {ok, Own} = accept_queue_nif:own(),
     ?assertMatch([_], [Row || #{cookie := Which} = Row <- Own, Which =:= Cookie]),
     Stubs = #{
@@ -211,10 +212,21 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
             {[Watch, [], false], badarg}
         ],
         {poller_is_running, 1} => [{[Poller], true}, {[Watch], badarg}],
+        {poller_silence_ms, 1} => [{[Watch], badarg}],
+        {poller_samples_taken, 1} => [{[Poller], 0}, {[Watch], badarg}],
+        {reader_request, 5} => [
+            {[Reader, self(), 1, 5000, {kernel, []}], ok},
+            {[Watch, self(), 1, 5000, {kernel, []}], badarg},
+            {[Reader, self(), 1, 5000, {counts, [make_ref()]}], badarg},
+            {[Reader, self(), 1, 5000, nonsense], badarg}
+        ],
         {advise, 1} => [{[#{}], []} | [{[Bad], badarg} || Bad <- [[], #{limit => five}]]]
     },
     ?assertEqual(
-        lists:sort([{listening, 0}, {own, 0}, {kernel, 0}, {load_error, 0}, {priv_dir, 0}, {module_info, 0}, {module_info, 1} | maps:keys(Stubs)]),
+        lists:sort(
+            [{reader_start, 0}, {listening, 0}, {own, 0}, {kernel, 0}, {load, 0}, {load_error, 0}, {priv_dir, 0}]
+            ++ [{module_info, 0}, {module_info, 1} | maps:keys(Stubs)]
+        ),
         lists:sort(accept_queue_nif:module_info(exports)),
         "every stub has its call in this test"
     ),

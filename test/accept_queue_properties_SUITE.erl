@@ -150,7 +150,7 @@ clear_environment() ->
 %% VM or of no process: `resize' of any listener is what it is for.
 any_arguments_of_a_stub_are_answered_or_badarg(_) ->
     Things = things(),
-    Stubs = [Stub || {Name, _} = Stub <- accept_queue_nif:module_info(exports), Name =/= module_info, Name =/= load_error],
+    Stubs = [Stub || {Name, _} = Stub <- accept_queue_nif:module_info(exports), Name =/= module_info, Name =/= load, Name =/= load_error],
     holds(
         bind(proper_types:oneof(Stubs), fun({Name, Arity}) ->
             bind(proper_types:vector(Arity, argument(Things)), fun(Arguments) -> {Name, Arguments} end)

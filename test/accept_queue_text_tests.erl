@@ -67,6 +67,24 @@ lines() ->
             "0 of 30 queued, 207 dropped since it was opened."
         },
         {
+            {cleared, stuck},
+            ?HERE#{duration_ms => 61200, reason => closed},
+            "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s: it was closed."
+        },
+        {
+            {cleared, stuck},
+            ?HERE#{
+                duration_ms => 61200, reason => recovered, queued => 9, limit => 120, socket => #{cookie => 7, fd => 21, queued => 0, limit => 30}
+            },
+            "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s. "
+            "9 of 120 queued, 0 of 30 at the socket with descriptor 21."
+        },
+        {
+            {read, recovered},
+            ?HERE,
+            "accept queue of 0.0.0.0:8080 (ranch http) can be read again."
+        },
+        {
             {read, failed},
             ?HERE#{server => {shop, init, 1}, reason => eperm},
             "accept queue of 0.0.0.0:8080 (shop:init/1) cannot be read: eperm. It is tried again; this is logged once until it works."

@@ -14,7 +14,8 @@ defmodule AcceptQueue.Watcher do
       config :accept_queue, watch: :none
 
   `:listeners` is a list of what `t:AcceptQueue.listener/0` may be; the other options are those of `AcceptQueue.watch/2`. A
-  listener that is not there yet, or is closed, is searched for once a second.
+  listener that is not there yet, or is closed, is searched for once a second; so are all of them while `:accept_queue` does not
+  run, and when it has restarted. The watcher's start waits for that for 200 ms at most, and never fails because of it.
   """
 
   @doc "The child specification of `:accept_queue_watcher`, with `:id` from the options or this module."

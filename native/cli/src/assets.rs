@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 
 use crate::args::{ManOptions, Shell};
-use crate::{output, whole_file};
+use crate::output;
+use crate::whole_file::{self, Access};
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
@@ -17,7 +18,7 @@ pub(crate) fn man(options: &ManOptions) -> Result<(), String> {
     match &options.into {
         Some(folder) => PAGES.iter().try_for_each(|(page, text)| {
             let path = folder.join(format!("{page}.1"));
-            whole_file::replace(&path, text.as_bytes())
+            whole_file::replace(&path, text.as_bytes(), Access::Usual)
                 .map_err(|error| format!("{}: {error}", path.display().to_string().escape_debug()))
         }),
         None => page(options.command.as_deref()),

@@ -1,6 +1,7 @@
 //! `accept-queue check`: one line and an exit status, by the convention of monitoring plugins.
 //! <https://www.monitoring-plugins.org/doc/guidelines.html>
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::thread;
@@ -11,7 +12,9 @@ use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
 use accept_queue_core::outside::snapshot::{self, Gap, Owned, Owner, Scope};
 use accept_queue_core::rules::check::{Limits, Severity, Trouble};
 use accept_queue_core::rules::detector::{Condition, on_clock};
+use accept_queue_core::vm::process;
 use accept_queue_core::{Counts, Endpoint};
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use crate::args::CheckOptions;
@@ -78,14 +81,14 @@ pub(crate) fn run(options: &CheckOptions) -> ExitCode {
     let (status, text, seen) = match seen {
         Ok(seen) => {
             let (status, text) = seen.summary(options);
-            (status, text, seen)
+            (status, text + &seen.users(options).unwrap_or_default(), seen)
         }
         Err(reason) => (Status::Unknown, reason, Seen { judged: Vec::new(), gaps: Vec::new() }),
     };
     if options.json {
         let listeners = seen.judged.iter().map(Entry::from).collect();
         let unreadable = seen.gaps.iter().map(Unreadable::from).collect();
-        match serde_json::to_string(&CheckReport { schema: SCHEMA, status, text, listeners, unreadable }) {
+        match crate::json::line(&CheckReport { schema: SCHEMA, status, text, listeners, unreadable }) {
             Ok(report) => say(&report, status),
             Err(error) => unknown(&format!("the report is no JSON: {error}")),
         }
@@ -197,6 +200,16 @@ impl Seen {
             (_, Some(_)) => (Status::Unknown, self.unreadable()),
             (Some(Severity::Ok), None) => (Status::Ok, self.fullest()),
         }
+    }
+
+    /// Any user may give a process the name of a node: which users have, where they are not this one.
+    fn users(&self, options: &CheckOptions) -> Option<String> {
+        let Scope::Node(_) = options.scope.scope() else { return None };
+        let owners = self.judged.iter().flat_map(|judged| &judged.owners);
+        let uids: BTreeSet<_> = owners.filter_map(|owner| process::uid(owner.process.pid).ok()).collect();
+        let uids: Vec<_> =
+            uids.into_iter().filter(|uid| *uid != geteuid().as_raw()).map(|uid| uid.to_string()).collect();
+        (!uids.is_empty()).then(|| format!("; the node runs as uid {}", uids.join(" and ")))
     }
 
     fn troubles(&self) -> String {

@@ -15,7 +15,7 @@ pub(crate) fn run(options: &DiagnoseOptions) -> Result<ExitCode, String> {
         error => format!("process {} could not be read: {error}", options.pid),
     })?;
     let text = if options.json {
-        serde_json::to_string(&diagnosis.report()).map_err(|error| format!("the report is no JSON: {error}"))? + "\n"
+        crate::json::line(&diagnosis.report()).map_err(|error| format!("the report is no JSON: {error}"))? + "\n"
     } else {
         diagnosis.page()
     };

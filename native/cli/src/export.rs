@@ -1,7 +1,7 @@
 //! `accept-queue export`: metrics for Prometheus, over HTTP.
 //!
-//! Between two scrapes the queues are read at an interval, as by `watch`, so that short events are counted. A census is taken for a
-//! scrape, at most once a second.
+//! Between two scrapes the queues are read at an interval, as by `watch`, so that short events are counted. Where a reading costs
+//! much, for any user may open listeners by the thousand, the next one is later. A census is taken for a scrape, at most once a second.
 
 mod metrics;
 mod server;
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::args::ExportOptions;
 use crate::interrupt::on_interrupt;
-use crate::pace::Pace;
+use crate::pace::{Pace, processor_time};
 use metrics::{Exposition, MOST_LISTENERS, Tally};
 
 /// To the thread that reads.
@@ -108,8 +108,9 @@ impl Exporter {
             }
             // Also where the inbox is never empty.
             if self.pace.remaining().is_zero() {
+                let before = processor_time();
                 self.sample(CensusScope::Wanted);
-                self.pace.advance();
+                self.pace.advance_at_ease(processor_time().saturating_sub(before));
             }
         }
     }
@@ -126,7 +127,7 @@ impl Exporter {
                     self.has_warned = true;
                     let all = sample.readings.len();
                     eprintln!(
-                        "accept-queue: {all} listeners; the first {MOST_LISTENERS} have metrics of their own, the others are a sum."
+                        "accept-queue: {all} listeners; the worst {MOST_LISTENERS} have metrics of their own, the others are a sum."
                     );
                 }
             }

@@ -57,7 +57,7 @@ fn write(to: &mut impl Write, text: &str) -> Result<(), String> {
 }
 
 fn json(report: &ListReport) -> Result<String, String> {
-    serde_json::to_string(report).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
+    crate::json::line(report).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
 }
 
 const HEADING: [&str; 13] = [

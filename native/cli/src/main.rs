@@ -2,6 +2,7 @@
 
 mod args;
 mod assets;
+mod borrowed;
 mod check;
 mod condition;
 mod diagnose;
@@ -10,6 +11,7 @@ mod figures;
 mod findings;
 mod follow;
 mod interrupt;
+mod json;
 mod lab;
 mod list;
 mod output;
@@ -34,6 +36,10 @@ fn main() -> ExitCode {
         Ok(Arguments { command }) => command,
         Err(refusal) => return usage::refused(&refusal),
     };
+    if let Err(reason) = borrowed::check(&command) {
+        eprintln!("accept-queue: {reason}");
+        return ExitCode::FAILURE;
+    }
     let outcome = match command {
         Command::Check(options) => return check::run(&options),
         Command::Diagnose(options) => diagnose::run(&options),

@@ -36,6 +36,20 @@ pub(crate) fn reader() -> Reader {
     }
 }
 
+/// Whether a character shows as itself: it is no control character (Cc), no format character (Cf: directions, marks of no width), no
+/// separator of lines (Zl, Zp), and none that is not assigned.
+pub(crate) fn is_printable(letter: char) -> bool {
+    // Of ASCII, `escape_debug` also escapes quotes and the backslash.
+    if letter.is_ascii() { !letter.is_ascii_control() } else { letter.escape_debug().len() == 1 }
+}
+
+/// Text for people, with everything else escaped.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|letter| if is_printable(letter) { vec![letter] } else { letter.escape_debug().collect() })
+        .collect()
+}
+
 /// The kernel's error text, without its number.
 pub(crate) fn refusal(error: &io::Error) -> String {
     let text = error.to_string();

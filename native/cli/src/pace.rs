@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use accept_queue_core::rules::detector::{Time, on_clock};
+use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) struct Pace {
     begun: Instant,
@@ -35,6 +36,22 @@ impl Pace {
     pub(crate) fn advance(&mut self) {
         self.next = following(self.next, self.interval, self.elapsed());
     }
+
+    /// The same, and so late that a reading which takes so much processor time takes no more than [`SHARE`] of a processor.
+    pub(crate) fn advance_at_ease(&mut self, processor: Duration) {
+        let points = (processor * SHARE).as_nanos().div_ceil(self.interval.as_nanos());
+        let rested = self.next + self.interval * (points as u32).saturating_sub(1);
+        self.next = following(self.next, self.interval, self.elapsed().max(rested));
+    }
+}
+
+/// One part in so many: 4 %.
+const SHARE: u32 = 25;
+
+/// What this thread has taken of processors.
+pub(crate) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The first point of the grid after this one that is not over.
@@ -47,6 +64,16 @@ fn following(point: Duration, interval: Duration, elapsed: Duration) -> Duration
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reading_that_costs_much_is_followed_by_a_long_pause() {
+        let ms = Duration::from_millis;
+        for (sentence, cost, next) in [("free", 0, 200), ("4 ms", 4, 200), ("5 ms", 5, 300), ("44 ms", 44, 1200)] {
+            let mut pace = Pace::new(ms(100));
+            pace.advance_at_ease(ms(cost));
+            assert_eq!(pace.next, ms(next), "{sentence}");
+        }
+    }
 
     #[test]
     fn a_late_reading_does_not_move_the_grid() {

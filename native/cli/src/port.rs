@@ -12,7 +12,7 @@ mod inbox;
 mod outbox;
 mod rate_limit;
 mod term;
-mod watchdog;
+pub(crate) mod watchdog;
 
 use std::io;
 use std::panic;

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use crate::args::ReportOptions;
 use crate::condition::many;
+use crate::json;
 use crate::output::{self, refusal};
 use crate::recording::{EntryReader, MAGIC};
 use crate::whole_file::Target;
@@ -31,8 +32,8 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), String> {
     let target = options.output.as_deref().map(|path| Target::check("-o", path)).transpose()?;
     let page = page(&read(&options.file)?)?;
     match target {
-        Some(target) => target.write(page.as_bytes()),
-        None => output::print(page.as_bytes()),
+        Some(target) => target.write(&page),
+        None => output::print(&page),
     }
 }
 
@@ -62,9 +63,8 @@ fn read(path: &Path) -> Result<Timeline, String> {
         [b'{', ..] => {
             let mut text = Vec::new();
             from.take(evidence::LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
-            let file = evidence::read(&text).map_err(|reason| format!("{shown}: {reason}"))?;
-            file.entries.into_iter().for_each(|entry| timeline.add(entry));
-            timeline.found(file.found);
+            let found = evidence::read(&text, |entry| timeline.add(entry));
+            timeline.found(found.map_err(|reason| format!("{shown}: {reason}"))?);
             return Ok(timeline.finish(0));
         }
         _ => return Err(format!("{shown}: is neither a recording nor an evidence file")),
@@ -88,12 +88,12 @@ fn read(path: &Path) -> Result<Timeline, String> {
     Ok(timeline.finish(torn))
 }
 
-fn page(timeline: &Timeline) -> Result<String, String> {
-    let json = serde_json::to_string(timeline).map_err(|error| format!("a timeline is no JSON: {error}"))?;
-    // No text in it can end the script element, or begin another.
-    let json = json.replace('<', "\\u003c");
+fn page(timeline: &Timeline) -> Result<Vec<u8>, String> {
     let (before, after) = PAGE.split_once(PLACE).ok_or("the page has no place for the timeline")?;
-    Ok([before, &json, after].concat())
+    let mut page = Vec::from(before);
+    json::write(timeline, &mut page).map_err(|error| format!("a timeline is no JSON: {error}"))?;
+    page.extend(after.as_bytes());
+    Ok(page)
 }
 
 fn shown(path: &Path) -> String {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use crate::check;
+use crate::output::printable;
 
 /// The status of a program that was called wrongly. `check` has its own, for 2 would mean critical there.
 const WRONGLY_CALLED: u8 = 2;
@@ -28,11 +29,7 @@ pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
 fn sentence(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     let words: Vec<_> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
-    words
-        .join(" ")
-        .chars()
-        .flat_map(|char| if char.is_control() { char.escape_debug().collect() } else { vec![char] })
-        .collect()
+    printable(&words.join(" "))
 }
 
 #[cfg(test)]
@@ -41,8 +38,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_one_line_without_control_characters() {
-        let text =
-            "error: invalid value '\u{1b}[2Jx\ny' for '--pid <PID>': no\n\nFor more information, try '--help'.\n";
-        assert_eq!(sentence(text), "invalid value '\\u{1b}[2Jx y' for '--pid <PID>': no");
+        let text = "error: invalid value '\u{1b}[2Jx\ny\u{9b}\u{2028}\u{202e}' for '--pid <PID>': no\n\nFor more information, try '--help'.\n";
+        assert_eq!(sentence(text), "invalid value '\\u{1b}[2Jx y\\u{9b} \\u{202e}' for '--pid <PID>': no");
     }
 }

@@ -1,10 +1,11 @@
 //! Files that are replaced as a whole: complete, or as before.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 use crate::output::refusal;
@@ -28,7 +29,7 @@ impl Target {
 
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), String> {
         let written = match &self.file {
-            Some(file) => replace(file, bytes),
+            Some(file) => replace(file, bytes, Access::Private),
             None => write_stream(&self.path, bytes),
         };
         written.map_err(|error| self.unwritten(&error))
@@ -40,6 +41,7 @@ impl Target {
 }
 
 fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
+    may_follow(path)?;
     let file = match fs::metadata(path) {
         Ok(status) if status.is_dir() => return Err(ErrorKind::IsADirectory.into()),
         Ok(status) if !status.is_file() => return Ok(None),
@@ -47,27 +49,60 @@ fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(error),
     };
-    beside(&file)?;
+    beside(&file, Access::Private)?;
     Ok(Some(file))
 }
 
-fn beside(file: &Path) -> io::Result<NamedTempFile> {
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    // The umask applies, as to any file of this user.
-    tempfile::Builder::new().prefix(".accept-queue-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+/// Who may read a file that is new. One that is replaced keeps its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Its owner, whatever the umask: what is in it names peers and processes.
+    Private,
+    /// As of any file of this user.
+    Usual,
+}
+
+/// The rule of the kernel's `protected_symlinks` (`may_follow_link`, fs/namei.c), which is off on some machines and does not hold
+/// for a rename: in a folder in which everybody may write, the link of another user leads where that user likes.
+pub(crate) fn may_follow(path: &Path) -> io::Result<()> {
+    let Some(link) = fs::symlink_metadata(path).ok().filter(Metadata::is_symlink) else { return Ok(()) };
+    let folder = fs::metadata(folder_of(path))?;
+    let is_shared = folder.mode() & 0o1002 == 0o1002;
+    let is_trusted = link.uid() == geteuid().as_raw() || link.uid() == folder.uid();
+    if is_shared && !is_trusted { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+fn beside(file: &Path, access: Access) -> io::Result<NamedTempFile> {
+    let mode = if access == Access::Private { 0o600 } else { 0o666 };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".accept-queue-").permissions(Permissions::from_mode(mode)).tempfile_in(folder_of(file))
 }
 
 /// Writes a temporary file beside it and renames that.
-pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = beside(file)?;
+pub(crate) fn replace(file: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    let mut temporary = beside(file, access)?;
+    keep_access(file, temporary.as_file())?;
     temporary.write_all(bytes)?;
     // Some file systems report a full disk only here.
     temporary.as_file().sync_all()?;
     temporary.persist(file)?;
     Ok(())
+}
+
+/// Gives the new file the owner and the mode of the one that it replaces, or less.
+fn keep_access(old: &Path, new: &File) -> io::Result<()> {
+    let Ok(old) = fs::symlink_metadata(old) else { return Ok(()) };
+    if !old.is_file() {
+        return Ok(());
+    }
+    // Only root gives files away. Where the group is not the same, its rights are not those of the old one.
+    let is_same = fchown(new, Some(old.uid()), Some(old.gid())).is_ok();
+    let mode = old.mode() & if is_same { 0o777 } else { 0o707 };
+    new.set_permissions(Permissions::from_mode(mode))
 }
 
 fn write_stream(path: &Path, bytes: &[u8]) -> io::Result<()> {

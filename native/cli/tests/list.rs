@@ -57,7 +57,7 @@ fn everybody_is_listed_whatever_they_run() {
 fn no_control_character_reaches_a_terminal() {
     let path = std::env::temp_dir().join(format!("aq-\u{1b}[31m\n{}", own()));
     let _listener = UnixListener::bind(&path).expect("bind");
-    let name = "evil\u{1b}[2J\nname";
+    let name = "evil\u{1b}[2J\nname\u{9b}31m\u{202e}\u{2028}";
     // A process that calls itself so, and listens: the socket is this one's, inherited.
     let (socket, address) = listen(5);
     let stdin = std::fs::File::from(std::os::fd::OwnedFd::from(socket.try_clone().expect("the same socket")));
@@ -73,9 +73,16 @@ fn no_control_character_reaches_a_terminal() {
         }
         assert!(std::time::Instant::now() < deadline, "{said:?}");
     };
+    let json = run(&["list", "--all", "--json"]);
     child.kill().expect("killed");
     child.wait().expect("its end");
     std::fs::remove_file(&path).expect("removed");
+    let is_name = |owner: &serde_json::Value| owner["name"] == name;
+    assert!(
+        at(&json.json(), &address.to_string()).expect("it")["owners"].as_array().expect("owners").iter().any(is_name)
+    );
+    let hides = |letter: char| letter.is_control() && letter != '\n' || "\u{202e}\u{2028}".contains(letter);
+    assert!(![&json.out, &said.out, &said.err].into_iter().any(|text| text.contains(hides)), "{json:?}");
     assert!(said.out.contains(&address.to_string()));
     assert!(said.out.contains("\\u{1b}[2J\\nname"), "{said:?}");
     assert!(said.out.contains("aq-\\x1b[31m\\n"), "{said:?}");

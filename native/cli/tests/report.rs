@@ -171,6 +171,26 @@ fn the_evidence_of_the_watchdog_is_a_page_too() {
 }
 
 #[test]
+#[ignore = "in chromium: make test runs it"]
+fn the_greatest_figure_there_is_can_be_drawn() {
+    for figure in ["queued", "limit", "drops", "oldest_wait_ms", "close_wait"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let evidence = folder.path().join("hang.json");
+        let sample = |at: u32, greatest: u64| {
+            format!(r#"{{"at": {at}, "listeners": [{{"address": "a:1", "queued": 2, "limit": 5, "{figure}": {greatest}}}]}}"#)
+                .replace(&format!(r#""{figure}": {}, "#, if figure == "queued" { 2 } else { 5 }), "")
+        };
+        let samples = [sample(1000, 1), sample(1500, u64::MAX)].join(", ");
+        fs::write(&evidence, format!(r#"{{"schema": 1, "samples": [{samples}]}}"#)).expect("evidence");
+        let dom = Page::of(&evidence, folder).dom(&[]);
+        assert!(
+            attributes(&dom, "aria-label").iter().any(|label| label.starts_with("CLOSE_WAIT held")),
+            "{figure}: {dom}"
+        );
+    }
+}
+
+#[test]
 #[ignore = "on real sockets, and in chromium: make test runs it"]
 fn a_name_chosen_by_a_process_is_text_and_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -376,7 +376,19 @@ fn an_observer_finds_a_listener_judges_it_and_reports_it_when_it_is_gone() {
 /// A process that looks like the BEAM of this node and holds the listener, which is no other's from here on. It has stopped
 /// itself: only SIGKILL ends it.
 fn stand_in_for_a_beam(node: &str, listener: Socket) -> Child {
-    let arguments = ["-c", "kill -STOP $$", "sh", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", node];
+    let arguments = [
+        "-c",
+        "printf 1_scheduler >/proc/$$/comm && kill -STOP $$",
+        "sh",
+        "-root",
+        "/",
+        "-bindir",
+        "/",
+        "-progname",
+        "erl",
+        "-sname",
+        node,
+    ];
     Command::new("sh").args(arguments).stdin(OwnedFd::from(listener)).spawn().expect("a shell")
 }
 

@@ -50,7 +50,7 @@ fn mailbox() -> (Reporter, Receiver<Report>) {
 fn next_notice(reports: &Receiver<Report>) -> (u64, Notice) {
     loop {
         match reports.recv_timeout(DEADLINE).expect("a report within the deadline") {
-            Report::Notices(mut notices) => return notices.remove(0),
+            Report::Notices(mut notices) | Report::Samples(mut notices) => return notices.remove(0),
             Report::Late(_) | Report::ListenersChanged => {}
         }
     }
@@ -86,7 +86,7 @@ fn nothing_is_reported_while_a_queue_is_empty() {
         std::thread::sleep(MS);
     }
     assert!(
-        reports.try_iter().all(|report| !matches!(report, Report::Notices(_))),
+        reports.try_iter().all(|report| !matches!(report, Report::Notices(_) | Report::Samples(_))),
         "thirty readings and nothing to report"
     );
 }
@@ -122,6 +122,55 @@ fn every_reading_is_reported_where_all_are_wanted() {
     poller.watch(vec![watch(7, &listener, quick())], true);
     for _ in 0..5 {
         assert!(matches!(next_notice(&reports), (7, Notice::Depth(_) | Notice::Census(_))));
+        poller.samples_taken();
+    }
+}
+
+#[test]
+fn one_report_of_samples_is_under_way_and_a_condition_is_reported_all_the_same() {
+    let (listener, address) = listener();
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let watch = watch(7, &listener, quick());
+    poller.watch(vec![Arc::clone(&watch)], true);
+    let _client = TcpStream::connect(address).expect("a client");
+    let (mut samples, mut heard) = (0, Vec::new());
+    while heard.len() < 2 {
+        match reports.recv_timeout(DEADLINE).expect("a report within the deadline") {
+            Report::Samples(_) => samples += 1,
+            Report::Notices(notices) => {
+                let changes = notices.into_iter().flat_map(|(_, notice)| changes(notice));
+                heard.extend(changes.filter_map(|change| raised(&change)));
+            }
+            Report::Late(_) | Report::ListenersChanged => {}
+        }
+    }
+    assert_eq!((samples, heard), (1, vec![Condition::Behind, Condition::Stuck]));
+    assert!(poller.samples_taken() > 10, "300 ms of readings, one each 10 ms, were left out and counted");
+    while !matches!(reports.recv_timeout(DEADLINE), Ok(Report::Samples(_))) {}
+}
+
+#[test]
+fn a_thread_that_is_held_up_is_silent() {
+    let (hold, held) = channel::<()>();
+    let poller = Poller::start(
+        now,
+        Box::new(move |_| {
+            let _ = held.recv();
+        }),
+    )
+    .expect("a thread");
+    let begun = Instant::now();
+    // The first search finds other listeners than none, unless none is there.
+    let (_listener, _) = listener();
+    while poller.silence() < 1500 * MS {
+        assert!(begun.elapsed() < DEADLINE, "it is held in its reporter");
+        std::thread::sleep(MS);
+    }
+    drop(hold);
+    while poller.silence() > 1000 * MS {
+        assert!(begun.elapsed() < 2 * DEADLINE, "it goes on");
+        std::thread::sleep(MS);
     }
 }
 
@@ -139,7 +188,7 @@ fn a_listener_that_is_closed_is_reported_once() {
 }
 
 #[test]
-fn a_new_reporter_gets_what_comes_after_the_poll_that_had_begun() {
+fn a_new_reporter_gets_every_report_that_the_one_before_did_not() {
     let (listener, _) = listener();
     let (reporter, before) = mailbox();
     let poller = Poller::start(now, reporter).expect("a thread");
@@ -147,10 +196,10 @@ fn a_new_reporter_gets_what_comes_after_the_poll_that_had_begun() {
     next_notice(&before);
     let (reporter, after) = mailbox();
     poller.report_to(reporter);
+    next_notice(&after);
     // The old one has been dropped by then, with whatever it was in the middle of.
     while before.try_recv().is_ok() {}
     assert_eq!(before.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Disconnected));
-    next_notice(&after);
 }
 
 #[test]
@@ -161,7 +210,7 @@ fn a_poll_that_is_held_up_is_reported_as_late() {
     let poller = Poller::start(
         now,
         Box::new(move |report| {
-            if matches!(report, Report::Notices(_)) && !std::mem::replace(&mut held_up, true) {
+            if matches!(report, Report::Samples(_)) && !std::mem::replace(&mut held_up, true) {
                 std::thread::sleep(100 * MS);
             }
             reporter(report);

@@ -1,11 +1,12 @@
 //! The clock of all watches. Only a scheduler may read the VM's own.
 
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
+use accept_queue_core::linux::clock::monotonic;
 use accept_queue_core::rules::detector::{Time, on_clock};
 
 pub(crate) fn now() -> Time {
-    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    on_clock(BEGUN.elapsed())
+    static BEGUN: LazyLock<Duration> = LazyLock::new(monotonic);
+    on_clock(monotonic().saturating_sub(*BEGUN))
 }

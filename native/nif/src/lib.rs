@@ -3,6 +3,7 @@
 mod clock;
 mod handle;
 mod poller;
+mod reader;
 mod terms;
 
 use accept_queue_core as core;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use clock::now;
 use handle::{Handle, Watched};
 use poller::{PollerHandle, reporter};
+use reader::{ReaderHandle, Request};
 use terms::{Reason, Terms};
 
 #[rustler::nif(schedule = "Normal")]
@@ -51,32 +53,32 @@ fn verdict(standing: Terms<core::rules::verdict::ListenerState>) -> Vec<Terms<co
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn depth_from_dump(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
-    Ok(Terms(handle.0.depth()?))
+    reader::depth_from_dump(handle)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn counts(handle: &Handle) -> Result<Terms<core::Counts>, Reason> {
-    Ok(Terms(handle.0.counts()?))
+    reader::counts(handle)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn held(handle: &Handle) -> Result<Vec<Terms<core::reading::held::Held>>, Reason> {
-    Ok(core::reading::held::by(&handle.0)?.into_iter().map(Terms).collect())
+    reader::held(handle)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn resize(handle: &Handle, backlog: u32) -> Result<u32, Reason> {
-    Ok(handle.0.resize(backlog)?)
+    reader::resize(handle, backlog)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
-    Ok(core::listening()?.into_iter().map(Terms).collect())
+    reader::listening()
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
-    Ok(core::reading::survey::own()?.into_iter().map(Terms).collect())
+    reader::own()
 }
 
 #[rustler::nif(schedule = "Normal")]
@@ -96,7 +98,7 @@ fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn kernel() -> Result<Terms<core::linux::counters::Kernel>, Reason> {
-    Ok(Terms(core::linux::counters::read()?))
+    reader::kernel()
 }
 
 #[rustler::nif(schedule = "Normal")]
@@ -125,12 +127,12 @@ fn status(watched: &Watched) -> Terms<core::rules::history::Status> {
     Terms(watched.0.status(now()))
 }
 
-#[rustler::nif(schedule = "DirtyIo")]
+#[rustler::nif(schedule = "Normal")]
 fn poller_start(reports_to: LocalPid) -> Result<ResourceArc<PollerHandle>, Reason> {
     PollerHandle::start(reports_to)
 }
 
-#[rustler::nif(schedule = "DirtyIo")]
+#[rustler::nif(schedule = "Normal")]
 fn poller_report_to(poller: &PollerHandle, pid: LocalPid) -> Atom {
     poller.0.report_to(reporter(pid));
     ok()
@@ -145,6 +147,26 @@ fn poller_watch(poller: &PollerHandle, watches: Vec<ResourceArc<Watched>>, all: 
 #[rustler::nif(schedule = "Normal")]
 fn poller_is_running(poller: &PollerHandle) -> bool {
     poller.0.is_running()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn poller_silence_ms(poller: &PollerHandle) -> Terms<Duration> {
+    Terms(poller.0.silence())
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn poller_samples_taken(poller: &PollerHandle) -> u64 {
+    poller.0.samples_taken()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn reader_start() -> Result<ResourceArc<ReaderHandle>, Reason> {
+    ReaderHandle::start()
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn reader_request(reader: &ReaderHandle, answers_to: LocalPid, tag: u64, patience_ms: u64, request: Request) -> Atom {
+    reader.request(answers_to, tag, Duration::from_millis(patience_ms), request)
 }
 
 #[rustler::nif(schedule = "Normal")]

@@ -33,7 +33,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed,
+        counts_ago_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed, samples,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -273,18 +273,21 @@ impl<'a> Decoder<'a> for Terms<Settings> {
     }
 }
 
-/// `{accept_queue_poller, [{Id, Notice}] | {late, Ms} | listeners_changed}`.
+/// `{accept_queue_poller, [{Id, Notice}] | {samples, [{Id, Notice}]} | {late, Ms} | listeners_changed}`.
 impl Encoder for Terms<Report> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let report = match &self.0 {
-            Report::Notices(notices) => {
-                notices.iter().map(|(id, notice)| (id, Terms(notice))).collect::<Vec<_>>().encode(env)
-            }
+            Report::Notices(notices) => noticed(notices).encode(env),
+            Report::Samples(notices) => (atoms::samples(), noticed(notices)).encode(env),
             Report::Late(late) => (atoms::late(), Terms(*late)).encode(env),
             Report::ListenersChanged => atoms::listeners_changed().encode(env),
         };
         (atoms::accept_queue_poller(), report).encode(env)
     }
+}
+
+fn noticed(notices: &[(u64, Notice)]) -> Vec<(u64, Terms<&Notice>)> {
+    notices.iter().map(|(id, notice)| (*id, Terms(notice))).collect()
 }
 
 /// `{reading, {Queued, Limit, Drops}, Changes}`, `{census, Counts, Changes}`, `{error, Reason}`, `{census_error, Reason}` or

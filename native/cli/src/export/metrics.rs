@@ -4,13 +4,15 @@ use accept_queue_core::Counts;
 use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
+use accept_queue_core::rules::check::{Severity, Trouble};
 use accept_queue_core::rules::detector::Condition;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::condition;
 
-/// Listeners with metrics of their own, in the order of namespace and address; the others are a sum.
+/// Listeners with metrics of their own: those with the gravest conditions, then those where most wait, then by namespace and address.
+/// The others are a sum.
 pub(super) const MOST_LISTENERS: usize = 1000;
 
 /// Counters of the exporter itself.
@@ -56,8 +58,13 @@ impl Exposition<'_> {
     }
 
     fn of_the_queues(&self, sample: &Sample, text: &mut Text) {
-        let (shown, others) = sample.readings.split_at(sample.readings.len().min(MOST_LISTENERS));
-        let shown: Vec<_> = shown.iter().map(|reading| (self.labels(reading), reading)).collect();
+        let mut worst: Vec<_> = sample.readings.iter().collect();
+        if worst.len() > MOST_LISTENERS {
+            // The sort is stable: among those that are alike the order of the sample stays.
+            worst.sort_by_cached_key(|reading| std::cmp::Reverse(rank(reading)));
+        }
+        let (shown, others) = worst.split_at(worst.len().min(MOST_LISTENERS));
+        let shown: Vec<_> = shown.iter().map(|&reading| (self.labels(reading), reading)).collect();
         let each = |figures: fn(&Reading) -> LabelledFigures| -> Vec<Labelled> {
             let labelled = |(labels, reading): &(Vec<LabelPair>, &Reading)| -> Vec<Labelled> {
                 figures(reading).into_iter().map(|(more, figure)| (extended(labels, more), figure)).collect()
@@ -166,6 +173,12 @@ impl Exposition<'_> {
         }
         labels
     }
+}
+
+/// How much a listener wants to be seen.
+fn rank(reading: &Reading) -> (Severity, u32) {
+    let gravest = reading.status.conditions.iter().map(|held| Trouble::Condition(held.0).severity()).max();
+    (gravest.unwrap_or(Severity::Ok), reading.depth_reading.depth.queued)
 }
 
 /// Of the network namespace of the exporter.
@@ -369,6 +382,22 @@ mod tests {
         for line in ["listeners 1003", "omitted_listeners 3", "omitted_queued_connections 6"] {
             assert!(text.contains(&format!("\naccept_queue_{line}\n")), "{line}");
         }
+    }
+
+    #[test]
+    fn a_thousand_listeners_of_any_user_hide_no_trouble() {
+        let overflowing = |name| {
+            let mut reading = reading(OWN, name, 3);
+            reading.status.conditions.push((Condition::Overflowing, Duration::ZERO));
+            reading
+        };
+        let mut readings: Vec<_> = (0..1200).map(|n| reading(OWN, &format!("/run/{n:04}"), n / 200)).collect();
+        readings.push(overflowing("/srv/critical"));
+        readings.push(reading(OWN, "/srv/deep", 900));
+        let text = text(readings);
+        assert!(text.contains("condition{listener=\"unix:/srv/critical\",condition=\"overflowing\"} 1\n"), "{text}");
+        assert!(text.contains("queued_connections{listener=\"unix:/srv/deep\"} 900\n"));
+        assert!(!text.contains("unix:/run/0199\"") && text.contains("unix:/run/1199\""), "the emptiest are the sum");
     }
 
     #[test]

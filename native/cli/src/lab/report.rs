@@ -75,7 +75,7 @@ impl LabReport {
     }
 
     pub(crate) fn json(&self) -> Result<String, String> {
-        serde_json::to_string(self).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
+        crate::json::line(self).map(|text| text + "\n").map_err(|error| format!("the report is no JSON: {error}"))
     }
 }
 

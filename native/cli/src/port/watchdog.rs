@@ -24,6 +24,7 @@ use crate::findings::Diagnosis;
 use evidence::HangEvidence;
 use hang_event::{HangEvent, Hung, StrongestFinding, Written};
 use samples::Samples;
+pub(crate) use store::MOST_BYTES;
 use store::Store;
 
 /// Where the reader of frames puts a heartbeat.

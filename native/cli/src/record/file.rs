@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::condition::many;
 use crate::output::refusal;
 use crate::recording::{Entry, EntryReader, HEAD, LARGEST, MAGIC, is_torn};
+use crate::whole_file::may_follow;
 
 /// Bytes kept free for the last entry.
 const RESERVE: u64 = 256;
@@ -37,6 +38,7 @@ impl RecordingFile {
     pub(super) fn open(path: &Path, most: u64) -> Result<RecordingFile, String> {
         let refused = |reason: &str| format!("{}: {reason}", shown(path));
         let failed = |error: io::Error| refused(&refusal(&error));
+        may_follow(path).map_err(failed)?;
         let is_new = match fs::metadata(path) {
             Ok(status) if status.is_dir() => return Err(failed(ErrorKind::IsADirectory.into())),
             // Opening a device or a pipe may have an effect.
@@ -47,7 +49,10 @@ impl RecordingFile {
             Err(error) if error.kind() == ErrorKind::NotFound => true,
             Err(error) => return Err(failed(error)),
         };
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        // A new one is its owner's alone, as evidence is, and is made where its name stands: a link that leads to nothing leads where
+        // the link's owner likes.
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(is_new).mode(0o600).open(path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // Some file systems have no locks.
             Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS) => {}

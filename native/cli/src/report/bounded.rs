@@ -1,25 +1,58 @@
 //! Lists that keep their first entries and count the others. Pure.
 
-use serde::Serialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Conditions of one listener, runs, holes and sentences that are kept.
 pub(super) const MOST_ENTRIES: usize = 500;
 
 /// The first of them, and how many more there were.
 #[derive(Debug, Serialize)]
-pub(super) struct Bounded<T> {
+pub(super) struct Bounded<T, const MOST: usize = MOST_ENTRIES> {
     pub(super) first: Vec<T>,
     pub(super) more: u64,
 }
 
-impl<T> Default for Bounded<T> {
-    fn default() -> Bounded<T> {
+impl<T, const MOST: usize> Default for Bounded<T, MOST> {
+    fn default() -> Self {
         Bounded { first: Vec::new(), more: 0 }
     }
 }
 
-impl<T> Bounded<T> {
+impl<T, const MOST: usize> Bounded<T, MOST> {
     pub(super) fn push(&mut self, one: T) {
-        if self.first.len() < MOST_ENTRIES { self.first.push(one) } else { self.more += 1 }
+        if self.first.len() < MOST { self.first.push(one) } else { self.more += 1 }
+    }
+}
+
+/// From a list; the entries beyond are passed over unread.
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Bounded<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(List(PhantomData))
+    }
+}
+
+struct List<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+    type Value = Bounded<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bounded<T, MOST>, A::Error> {
+        let mut kept = Bounded::default();
+        while kept.first.len() < MOST {
+            let Some(one) = list.next_element()? else { return Ok(kept) };
+            kept.first.push(one);
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            kept.more += 1;
+        }
+        Ok(kept)
     }
 }

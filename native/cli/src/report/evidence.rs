@@ -6,13 +6,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use accept_queue_core::rules::detector::Condition;
 use serde::Deserialize;
 
+use super::bounded::Bounded;
 use super::timeline::LATEST_MS;
 use crate::condition::{self, seconds};
 use crate::figures::SCHEMA;
+use crate::port::watchdog::MOST_BYTES;
 use crate::recording::{CLOSE_WAIT, DROPS, Entry, Item, LIMIT, OLDEST_WAIT_MS, QUEUED, RecordedOwner, SampleEntry};
 
-/// No evidence file is larger.
-pub(super) const LARGEST: u64 = 64 << 20;
+/// The watchdog writes no larger file.
+pub(super) const LARGEST: u64 = MOST_BYTES as u64;
+/// It writes those of a minute, two a second.
+const MOST_SAMPLES: usize = 1000;
 
 /// The keys that are read. One that another version leaves out is unknown; one that it adds is ignored.
 #[derive(Deserialize)]
@@ -22,9 +26,9 @@ struct Document {
     name: Option<String>,
     hang: Option<HangTimes>,
     #[serde(default)]
-    findings: Vec<FoundText>,
+    findings: Bounded<FoundText>,
     sample_interval_ms: Option<u64>,
-    samples: Vec<Sampled>,
+    samples: Bounded<Sampled, MOST_SAMPLES>,
 }
 
 #[derive(Deserialize)]
@@ -44,12 +48,12 @@ struct FoundText {
 struct Sampled {
     at: u64,
     #[serde(default)]
-    listeners: Vec<ListenerSample>,
+    listeners: Bounded<ListenerSample>,
     /// Listeners that are left out.
     #[serde(default)]
     omitted: u64,
     #[serde(default)]
-    unreadable: Vec<String>,
+    unreadable: Bounded<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,23 +65,23 @@ struct ListenerSample {
     oldest_wait_ms: Option<u64>,
     close_wait: Option<u64>,
     #[serde(default)]
-    conditions: Vec<String>,
+    conditions: Bounded<String>,
 }
 
-#[derive(Debug)]
-pub(super) struct EvidenceFile {
-    pub(super) entries: Vec<Entry>,
-    /// As text.
-    pub(super) found: Vec<String>,
-}
-
-pub(super) fn read(text: &[u8]) -> Result<EvidenceFile, String> {
+/// Hands the entries to `add`, and returns the findings, as text.
+pub(super) fn read(text: &[u8], mut add: impl FnMut(Entry)) -> Result<Vec<String>, String> {
+    if text.len() as u64 > LARGEST {
+        return Err(format!("has more than {LARGEST} bytes, and is no evidence file of the watchdog"));
+    }
     let document: Document =
         serde_json::from_slice(text).map_err(|error| format!("is no evidence file of the watchdog: {error}"))?;
     if document.schema != SCHEMA {
         return Err(format!("has the schema {}, and this program knows {SCHEMA}", document.schema));
     }
-    let Some(first) = document.samples.first() else { return Err("has no samples".to_owned()) };
+    if document.samples.more > 0 {
+        return Err(format!("has more than {MOST_SAMPLES} samples, and is no evidence file of the watchdog"));
+    }
+    let Some(first) = document.samples.first.first() else { return Err("has no samples".to_owned()) };
     let epoch_ms = first.at;
     let owners: Vec<_> = (document.pid)
         .map(|pid| RecordedOwner { pid, name: document.name.clone().unwrap_or_default() })
@@ -85,28 +89,28 @@ pub(super) fn read(text: &[u8]) -> Result<EvidenceFile, String> {
         .collect();
     let scope =
         owners.first().map_or("a VM".to_owned(), |RecordedOwner { pid, name }| format!("the VM {name} ({pid})"));
-    let mut entries = vec![Entry::Begun {
+    add(Entry::Begun {
         epoch_ms,
         interval_ms: document.sample_interval_ms.unwrap_or(500),
         version: String::new(),
         host: String::new(),
         scope,
-    }];
+    });
     let mut end_ms = 0;
     let mut follower =
         Follower { owners, numbers: BTreeMap::new(), held: BTreeMap::new(), unreadable: BTreeSet::new() };
-    for sampled in document.samples {
+    for sampled in document.samples.first {
         end_ms = sampled.at.saturating_sub(epoch_ms);
-        entries.push(Entry::Sample(SampleEntry { at_ms: end_ms, quiet: 0, items: follower.items(sampled) }));
+        add(Entry::Sample(SampleEntry { at_ms: end_ms, quiet: 0, items: follower.items(sampled) }));
     }
-    entries.push(Entry::Ended { at_ms: end_ms, why: "the watchdog has written the evidence".to_owned() });
+    add(Entry::Ended { at_ms: end_ms, why: "the watchdog has written the evidence".to_owned() });
     let silent = document.hang.and_then(|HangTimes { last_heartbeat_at, silent_ms }| {
         let at = UNIX_EPOCH + Duration::from_millis(last_heartbeat_at.filter(|at| *at <= LATEST_MS)?);
         let (silent, at) = (seconds(Duration::from_millis(silent_ms?)), humantime::format_rfc3339_seconds(at));
         Some(format!("No heartbeat for {silent}: the last came at {at}."))
     });
-    let findings = document.findings.into_iter().map(|FoundText { text, advice }| format!("{text} {advice}"));
-    Ok(EvidenceFile { entries, found: silent.into_iter().chain(findings).collect() })
+    let findings = document.findings.first.into_iter().map(|FoundText { text, advice }| format!("{text} {advice}"));
+    Ok(silent.into_iter().chain(findings).collect())
 }
 
 /// State of the samples so far.
@@ -121,7 +125,8 @@ impl Follower {
     fn items(&mut self, sampled: Sampled) -> Vec<Item> {
         let Sampled { listeners, omitted, unreadable, .. } = sampled;
         let mut items = Vec::new();
-        let is_partial = omitted > 0 || !unreadable.is_empty();
+        let is_partial = omitted > 0 || listeners.more > 0 || !unreadable.first.is_empty();
+        let listeners = listeners.first;
         let now: BTreeSet<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
         let missing: Vec<_> = self.numbers.iter().filter(|(address, _)| !now.contains(*address)).collect();
         // Where something is left out, a listener that is not there need not be gone.
@@ -137,7 +142,7 @@ impl Follower {
             self.listener(listener, &mut items);
         }
         // Each is an entry when it begins.
-        let now: BTreeSet<_> = unreadable.into_iter().collect();
+        let now: BTreeSet<_> = unreadable.first.into_iter().collect();
         items.extend(now.difference(&self.unreadable).cloned().map(Item::Unreadable));
         self.unreadable = now;
         items
@@ -166,7 +171,7 @@ impl Follower {
         items.push(Item::Figures { number, changed });
         let now: BTreeSet<_> = Condition::ALL
             .into_iter()
-            .filter(|known| conditions.iter().any(|name| name == condition::name(*known)))
+            .filter(|known| conditions.first.iter().any(|name| name == condition::name(*known)))
             .collect();
         let before = self.held.insert(number, now.clone()).unwrap_or_default();
         items.extend(now.difference(&before).map(|&condition| Item::Raised { number, condition, held_ms: 0 }));
@@ -178,12 +183,18 @@ impl Follower {
 mod tests {
     use serde_json::json;
 
+    use super::super::bounded::MOST_ENTRIES;
     use super::*;
 
     fn items(document: serde_json::Value) -> Vec<Vec<Item>> {
-        let evidence = read(document.to_string().as_bytes()).expect("evidence");
-        let sample = |entry| if let Entry::Sample(sample) = entry { Some(sample.items) } else { None };
-        evidence.entries.into_iter().filter_map(sample).collect()
+        let mut items = Vec::new();
+        let sample = |entry| {
+            if let Entry::Sample(sample) = entry {
+                items.push(sample.items);
+            }
+        };
+        read(document.to_string().as_bytes(), sample).expect("evidence");
+        items
     }
 
     fn depth(number: u64, queued: u64) -> Item {
@@ -234,14 +245,29 @@ mod tests {
             "findings": [{"id": "x", "text": "A scheduler is blocked.", "advice": "Try: +sfwi 500."}],
             "samples": [{"at": 1}],
         });
-        let evidence = read(document.to_string().as_bytes()).expect("evidence");
+        let found = read(document.to_string().as_bytes(), |_| {}).expect("evidence");
         assert_eq!(
-            evidence.found,
+            found,
             [
                 "No heartbeat for 5.1 s: the last came at 1970-01-01T00:00:05Z.",
                 "A scheduler is blocked. Try: +sfwi 500."
             ]
         );
+    }
+
+    #[test]
+    fn no_more_is_kept_than_a_watchdog_writes() {
+        let listener = json!({"address": "a:1"});
+        let of = |samples: Vec<serde_json::Value>| json!({"schema": 1, "samples": samples}).to_string();
+        let one = json!({"at": 1, "listeners": vec![&listener; 2000]});
+        let mut items = 0;
+        let add = |entry| items += if let Entry::Sample(sample) = entry { sample.items.len() } else { 0 };
+        read(of(vec![one]).as_bytes(), add).expect("evidence");
+        assert_eq!(items, 1 + MOST_ENTRIES, "a listener, and its figures each time");
+        let refused = read(of(vec![json!({"at": 1}); 1001]).as_bytes(), |_| {}).expect_err("too many samples");
+        assert_eq!(refused, "has more than 1000 samples, and is no evidence file of the watchdog");
+        let refused = read(&vec![b' '; LARGEST as usize + 1], |_| {}).expect_err("too large");
+        assert_eq!(refused, "has more than 8388608 bytes, and is no evidence file of the watchdog");
     }
 
     #[test]
@@ -253,7 +279,7 @@ mod tests {
             (r#"{"schema": 2, "samples": []}"#, "has the schema 2, and this program knows 1"),
             (r#"{"schema": 1, "samples": []}"#, "has no samples"),
         ] {
-            let refused = read(text.as_bytes()).expect_err(text);
+            let refused = read(text.as_bytes(), |_| {}).expect_err(text);
             assert!(refused.starts_with(sentence), "{refused}");
         }
     }

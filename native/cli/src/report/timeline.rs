@@ -7,10 +7,14 @@ use serde::Serialize;
 use super::bins::MOST_BINS;
 use super::bounded::{Bounded, MOST_ENTRIES};
 use super::track::{Track, TrackOwner};
+use crate::output::printable;
 use crate::recording::{Entry, Item, RecordedOwner, SampleEntry, is_hole};
 
 /// Later listeners are counted only.
 const MOST_LISTENERS: usize = 500;
+
+/// Later owners of a listener are left out. A server that forks has as many as processors.
+const MOST_OWNERS: usize = 200;
 
 /// The end of the year 9999: no date has more than four digits.
 pub(super) const LATEST_MS: u64 = 253_402_300_799_999;
@@ -88,7 +92,7 @@ impl Timeline {
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Begun { epoch_ms, interval_ms, version, host, scope } => {
-                (self.host, self.scope, self.version) = (host, scope, version);
+                (self.host, self.scope, self.version) = (printable(&host), printable(&scope), printable(&version));
                 self.interval_ms = interval_ms;
                 self.end_run();
                 let before = self.position.now;
@@ -110,7 +114,7 @@ impl Timeline {
                 if let Some(run) = self.runs.first.last_mut()
                     && self.runs.more == 0
                 {
-                    run.ended = Some(why);
+                    run.ended = Some(printable(&why));
                 }
                 self.end_run();
             }
@@ -118,8 +122,7 @@ impl Timeline {
     }
 
     pub(crate) fn found(&mut self, found: Vec<String>) {
-        self.found = found;
-        self.found.truncate(MOST_ENTRIES);
+        self.found = found.iter().take(MOST_ENTRIES).map(|text| printable(text)).collect();
     }
 
     /// After the last entry. The worst listeners come first.
@@ -171,7 +174,7 @@ impl Timeline {
                 self.with(number, |track| track.gone(now, step));
                 self.position.numbers.remove(&number);
             }
-            Item::Unreadable(text) => self.unreadable.push(Note { at: now, text }),
+            Item::Unreadable(text) => self.unreadable.push(Note { at: now, text: printable(&text) }),
             Item::Clock { .. } => {}
         }
     }
@@ -186,14 +189,16 @@ impl Timeline {
                 return;
             }
             None => {
-                let (namespace, address) = place.clone();
-                self.listeners.push(Track::new(namespace, address));
+                self.listeners.push(Track::new(namespace, printable(&place.1)));
                 self.position.known.insert(place, self.listeners.len() - 1);
                 self.listeners.len() - 1
             }
         };
-        self.listeners[index].owners =
-            owners.into_iter().map(|RecordedOwner { pid, name }| TrackOwner { pid, name }).collect();
+        self.listeners[index].owners = owners
+            .into_iter()
+            .map(|RecordedOwner { pid, name }| TrackOwner { pid, name: printable(&name) })
+            .take(MOST_OWNERS)
+            .collect();
         // A recorder gives each listener one number.
         if self.position.numbers.len() < MOST_LISTENERS || self.position.numbers.contains_key(&number) {
             self.position.numbers.insert(number, index);

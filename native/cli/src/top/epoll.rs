@@ -81,7 +81,7 @@ impl Known {
         self.epolls.ask(at, FIND_AGAIN, || descriptors::epolls(pid));
         let Some(epolls) = &self.epolls.answer else { return self.registrations = Throttled::default() };
         self.registrations.ask(at, Duration::ZERO, || {
-            let sets = pollset::read(pid, epolls)?;
+            let sets = pollset::read(pid, epolls, sockets)?;
             let of = |&(socket, fd)| (socket, pollset::registrations(&sets, socket, fd));
             Ok(sockets.iter().collect::<HashSet<_>>().into_iter().map(of).collect())
         });

@@ -89,7 +89,7 @@ enum Read {
 
 pub(super) fn line(at: u64, event: &Event) -> Result<String, String> {
     let line = Line { schema: SCHEMA, at, what: What::from(event) };
-    serde_json::to_string(&line).map(|text| text + "\n").map_err(|error| format!("an event is no JSON: {error}"))
+    crate::json::line(&line).map(|text| text + "\n").map_err(|error| format!("an event is no JSON: {error}"))
 }
 
 impl From<&Event<'_>> for What {

@@ -109,11 +109,23 @@ pub(crate) fn connect(at: SocketAddr) -> Socket {
     socket
 }
 
-/// A process that looks like the BEAM of a node, and holds a listener, alone from here on.
+/// A process that looks like the BEAM of a node, its scheduler included, and holds a listener, alone from here on.
 pub(crate) fn fake_beam(node: &str, listener: Socket) -> Running {
     let mut command = Command::new("sh");
     // It stops itself, and so ends with the test only.
-    command.args(["-c", "kill -STOP $$", "sh", "-root", "/", "-bindir", "/", "-progname", "erl", "-sname", node]);
+    command.args([
+        "-c",
+        "printf 1_scheduler >/proc/$$/comm && kill -STOP $$",
+        "sh",
+        "-root",
+        "/",
+        "-bindir",
+        "/",
+        "-progname",
+        "erl",
+        "-sname",
+        node,
+    ]);
     Running::start(command.stdin(OwnedFd::from(listener)))
 }
 

@@ -5,6 +5,7 @@
 mod running;
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -69,7 +70,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Server {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a server");
+        Server::ready(command.stdin(Stdio::piped()))
+    }
+
+    /// One whose standard input is something to hold: it ends with the test.
+    pub(crate) fn holding(command: &mut Command, held: OwnedFd) -> Server {
+        Server::ready(command.stdin(held))
+    }
+
+    fn ready(command: &mut Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a server");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("its output"));
         out.read_line(&mut line).expect("a line");

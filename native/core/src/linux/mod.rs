@@ -1,5 +1,6 @@
 //! The kernel's interfaces: one file each. Bytes and numbers go in, rows and figures come out; nothing here judges.
 
+pub mod clock;
 pub mod counters;
 pub mod diag;
 pub mod namespace;

@@ -12,11 +12,21 @@ const USUAL: usize = 2048;
 
 /// The whole of a file of `/proc`; [`Error::Truncated`] where it holds more than `most` bytes, [`Error::NotFound`] where
 /// there is none, or its process has ended.
-pub(crate) fn read(path: &str, most: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &str, most: usize) -> Result<Vec<u8>, Error> {
+    let (bytes, is_cut) = beginning(path, most)?;
+    if is_cut { Err(Error::Truncated) } else { Ok(bytes) }
+}
+
+/// What a file of `/proc` begins with, as many bytes as `most`, and whether there were more. The same errors.
+pub(crate) fn beginning(path: &str, most: usize) -> Result<(Vec<u8>, bool), Error> {
     // With room for what most of them hold: a buffer that has to grow makes six reads of one.
     let mut bytes = Vec::with_capacity(USUAL);
-    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(|error| reason(&error))?;
-    if bytes.len() as u64 > most { Err(Error::Truncated) } else { Ok(bytes) }
+    File::open(path)
+        .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| reason(&error))?;
+    let is_cut = bytes.len() > most;
+    bytes.truncate(most);
+    Ok((bytes, is_cut))
 }
 
 /// The numbers that a folder of `/proc` is made of, as many as `most`, and whether there were more.

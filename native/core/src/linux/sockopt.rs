@@ -11,7 +11,7 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use rustix::fs::fstat;
+use rustix::fs::{AtFlags, StatxFlags, fstat, statx};
 
 use super::tcp_state;
 use crate::{Cookie, Depth, Errno, Error, Inode};
@@ -115,12 +115,27 @@ pub fn is_listening(fd: RawFd) -> bool {
     read(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, &mut answer).is_ok() && answer != 0
 }
 
-/// The inode of the socket that the number stands for now.
+/// The inode of the socket that the number stands for now. Waits for no file system: a file on a server that does not answer is
+/// ENOTSOCK at once.
 pub fn inode(fd: RawFd) -> Result<Inode, Error> {
-    let status = fstat(borrow(fd)?)?;
+    // `sockfd_lookup_light` refuses what is no socket by its operations, and asks the file nothing.
+    let mut kind = 0u32;
+    read(fd, libc::SOL_SOCKET, libc::SO_TYPE, &mut kind)?;
+    // Between the two calls the number may become that of a file: its file system is not to be asked for what it has now.
+    let (mode, inode) = match statx(
+        borrow(fd)?,
+        c"",
+        AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
+        StatxFlags::TYPE | StatxFlags::INO,
+    ) {
+        Ok(status) => (u32::from(status.stx_mode), status.stx_ino),
+        // A sandbox without statx.
+        Err(rustix::io::Errno::NOSYS) => fstat(borrow(fd)?).map(|status| (status.st_mode, status.st_ino))?,
+        Err(errno) => return Err(errno.into()),
+    };
     // Inode numbers of other file systems mean other things.
-    match status.st_mode & libc::S_IFMT {
-        libc::S_IFSOCK => Ok(Inode(status.st_ino as u32)),
+    match mode & libc::S_IFMT {
+        libc::S_IFSOCK => Ok(Inode(inode as u32)),
         _ => Err(Error::Errno(Errno(libc::ENOTSOCK))),
     }
 }
@@ -171,6 +186,12 @@ pub fn into_new_namespace() -> Result<(), Error> {
     // SAFETY: what makes `unshare` unsafe is a table of descriptors or a memory no longer shared with other threads; a
     // network namespace is neither.
     Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }?)
+}
+
+/// Whether this process has rights that its caller has not: by setuid, setgid or file capabilities (AT_SECURE, man 3 getauxval).
+pub fn has_borrowed_rights() -> bool {
+    // SAFETY: it reads what the kernel has given this process at its start, and takes no pointer.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// When the packet that was read last from this socket came, since 1970. The first call asks the kernel to note that:

@@ -2,5 +2,6 @@
 
 mod overflows;
 pub mod poller;
+pub mod reader;
 mod schedule;
 pub mod watch;

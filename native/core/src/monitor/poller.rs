@@ -7,10 +7,12 @@
 //! Cost of a poll: one reading of the first tier of all watches that are due, and one census for all of them that want one.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::linux::clock::Wakeup;
 use crate::monitor::overflows::Namespaces;
 use crate::monitor::schedule::{Poll, Schedule};
 use crate::monitor::watch::{self, Tier, Watch};
@@ -24,6 +26,9 @@ use crate::{Cookie, Error};
 pub enum Report {
     /// Of watches, each by the number that it was given.
     Notices(Vec<(u64, Notice)>),
+    /// Readings that changed nothing, where all are wanted. The next ones follow when these have been taken
+    /// ([`Poller::samples_taken`]); those in between are left out.
+    Samples(Vec<(u64, Notice)>),
     /// A poll came later than the next one was due, by this much.
     Late(Duration),
     /// Other sockets listen in this network namespace than a second ago, or did so a second ago. Reported twice, since a socket
@@ -58,9 +63,20 @@ pub type Reporter = Box<dyn FnMut(Report) + Send>;
 struct Shared {
     clock: fn() -> Time,
     control: Mutex<Control>,
-    changed: Condvar,
-    /// Held throughout a poll.
-    reporter: Mutex<Reporter>,
+    changed: Wakeup,
+    /// Takes the next report in place of the reporter before. The lock is never held for longer than a move.
+    next_reporter: Mutex<Option<Reporter>>,
+    /// When the thread last began to look for what is due, in ms of the clock.
+    last_round_ms: AtomicU64,
+    samples: Samples,
+}
+
+/// How many samples are under way.
+#[derive(Default)]
+struct Samples {
+    are_under_way: AtomicBool,
+    /// How many found others under way.
+    left_out: AtomicU64,
 }
 
 #[derive(Default)]
@@ -75,17 +91,33 @@ impl Poller {
         let shared = Arc::new(Shared {
             clock,
             control: Mutex::default(),
-            changed: Condvar::new(),
-            reporter: Mutex::new(reporter),
+            changed: Wakeup::default(),
+            next_reporter: Mutex::default(),
+            last_round_ms: AtomicU64::new(ms(clock())),
+            samples: Samples::default(),
         });
         let of_thread = Arc::clone(&shared);
-        thread::Builder::new().name("accept_queue".into()).spawn(move || run(&of_thread))?;
+        thread::Builder::new().name("accept_queue".into()).spawn(move || run(&of_thread, reporter))?;
         Ok(Poller { shared })
     }
 
-    /// Replaces the reporter. Blocks until the current poll has been reported.
+    /// Replaces the reporter. Does not block: a poll that is under way is reported to the new one, which may find in it what
+    /// the state of a watch has shown already.
     pub fn report_to(&self, reporter: Reporter) {
-        *locked(&self.shared.reporter) = reporter;
+        *locked(&self.shared.next_reporter) = Some(reporter);
+        self.samples_taken();
+    }
+
+    /// The last [`Report::Samples`] has been dealt with. How many were left out meanwhile.
+    pub fn samples_taken(&self) -> u64 {
+        self.shared.samples.are_under_way.store(false, Ordering::Release);
+        self.shared.samples.left_out.swap(0, Ordering::Relaxed)
+    }
+
+    /// How long ago the thread last began a round: about a second at most, unless the thread is held up.
+    pub fn silence(&self) -> Duration {
+        let last_round = Duration::from_millis(self.shared.last_round_ms.load(Ordering::Relaxed));
+        (self.shared.clock)().saturating_sub(last_round)
     }
 
     /// Watches these from now on, each at its own interval, and nothing else. `all`: report each reading, not only those that
@@ -93,7 +125,7 @@ impl Poller {
     pub fn watch(&self, watches: Vec<Arc<Watch>>, all: bool) {
         let now = (self.shared.clock)();
         locked(&self.shared.control).schedule.replace(now, watches, all);
-        self.shared.changed.notify_one();
+        self.shared.changed.wake();
     }
 
     /// Whether its thread still runs. Before this is dropped it ends only by a fault of ours.
@@ -106,25 +138,58 @@ impl Poller {
 impl Drop for Poller {
     fn drop(&mut self) {
         locked(&self.shared.control).has_ended = true;
-        self.shared.changed.notify_one();
+        self.shared.changed.wake();
     }
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &Shared, mut reporter: Reporter) {
     let mut namespaces = Namespaces::new();
     let mut listening = ListeningSockets::default();
     while let Some(poll) = shared.next_poll() {
-        let report = &mut *locked(&shared.reporter);
+        let mut report = |report| {
+            if let Some(next) = locked(&shared.next_reporter).take() {
+                reporter = next;
+            }
+            reporter(report);
+        };
         if let Some(late) = poll.late {
             report(Report::Late(late));
         }
-        let notices = read(&poll, &mut namespaces);
+        let (samples, notices): (Vec<_>, Vec<_>) =
+            read(&poll, &mut namespaces).into_iter().partition(|(_, notice)| notice.is_sample());
+        if let Some(samples) = shared.samples.unless_under_way(samples) {
+            report(Report::Samples(samples));
+        }
         if !notices.is_empty() {
             report(Report::Notices(notices));
         }
         if poll.search && listening.has_changed(survey::listening().map(survey::cookies)) {
             report(Report::ListenersChanged);
         }
+    }
+}
+
+impl Notice {
+    /// A reading that was to be reported although it changed nothing.
+    fn is_sample(&self) -> bool {
+        match self {
+            Notice::Depth(reading) => reading.changes.is_empty() && !reading.resumed,
+            Notice::Census(census) => census.changes.is_empty(),
+            Notice::Failed(_) | Notice::CensusFailed(_) | Notice::CensusRecovered => false,
+        }
+    }
+}
+
+impl Samples {
+    fn unless_under_way(&self, samples: Vec<(u64, Notice)>) -> Option<Vec<(u64, Notice)>> {
+        if samples.is_empty() {
+            return None;
+        }
+        if self.are_under_way.swap(true, Ordering::Acquire) {
+            self.left_out.fetch_add(samples.len() as u64, Ordering::Relaxed);
+            return None;
+        }
+        Some(samples)
     }
 }
 
@@ -168,19 +233,27 @@ fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
 impl Shared {
     /// Sleeps until something is due; `None`: the poller has been dropped.
     fn next_poll(&self) -> Option<Poll> {
-        let mut control = locked(&self.control);
         loop {
+            let ticket = self.changed.ticket();
             let now = (self.clock)();
-            if control.has_ended {
-                return None;
-            }
-            if let Some(poll) = control.schedule.due(now) {
-                return Some(poll);
-            }
-            let patience = control.schedule.next_due().saturating_sub(now);
-            control = self.changed.wait_timeout(control, patience).unwrap_or_else(PoisonError::into_inner).0;
+            self.last_round_ms.store(ms(now), Ordering::Relaxed);
+            let patience = {
+                let mut control = locked(&self.control);
+                if control.has_ended {
+                    return None;
+                }
+                if let Some(poll) = control.schedule.due(now) {
+                    return Some(poll);
+                }
+                control.schedule.next_due().saturating_sub(now)
+            };
+            self.changed.sleep(ticket, Some(patience));
         }
     }
+}
+
+fn ms(time: Time) -> u64 {
+    time.as_millis() as u64
 }
 
 /// The sockets that listen, as of the last search.

@@ -138,8 +138,10 @@ impl Examiner {
         let own =
             found.into_iter().filter(|(_, inodes, _, _)| inodes.iter().any(|inode| self.sockets.contains_key(inode)));
         let own: Vec<_> = own.collect();
+        let held = |inode: &Inode| Some((*inode, Some(*self.sockets.get(inode)?)));
+        let sockets: Vec<_> = own.iter().flat_map(|(_, inodes, _, _)| inodes).filter_map(held).collect();
         let sets = match extent {
-            Extent::Full if !self.epolls.is_empty() => match pollset::read(self.pid, &self.epolls) {
+            Extent::Full if !self.epolls.is_empty() => match pollset::read(self.pid, &self.epolls, &sockets) {
                 Ok(sets) => Some(sets),
                 Err(error) => {
                     self.could_not_read(Unread::Pollsets(error));

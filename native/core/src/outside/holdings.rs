@@ -1,5 +1,6 @@
 //! The sockets that the processes of a scope hold, by network namespace.
 
+use std::collections::BTreeSet;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
@@ -7,6 +8,7 @@ use crate::linux::counters;
 use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::{Namespace, beside};
 use crate::outside::scope::{Gap, Missing, Owner, Scope};
+use crate::reading::unix_table;
 use crate::vm::find::{self, Candidate};
 use crate::vm::{descriptors, epmd};
 use crate::{Endpoint, Error, Inode, Listening};
@@ -40,6 +42,9 @@ struct HeldSocket {
     member: usize,
     fd: RawFd,
 }
+
+/// Another descriptor of a socket costs its process nothing. From here on each socket of it is kept once.
+const MANY: usize = 65_536;
 
 /// Which of a namespace's listeners are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +105,11 @@ impl Holdings {
         let mut sockets = Vec::new();
         let pid = process.pid;
         let namespace = descriptors::sockets(pid, |inode, fd| sockets.push((inode, fd))).and_then(|()| {
+            if sockets.len() > MANY {
+                sockets.sort_unstable();
+                sockets.dedup_by_key(|&mut (inode, _)| inode);
+                sockets.shrink_to_fit();
+            }
             // The namespace of a process without sockets is not needed.
             if sockets.is_empty() && process.candidate.get().is_none() {
                 Ok(None)
@@ -254,6 +264,18 @@ impl Place {
             Takes::Port(port) => matches!(endpoint, Endpoint::Tcp(address) if address.port == *port),
         };
         wanted.then_some(owners)
+    }
+
+    /// Those who hold a Unix socket that listens, where the kernel refused to tell of these.
+    pub(crate) fn unread_unix(&self, diag: &DiagSocket) -> Result<Vec<Gap>, Error> {
+        if !diag.lacks_unix() {
+            return Ok(Vec::new());
+        }
+        let listening = self.by_any(unix_table::listening)?.unwrap_or_default();
+        let holders = listening.iter().flat_map(|&inode| self.held(inode)).map(|held| held.member);
+        let holders: BTreeSet<_> = holders.collect();
+        let gap = |member: usize| Some(Gap { process: self.members[member].candidate()?, missing: Missing::Unix });
+        Ok(holders.into_iter().filter_map(gap).collect())
     }
 
     /// The descriptors of this socket.

@@ -79,7 +79,9 @@ impl Observer {
         for (visited, listening) in self.visited.iter_mut().zip(listening) {
             let read = listening.and_then(|listening| {
                 self.gone.extend(visited.fold(at, listening, self.settings));
-                visited.take_census(at, scope)
+                visited.take_census(at, scope)?;
+                gaps.extend(visited.diag.as_ref().map_or(Ok(Vec::new()), |diag| visited.place.unread_unix(diag))?);
+                Ok(())
             });
             if let Err(error) = read {
                 visited.followed.values_mut().for_each(Followed::reading_failed);

@@ -66,6 +66,15 @@ pub enum Missing {
     /// Everything in its network namespace.
     #[error("its network namespace could not be entered ({0}); CAP_SYS_ADMIN would allow it")]
     Namespace(Error),
+    /// Its Unix sockets.
+    #[error("its Unix sockets could not be read: this kernel has no unix_diag (CONFIG_UNIX_DIAG)")]
+    Unix,
+    /// All but a [`crate::reading::tcp_table::PartialQueue`] of its queues, for the kernel tells no more.
+    #[error(
+        "of its queues no limit, drops and waits are known, and nothing of its Unix sockets: this kernel or sandbox has no \
+         sock_diag for TCP (modules inet_diag and tcp_diag)"
+    )]
+    Diag,
     /// All but a [`crate::reading::tcp_table::PartialQueue`] of its queues.
     #[error(
         "its network namespace could not be entered ({0}): of its queues no limit, drops and waits are known, and nothing \

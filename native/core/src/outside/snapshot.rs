@@ -6,13 +6,15 @@
 //!
 //! Cost: a walk over `/proc` and the descriptors of the processes, and one over the tables of each namespace.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::linux::diag::DiagSocket;
 use crate::outside::holdings::{Holdings, Place, holdings};
 use crate::reading::queue::Queue;
 use crate::reading::survey::{listening_through, survey_some};
 use crate::reading::tcp_table::{self, PartialQueue};
+use crate::vm::find;
 use crate::{Endpoint, Error, Listening};
 
 pub use crate::outside::scope::{Gap, Missing, Owned, Owner, Scope};
@@ -34,8 +36,17 @@ pub fn take(scope: &Scope) -> Result<Snapshot, Error> {
     let Holdings { mut places, gaps } = holdings(scope)?;
     let mut snapshot = Snapshot { queues: Vec::new(), partial: Vec::new(), gaps };
     for place in &mut places {
-        match place.open().and_then(|mut diag| place.survey(&mut diag)) {
-            Ok(queues) => snapshot.queues.extend(queues),
+        match place.open().and_then(|mut diag| Ok((place.survey(&mut diag)?, place.unread_unix(&diag)?))) {
+            Ok((queues, gaps)) => {
+                snapshot.queues.extend(queues);
+                snapshot.gaps.extend(gaps);
+            }
+            // In this thread's own namespace, too, the files say something.
+            Err(Error::Unsupported) if place.is_own()? => {
+                let (partial, gaps) = place.without_diag()?;
+                snapshot.gaps.extend(gaps);
+                snapshot.partial.extend(partial);
+            }
             Err(error) => match place.partial() {
                 Ok(partial) if !place.is_own()? => {
                     snapshot.partial.extend(partial);
@@ -75,13 +86,31 @@ impl Place {
         Ok(queues.into_iter().filter_map(owned).collect())
     }
 
+    /// What the files say in this thread's namespace, and of whom it is not all: of this process where no owner is known.
+    fn without_diag(&self) -> Result<(Vec<Owned<PartialQueue>>, Vec<Gap>), Error> {
+        let partial = self.partial()?;
+        let owners = partial.iter().flat_map(|owned| &owned.owners);
+        let mut of: BTreeMap<_, _> = owners.map(|owner| (owner.process.pid, Arc::clone(&owner.process))).collect();
+        if of.is_empty() {
+            let own = find::by_pid(std::process::id() as i32)?;
+            of.insert(own.pid, Arc::new(own));
+        }
+        let gaps = of.into_values().map(|process| Gap { process, missing: Missing::Diag }).collect();
+        Ok((partial, gaps))
+    }
+
     /// What the files of a process there say without entering.
     fn partial(&self) -> Result<Vec<Owned<PartialQueue>>, Error> {
         let owned = |queue: PartialQueue| {
             let owners = self.owners(&Endpoint::Tcp(queue.address), queue.sockets.iter().copied())?;
             Some(Owned { namespace: self.namespace, owners, queue })
         };
-        let partial = self.by_any(tcp_table::read)?.unwrap_or_default();
+        let partial = match self.by_any(tcp_table::read)? {
+            Some(partial) => partial,
+            // No process of the scope is there; this one may be.
+            None if self.is_own()? => tcp_table::read(std::process::id() as i32)?,
+            None => Vec::new(),
+        };
         Ok(partial.into_iter().filter_map(owned).collect())
     }
 }

@@ -10,4 +10,5 @@ pub mod queue;
 pub mod survey;
 pub mod tally;
 pub mod tcp_table;
+pub(crate) mod unix_table;
 mod unix_tally;

@@ -39,7 +39,8 @@ pub fn cookies(listening: Vec<Listening>) -> Vec<Cookie> {
 pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>, Error> {
     let mut found = Vec::new();
     each_family(|family| tcp_listening(diag, family, None, &mut found))?;
-    unless_unsupported(unix_listening(diag, &mut found))?;
+    let answer = unix_listening(diag, &mut found);
+    unless_unsupported(diag, answer)?;
     Ok(found)
 }
 
@@ -95,9 +96,8 @@ pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error>
         queues.extend(census::tcp(diag, family, None)?.into_groups().into_iter().map(Queue::from));
         Ok(())
     })?;
-    unless_unsupported(census::unix(diag).map(|tally| {
-        queues.extend(tally.into_queues());
-    }))?;
+    let answer = census::unix(diag).map(|tally| queues.extend(tally.into_queues()));
+    unless_unsupported(diag, answer)?;
     Ok(queues)
 }
 
@@ -155,13 +155,53 @@ fn descriptor_numbers() -> Result<Range<RawFd>, Error> {
     Ok(0..size.ok_or(Error::Unsupported)?)
 }
 
-/// Both families in turn. A kernel without IPv6 has no IPv6 listeners.
+/// Both families in turn. A kernel without IPv6 answers that there are none: `inet_diag` registers for both.
 fn each_family(mut read: impl FnMut(Family) -> Result<(), Error>) -> Result<(), Error> {
     read(Family::Inet)?;
-    unless_unsupported(read(Family::Inet6))
+    read(Family::Inet6)
 }
 
-/// A kernel without the family has no socket of it.
-fn unless_unsupported(answer: Result<(), Error>) -> Result<(), Error> {
-    if answer == Err(Error::Unsupported) { Ok(()) } else { answer }
+/// Without unix_diag the queues of TCP are read all the same. That those of Unix sockets are not is noted in `diag`.
+fn unless_unsupported(diag: &mut DiagSocket, answer: Result<(), Error>) -> Result<(), Error> {
+    match answer {
+        Err(Error::Unsupported) => {
+            diag.note_missing_unix();
+            Ok(())
+        }
+        answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::net::{SendFlags, send};
+
+    use super::*;
+
+    /// What the kernel says to the questions in turn: the end of a dump where there is no error.
+    fn listening_where(answers: &[i32]) -> (Result<Vec<Listening>, Error>, bool) {
+        let (mut diag, kernel) = DiagSocket::played(Duration::from_millis(50));
+        for (sequence, &errno) in (1u32..).zip(answers) {
+            let kind = if errno == 0 { libc::NLMSG_DONE } else { libc::NLMSG_ERROR } as u16;
+            let mut answer = Vec::from(20u32.to_ne_bytes());
+            answer.extend([kind, 0].iter().flat_map(|half| half.to_ne_bytes()));
+            answer.extend(sequence.to_ne_bytes());
+            answer.extend([0; 4]);
+            answer.extend((-errno).to_ne_bytes());
+            send(&kernel, &answer, SendFlags::empty()).expect("said");
+        }
+        let found = listening_through(&mut diag);
+        (found, diag.lacks_unix())
+    }
+
+    #[test]
+    fn a_family_that_cannot_be_read_is_an_error_or_noted() {
+        let missing = libc::ENOENT;
+        assert_eq!(listening_where(&[0, 0, 0]), (Ok(vec![]), false), "nothing listens");
+        assert_eq!(listening_where(&[0, 0, missing]), (Ok(vec![]), true), "no unix_diag");
+        assert_eq!(listening_where(&[missing]), (Err(Error::Unsupported), false), "no inet_diag");
+        assert_eq!(listening_where(&[0, missing]), (Err(Error::Unsupported), false), "half an inet_diag");
+    }
 }

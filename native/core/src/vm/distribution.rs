@@ -27,7 +27,7 @@ pub enum Epmd {
     Silent(Error),
 }
 
-const ENVIRONMENT: u64 = 256 * 1024;
+const ENVIRONMENT: usize = 256 * 1024;
 
 /// Asks the epmd in the network namespace of a process for a node, by its whole name or the part before the `@`.
 pub fn read(pid: i32, node: &str) -> Distribution {

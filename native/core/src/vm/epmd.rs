@@ -14,8 +14,10 @@ pub const PORT: u16 = 4369;
 const NAMES_REQUEST: [u8; 3] = [0, 1, b'n'];
 /// epmd answers from memory. A silent one is not waited for.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// A name has at most 255 characters; this is room for hundreds of nodes.
-const ROOM: u64 = 64 * 1024;
+/// Erlang's own limit of a node's name. What answers with a longer one is no epmd.
+const NAME: usize = 255;
+/// Room for hundreds of nodes.
+const ROOM: usize = 64 * 1024;
 
 /// A node and the port of its distribution.
 pub type Node = (String, u16);
@@ -38,7 +40,7 @@ fn ask(epmd: SocketAddr) -> Result<Vec<Node>, Error> {
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     // It closes when it has said everything.
-    while (answer.len() as u64) < ROOM {
+    while answer.len() < ROOM {
         let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
         stream.set_read_timeout(Some(left.ok_or(Error::Timeout)?))?;
         match stream.read(&mut part) {
@@ -62,6 +64,7 @@ pub fn named(answer: &[u8]) -> Result<Vec<Node>, Error> {
 /// `name shop at port 40123`.
 fn node(line: &str) -> Option<Node> {
     let (name, port) = line.strip_prefix("name ")?.rsplit_once(" at port ")?;
+    (name.len() <= NAME).then_some(())?;
     Some((name.to_owned(), port.trim_end().parse().ok()?))
 }
 
@@ -96,6 +99,13 @@ mod tests {
     fn each_line_is_a_node_and_its_port() {
         let answer = b"\0\0\x11\x11name shop at port 40123\nname a b at port 1\nnonsense\nname x at port 70000\n";
         assert_eq!(asked(Some(answer)), Ok(vec![("shop".to_owned(), 40123), ("a b".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn a_name_that_no_node_can_have_is_none() {
+        let answer = |letters| format!("\0\0\x11\x11name {} at port 1\n", "x".repeat(letters));
+        assert_eq!(named(answer(NAME).as_bytes()).map(|nodes| nodes.len()), Ok(1));
+        assert_eq!(named(answer(60_000).as_bytes()), Ok(vec![]));
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::io;
 use std::path::Path;
 
 use procfs::process::{Process, StatFlags};
-use rustix::buffer::spare_capacity;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
-use crate::linux::proc_file::ended;
+use crate::linux::proc_file as file;
+use crate::vm::threads;
 
 /// A process that may own listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct Candidate {
     /// The node's name where it runs a BEAM that is known to have one, else the program's. Its parent chose it, with any
     /// character.
     pub name: String,
-    /// Whether it runs a BEAM.
+    /// Whether it runs a BEAM, as far as its command line and the names of its threads say.
     pub is_beam: bool,
     /// Whether the name is a node's.
     pub is_named: bool,
@@ -27,8 +26,9 @@ pub struct Candidate {
 
 /// Erlang's own limit of a node's name; no more is needed of a program's.
 const NAME: usize = 255;
-/// Most command lines fit.
-const PAGE: usize = 4096;
+/// As much of a command line is read: two of the longest arguments that the kernel takes (MAX_ARG_STRLEN). A process may show as
+/// its own as much of its memory as it likes (PR_SET_MM_MAP), gigabytes that cost it nothing.
+const LINE: usize = 256 * 1024;
 
 /// The numbers of all processes that this one may know of.
 pub fn pids() -> Result<impl Iterator<Item = i32>, Error> {
@@ -39,7 +39,7 @@ pub fn pids() -> Result<impl Iterator<Item = i32>, Error> {
 /// What a process is. [`Error::NotFound`] where there is none.
 pub fn by_pid(pid: i32) -> Result<Candidate, Error> {
     let line = command_line(pid)?;
-    Ok(match beam_of(pid, &line) {
+    Ok(match confirmed(beam_of(pid, &line))? {
         Some(beam) => beam,
         None => {
             Candidate { pid, name: program_of(&line).map_or_else(|| comm(pid), Ok)?, is_beam: false, is_named: false }
@@ -49,7 +49,15 @@ pub fn by_pid(pid: i32) -> Result<Candidate, Error> {
 
 /// The BEAM that it runs, if it runs one.
 pub fn beam(pid: i32) -> Result<Option<Candidate>, Error> {
-    Ok(beam_of(pid, &command_line(pid)?))
+    confirmed(beam_of(pid, &command_line(pid)?))
+}
+
+/// A command line may say anything: what has no scheduler is no BEAM, or none yet. The names of threads are claims too.
+fn confirmed(beam: Option<Candidate>) -> Result<Option<Candidate>, Error> {
+    match beam {
+        Some(beam) if !threads::has_scheduler(beam.pid)? => Ok(None),
+        beam => Ok(beam),
+    }
 }
 
 impl Candidate {
@@ -82,25 +90,20 @@ pub(crate) fn holds_nothing(pid: i32) -> bool {
     })
 }
 
-/// The arguments, each with a NUL behind it.
+/// The arguments, each with a NUL behind it; of a line that is too long those that are whole. What says that a process is a BEAM
+/// is among the first (`erlexec` puts it there).
 fn command_line(pid: i32) -> Result<Vec<u8>, Error> {
-    read(pid, "cmdline")
+    let (mut line, is_cut) = file::beginning(&format!("/proc/{pid}/cmdline"), LINE)?;
+    if is_cut && let Some(end) = line.iter().rposition(|&byte| byte == 0) {
+        line.truncate(end);
+    }
+    Ok(line)
 }
 
 /// What the kernel calls it, where it has no command line.
 fn comm(pid: i32) -> Result<String, Error> {
-    Ok(String::from_utf8_lossy(read(pid, "comm")?.trim_ascii_end()).into_owned())
-}
-
-/// The whole of a file. `std::fs::read` asks for its size first, and `/proc` does not know it.
-fn read(pid: i32, file: &str) -> Result<Vec<u8>, Error> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = openat(CWD, format!("/proc/{pid}/{file}"), flags, Mode::empty()).map_err(ended)?;
-    let mut text = Vec::with_capacity(PAGE);
-    while rustix::io::read(&file, spare_capacity(&mut text)).map_err(ended)? > 0 {
-        text.reserve(PAGE);
-    }
-    Ok(text)
+    let name = file::read(&format!("/proc/{pid}/comm"), NAME)?;
+    Ok(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
 }
 
 fn arguments(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {

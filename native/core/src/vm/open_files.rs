@@ -37,7 +37,7 @@ pub fn read(pid: i32) -> Result<Descriptors, Error> {
 }
 
 /// A line for each of 16 limits.
-const LIMITS: u64 = 16 * 1024;
+const LIMITS: usize = 16 * 1024;
 
 /// The soft limit; the inner `None` is "unlimited" (`proc_pid_limits`, fs/proc/base.c).
 fn limit(limits: &[u8]) -> Option<Option<u64>> {

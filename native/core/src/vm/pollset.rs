@@ -12,8 +12,10 @@
 //! Cost: finding the sets takes a system call for each descriptor of the process; a reading copies every entry, and the VM can neither
 //! change nor poll the set meanwhile (`ep->mtx`): milliseconds with thousands of connections (`make bench PARTS=diagnose`).
 
+use std::collections::HashSet;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::fd::RawFd;
 
 use rustix::io::Errno;
@@ -26,7 +28,7 @@ use crate::{Error, Inode};
 pub struct Pollset {
     /// The process's number for it.
     pub epoll: RawFd,
-    /// Everything that is in it.
+    /// What is in it; of [`read`], the sockets that were asked for.
     pub entries: Vec<Entry>,
 }
 
@@ -115,15 +117,32 @@ impl Accepting {
     }
 }
 
-/// The entries of some epoll sets of a process, those that [`super::descriptors::epolls`] has found. Needs the same user, or
-/// CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a set has been closed.
-pub fn read(pid: i32, epolls: &[RawFd]) -> Result<Vec<Pollset>, Error> {
-    let read = |&epoll: &RawFd| {
-        let bytes = fs::read(format!("/proc/{pid}/fdinfo/{epoll}")).map_err(reason)?;
-        Ok(Pollset { epoll, entries: entries(&bytes).collect() })
+/// The entries of some sockets, each with its number in the process, in some epoll sets, those that [`super::descriptors::epolls`]
+/// has found. Needs the same user, or CAP_SYS_PTRACE. [`Error::NotFound`] where the process has ended or a set has been closed.
+pub fn read(pid: i32, epolls: &[RawFd], sockets: &[(Inode, Option<RawFd>)]) -> Result<Vec<Pollset>, Error> {
+    let inodes: HashSet<_> = sockets.iter().map(|(inode, _)| u64::from(inode.0)).collect();
+    let numbers: HashSet<_> = sockets.iter().filter_map(|&(_, fd)| fd).collect();
+    // A set may have a million entries: those of other sockets are not kept.
+    let is_wanted = |entry: &Entry| match entry.inode {
+        Some(inode) => inodes.contains(&inode),
+        None => numbers.contains(&entry.fd),
     };
-    epolls.iter().map(read).collect()
+    let read = |&epoll: &RawFd| {
+        let file = File::open(format!("/proc/{pid}/fdinfo/{epoll}")).map_err(reason)?;
+        let mut entries = Vec::new();
+        for line in BufReader::with_capacity(PART, file).split(b'\n') {
+            let line = line.map_err(reason)?;
+            entries.extend(str::from_utf8(&line).ok().and_then(entry).filter(is_wanted));
+        }
+        Ok(Pollset { epoll, entries })
+    };
+    epolls.iter().take(MOST_SETS).map(read).collect()
 }
+
+/// The kernel has the whole text in hand when it gives the first of it.
+const PART: usize = 64 * 1024;
+/// A BEAM has a few.
+const MOST_SETS: usize = 1024;
 
 /// The entries of a socket in the sets of its process; `fd` is its number there, for kernels that do not give inodes.
 pub fn registrations(sets: &[Pollset], socket: Inode, fd: Option<RawFd>) -> Vec<Registration> {
@@ -284,7 +303,7 @@ mod tests {
         let number = poll.as_raw_fd();
         let found = || {
             assert!(epolls(own).expect("own descriptors").contains(&number));
-            let sets = read(own, &[number]).expect("own sets");
+            let sets = read(own, &[number], &[(inode, None)]).expect("own sets");
             Accepting::of(&registrations(&sets, inode, Some(socket.as_raw_fd())))
         };
         assert_eq!(found(), Accepting::NeverAccepted);
@@ -304,6 +323,6 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_not_found() {
         assert_eq!(epolls(i32::MAX), Err(Error::NotFound));
-        assert_eq!(read(i32::MAX, &[3]), Err(Error::NotFound));
+        assert_eq!(read(i32::MAX, &[3], &[]), Err(Error::NotFound));
     }
 }

@@ -21,13 +21,20 @@ impl Process {
     /// Of a process. Needs no rights.
     pub fn read(pid: i32) -> Result<Process, Error> {
         let stat = Stat::parse(&file::read(&format!("/proc/{pid}/stat"), PAGE)?).ok_or(Error::Unsupported)?;
-        let status = file::read(&format!("/proc/{pid}/status"), PAGE)?;
+        let status = file::read(&format!("/proc/{pid}/status"), STATUS)?;
         let (tracer, handles_usr1) = status_of(&status).ok_or(Error::Unsupported)?;
         Ok(Process { state: stat.state, tracer, handles_usr1, began: stat.began })
     }
 }
 
-const PAGE: u64 = 16 * 1024;
+/// The user that a process runs as (its effective uid). Needs no rights.
+pub fn uid(pid: i32) -> Result<u32, Error> {
+    uid_of(&file::read(&format!("/proc/{pid}/status"), STATUS)?).ok_or(Error::Unsupported)
+}
+
+const PAGE: usize = 16 * 1024;
+/// A process may be in 65,536 groups (NGROUPS_MAX), and `Groups` names each.
+const STATUS: usize = 1024 * 1024;
 
 /// `TracerPid`, and whether `SigCgt` has SIGUSR1. The kernel escapes newlines in `Name` (`proc_task_name`), so no name can add
 /// a line.
@@ -36,6 +43,12 @@ fn status_of(status: &[u8]) -> Option<(i32, bool)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let caught = u64::from_str_radix(field("SigCgt:")?, 16).ok()?;
     Some((field("TracerPid:")?.parse().ok()?, caught & (1 << (libc::SIGUSR1 - 1)) != 0))
+}
+
+/// The second of `Uid: real effective saved filesystem`.
+fn uid_of(status: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(status);
+    text.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether the control group of a process is frozen (`docker pause`, `systemctl freeze`); `None` where no freezer can be read
@@ -64,8 +77,8 @@ pub enum Frozen {
     Yes(String),
 }
 
-const CGROUPS: u64 = 64 * 1024;
-const MOUNTS: u64 = 1024 * 1024;
+const CGROUPS: usize = 64 * 1024;
+const MOUNTS: usize = 1024 * 1024;
 
 /// The files that say so, and what they say when it is: `cgroup.events` of version 2, `freezer.state` of version 1.
 fn freezers(groups: &str, mounts: &str) -> Vec<(String, &'static str)> {
@@ -120,6 +133,7 @@ mod tests {
         let other = STATUS.replace("4206", "4006").replace("TracerPid:\t0", "TracerPid:\t17");
         assert_eq!(status_of(other.as_bytes()), Some((17, false)));
         assert_eq!(status_of(b"Name:\tx\n"), None);
+        assert_eq!(uid_of(b"Name:\tx\nUid:\t1000\t65534\t0\t0\n"), Some(65534));
     }
 
     #[test]
@@ -154,7 +168,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_bytes_are_nothing_breaks(bytes: Vec<u8>, groups in "([0-9]?:[a-z,]{0,8}:?[/a-z.]{0,9}\n?){0,4}", mounts: String) {
-            let _ = (status_of(&bytes), freezers(&groups, &mounts), freezers(&mounts, &groups));
+            let _ = (status_of(&bytes), uid_of(&bytes), freezers(&groups, &mounts), freezers(&mounts, &groups));
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Region {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Code {
     regions: Vec<Region>,
-    /// There are more mappings than [`MOST_MAPPINGS`]: what is in the others is not known.
+    /// There are more mappings than [`MOST_MAPPINGS`], or their names are too long: what is in the others is not known.
     pub is_cut: bool,
 }
 
@@ -43,6 +43,8 @@ pub struct Code {
 pub const MOST_MAPPINGS: usize = 100_000;
 /// A path is at most a page, and each of its bytes may be escaped by four.
 const LONGEST_LINE: u64 = 4 * 4096 + 256;
+/// Of all paths together. A BEAM has hundreds of mappings; a process may have all of them under names of 16 KiB.
+const MOST_PATHS: usize = 4 << 20;
 
 /// Which code it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,7 @@ impl Code {
     pub fn parse(mut maps: impl BufRead) -> Result<Code, Error> {
         let mut code = Code::default();
         let mut line = Vec::new();
+        let mut paths = 0;
         for _ in 0..MOST_MAPPINGS {
             line.clear();
             let read =
@@ -88,11 +91,19 @@ impl Code {
             if read == 0 {
                 return Ok(code);
             }
-            if let Some(region) = Region::parse(&line) {
+            if let Some(mut region) = Region::parse(&line) {
+                // The mappings of a file stand together.
+                match code.regions.last() {
+                    Some(last) if last.path == region.path => region.path = Arc::clone(&last.path),
+                    _ => paths += region.path.len(),
+                }
+                if paths > MOST_PATHS {
+                    break;
+                }
                 code.regions.push(region);
             }
         }
-        code.is_cut = maps.fill_buf().is_ok_and(|rest| !rest.is_empty());
+        code.is_cut = paths > MOST_PATHS || maps.fill_buf().is_ok_and(|rest| !rest.is_empty());
         Ok(code)
     }
 
@@ -309,6 +320,15 @@ mod tests {
         ] {
             assert_eq!(ends_in_call(&bytes), is_call, "{bytes:x?}");
         }
+    }
+
+    #[test]
+    fn names_of_sixteen_kilobytes_are_not_kept_a_hundred_thousand_times() {
+        let line = |n: u32| format!("7f2000010000-7f2000020000 r-xp 00010000 fe:00 43    /{n:016000}/nif.so\n");
+        let code = Code::parse((0..2000).map(line).collect::<String>().as_bytes()).expect("mappings");
+        assert!(code.is_cut && code.regions.iter().map(|region| region.path.len()).sum::<usize>() <= MOST_PATHS);
+        let same = Code::parse(line(1).repeat(2000).as_bytes()).expect("mappings");
+        assert_eq!((same.regions.len(), same.is_cut), (2000, false));
     }
 
     #[test]

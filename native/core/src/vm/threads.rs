@@ -275,6 +275,20 @@ pub fn read(pid: i32) -> Result<Threads, Error> {
     Ok(Threads { list, is_cut })
 }
 
+/// Whether a thread of the process bears the name of a scheduler, as in every BEAM. Needs no rights.
+pub(crate) fn has_scheduler(pid: i32) -> Result<bool, Error> {
+    for tid in file::numbers(&format!("/proc/{pid}/task"), MOST)?.0 {
+        match file::read(&format!("/proc/{pid}/task/{tid}/comm"), PAGE) {
+            Ok(name) if matches!(Role::of(String::from_utf8_lossy(&name).trim_end()), Role::Scheduler(_)) => {
+                return Ok(true);
+            }
+            Ok(_) | Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 /// When a thread was last on a processor: how long ago. For one that waits this is since when; `None` where the kernel is
 /// built without CONFIG_SCHED_DEBUG. To a few ms.
 pub fn last_ran(pid: i32, tid: i32) -> Option<Duration> {
@@ -295,7 +309,7 @@ fn last_began(sched: &[u8]) -> Option<Duration> {
 }
 
 /// No file here is longer than a page or two.
-const PAGE: u64 = 16 * 1024;
+const PAGE: usize = 16 * 1024;
 
 fn read_one(pid: i32, tid: i32) -> Result<Thread, Error> {
     let file = |name: &str| file::read(&format!("/proc/{pid}/task/{tid}/{name}"), PAGE);

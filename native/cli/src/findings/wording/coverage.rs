@@ -13,7 +13,8 @@ pub(super) fn words(finding: &CoverageFinding) -> Words {
             cannot_tell(format!("Not seen: {}.", unread(what)), "Look again with that right.")
         }
         CoverageFinding::NoBeam => cannot_tell(
-            "This process runs no BEAM, as far as its command line shows: only its queues were judged, not its threads."
+            "This process runs no BEAM, as far as its command line and the names of its threads show: only its queues were judged, \
+             not its threads."
                 .to_owned(),
             "`accept-queue list` shows which processes do.",
         ),

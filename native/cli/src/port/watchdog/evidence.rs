@@ -96,7 +96,7 @@ impl HangEvidence {
             sample_interval_ms: INTERVAL.as_millis() as u64,
             samples: samples.iter().map(sampled).collect(),
         };
-        serde_json::to_string(&document).map(|text| text + "\n").map_err(|error| format!("it is no JSON: {error}"))
+        crate::json::line(&document).map(|text| text + "\n").map_err(|error| format!("it is no JSON: {error}"))
     }
 
     /// The same as text.

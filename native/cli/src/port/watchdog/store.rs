@@ -23,7 +23,7 @@ const PREFIX: &str = "accept-queue-hang-";
 const UNFINISHED: &str = ".accept-queue-hang-";
 const LEFT_BEHIND: Duration = Duration::from_secs(600);
 /// The document of a VM with thousands of listeners fits.
-const MOST_BYTES: usize = 8 << 20;
+pub(crate) const MOST_BYTES: usize = 8 << 20;
 const MOST_BYTES_IN_ALL: u64 = 64 << 20;
 
 impl Store {

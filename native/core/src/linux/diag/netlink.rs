@@ -80,31 +80,55 @@ impl<B> Envelope<B> {
     }
 }
 
-/// The messages of one datagram, in order; the first error ends it.
+/// The messages of one datagram, in order, whichever question they answer; the first error ends it.
 pub fn messages<Q: Question>(datagram: &[u8]) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
+    walk::<Q>(datagram, None)
+}
+
+/// The same. What answers a question of another number was not asked for.
+pub(super) fn answers<Q: Question>(
+    datagram: &[u8],
+    sequence: u32,
+) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
+    walk::<Q>(datagram, Some(sequence))
+}
+
+fn walk<Q: Question>(
+    datagram: &[u8],
+    sequence: Option<u32>,
+) -> impl Iterator<Item = Result<Message<Q::Row<'_>>, Error>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        match split_message::<Q>(rest) {
-            Ok((message, after)) => {
-                rest = after;
-                Some(Ok(message))
+        while !rest.is_empty() {
+            match split_message::<Q>(rest, sequence) {
+                Ok((message, after)) => {
+                    rest = after;
+                    if message.is_some() {
+                        return message.map(Ok);
+                    }
+                }
+                Err(error) => {
+                    rest = &[];
+                    return Some(Err(error));
+                }
             }
-            Err(error) => {
-                rest = &[];
-                Some(Err(error))
-            }
         }
+        None
     })
 }
 
-fn split_message<Q: Question>(bytes: &[u8]) -> Result<(Message<Q::Row<'_>>, &[u8]), Error> {
+/// `None`: it answers another question.
+type Split<'a, Q> = Option<Message<<Q as Question>::Row<'a>>>;
+
+/// The first message, and what is behind it.
+fn split_message<Q: Question>(bytes: &[u8], sequence: Option<u32>) -> Result<(Split<'_, Q>, &[u8]), Error> {
     let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| MALFORMED)?;
     let length = header.length.get() as usize;
     let payload = bytes.get(size_of::<Header>()..length).ok_or(MALFORMED)?;
     let rest = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or(&[]);
+    if sequence.is_some_and(|sequence| sequence != header.sequence.get()) {
+        return Ok((None, rest));
+    }
     if i32::from(header.flags.get()) & libc::NLM_F_DUMP_INTR != 0 {
         return Err(Error::Interrupted);
     }
@@ -119,7 +143,7 @@ fn split_message<Q: Question>(bytes: &[u8]) -> Result<(Message<Q::Row<'_>>, &[u8
         kind if kind == i32::from(SOCK_DIAG_BY_FAMILY) => Message::Row(Q::row(payload)?),
         _ => return Err(MALFORMED),
     };
-    Ok((message, rest))
+    Ok((Some(message), rest))
 }
 
 fn status(payload: &[u8]) -> Option<i32> {

@@ -10,7 +10,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use zerocopy::IntoBytes;
 
-use super::netlink::{MALFORMED, Message, Question, messages};
+use super::netlink::{MALFORMED, Message, Question, answers};
 use crate::linux::namespace::within;
 use crate::linux::sockopt::{self, SocketNamespace};
 use crate::{Errno as CoreErrno, Error};
@@ -21,6 +21,8 @@ pub struct DiagSocket {
     fd: OwnedFd,
     sequence: u32,
     buffer: Box<[u8]>,
+    /// This kernel has no unix_diag.
+    lacks_unix: bool,
 }
 
 /// The kernel fills datagrams of up to this size once a reader had so much room (`netlink_recvmsg` keeps
@@ -86,16 +88,35 @@ impl DiagSocket {
                     _ => Error::Unsupported,
                 })?;
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
-        Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into() })
+        Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into(), lacks_unix: false })
+    }
+
+    /// That the kernel has refused to tell of Unix sockets.
+    pub(crate) fn note_missing_unix(&mut self) {
+        self.lacks_unix = true;
+    }
+
+    /// Whether it has.
+    pub(crate) fn lacks_unix(&self) -> bool {
+        self.lacks_unix
+    }
+
+    /// One whose answers the other end of a pair of sockets gives.
+    #[cfg(test)]
+    pub(crate) fn played(patience: Duration) -> (DiagSocket, OwnedFd) {
+        let (ours, kernel) =
+            net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+        set_socket_timeout(&ours, Timeout::Recv, Some(patience)).expect("a time-out");
+        (DiagSocket { fd: ours, sequence: 0, buffer: vec![0; DATAGRAM].into(), lacks_unix: false }, kernel)
     }
 
     /// Asks, and hands each row to `each` as it comes. On an error the rows so far are not the whole: throw them
     /// away, and the socket too, for the rest of the answer may still be in it.
     pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {
-        self.send(question)?;
+        let sequence = self.send(question)?;
         loop {
             let datagram = self.receive()?;
-            for message in messages::<Q>(datagram) {
+            for message in answers::<Q>(datagram, sequence) {
                 match message? {
                     Message::Row(Some(row)) => each(row),
                     Message::Row(None) => {}
@@ -112,21 +133,25 @@ impl DiagSocket {
         question: &Q,
         read: impl FnOnce(Q::Row<'_>) -> T,
     ) -> Result<Option<T>, Error> {
-        self.send(question)?;
-        match messages::<Q>(self.receive()?).next() {
-            Some(Ok(Message::Row(row))) => Ok(row.map(read)),
-            // ENOENT is the first of these; that the kernel has no such table, a dump has shown before.
-            Some(Err(Error::Unsupported | Error::Errno(CoreErrno(libc::ESTALE | libc::EMSGSIZE)))) => Ok(None),
-            Some(Err(error)) => Err(error),
-            Some(Ok(Message::Done)) | None => Err(MALFORMED),
+        let sequence = self.send(question)?;
+        loop {
+            return match answers::<Q>(self.receive()?, sequence).next() {
+                Some(Ok(Message::Row(row))) => Ok(row.map(read)),
+                // ENOENT is the first of these; that the kernel has no such table, a dump has shown before.
+                Some(Err(Error::Unsupported | Error::Errno(CoreErrno(libc::ESTALE | libc::EMSGSIZE)))) => Ok(None),
+                Some(Err(error)) => Err(error),
+                Some(Ok(Message::Done)) => Err(MALFORMED),
+                None => continue,
+            };
         }
     }
 
-    fn send<Q: Question>(&mut self, question: &Q) -> Result<(), Error> {
+    /// Returns the number that its answer bears.
+    fn send<Q: Question>(&mut self, question: &Q) -> Result<u32, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let message = question.message(self.sequence);
         retry_on_intr(|| net::send(&self.fd, message.as_bytes(), SendFlags::empty()))?;
-        Ok(())
+        Ok(self.sequence)
     }
 
     fn receive(&mut self) -> Result<&[u8], Error> {
@@ -161,7 +186,7 @@ mod tests {
     use std::thread;
     use std::time::Instant;
 
-    use rustix::net::{SocketFlags, send, socketpair};
+    use rustix::net::send;
     use seccompiler::{SeccompAction, SeccompFilter};
 
     use super::super::{Family, Request, Row, States, UnixRequest, UnixRow};
@@ -172,10 +197,8 @@ mod tests {
     const REQUEST: Request = Request { family: Family::Inet, states: States::LISTENERS_AND_CHILDREN, port: None };
 
     fn diag(patience: Duration) -> (DiagSocket, OwnedFd) {
-        let (ours, kernel) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
-        set_socket_timeout(&ours, Timeout::Recv, Some(patience)).expect("a time-out");
-        (DiagSocket { fd: ours, sequence: 0, buffer: vec![0; 2 * QUEUE_OF_SIX.len()].into() }, kernel)
+        let (diag, kernel) = DiagSocket::played(patience);
+        (DiagSocket { buffer: vec![0; 2 * QUEUE_OF_SIX.len()].into(), ..diag }, kernel)
     }
 
     fn say(kernel: &OwnedFd, datagram: &[u8]) {
@@ -205,11 +228,20 @@ mod tests {
         of_another_kind[4] = 0x77;
         let mut of_no_family = first.to_vec();
         of_no_family[16] = 0xee;
+        let mut of_another_question = QUEUE_OF_SIX.to_vec();
+        of_another_question.chunks_mut(row).for_each(|message| message[8] ^= 1);
+        let mut refused_before = DONE.to_vec();
+        refused_before[4] = libc::NLMSG_ERROR as u8;
+        refused_before[8] ^= 1;
+        refused_before[16..20].copy_from_slice(&(-libc::EPERM).to_ne_bytes());
         let too_long = [QUEUE_OF_SIX, QUEUE_OF_SIX, QUEUE_OF_SIX].concat();
         for (sentence, datagrams, expected) in [
             ("an answer in one datagram", vec![QUEUE_OF_SIX, DONE], (8, Ok(()))),
             ("an answer in several", vec![first, rest, DONE], (8, Ok(()))),
             ("nothing listens", vec![DONE], (0, Ok(()))),
+            ("an answer to another question before it", vec![&of_another_question, QUEUE_OF_SIX, DONE], (8, Ok(()))),
+            ("the refusal of another question before it", vec![&refused_before, QUEUE_OF_SIX, DONE], (8, Ok(()))),
+            ("the answer to another question alone", vec![&of_another_question], (0, Err(Error::Timeout))),
             ("the end does not come", vec![QUEUE_OF_SIX], (8, Err(Error::Timeout))),
             ("nothing comes", vec![], (0, Err(Error::Timeout))),
             ("a datagram is cut within a row", vec![&QUEUE_OF_SIX[..row + 40], DONE], (1, Err(MALFORMED))),

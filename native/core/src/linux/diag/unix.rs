@@ -196,7 +196,7 @@ fn row(payload: &[u8]) -> Result<Option<UnixRow<'_>>, Error> {
         attribute(attributes, FILE)?.and_then(|file| Some(UnixFile { inode: word(file, 0)?, device: word(file, 4)? }));
     let name = UnixName { name, file };
     let cookie = cookie(message.cookie);
-    let queue = attribute(attributes, QUEUE)?.ok_or(Error::Unsupported)?;
+    let queue = attribute(attributes, QUEUE)?.ok_or(MALFORMED)?;
     let [Some(queued), Some(limit)] = [word(queue, 0), word(queue, 4)] else { return Err(MALFORMED) };
     Ok(match message.state {
         LISTEN => {

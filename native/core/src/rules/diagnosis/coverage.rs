@@ -11,7 +11,7 @@ use crate::rules::facts::{Doing, Unread};
 pub enum CoverageFinding {
     /// Something could not be read.
     Unread(Unread),
-    /// The process runs no BEAM, as far as its command line shows: only its queues were judged.
+    /// The process runs no BEAM, as far as its command line and the names of its threads show: only its queues were judged.
     NoBeam,
     /// It has no listener.
     NoListener,

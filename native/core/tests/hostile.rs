@@ -1,0 +1,161 @@
+//! What other processes and file systems do to hold us up, or to eat our memory.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use accept_queue_core::linux::sockopt;
+use accept_queue_core::outside::snapshot::{self, Missing, Scope};
+use accept_queue_core::{Errno, Error, Listener};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// A file whose server has stopped answering, as that of a dead NFS mount: a FUSE file system of one file.
+struct DeadFile {
+    at: PathBuf,
+    file: File,
+    /// The requests that came (include/uapi/linux/fuse.h).
+    asked: Arc<Mutex<Vec<u32>>>,
+}
+
+const GETATTR: u32 = 3;
+const OPEN: u32 = 14;
+const INIT: u32 = 26;
+const HEADER: usize = 40;
+
+impl DeadFile {
+    /// Why there can be none here, if so.
+    fn new() -> Result<DeadFile, String> {
+        let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
+        let fuse =
+            File::options().read(true).write(true).open("/dev/fuse").map_err(|error| failed("/dev/fuse", error))?;
+        let at = std::env::temp_dir().join(format!("accept-queue-dead-{}", std::process::id()));
+        File::create(&at).map_err(|error| failed("a file", error))?;
+        let options = format!("fd={},rootmode=100000,user_id=0,group_id=0\0", fuse.as_raw_fd());
+        let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).expect("one NUL");
+        if let Err(error) = mount("dead", &at, "fuse", MountFlags::NOSUID | MountFlags::NODEV, options) {
+            let _ = fs::remove_file(&at);
+            return Err(failed("a mount of FUSE", error.into()));
+        }
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&asked);
+        thread::spawn(move || serve(fuse, &requests));
+        let file = File::open(&at).map_err(|error| failed("the file", error))?;
+        Ok(DeadFile { at, file, asked })
+    }
+
+    fn was_asked_for_its_attributes(&self) -> bool {
+        self.asked.lock().expect("the requests").contains(&GETATTR)
+    }
+}
+
+impl Drop for DeadFile {
+    fn drop(&mut self) {
+        // What still waits for an answer gets an error.
+        let _ = unmount(&self.at, UnmountFlags::FORCE | UnmountFlags::DETACH);
+        let _ = fs::remove_file(&self.at);
+    }
+}
+
+/// Says what it is and opens its file. After its attributes it can be asked for ever; it does nothing else.
+fn serve(mut fuse: File, requests: &Mutex<Vec<u32>>) {
+    let mut request = vec![0; 1 << 20];
+    while let Ok(length) = fuse.read(&mut request) {
+        if length < HEADER {
+            return;
+        }
+        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().expect("four bytes"));
+        let kind = word(4);
+        requests.lock().expect("the requests").push(kind);
+        let mut body = match kind {
+            INIT => [word(HEADER), 31].iter().flat_map(|word| word.to_ne_bytes()).collect(),
+            OPEN => vec![0; 16],
+            _ => vec![],
+        };
+        if kind == INIT {
+            body.resize(64, 0);
+        }
+        let error = if body.is_empty() { -libc::ENOSYS } else { 0 };
+        let mut answer = Vec::from((16 + body.len() as u32).to_ne_bytes());
+        answer.extend(error.to_ne_bytes());
+        answer.extend(&request[8..16]);
+        answer.extend(body);
+        if kind != GETATTR && fuse.write_all(&answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// The answer, if it comes.
+fn answered<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, answer) = channel();
+    thread::spawn(move || sender.send(ask()));
+    answer.recv_timeout(Duration::from_secs(5)).ok()
+}
+
+#[test]
+fn a_file_that_does_not_answer_is_no_socket_at_once() {
+    let dead = match DeadFile::new() {
+        Ok(dead) => dead,
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let fd: RawFd = dead.file.as_raw_fd();
+    assert_eq!(answered(move || sockopt::inode(fd)), Some(Err(Error::Errno(Errno(libc::ENOTSOCK)))));
+    assert_eq!(answered(move || Listener::open(fd)), Some(Err(Error::NotListening)));
+    assert!(answered(|| accept_queue_core::reading::survey::own().is_ok()).is_some());
+    assert!(!dead.was_asked_for_its_attributes());
+    // The file is what it is said to be.
+    let place = dead.at.clone();
+    thread::spawn(move || fs::metadata(place));
+    until(|| dead.was_asked_for_its_attributes());
+}
+
+/// `socket(AF_NETLINK, _, NETLINK_SOCK_DIAG)` is refused to this thread, as by a kernel without inet_diag.
+fn refuse_sock_diag() {
+    let argument = |index, value: i32| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value as u64).expect("a condition")
+    };
+    let rule = SeccompRule::new(vec![argument(0, libc::AF_NETLINK), argument(2, libc::NETLINK_SOCK_DIAG)]);
+    let refused = SeccompAction::Errno(libc::EPROTONOSUPPORT as u32);
+    let rules = BTreeMap::from([(libc::SYS_socket, vec![rule.expect("a rule")])]);
+    let arch = std::env::consts::ARCH.try_into().expect("a known machine");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter(&program).expect("applied");
+}
+
+#[test]
+fn without_inet_diag_the_files_say_what_they_can_and_that_it_is_not_all() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let _clients = [(); 2].map(|()| TcpStream::connect(address).expect("a client"));
+    let taken = thread::spawn(move || {
+        refuse_sock_diag();
+        [Scope::Port(address.port()), Scope::Process(std::process::id() as i32)].map(|scope| snapshot::take(&scope))
+    });
+    for snapshot in taken.join().expect("no panic") {
+        let snapshot = snapshot.expect("a part");
+        let found = snapshot.partial.iter().find(|owned| owned.queue.address == address.into()).expect("the listener");
+        assert_eq!((found.queue.queued, found.queue.queued_alive), (2, Some(2)));
+        assert!(snapshot.queues.is_empty());
+        assert_eq!(snapshot.gaps.iter().map(|gap| gap.missing).collect::<Vec<_>>(), [Missing::Diag]);
+    }
+    assert!(Missing::Diag.to_string().contains("no sock_diag for TCP (modules inet_diag and tcp_diag)"));
+}
+
+fn until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it did not come about in time");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

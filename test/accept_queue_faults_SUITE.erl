@@ -205,6 +205,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
         {default_settings, 0} => [{[], Settings}],
         {watch, 3} => [{[1, Bad, Settings], badarg} || Bad <- NoHandle] ++ [{[1, Handle, #{}], badarg}, {[-1, Handle, Settings], badarg}],
+        {watch_sockets, 2} => [{[Watch, Handle], ok}, {[Handle, Handle], badarg}, {[Watch, Watch], badarg}],
         {status, 1} => BadHandles ++ [{[Handle], badarg}],
         {poller_start, 1} => [{[Bad], badarg} || Bad <- [monitor, Handle, 1]],
         {poller_report_to, 2} => [{[Poller, self()], ok}, {[Watch, self()], badarg}, {[Poller, monitor], badarg}],
@@ -270,7 +271,7 @@ without_sock_diag_counts_are_unsupported_and_the_depth_is_read(_) ->
             depth_of_client := {error, not_listening},
             open := {ok, _},
             counts := {error, unsupported},
-            list := {error, unsupported},
+            list := {ok, [#{queued := 2, limit := 5, drops := 0}]},
             kernel := {ok, #{somaxconn := _}}
         },
         other_vm:call(Vm, ?MODULE, everything, [])

@@ -3,11 +3,12 @@
 mod bins;
 mod bounded;
 mod evidence;
+mod ranking;
 mod timeline;
 mod track;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use crate::json;
 use crate::output::{self, refusal};
 use crate::recording::{EntryReader, MAGIC};
 use crate::whole_file::Target;
+use ranking::Ranking;
 use timeline::Timeline;
 
 /// Its script draws the JSON text that takes the place of [`PLACE`].
@@ -52,7 +54,7 @@ fn read(path: &Path) -> Result<Timeline, String> {
     }
     let mut from = BufReader::new(file);
     let source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut timeline = Timeline::new(source);
+    let mut ranking = Ranking::default();
     let begins_with = |bytes: &[u8], other: &[u8]| bytes.iter().zip(other).all(|(one, other)| one == other);
     match from.fill_buf().map_err(failed)? {
         [] => return Err(format!("{shown}: is empty")),
@@ -63,19 +65,32 @@ fn read(path: &Path) -> Result<Timeline, String> {
         [b'{', ..] => {
             let mut text = Vec::new();
             from.take(evidence::LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
-            let found = evidence::read(&text, |entry| timeline.add(entry));
-            timeline.found(found.map_err(|reason| format!("{shown}: {reason}"))?);
+            let refused = |reason| format!("{shown}: {reason}");
+            evidence::read(&text, |entry| ranking.add(entry)).map_err(refused)?;
+            let mut timeline = Timeline::new(source, ranking.choose());
+            let found = evidence::read(&text, |entry| timeline.add(entry)).map_err(refused)?;
+            timeline.found(found);
             return Ok(timeline.finish(0));
         }
         _ => return Err(format!("{shown}: is neither a recording nor an evidence file")),
+    }
+    if !status.is_file() {
+        return Err(format!("{shown}: a recording is read twice, and this is no file"));
     }
     let mut name = [0; MAGIC.len()];
     from.read_exact(&mut name).map_err(|_| format!("{shown}: nothing is recorded in it"))?;
     let mut entries = EntryReader::new(&mut from);
     while let Some(entry) = entries.next().map_err(failed)? {
-        timeline.add(entry);
+        ranking.add(entry);
     }
     let whole = entries.whole();
+    // What is drawn is known only at its end, so it is read again, and no further: it may have grown meanwhile.
+    from.seek(SeekFrom::Start(MAGIC.len() as u64)).map_err(failed)?;
+    let mut timeline = Timeline::new(source, ranking.choose());
+    let mut entries = EntryReader::new(from.by_ref().take(whole - MAGIC.len() as u64));
+    while let Some(entry) = entries.next().map_err(failed)? {
+        timeline.add(entry);
+    }
     if timeline.is_empty() {
         return Err(format!("{shown}: nothing is recorded in it"));
     }

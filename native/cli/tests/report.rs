@@ -243,3 +243,52 @@ fn the_page_is_there_whole_or_not_at_all_and_never_over_the_recording() {
     let page = Page::of(&evidence, folder).source();
     assert!(page.starts_with("<!doctype html>") && page.contains("\"queued\":[[0,2,2,null]]"), "{page}");
 }
+
+/// A recording of 1,500 listeners, byte by byte as docs/record.md has it. The last by address is stuck.
+fn crowded() -> Vec<u8> {
+    fn number(mut number: u64, to: &mut Vec<u8>) {
+        while number >= 0x80 {
+            to.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        to.push(number as u8);
+    }
+    fn text(text: &str, to: &mut Vec<u8>) {
+        number(text.len() as u64, to);
+        to.extend(text.as_bytes());
+    }
+    const STUCK: u8 = 2;
+    let mut begun = vec![1];
+    [1_764_000_000_000, 100].iter().for_each(|&figure| number(figure, &mut begun));
+    ["0.1.0", "vm", "every listener"].iter().for_each(|what| text(what, &mut begun));
+    let mut sample = vec![2, 0, 0];
+    for listener in 0..1500 {
+        sample.push(1);
+        number(listener, &mut sample);
+        sample.push(0);
+        text(&format!("127.0.0.1:{}", 10_000 + listener), &mut sample);
+        sample.push(0);
+    }
+    sample.push(4);
+    number(1499, &mut sample);
+    sample.extend([STUCK, 0]);
+    let mut recording = b"\x89AQREC\n\x01".to_vec();
+    for payload in [begun, sample] {
+        recording.extend((payload.len() as u32).to_le_bytes());
+        recording.extend(crc32fast::hash(&payload).to_le_bytes());
+        recording.extend(payload);
+    }
+    recording
+}
+
+#[test]
+fn a_thousand_listeners_of_any_user_hide_no_stuck_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("crowded.aq");
+    fs::write(&file, crowded()).expect("a recording");
+    let page = Page::of(&file, folder).source();
+    let listeners = page.split_once("\"listeners\":[").expect("what is drawn").1;
+    assert!(listeners.starts_with("{\"address\":\"127.0.0.1:11499\""), "{}", &listeners[..200]);
+    assert!(page.contains("{\"condition\":\"stuck\",\"from\":1764000000000,\"to\":null}"));
+    assert!(page.contains("\"left_out\":1000,") || page.contains("\"left_out\":1000}"));
+}

@@ -6,12 +6,10 @@ use serde::Serialize;
 
 use super::bins::MOST_BINS;
 use super::bounded::{Bounded, MOST_ENTRIES};
+use super::ranking::{Chosen, MOST_LISTENERS, Place};
 use super::track::{Track, TrackOwner};
 use crate::output::printable;
 use crate::recording::{Entry, Item, RecordedOwner, SampleEntry, is_hole};
-
-/// Later listeners are counted only.
-const MOST_LISTENERS: usize = 500;
 
 /// Later owners of a listener are left out. A server that forks has as many as processors.
 const MOST_OWNERS: usize = 200;
@@ -42,9 +40,10 @@ pub(crate) struct Timeline {
     unreadable: Bounded<Note>,
     /// The findings of a watchdog, as text.
     found: Vec<String>,
+    /// The chosen ones, in the order of the page.
     listeners: Vec<Track>,
-    /// More than [`MOST_LISTENERS`].
-    has_more_listeners: bool,
+    /// Listeners that were not chosen.
+    left_out: u64,
     #[serde(skip)]
     position: Position,
 }
@@ -80,13 +79,21 @@ struct Position {
     has_begun: bool,
     /// By the numbers of this run.
     numbers: HashMap<u64, usize>,
-    /// By namespace and address.
-    known: HashMap<(u64, String), usize>,
+    chosen: HashMap<Place, usize>,
 }
 
 impl Timeline {
-    pub(crate) fn new(source: String) -> Timeline {
-        Timeline { schema: crate::figures::SCHEMA, source, step_ms: 1, ..Timeline::default() }
+    pub(super) fn new(source: String, Chosen { places, left_out }: Chosen) -> Timeline {
+        let track = |place: &Place| Track::new(place.namespace, printable(&place.address));
+        Timeline {
+            schema: crate::figures::SCHEMA,
+            source,
+            step_ms: 1,
+            listeners: places.iter().map(track).collect(),
+            left_out,
+            position: Position { chosen: places.into_iter().zip(0..).collect(), ..Position::default() },
+            ..Timeline::default()
+        }
     }
 
     pub(crate) fn add(&mut self, entry: Entry) {
@@ -125,10 +132,9 @@ impl Timeline {
         self.found = found.iter().take(MOST_ENTRIES).map(|text| printable(text)).collect();
     }
 
-    /// After the last entry. The worst listeners come first.
+    /// After the last entry.
     pub(crate) fn finish(mut self, torn_bytes: u64) -> Timeline {
         self.torn_bytes = torn_bytes;
-        self.listeners.sort_by(|one, other| other.gravity().total_cmp(&one.gravity()));
         self
     }
 
@@ -180,19 +186,9 @@ impl Timeline {
     }
 
     fn declared(&mut self, number: u64, namespace: u64, address: String, owners: Vec<RecordedOwner>) {
-        let place = (namespace, address);
-        let index = match self.position.known.get(&place) {
-            Some(index) => *index,
-            None if self.listeners.len() == MOST_LISTENERS => {
-                self.has_more_listeners = true;
-                self.position.numbers.remove(&number);
-                return;
-            }
-            None => {
-                self.listeners.push(Track::new(namespace, printable(&place.1)));
-                self.position.known.insert(place, self.listeners.len() - 1);
-                self.listeners.len() - 1
-            }
+        let Some(&index) = self.position.chosen.get(&Place::new(namespace, address)) else {
+            self.position.numbers.remove(&number);
+            return;
         };
         self.listeners[index].owners = owners
             .into_iter()
@@ -205,7 +201,7 @@ impl Timeline {
         }
     }
 
-    /// Does nothing where the listener is counted only.
+    /// Does nothing where the listener was not chosen.
     fn with(&mut self, number: u64, change: impl FnOnce(&mut Track)) {
         if let Some(index) = self.position.numbers.get(&number) {
             change(&mut self.listeners[*index]);

@@ -173,17 +173,6 @@ impl Track {
     fn series(&mut self) -> [&mut Series; 5] {
         [&mut self.queued, &mut self.limit, &mut self.left, &mut self.oldest_wait_ms, &mut self.close_wait]
     }
-
-    /// Order on the page: overflowing or stuck first, then drops, then other conditions, then by how full the queue was.
-    pub(super) fn gravity(&self) -> f64 {
-        let held = &self.conditions.first;
-        let has_failed = held.iter().any(|held| matches!(held.condition, "overflowing" | "stuck"));
-        let is = |gravity: f64, holds: bool| if holds { gravity } else { 0.0 };
-        is(1e9, has_failed)
-            + is(1e8, self.dropped_in_all > 0)
-            + is(1e7, !held.is_empty())
-            + self.worst.map_or(0.0, |worst| worst.fill())
-    }
 }
 
 impl Worst {

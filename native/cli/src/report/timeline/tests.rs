@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::recording::tests::entries;
 use crate::recording::{CLOSE_WAIT, DROPS, LIMIT, OLDEST_WAIT_MS, QUEUED, QUEUED_CLOSED, QUEUED_RESET};
+use crate::report::ranking::Ranking;
 
 proptest! {
     #[test]
@@ -49,7 +50,9 @@ fn census(closed: u64, oldest: u64, close_wait: u64) -> Item {
 }
 
 fn drawn(entries: Vec<Entry>) -> Value {
-    let mut timeline = Timeline::new("a.aq".to_owned());
+    let mut ranking = Ranking::default();
+    entries.iter().for_each(|entry| ranking.add(entry.clone()));
+    let mut timeline = Timeline::new("a.aq".to_owned(), ranking.choose());
     entries.into_iter().for_each(|entry| timeline.add(entry));
     serde_json::to_value(timeline.finish(0)).expect("JSON")
 }
@@ -154,7 +157,22 @@ fn a_recording_that_lies_costs_nothing() {
         Entry::Ended { at_ms: u64::MAX, why: String::new() },
     ]);
     assert_eq!(timeline["listeners"].as_array().map(Vec::len), Some(MOST_LISTENERS));
-    assert_eq!(timeline["has_more_listeners"], true);
+    assert_eq!(timeline["left_out"], 9500);
     let conditions = &timeline["listeners"][0]["conditions"];
     assert_eq!((conditions["first"].as_array().map(Vec::len), &conditions["more"]), (Some(MOST_ENTRIES), &json!(9500)));
+}
+
+#[test]
+fn a_thousand_listeners_of_any_user_hide_no_trouble() {
+    let all = (0..1500).map(|number| listener(number, &format!("127.0.0.1:{}", 10_000 + number)));
+    let idle = (0..1500).map(|number| depth(number, u64::from(number == 1498), 5, 0));
+    let timeline = drawn(vec![
+        begun(EPOCH),
+        sample(0, 0, all.chain(idle).collect()),
+        sample(100, 0, vec![Item::Raised { number: 1499, condition: Condition::Stuck, held_ms: 5000 }]),
+    ]);
+    let shown: Vec<_> = (0..4).map(|rank| &timeline["listeners"][rank]["address"]).collect();
+    assert_eq!(shown, ["127.0.0.1:11499", "127.0.0.1:11498", "127.0.0.1:10000", "127.0.0.1:10001"]);
+    assert_eq!(timeline["listeners"][0]["conditions"]["first"][0]["condition"], "stuck");
+    assert_eq!((timeline["listeners"].as_array().map(Vec::len), &timeline["left_out"]), (Some(500), &json!(1000)));
 }

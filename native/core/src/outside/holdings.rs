@@ -227,6 +227,8 @@ impl Place {
         let mut refusal = None;
         for process in &self.members {
             match ask(process.pid) {
+                // What is too long is the namespace's, and the same for each of them.
+                Err(Error::Truncated) => return Err(Error::Truncated),
                 Err(error) => refusal = Some(error),
                 Ok(answer) => return Ok(Some(answer)),
             }

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use procfs::ProcError;
-use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::Process;
+use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
+use procfs::{FromReadSI, ProcError, current_system_info};
 
 use crate::linux::diag::{ChildState, QueuedState, Row};
+use crate::linux::proc_file as file;
 use crate::reading::census;
 use crate::reading::tally::{Group, Tally};
 use crate::{Address, Cookie, Errno, Error, Inode, Interface};
@@ -40,22 +40,32 @@ pub struct PartialQueue {
     pub close_wait: u32,
 }
 
-/// Every TCP queue in the network namespace of a process.
+/// Of a file: a hundred thousand connections.
+const MOST: usize = 16 << 20;
+
+/// Every TCP queue in the network namespace of a process. [`Error::Truncated`] where there are more connections than are read.
 pub fn read(pid: i32) -> Result<Vec<PartialQueue>, Error> {
-    let process = Process::new(pid).map_err(reason)?;
-    let files: [fn(&Process) -> _; 2] = [|process| process.tcp(), |process| process.tcp6()];
+    read_within(pid, MOST)
+}
+
+fn read_within(pid: i32, most: usize) -> Result<Vec<PartialQueue>, Error> {
     let mut partial = Vec::new();
-    for file in files {
-        let table = || match file(&process) {
-            Ok(entries) => Ok(counted(&entries)),
+    for name in ["tcp", "tcp6"] {
+        let table = || match file::read(&format!("/proc/{pid}/net/{name}"), most) {
+            Ok(text) => entries(&text).map(|entries| counted(&entries)),
             // A kernel without the family, or the process has ended: the other file says.
-            Err(ProcError::NotFound(_)) if !partial.is_empty() => Ok(Tally::default()),
-            Err(error) => Err(reason(error)),
+            Err(Error::NotFound) if !partial.is_empty() => Ok(Tally::default()),
+            Err(error) => Err(error),
         };
         let tally = census::settled(|_| table())?;
         partial.extend(tally.into_groups().into_iter().map(PartialQueue::from));
     }
     Ok(partial)
+}
+
+fn entries(text: &[u8]) -> Result<Vec<TcpNetEntry>, Error> {
+    let TcpNetEntries(entries) = TcpNetEntries::from_read(text, current_system_info()).map_err(reason)?;
+    Ok(entries)
 }
 
 /// Listeners come first in the file, as in a dump. The file has no cookies: the two ends are what names a connection.
@@ -125,22 +135,16 @@ impl From<Group> for PartialQueue {
     }
 }
 
+/// The bytes are read already: what is wrong is what they say.
 fn reason(error: ProcError) -> Error {
     match error {
-        ProcError::NotFound(_) => Error::NotFound,
-        ProcError::PermissionDenied(_) => Error::Errno(Errno(libc::EACCES)),
         ProcError::Io(error, _) => error.into(),
-        ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_) => {
-            Error::Errno(Errno::BAD_MESSAGE)
-        }
+        _ => Error::Errno(Errno::BAD_MESSAGE),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use procfs::net::TcpNetEntries;
-    use procfs::{FromReadSI, current_system_info};
-
     use super::*;
 
     /// Linux 6.18, without the lines of others. Six had connected to port 9999 with room for eleven: one was accepted and
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_file_tells_who_waits_and_who_has_left_but_no_limit() {
-        let TcpNetEntries(entries) = TcpNetEntries::from_read(FILE.as_bytes(), current_system_info()).expect("a table");
+        let entries = entries(FILE.as_bytes()).expect("a table");
         let partial: Vec<_> = counted(&entries).into_groups().into_iter().map(PartialQueue::from).collect();
         let address = Address::from("127.0.0.1:9999".parse::<std::net::SocketAddr>().expect("an address"));
         let expected = PartialQueue {
@@ -179,5 +183,12 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_not_found() {
         assert_eq!(read(i32::MAX), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn a_table_that_is_too_long_is_an_error_and_not_its_beginning() {
+        let own = std::process::id() as i32;
+        assert_eq!(read_within(own, 10), Err(Error::Truncated));
+        assert!(read(own).is_ok());
     }
 }

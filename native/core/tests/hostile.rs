@@ -12,7 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use accept_queue_core::linux::sockopt;
+use accept_queue_core::outside::examination::examine;
 use accept_queue_core::outside::snapshot::{self, Missing, Scope};
+use accept_queue_core::rules::diagnosis::diagnose;
+use accept_queue_core::rules::facts::Unread;
 use accept_queue_core::{Errno, Error, Listener};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use seccompiler::{
@@ -150,6 +153,18 @@ fn without_inet_diag_the_files_say_what_they_can_and_that_it_is_not_all() {
         assert_eq!(snapshot.gaps.iter().map(|gap| gap.missing).collect::<Vec<_>>(), [Missing::Diag]);
     }
     assert!(Missing::Diag.to_string().contains("no sock_diag for TCP (modules inet_diag and tcp_diag)"));
+}
+
+#[test]
+fn without_sock_diag_an_examination_says_so() {
+    let _listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let examined = thread::spawn(|| {
+        refuse_sock_diag();
+        examine(std::process::id() as i32, Duration::from_millis(50))
+    });
+    let (_, facts) = examined.join().expect("no panic").expect("this process");
+    assert!(facts.listeners.is_empty() && facts.unread.contains(&Unread::Diag), "{:?}", facts.unread);
+    assert!(diagnose(&facts).iter().all(|finding| finding.id() != "healthy"));
 }
 
 fn until(holds: impl Fn() -> bool) {

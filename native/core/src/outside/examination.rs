@@ -18,6 +18,7 @@ use crate::linux::counters;
 use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::beside;
 use crate::reading::survey::{listening_through, survey_through};
+use crate::reading::unix_table;
 use crate::rules::detector::Time;
 use crate::rules::facts::{Circumstances, ProcessFacts, ProcessReading, QueueReading, Unmoved, Unread, unmoved};
 use crate::vm::find::{self, Candidate};
@@ -98,7 +99,7 @@ impl Examiner {
         let sockets = known(descriptors::by_inode(pid), Unread::Sockets, &mut unread)?.unwrap_or_default();
         let epolls =
             if candidate.is_beam { known(descriptors::epolls(pid), Unread::Pollsets, &mut unread)? } else { None };
-        let diag = known(beside(pid, DiagSocket::open), Unread::Namespace, &mut unread)?;
+        let diag = known(beside(pid, DiagSocket::open), unless_unsupported(Unread::Namespace), &mut unread)?;
         Ok(Examiner { pid, candidate, began, sockets, epolls: epolls.unwrap_or_default(), diag, unread })
     }
 
@@ -114,7 +115,7 @@ impl Examiner {
             Err(error) => {
                 // The rest of an answer may still be in it.
                 self.diag = None;
-                self.could_not_read(Unread::Queues(error));
+                self.could_not_read(unless_unsupported(Unread::Queues)(error));
                 Vec::new()
             }
         };
@@ -135,6 +136,10 @@ impl Examiner {
                 })
                 .collect(),
         };
+        let lacks_unix = extent == Extent::Full && diag.lacks_unix();
+        if lacks_unix && self.may_have_unix_listeners() {
+            self.could_not_read(Unread::Unix);
+        }
         let own =
             found.into_iter().filter(|(_, inodes, _, _)| inodes.iter().any(|inode| self.sockets.contains_key(inode)));
         let own: Vec<_> = own.collect();
@@ -166,6 +171,11 @@ impl Examiner {
             .collect();
         queues.sort_by(|one, other| one.endpoint.cmp(&other.endpoint));
         Ok(queues)
+    }
+
+    fn may_have_unix_listeners(&self) -> bool {
+        let listening = unix_table::listening(self.pid);
+        listening.map_or(true, |listening| listening.iter().any(|inode| self.sockets.contains_key(inode)))
     }
 
     /// What is read once, after the last reading.
@@ -202,7 +212,11 @@ impl Examiner {
 }
 
 /// That the process has ended is an error; what cannot be read of one that runs is noted.
-fn known<T>(read: Result<T, Error>, what: fn(Error) -> Unread, unread: &mut Vec<Unread>) -> Result<Option<T>, Error> {
+fn known<T>(
+    read: Result<T, Error>,
+    what: impl Fn(Error) -> Unread,
+    unread: &mut Vec<Unread>,
+) -> Result<Option<T>, Error> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(Error::NotFound) => Err(Error::NotFound),
@@ -211,6 +225,11 @@ fn known<T>(read: Result<T, Error>, what: fn(Error) -> Unread, unread: &mut Vec<
             Ok(None)
         }
     }
+}
+
+/// [`Unread::Diag`] where the kernel has no sock_diag for TCP.
+fn unless_unsupported(what: fn(Error) -> Unread) -> impl Fn(Error) -> Unread {
+    move |error| if error == Error::Unsupported { Unread::Diag } else { what(error) }
 }
 
 /// An address, its sockets, the depth of its queue, and its census if one was taken.
@@ -279,4 +298,31 @@ fn within<T: Send + 'static>(
     let (sender, answer) = mpsc::channel();
     thread::Builder::new().spawn(move || sender.send(ask()))?;
     answer.recv_timeout(patience).unwrap_or(Err(Error::Timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// What is missing of this process where the kernel answers so.
+    fn unread_where(answers: &[i32]) -> Vec<Unread> {
+        let mut examiner = Examiner::open(std::process::id() as i32).expect("this process");
+        let (diag, _kernel) = DiagSocket::answered(answers);
+        examiner.diag = Some(diag);
+        examiner.read(Duration::ZERO, Extent::Full).expect("a reading");
+        examiner.unread
+    }
+
+    #[test]
+    fn a_kernel_without_a_module_is_said() {
+        let path = std::env::temp_dir().join(format!("accept-queue-examined-{}", std::process::id()));
+        let _listener = UnixListener::bind(&path).expect("a listener");
+        std::fs::remove_file(&path).expect("its name");
+        assert_eq!(unread_where(&[0, 0, 0]), []);
+        assert_eq!(unread_where(&[0, 0, libc::ENOENT]), [Unread::Unix]);
+        assert_eq!(unread_where(&[libc::ENOENT]), [Unread::Diag]);
+        assert_eq!(unread_where(&[libc::EPERM]), [Unread::Queues(Error::Errno(crate::Errno(libc::EPERM)))]);
+    }
 }

@@ -174,24 +174,10 @@ fn unless_unsupported(diag: &mut DiagSocket, answer: Result<(), Error>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use rustix::net::{SendFlags, send};
-
     use super::*;
 
-    /// What the kernel says to the questions in turn: the end of a dump where there is no error.
     fn listening_where(answers: &[i32]) -> (Result<Vec<Listening>, Error>, bool) {
-        let (mut diag, kernel) = DiagSocket::played(Duration::from_millis(50));
-        for (sequence, &errno) in (1u32..).zip(answers) {
-            let kind = if errno == 0 { libc::NLMSG_DONE } else { libc::NLMSG_ERROR } as u16;
-            let mut answer = Vec::from(20u32.to_ne_bytes());
-            answer.extend([kind, 0].iter().flat_map(|half| half.to_ne_bytes()));
-            answer.extend(sequence.to_ne_bytes());
-            answer.extend([0; 4]);
-            answer.extend((-errno).to_ne_bytes());
-            send(&kernel, &answer, SendFlags::empty()).expect("said");
-        }
+        let (mut diag, _kernel) = DiagSocket::answered(answers);
         let found = listening_through(&mut diag);
         (found, diag.lacks_unix())
     }

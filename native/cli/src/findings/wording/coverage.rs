@@ -1,5 +1,6 @@
 //! What was read, and what could not be.
 
+use accept_queue_core::outside::snapshot::Missing;
 use accept_queue_core::rules::diagnosis::CoverageFinding;
 use accept_queue_core::rules::facts::Unread;
 use serde_json::Value;
@@ -10,7 +11,12 @@ pub(super) fn words(finding: &CoverageFinding) -> Words {
     let cannot_tell = |text: String, advice: &str| Words { text, advice: advice.to_owned(), figures: vec![] };
     match finding {
         CoverageFinding::Unread(what) => {
-            cannot_tell(format!("Not seen: {}.", unread(what)), "Look again with that right.")
+            let advice = match what {
+                Unread::Diag => "`modprobe -a inet_diag tcp_diag`, and look again; or look from outside the sandbox.",
+                Unread::Unix => "`modprobe unix_diag`, and look again.",
+                _ => "Look again with that right.",
+            };
+            cannot_tell(format!("Not seen: {}.", unread(what)), advice)
         }
         CoverageFinding::NoBeam => cannot_tell(
             "This process runs no BEAM, as far as its command line and the names of its threads show: only its queues were judged, \
@@ -45,6 +51,11 @@ pub(in crate::findings) fn unread(unread: &Unread) -> String {
         Unread::Namespace(error) => format!(
             "its network namespace could not be entered ({error}); CAP_SYS_ADMIN and CAP_SYS_PTRACE would allow it"
         ),
+        Unread::Diag => {
+            "its queues could not be read: this kernel or sandbox has no sock_diag for TCP (modules inet_diag and tcp_diag)"
+                .to_owned()
+        }
+        Unread::Unix => Missing::Unix.to_string(),
         Unread::Queues(error) => format!("the kernel's table of sockets could not be read ({error})"),
         Unread::Pollsets(error) => format!(
             "its epoll sets could not be read ({error}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"

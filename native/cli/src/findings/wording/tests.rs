@@ -120,6 +120,8 @@ fn all() -> Vec<Subject> {
     let unread = [
         Unread::Sockets(refused),
         Unread::Namespace(refused),
+        Unread::Diag,
+        Unread::Unix,
         Unread::Queues(refused),
         Unread::Pollsets(refused),
         Unread::Calls(refused),

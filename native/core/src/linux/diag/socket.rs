@@ -110,6 +110,22 @@ impl DiagSocket {
         (DiagSocket { fd: ours, sequence: 0, buffer: vec![0; DATAGRAM].into(), lacks_unix: false }, kernel)
     }
 
+    /// With what the kernel says to the first questions in turn: the end of a dump where the error is 0.
+    #[cfg(test)]
+    pub(crate) fn answered(answers: &[i32]) -> (DiagSocket, OwnedFd) {
+        let (diag, kernel) = DiagSocket::played(Duration::from_millis(50));
+        for (sequence, &errno) in (1u32..).zip(answers) {
+            let kind = if errno == 0 { libc::NLMSG_DONE } else { libc::NLMSG_ERROR } as u16;
+            let mut answer = Vec::from(20u32.to_ne_bytes());
+            answer.extend([kind, 0].iter().flat_map(|half| half.to_ne_bytes()));
+            answer.extend(sequence.to_ne_bytes());
+            answer.extend([0; 4]);
+            answer.extend((-errno).to_ne_bytes());
+            net::send(&kernel, &answer, net::SendFlags::empty()).expect("said");
+        }
+        (diag, kernel)
+    }
+
     /// Asks, and hands each row to `each` as it comes. On an error the rows so far are not the whole: throw them
     /// away, and the socket too, for the rest of the answer may still be in it.
     pub fn dump<Q: Question>(&mut self, question: &Q, mut each: impl FnMut(Q::Row<'_>)) -> Result<(), Error> {

@@ -70,6 +70,10 @@ pub enum Unread {
     Sockets(Error),
     /// Its network namespace.
     Namespace(Error),
+    /// Its queues: the kernel or a sandbox has no sock_diag for TCP.
+    Diag,
+    /// Its Unix sockets: the kernel has no unix_diag.
+    Unix,
     /// The kernel's table of sockets.
     Queues(Error),
     /// Its epoll sets.

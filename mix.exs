@@ -14,6 +14,8 @@ defmodule AcceptQueue.MixProject do
       build_path: "_build/mix",
       compilers: [:accept_queue_native | Mix.compilers()],
       package: package(),
+      # What is no test of ExUnit's.
+      test_ignore_filters: ["test/files_of_package.exs", ~r"^test/packaging_fixtures/"],
       # For ExDoc, which comes from Hex and is not needed for anything else.
       docs: [
         main: "readme",
@@ -24,7 +26,12 @@ defmodule AcceptQueue.MixProject do
   end
 
   def application do
-    [extra_applications: @app_src[:applications]] ++ Keyword.take(@app_src, [:mod, :registered, :env])
+    {optional, required} = Enum.split_with(@app_src[:applications], &(&1 in @app_src[:optional_applications]))
+    # Of one that is not there Elixir 1.20 warns.
+    there = Enum.filter(optional, &is_list(:code.lib_dir(&1)))
+
+    [extra_applications: required ++ Enum.map(there, &{&1, :optional})] ++
+      Keyword.take(@app_src, [:mod, :registered, :env])
   end
 
   defp package do

@@ -21,7 +21,20 @@ tails() ->
             %% Arithmetic that takes as long as the longest call above: what interrupts alone do to the tail here.
             {"`erlang:md5` of 600 bytes", none, fun() -> erlang:md5(Bytes) end},
             {"the clock alone", none, fun() -> ok end}
-        ]
+        ] ++ of_a_connection()
+    ].
+
+of_a_connection() ->
+    {Socket, Handle} = listener(),
+    {ok, Port} = inet:port(Socket),
+    {ok, _Client} = gen_tcp:connect({127, 0, 0, 1}, Port, []),
+    {ok, Connection} = gen_tcp:accept(Socket),
+    {ok, Fd} = inet:getfd(Connection),
+    [
+        {"`getsockopt(TCP_INFO)` of a connection", first_tier, fun() -> {ok, _} = accept_queue_nif:accepted(Fd) end},
+        {"`wait_ms(Connection)`", first_tier, fun() -> {ok, _} = accept_queue:wait_ms(Connection) end},
+        {"`accepted(Handle, Connection)`", first_tier, fun() -> {ok, _} = accept_queue:accepted(Handle, Connection) end},
+        {"`accepted(Socket, Connection)`", first_tier, fun() -> {ok, _} = accept_queue:accepted(Socket, Connection) end}
     ].
 
 %% The same of the application that is started with `{source, port}'.

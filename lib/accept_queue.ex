@@ -17,6 +17,7 @@ defmodule AcceptQueue do
   | which processes accept, and what do the others do instead | `acceptors/1` | `Process.info/2` of each process of the pool |
   | who holds connections that their clients have closed | `holders/1` | one walk over connections and descriptors |
   | how long did this one wait, is its client still there | `wait_ms/1`, `peer_closed/1` | one system call |
+  | how long did the accepted connections wait | `accepted/2` with each, `waits/1` | one system call; from memory |
   | more places, without a restart | `resize/2` | one system call |
   | what is set wrongly | `advice/0` | as `list/0` |
   | what are the limits, what was lost | `kernel/0` | six files of `/proc` |
@@ -47,13 +48,17 @@ defmodule AcceptQueue do
       iex> AcceptQueue.depth(listener)
       {:error, :closed}
 
-  A term that is no listener at all raises:
+  A term that is no listener at all raises, and the exception says what is allowed:
 
-      iex> AcceptQueue.depth(:nothing)
-      ** (ArgumentError) argument error
+      iex> try do
+      ...>   AcceptQueue.depth({:port, 0})
+      ...> rescue
+      ...>   error in ArgumentError -> error.message =~ "1st argument: no listener: the port number is not from 1 to 65535"
+      ...> end
+      true
   """
 
-  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status}
+  alias AcceptQueue.{Accepted, Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status, Waits}
 
   @structs %{
     depth: Depth,
@@ -61,6 +66,8 @@ defmodule AcceptQueue do
     list: Listener,
     acceptors: Acceptors,
     holders: Holder,
+    accepted: Accepted,
+    waits: Waits,
     resize: Resized,
     kernel: Kernel,
     advice: Advice,
@@ -239,6 +246,37 @@ defmodule AcceptQueue do
   defdelegate peer_closed(connection), to: :accept_queue
 
   @doc """
+  How long a connection that was accepted from this listener waited in its queue, and whether its client has left:
+  `wait_ms/1` and `peer_closed/1` at once, with their limits. The wait is added to the listener's histogram, which `waits/1`
+  reads.
+
+  For the loop of an acceptor or the `init` of a protocol, before anything is written. The listener is looked up with its
+  first connection only; a handle, or a socket, costs next to nothing.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, active: false)
+      iex> {:ok, port} = :inet.port(listener)
+      iex> {:ok, _client} = :gen_tcp.connect({127, 0, 0, 1}, port, [])
+      iex> {:ok, connection} = :gen_tcp.accept(listener)
+      iex> {:ok, %AcceptQueue.Accepted{peer_closed: false, wait_ms: ms}} = AcceptQueue.accepted(listener, connection)
+      iex> ms in 0..60_000
+      true
+  """
+  @spec accepted(listener(), connection()) :: {:ok, Accepted.t()} | {:error, reason()}
+  def accepted(listener, connection), do: listener |> :accept_queue.accepted(connection) |> as(:accepted)
+
+  @doc """
+  How long the connections of a listener had waited that were passed to `accepted/2`, since the listener was first seen. From
+  memory. Where several sockets listen on an address, the sum.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, active: false)
+      iex> {:ok, waits} = AcceptQueue.waits(listener)
+      iex> {waits.count, waits.p99_ms, List.last(waits.buckets)}
+      {0, :undefined, {:infinity, 0}}
+  """
+  @spec waits(listener()) :: {:ok, Waits.t()} | {:error, reason()}
+  def waits(listener), do: listener |> :accept_queue.waits() |> as(:waits)
+
+  @doc """
   Gives a listener that is in use another backlog, with no restart and without touching what is queued.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 5)
@@ -343,7 +381,7 @@ defmodule AcceptQueue do
       iex> status.conditions
       []
   """
-  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason() | :not_running}
+  @spec status(listener()) :: {:ok, Status.t()} | {:error, reason() | :not_watched | :not_running}
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """
@@ -435,8 +473,9 @@ defmodule AcceptQueue do
   defp named(maps, struct) when is_list(maps), do: Enum.map(maps, &named(&1, struct))
   defp named(%{busy: busy} = map, Acceptors), do: Map.put(%{map | busy: named(busy, Busy)}, :__struct__, Acceptors)
 
-  defp named(%{depth: depth, counts: counts} = map, Status) do
-    Map.put(%{map | depth: known(depth, Depth), counts: known(counts, Counts)}, :__struct__, Status)
+  defp named(%{depth: depth, counts: counts, waits: waits} = map, Status) do
+    parts = %{map | depth: known(depth, Depth), counts: known(counts, Counts), waits: named(waits, Waits)}
+    Map.put(parts, :__struct__, Status)
   end
 
   defp named(map, struct), do: Map.put(map, :__struct__, struct)

@@ -13,6 +13,8 @@
 %%     <td>one dump of the listeners; the TCP ports of the VM when one is new</td></tr>
 %% <tr><td>which processes accept, and what do the others do instead</td><td>{@link acceptors/1}</td>
 %%     <td>`process_info' of each process of the pool</td></tr>
+%% <tr><td>how long did the accepted connections wait</td><td>{@link accepted/2} with each, {@link waits/1}</td>
+%%     <td>one system call, on a normal scheduler; from memory</td></tr>
 %% <tr><td>what are the limits, what was lost</td><td>{@link kernel/0}</td><td>six files of `/proc'</td></tr>
 %% <tr><td>what is set wrongly, before anything breaks</td><td>{@link advice/0}</td>
 %%     <td>as {@link list/0}, and {@link counts/1} where connections wait</td></tr>
@@ -40,20 +42,36 @@
 %% == Errors ==
 %%
 %% "Could not read" is always `{error, Reason}', never a zero and never an empty list. A term that is no listener at all
-%% raises `badarg'. See {@link reason()}.
+%% raises `badarg', and the shell or the log says which argument it is and what is allowed. See {@link reason()}.
 -module(accept_queue).
 
 -export([
-    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1, resize/2, kernel/0,
+    open/1, depth/1, counts/1, list/0, acceptors/1, holders/1, holders/2, wait_ms/1, peer_closed/1,
+    accepted/2, waits/1, resize/2, kernel/0,
     advice/0, advice/1, cluster/1, cluster/2, i/0
 ]).
 -export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, subscribe/0, unsubscribe/0]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
+    waits/0,
     kernel/0, advice/0, call/0, node_answer/0, reason/0,
     condition/0, status/0, health/0, server/0
 ]).
+
+%% Bad arguments are the caller's fault; what else cannot be read is an error. Macros: the exception is the called function's, so that its
+%% name and its arguments stand beside what is allowed.
+-define(READING(Arguments, Read),
+    case accept_queue_reading:make(fun() -> Read end) of
+        {error, badarg} -> ?BADARG(Arguments);
+        Answer -> Answer
+    end
+).
+-define(BADARG(Arguments), erlang:error(badarg, Arguments, [{error_info, #{module => accept_queue_errors}}])).
+%% The last argument is wrong, and this is why.
+-define(BADARG(Arguments, Sentence),
+    erlang:error(badarg, Arguments, [{error_info, #{module => accept_queue_errors, cause => Sentence}}])
+).
 
 -type listener() ::
     gen_tcp:socket()
@@ -164,6 +182,18 @@
 %% `age_ms': since anything came from the peer; since its FIN, unless this side goes on sending. `recv_bytes': received
 %% and not read. `close_wait': how many such connections there are in all, also where the list is shorter.
 
+-type waits() :: #{
+    count := non_neg_integer(),
+    sum_ms := non_neg_integer(),
+    max_ms := non_neg_integer() | undefined,
+    p50_ms := non_neg_integer() | undefined,
+    p99_ms := non_neg_integer() | undefined,
+    buckets := [{UpToMs :: pos_integer() | infinity, Count :: non_neg_integer()}, ...]
+}.
+%% `buckets': how many waited up to so long, and longer than the bucket before: 1, 2, 5, 10, ... 20000, 60000 ms and `infinity'.
+%% `p50_ms', `p99_ms': so many of a hundred waited no longer than this. That is the upper end of a bucket, or `max_ms' where that is
+%% less. `max_ms', `p50_ms' and `p99_ms' are `undefined' where `count' is 0.
+
 -type kernel() :: #{
     somaxconn := figure(),
     tcp_max_syn_backlog := figure(),
@@ -238,7 +268,7 @@
 %% '''
 -spec open(listener()) -> {ok, handle()} | {error, reason()}.
 open(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:open(Listener) end).
+    ?READING([Listener], accept_queue_reading:open(Listener)).
 
 %% @doc How deep the queue is. Three system calls on the owner's descriptor, 1 to 2 microseconds with a handle; anything else
 %% is looked up first. The depth of a Unix socket takes a dump, on a dirty I/O scheduler.
@@ -254,7 +284,7 @@ open(Listener) ->
 %% '''
 -spec depth(listener()) -> {ok, depth()} | {error, reason()}.
 depth(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:depth(Listener) end).
+    ?READING([Listener], accept_queue_reading:depth(Listener)).
 
 %% @doc The connections of a listener: queued, accepted, and in their handshake.
 %%
@@ -282,7 +312,7 @@ depth(Listener) ->
 %% '''
 -spec counts(listener()) -> {ok, counts()} | {error, reason()}.
 counts(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:with_handle(Listener, fun accept_queue_source:counts/1) end).
+    ?READING([Listener], accept_queue_reading:with_handle(Listener, fun accept_queue_source:counts/1)).
 
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows a new one, a search of the descriptors and sockets of the VM.
@@ -299,7 +329,7 @@ counts(Listener) ->
 %% '''
 -spec list() -> {ok, [listed()]} | {error, reason()}.
 list() ->
-    reading([], fun accept_queue_listener:all/0).
+    ?READING([], accept_queue_listener:all()).
 
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
@@ -318,7 +348,7 @@ list() ->
 %% '''
 -spec acceptors(listener()) -> {ok, acceptors()} | {error, reason()}.
 acceptors(Listener) ->
-    reading([Listener], fun() -> accept_queue_acceptors:of_listener(Listener) end).
+    ?READING([Listener], accept_queue_acceptors:of_listener(Listener)).
 
 %% @equiv holders(Listener, #{limit => 1000})
 -spec holders(listener()) -> {ok, [holder()]} | {error, reason()}.
@@ -340,13 +370,14 @@ holders(Listener) ->
 %% '''
 -spec holders(listener(), #{limit => pos_integer()}) -> {ok, [holder()]} | {error, reason()}.
 holders(Listener, #{limit := Limit} = Options) when map_size(Options) =:= 1, is_integer(Limit), Limit > 0 ->
-    reading([Listener, Options], fun() ->
+    ?READING(
+        [Listener, Options],
         accept_queue_reading:with_handle(Listener, fun(Handle) -> accept_queue_holders:of_handle(Handle, Limit) end)
-    end);
+    );
 holders(Listener, Options) when Options =:= #{} ->
     holders(Listener);
 holders(Listener, Options) ->
-    erlang:error(badarg, [Listener, Options]).
+    ?BADARG([Listener, Options]).
 
 %% @doc How long a connection waited in the queue, in milliseconds. For one that has just been accepted and not been written
 %% to: afterwards the kernel no longer has it, and the error is `already_written'. For ssl, call it between
@@ -362,7 +393,7 @@ holders(Listener, Options) ->
 %% '''
 -spec wait_ms(connection()) -> {ok, non_neg_integer()} | {error, reason()}.
 wait_ms(Connection) ->
-    reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:waited/1) end).
+    ?READING([Connection], accept_queue_reading:of_connection(Connection, fun accept_queue_source:waited/1)).
 
 %% @doc Whether the client of an accepted connection has already closed or reset it, so that an acceptor can skip it. One
 %% system call.
@@ -380,7 +411,47 @@ wait_ms(Connection) ->
 %% '''
 -spec peer_closed(connection()) -> {ok, boolean()} | {error, reason()}.
 peer_closed(Connection) ->
-    reading([Connection], fun() -> accept_queue_reading:of_connection(Connection, fun accept_queue_source:peer_closed/1) end).
+    ?READING([Connection], accept_queue_reading:of_connection(Connection, fun accept_queue_source:peer_closed/1)).
+
+%% @doc How long a connection that was accepted from this listener waited in its queue, and whether its client has left:
+%% {@link wait_ms/1} and {@link peer_closed/1} at once, with their limits. The wait is added to the listener's histogram, which
+%% {@link waits/1} reads.
+%%
+%% For the loop of an acceptor, or the `init' of a protocol: before anything is written (`already_written'), and with ssl before
+%% `ssl:handshake/1'. The time between accept and this call counts as waiting. `unsupported' for a Unix socket. Only what is
+%% answered with `ok' is counted. A handle, or a socket that was asked about before, is good for connections that were accepted before the
+%% listener was closed.
+%%
+%% One system call, of the connection. The listener is looked up with its first connection; then a handle costs nothing, a socket one
+%% look-up in memory, and an address or a ranch reference one system call more. Where several sockets listen on an address, nothing says
+%% which of them a connection came from: it is counted with the first.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), {ok, Accepted} = gen_tcp:accept(L).
+%% 3> accept_queue:accepted(L, Accepted).
+%% {ok,#{peer_closed => false,wait_ms => ...}}
+%% '''
+-spec accepted(listener(), connection()) ->
+    {ok, #{wait_ms := non_neg_integer(), peer_closed := boolean()}} | {error, reason()}.
+accepted(Listener, Connection) ->
+    ?READING([Listener, Connection], accept_queue_accepted:count(Listener, Connection)).
+
+%% @doc How long the connections of a listener had waited that were passed to {@link accepted/2}, since the listener was first seen.
+%% From memory; the listener is looked up. Where several sockets listen on an address, the sum.
+%%
+%% With `{source, port}' the program counts, and begins again with 0 when it is started again.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
+%% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), timer:sleep(200), {ok, Accepted} = gen_tcp:accept(L).
+%% 3> {ok, _} = accept_queue:accepted(L, Accepted), {ok, #{count := 1, buckets := Buckets}} = accept_queue:waits(L).
+%% 4> [UpToMs || {UpToMs, 1} <- Buckets].
+%% [500]
+%% '''
+-spec waits(listener()) -> {ok, waits()} | {error, reason()}.
+waits(Listener) ->
+    ?READING([Listener], accept_queue_accepted:waits(Listener)).
 
 %% @doc Gives a listener that is in use another backlog: `listen(2)' again, with no restart and without touching what is
 %% queued. `limit' is what is now in force: smaller than `requested' where `somaxconn' clipped it. Where the term means
@@ -393,9 +464,9 @@ peer_closed(Connection) ->
 -spec resize(listener(), Backlog :: 0..16#7fffffff) ->
     {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | {error, reason()}.
 resize(Listener, Backlog) when is_integer(Backlog), Backlog >= 0, Backlog =< 16#7fffffff ->
-    reading([Listener, Backlog], fun() -> accept_queue_reading:resize(Listener, Backlog) end);
+    ?READING([Listener, Backlog], accept_queue_reading:resize(Listener, Backlog));
 resize(Listener, Backlog) ->
-    erlang:error(badarg, [Listener, Backlog]).
+    ?BADARG([Listener, Backlog]).
 
 %% @doc The limits and counters of the VM's network namespace. Six files of `/proc', on a dirty I/O scheduler.
 %%
@@ -408,7 +479,7 @@ resize(Listener, Backlog) ->
 %% '''
 -spec kernel() -> {ok, kernel()} | {error, reason()}.
 kernel() ->
-    reading([], fun accept_queue_source:kernel/0).
+    ?READING([], accept_queue_source:kernel()).
 
 %% @doc What is set wrongly, before anything breaks: in the kernel, and in every listener of this VM. An empty list where
 %% nothing is.
@@ -424,7 +495,7 @@ kernel() ->
 %% '''
 -spec advice() -> {ok, [advice()]} | {error, reason()}.
 advice() ->
-    reading([], fun accept_queue_advice:all/0).
+    ?READING([], accept_queue_advice:all()).
 
 %% @doc The same, of the kernel and of one listener.
 %%
@@ -435,7 +506,7 @@ advice() ->
 %% '''
 -spec advice(listener()) -> {ok, [advice()]} | {error, reason()}.
 advice(Listener) ->
-    reading([Listener], fun() -> accept_queue_reading:with_handle(Listener, fun accept_queue_advice:of_handle/1) end).
+    ?READING([Listener], accept_queue_reading:with_handle(Listener, fun accept_queue_advice:of_handle/1)).
 
 %% @equiv watch(Listener, #{})
 -spec watch(listener()) -> ok | {error, reason() | not_running}.
@@ -456,13 +527,12 @@ watch(Listener) ->
 %% '''
 -spec watch(listener(), map()) -> ok | {error, reason() | not_running}.
 watch(Listener, Options) ->
-    reading([Listener, Options], fun() ->
-        case accept_queue_config:watch_options(Options) of
-            {ok, Known} -> accept_queue_monitor:watch(Listener, Known);
-            {error, Sentence} -> erlang:error({badarg, Sentence}, [Listener, Options]);
-            {unread, Reason} -> {error, Reason}
-        end
-    end).
+    case accept_queue_reading:make(fun() -> accept_queue_config:watch_options(Options) end) of
+        {ok, Known} -> ?READING([Listener, Options], accept_queue_monitor:watch(Listener, Known));
+        {error, [_ | _] = Sentence} -> ?BADARG([Listener, Options], Sentence);
+        {error, Reason} -> {error, Reason};
+        {unread, Reason} -> {error, Reason}
+    end.
 
 %% @doc Watches a listener no longer, until {@link watch/1} asks for it. Its conditions are cleared.
 %%
@@ -473,7 +543,7 @@ watch(Listener, Options) ->
 %% '''
 -spec unwatch(listener()) -> ok | {error, reason() | not_running}.
 unwatch(Listener) ->
-    reading([Listener], fun() -> accept_queue_monitor:unwatch(Listener) end).
+    ?READING([Listener], accept_queue_monitor:unwatch(Listener)).
 
 %% @doc The addresses that are watched.
 %%
@@ -489,7 +559,7 @@ watched() ->
 %%
 %% Of all sockets of the listener together; of a port with several addresses there is no `window'. `since' and `peak_at' are system times
 %% in milliseconds. `stale': nothing has been read for several intervals. `counts_age_ms': the counts are of the last census, so long
-%% ago.
+%% ago. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
@@ -498,9 +568,9 @@ watched() ->
 %% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
 %%       since => ...,stale => false,window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
--spec status(listener()) -> {ok, status()} | {error, reason() | not_running}.
+-spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->
-    reading([Listener], fun() -> accept_queue_monitor:status(Listener) end).
+    ?READING([Listener], accept_queue_monitor:status(Listener)).
 
 %% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
 %% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade. Where what reads the listeners has
@@ -589,13 +659,6 @@ cluster(Call) ->
 -spec cluster(call(), TimeoutMs :: non_neg_integer()) -> #{node() => node_answer()}.
 %% A time-out has 32 bits in Erlang.
 cluster(Call, Timeout) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#ffffffff ->
-    reading([Call, Timeout], fun() -> accept_queue_cluster:ask(Call, Timeout) end);
+    ?READING([Call, Timeout], accept_queue_cluster:ask(Call, Timeout));
 cluster(Call, Timeout) ->
-    erlang:error(badarg, [Call, Timeout]).
-
-%% Bad arguments are the caller's fault; what else cannot be read is an error.
-reading(Arguments, Read) ->
-    case accept_queue_reading:make(Read) of
-        {error, badarg} -> erlang:error(badarg, Arguments);
-        Answer -> Answer
-    end.
+    ?BADARG([Call, Timeout]).

@@ -3,7 +3,7 @@
 %% module, alone or inside gen_tcp.
 -module(accept_queue_backend).
 
--export([descriptor/1, owner/1, waiting/1, acceptors/2, is_socket/1, find/1]).
+-export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/2, is_socket/1, find/1]).
 
 -export_type([socket/0]).
 
@@ -11,6 +11,8 @@
 
 %% The descriptor number. It is the socket's only while the socket is open: ask again after using it.
 -callback descriptor(socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
+%% Whether it is that socket's number still: of a socket that `descriptor/1' has answered for.
+-callback is_still(socket(), accept_queue_nif:fd()) -> boolean().
 %% The controlling process.
 -callback owner(socket()) -> pid() | undefined.
 %% How many processes are blocked in accept, exactly.
@@ -26,6 +28,10 @@
 -spec descriptor(socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | not_listening | badarg}.
 descriptor(Socket) ->
     (backend(Socket)):descriptor(Socket).
+
+-spec is_still(socket(), accept_queue_nif:fd()) -> boolean().
+is_still(Socket, Fd) ->
+    (backend(Socket)):is_still(Socket, Fd).
 
 -spec owner(socket()) -> pid() | undefined.
 owner(Socket) ->

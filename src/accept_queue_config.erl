@@ -46,12 +46,19 @@ environment() ->
 environment(Pairs, Defaults) ->
     {Others, Options} = lists:partition(fun({Key, _}) -> lists:member(Key, [watch, source, watchdog]) end, Pairs),
     Watched = watched(proplists:get_value(watch, Others, all)),
-    case [Watched, source(proplists:get_value(source, Others, nif)), watchdog(), valid(Options, Defaults)] of
-        [{ok, Wanted}, {ok, _}, {ok, _}, {ok, Given}] ->
+    Unknown = unknown([Key || {Key, _} <- Options, allowed(Key) =:= unknown], Defaults),
+    case [Watched, source(proplists:get_value(source, Others, nif)), watchdog(), Unknown, valid(Options, Defaults)] of
+        [{ok, Wanted}, {ok, _}, {ok, _}, {ok, _}, {ok, Given}] ->
             {ok, #{watch => Wanted, options => maps:merge(Defaults, Given)}};
         Answers ->
             {error, _} = lists:keyfind(error, 1, Answers)
     end.
+
+unknown([], _Defaults) ->
+    {ok, known};
+unknown([Key | _], Defaults) ->
+    Keys = known(Defaults#{watch => all, source => nif, watchdog => #{}}),
+    {error, sentence("~0tp is no option of the environment; there are ~ts", [Key, Keys])}.
 
 %% The watchdog of the environment; `undefined' where none is configured.
 -spec watchdog() -> {ok, watchdog() | undefined} | {error, Sentence :: string()}.

@@ -31,7 +31,9 @@
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
 %% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it</td>
-%%     <td>`queued', `limit', `drops' (a counter), and those of counts when they were taken</td><td>`address'</td>
+%%     <td>`queued', `limit', `drops' (a counter), those of counts when they were taken, and, where
+%%     connections are passed to {@link accept_queue:accepted/2}, `waits_count', `waits_max_ms', `waits_p50_ms', `waits_p99_ms'</td>
+%%     <td>`address'; `waits', as {@link accept_queue:waits/1}</td>
 %%     <td>draw it</td></tr>
 %% <tr><td>`[accept_queue, listener, added]', `[accept_queue, listener, removed]'</td><td>a listener is watched, or no
 %%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>

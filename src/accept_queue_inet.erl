@@ -5,7 +5,7 @@
 -module(accept_queue_inet).
 -behaviour(accept_queue_backend).
 
--export([descriptor/1, owner/1, waiting/1, acceptors/2, sockets/0, depth/1]).
+-export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/2, sockets/0, depth/1]).
 
 %% TCP_INFO (include/uapi/linux/tcp.h) and SO_MEMINFO (include/uapi/asm-generic/socket.h) with as many bytes as are read.
 -define(TCP_INFO, {raw, 6, 11, 32}).
@@ -31,6 +31,11 @@ descriptor(Port) ->
         {name, _} ->
             {error, badarg}
     end.
+
+%% A port keeps its driver.
+-spec is_still(accept_queue_backend:socket(), accept_queue_nif:fd()) -> boolean().
+is_still(Port, Fd) ->
+    inet:getfd(Port) =:= {ok, Fd}.
 
 -spec owner(accept_queue_backend:socket()) -> pid() | undefined.
 owner(Port) ->

@@ -67,9 +67,9 @@ with_descriptor(Socket, Ask) ->
     case accept_queue_backend:descriptor(Socket) of
         {ok, Fd} ->
             Answer = Ask(Fd),
-            case accept_queue_backend:descriptor(Socket) of
-                {ok, Fd} -> Answer;
-                _ -> {error, closed}
+            case accept_queue_backend:is_still(Socket, Fd) of
+                true -> Answer;
+                false -> {error, closed}
             end;
         {error, _} = Error ->
             Error

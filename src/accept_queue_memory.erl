@@ -13,7 +13,8 @@ ensure() ->
     ok = accept_queue_pool_cache:new(),
     ok = accept_queue_event:new(),
     ok = accept_queue_monitor:new(),
-    accept_queue_port:new().
+    ok = accept_queue_port:new(),
+    accept_queue_accepted:new().
 
 %% Makes a table with these rows, unless there is one. The caller owns it.
 -spec table(atom(), [term()], [tuple()]) -> ok.

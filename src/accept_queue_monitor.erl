@@ -11,7 +11,7 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, health/0, memory/0, samples/1]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, statuses/0, health/0, memory/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -25,7 +25,8 @@
     counts_age_ms := non_neg_integer() | undefined,
     window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
     since := integer(),
-    stale := boolean()
+    stale := boolean(),
+    waits := accept_queue:waits()
 }.
 -type health() ::
     ok
@@ -52,7 +53,6 @@
     %% What the environment asked for.
     wanted :: all | none | [accept_queue:listener()],
     options :: map(),
-    excluded = #{} :: #{accept_queue:address() => true},
     poller :: accept_queue_source:poller(),
     %% The watches of the poller.
     addresses = #{} :: #{accept_queue_source:watch_id() => accept_queue:address()},
@@ -60,6 +60,7 @@
     samples :: boolean()
 }).
 
+%% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced.
 -define(TABLE, ?MODULE).
 %% `{{Address, Condition}, SinceMs}'. A table of its own, so that health/0 reads nothing else.
 -define(RAISED, accept_queue_raised).
@@ -111,18 +112,37 @@ unwatch(Listener) ->
 watched() ->
     lists:sort([Address || #row{address = Address} <- rows()]).
 
-%% From memory. Only for a term that is no address the kernel is asked which listener it means.
--spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | badarg | not_running}.
+%% From memory. Only for a term that is no watched address the kernel is asked which listener it means.
+-spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | not_watched | not_running | badarg}.
 status(Listener) ->
-    case addresses(Listener) of
-        {ok, Addresses} ->
-            case lists:append([row(Address) || Address <- Addresses]) of
-                [] -> {error, case ets:whereis(?TABLE) of undefined -> not_running; _ -> not_found end};
-                Rows -> together([status_of(Row) || Row <- Rows])
-            end;
-        {error, _} = Error ->
-            Error
+    case row(Listener) of
+        [Row] ->
+            status_of(Row);
+        [] ->
+            case addresses(Listener) of
+                {ok, Addresses} -> status_of(Listener, lists:append([row(Address) || Address <- Addresses]));
+                {error, _} = Error -> Error
+            end
     end.
+
+status_of(_Listener, []) ->
+    case ets:whereis(?TABLE) of
+        undefined -> {error, not_running};
+        _ -> {error, not_watched}
+    end;
+status_of(_Listener, [#row{} = Row]) ->
+    status_of(Row);
+status_of(Listener, Rows) ->
+    case {together([status_of(Row) || Row <- Rows]), accept_queue_accepted:waits(Listener)} of
+        {{ok, Status}, {ok, Waits}} -> {ok, Status#{waits => Waits}};
+        {{error, _} = Error, _} -> Error;
+        {_, {error, _} = Error} -> Error
+    end.
+
+%% All that is watched, ordered by address, from memory.
+-spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
+statuses() ->
+    [{Address, Server, status_of(Row)} || #row{address = Address, server = Server} = Row <- lists:sort(rows())].
 
 -spec health() -> health().
 health() ->
@@ -183,9 +203,9 @@ handle_call({watch, Listener, Options}, _From, State) ->
     case entries(Listener) of
         {ok, Entries} ->
             Added = [add(Group, Options, State) || Group <- groups(Entries)],
-            Excluded = maps:without([Address || #{address := Address} <- Entries], State#state.excluded),
+            true = ets:insert(?TABLE, [{{asked, Address}, Options} || #{address := Address} <- Entries]),
             Answer = hd([Error || {error, _} = Error <- Added] ++ [ok]),
-            {reply, Answer, poll(State#state{excluded = Excluded})};
+            {reply, Answer, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
     end;
@@ -193,8 +213,8 @@ handle_call({unwatch, Listener}, _From, State) ->
     case addresses(Listener) of
         {ok, Addresses} ->
             _ = [remove(Row, unwatched) || Address <- Addresses, Row <- row(Address)],
-            Excluded = maps:merge(State#state.excluded, maps:from_keys(Addresses, true)),
-            {reply, ok, poll(State#state{excluded = Excluded})};
+            true = ets:insert(?TABLE, [{{asked, Address}, never} || Address <- Addresses]),
+            {reply, ok, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
     end;
@@ -254,11 +274,11 @@ noticed(Notices, #state{addresses = Addresses, samples = Samples} = State) ->
 
 notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
-    _ = [accept_queue_event:sample(Depth, #{address => Address}) || Samples],
+    _ = [sample(Address, Depth) || Samples],
     ok = lists:foreach(fun(Row) -> recovered(Row, failed) end, row(Address)),
     change(Address, Depth, Changes);
 notice(Address, {census, Counts, Changes}, Samples) ->
-    _ = [accept_queue_event:sample(Counts, #{address => Address}) || Samples],
+    _ = [sample(Address, Counts) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
 notice(Address, {error, closed}, _Samples) ->
     lists:foreach(fun closed/1, row(Address));
@@ -271,6 +291,20 @@ notice(Address, {census_error, Reason}, _Samples) ->
     lists:foreach(fun(Row) -> failed(Row, census_failed, Reason) end, row(Address));
 notice(Address, census_recovered, _Samples) ->
     lists:foreach(fun(Row) -> recovered(Row, census_failed) end, row(Address)).
+
+sample(Address, Figures) ->
+    accept_queue_event:sample(maps:merge(Figures, waits(row(Address))), #{address => Address}).
+
+%% Only of a listener whose connections are counted.
+waits([#row{watch = Watch}]) ->
+    case accept_queue_source:waits_of_watch(Watch) of
+        #{count := Count, max_ms := Max, p50_ms := Half, p99_ms := Most} = Waits when Count > 0 ->
+            #{waits_count => Count, waits_max_ms => Max, waits_p50_ms => Half, waits_p99_ms => Most, waits => Waits};
+        _ ->
+            #{}
+    end;
+waits([]) ->
+    #{}.
 
 change(Address, Depth, Changes) ->
     lists:foreach(fun(Change) -> publish(Address, Depth, Change) end, Changes).
@@ -348,17 +382,14 @@ search(#state{wanted = Wanted} = State) ->
             Followed = [follow(Row, Here) || Row <- Changed],
             Named = named(Wanted),
             Added = [
-                add(Group, #{}, State)
-             || {Address, _} = Group <- Groups,
-                Named =:= all orelse lists:member(Address, Named),
-                not is_map_key(Address, State#state.excluded),
-                not ets:member(?TABLE, Address)
+                add(Group, Options, State)
+             || {Address, _} = Group <- Groups, not ets:member(?TABLE, Address), {ok, Options} <- [options(Address, Named)]
             ],
             _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
-            Searched = State#state{excluded = maps:with(maps:keys(Here), State#state.excluded)},
+            ok = forget_asked(Here),
             case lists:member(true, Followed) orelse Added =/= [] of
-                false -> Searched;
-                true -> poll(Searched)
+                false -> State;
+                true -> poll(State)
             end;
         {error, _} ->
             _ = search_again(),
@@ -371,6 +402,20 @@ search_again() ->
 named(all) -> all;
 named(none) -> [];
 named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
+
+%% With which options it is watched: a caller's, or those of the environment.
+options(Address, Named) ->
+    case ets:lookup(?TABLE, {asked, Address}) of
+        [{_, never}] -> none;
+        [{_, Options}] -> {ok, Options};
+        [] when Named =:= all -> {ok, #{}};
+        [] -> case lists:member(Address, Named) of true -> {ok, #{}}; false -> none end
+    end.
+
+%% What was asked of a listener ends with it, once its address is forgotten.
+forget_asked(Here) ->
+    Asked = lists:append(ets:match(?TABLE, {{asked, '$1'}, '_'})),
+    lists:foreach(fun(Address) -> ets:delete(?TABLE, {asked, Address}) end, [A || A <- Asked, not is_map_key(A, Here), row(A) =:= []]).
 
 %% Closed, or other sockets than the watched ones.
 has_changed(Address, Cookies, Here) ->
@@ -521,8 +566,6 @@ row(Address) ->
     [Row || {_, #row{} = Row} <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
 
 %% Of several addresses: a port number may have them.
-together([Status]) ->
-    Status;
 together(Statuses) ->
     case [Error || {error, _} = Error <- Statuses] of
         [Error | _] -> Error;
@@ -563,16 +606,16 @@ greatest(Ages) ->
 
 status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
     case accept_queue_source:status(Watch) of
-        {ok, Known} -> {ok, status_of(Known, IntervalMs)};
+        {ok, Known} -> {ok, status_map(Known, IntervalMs)};
         %% Its detector has ended, and the next poll replaces it.
         {error, lost} -> {error, timeout};
         {error, _} = Error -> Error
     end.
 
-status_of(Known, IntervalMs) ->
+status_map(Known, IntervalMs) ->
     SystemMs = erlang:system_time(millisecond),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
-    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs} = Known,
+    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
     #{
         conditions => [Condition || {Condition, _} <- Held],
         depth => with_drops(depth_map(Depth), Drops),
@@ -580,7 +623,8 @@ status_of(Known, IntervalMs) ->
         counts_age_ms => CountsAgoMs,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
-        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS
+        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS,
+        waits => Waits
     }.
 
 depth_map(undefined) -> undefined;

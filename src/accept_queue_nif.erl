@@ -11,8 +11,8 @@
 
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
+    waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
+    default_settings/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
     poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
 ]).
 -export([load/0, load_error/0, priv_dir/0]).
@@ -22,8 +22,8 @@
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, watch_sockets/2, status/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
+    waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
+    default_settings/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
     poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
 ]).
 
@@ -146,6 +146,20 @@ waited(_Fd) ->
 peer_closed(_Fd) ->
     erlang:nif_error(not_loaded).
 
+-spec accepted(fd()) -> {ok, {WaitMs :: non_neg_integer(), PeerClosed :: boolean()}} | {error, accept_queue:reason()}.
+accepted(_Fd) ->
+    erlang:nif_error(not_loaded).
+
+%% Counts an accepted connection of the listener. `false': all sockets of the handle are closed; of a single one that is not checked.
+-spec add_wait(handle(), WaitMs :: non_neg_integer()) -> boolean().
+add_wait(_Handle, _WaitMs) ->
+    erlang:nif_error(not_loaded).
+
+%% From memory.
+-spec waits(handle()) -> accept_queue:waits().
+waits(_Handle) ->
+    erlang:nif_error(not_loaded).
+
 -spec inode(fd()) -> {ok, pos_integer()} | {error, accept_queue:reason()}.
 inode(_Fd) ->
     erlang:nif_error(not_loaded).
@@ -233,9 +247,15 @@ watch_sockets(_Watch, _Handle) ->
             }
             | undefined,
         watched_ms := non_neg_integer(),
-        read_ago_ms := non_neg_integer() | undefined
+        read_ago_ms := non_neg_integer() | undefined,
+        waits := accept_queue:waits()
     }.
 status(_Watch) ->
+    erlang:nif_error(not_loaded).
+
+%% From memory.
+-spec watch_waits(watch()) -> accept_queue:waits().
+watch_waits(_Watch) ->
     erlang:nif_error(not_loaded).
 
 %% Starts a thread that polls the watches. It ends with the last reference to it. Its reports are messages,

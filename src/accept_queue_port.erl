@@ -111,6 +111,7 @@ words() ->
         interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, socket, depth, counts, conditions, window,
         min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
+        waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,
         backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,
         warning,

@@ -8,11 +8,12 @@
 %% '''
 %% or, in the environment of prometheus, `{collectors, [default, accept_queue_prometheus]}'.
 %%
-%% A scrape costs what {@link accept_queue:list/0} does, for the names of the servers, and six files of `/proc'; the figures
-%% come from the monitor: those of a sample at most `interval_ms' old, those of a census at most `census_ms'.
+%% A scrape costs six files of `/proc'; the figures and the names of the servers come from the monitor's memory: those of a sample are
+%% at most `interval_ms' old, those of a census at most `census_ms'.
 %%
 %% While the VM hangs, a scrape gets no answer: use the program for that. Only watched listeners are in it. A figure that is not
-%% known has no line, for 0 would be a figure.
+%% known has no line, for 0 would be a figure. `accept_queue_wait_seconds' is a histogram of the connections that were passed to
+%% {@link accept_queue:accepted/2}; a listener has it from the first of them on.
 -module(accept_queue_prometheus).
 
 %% prometheus need not be there when this is compiled; the suite compares this with the callbacks of `prometheus_collector'.
@@ -61,12 +62,12 @@ collect_mf(_Registry, Callback) ->
             ({Name, Help, Type, Figures}) ->
                 Callback(call(prometheus_model_helpers, create_mf, [name(Name, Type), Help, Type, Figures]))
         end,
-        [of_the_bridge() | of_the_queues(accept_queue:watched())] ++ of_the_kernel(accept_queue:kernel())
+        [of_the_bridge() | of_the_queues(accept_queue_monitor:statuses())] ++ of_the_kernel(accept_queue:kernel())
     ).
 
 %% By the convention, `_total' ends the name of a counter.
 name(Name, counter) -> <<(name(Name, gauge))/binary, "_total">>;
-name(Name, gauge) -> <<"accept_queue_", (atom_to_binary(Name))/binary>>.
+name(Name, _) -> <<"accept_queue_", (atom_to_binary(Name))/binary>>.
 
 of_the_bridge() ->
     Version =
@@ -77,8 +78,8 @@ of_the_bridge() ->
     {build_info, "Which accept_queue this is.", gauge, Version}.
 
 of_the_queues(Watched) ->
-    Servers = servers(),
-    Known = [{labels(Address, Servers), Status} || Address <- Watched, {ok, Status} <- [known(Address)]],
+    %% What has not been read for several intervals is no longer a figure.
+    Known = [{labels(Address, Server), Status} || {Address, Server, {ok, #{stale := false} = Status}} <- Watched],
     {Listed, Others} = lists:split(min(?LISTENERS_MAX, length(Known)), Known),
     [
         {up, "Whether the listeners of this VM are being watched.", gauge, one(is_watching())},
@@ -102,6 +103,7 @@ of_the_queues(Watched) ->
             gauge, by_state([{established, established}, {close_wait, close_wait}], Listed)},
         {sockets, "Sockets that share the address; its figures are their sum. As of the last census.", gauge,
             of_counts(sockets, Listed)},
+        {wait_seconds, "How long the accepted connections that were counted had waited for accept.", histogram, waits(Listed)},
         {listeners, "Listeners that are watched.", gauge, [{[], length(Watched)}]},
         {omitted_listeners, "Of these, those that are not listed one by one: too many, or not readable.", gauge,
             [{[], length(Watched) - length(Listed)}]},
@@ -115,29 +117,8 @@ is_watching() ->
         _ -> 1
     end.
 
-%% What has not been read for several intervals is no longer a figure.
--spec known(accept_queue:address()) -> {ok, accept_queue:status()} | unknown.
-known(Address) ->
-    case accept_queue:status(Address) of
-        {ok, #{stale := false} = Status} -> {ok, Status};
-        {ok, #{stale := true}} -> unknown;
-        {error, _} -> unknown
-    end.
-
-%% Sockets that share an address belong to one server most often; else the first stands for all.
-servers() ->
-    case accept_queue:list() of
-        {ok, Listed} -> maps:from_list(lists:reverse([{Address, Server} || #{address := Address, server := Server} <- Listed]));
-        {error, _} -> #{}
-    end.
-
-labels(Address, Servers) ->
-    Of =
-        case Servers of
-            #{Address := Server} when Server =/= undefined -> [{server, text(accept_queue_text:server(Server))}];
-            #{} -> []
-        end,
-    [{listener, text(listener(Address))} | Of].
+labels(Address, undefined) -> [{listener, text(listener(Address))}];
+labels(Address, Server) -> labels(Address, undefined) ++ [{server, text(accept_queue_text:server(Server))}].
 
 %% As the exporter spells it.
 listener({local, <<0, Name/binary>>}) -> ["unix:@", escaped(Name)];
@@ -185,6 +166,22 @@ by_state(States, Listed) ->
     each(Listed, fun(#{counts := Counts}) ->
         [{[{state, atom_to_binary(State)}], Figure} || {State, Key} <- States, {[], Figure} <- figure(Key, Counts)]
     end).
+
+%% With the buckets of Prometheus: each has those before it.
+waits(Listed) ->
+    [
+        {Labels, in_seconds(Buckets), Count, SumMs / 1000}
+     || {Labels, #{waits := #{count := Count, sum_ms := SumMs, buckets := Buckets}}} <- Listed, Count > 0
+    ].
+
+in_seconds(Buckets) ->
+    {Cumulated, _} = lists:mapfoldl(fun({UpTo, Count}, Before) -> {{bound(UpTo), Before + Count}, Before + Count} end, 0, Buckets),
+    Cumulated.
+
+bound(infinity) -> infinity;
+%% prometheus writes floats with all their digits.
+bound(Ms) when Ms rem 1000 =:= 0 -> Ms div 1000;
+bound(Ms) -> Ms / 1000.
 
 figure(_Key, undefined) -> [];
 figure(Key, Figures) -> one(maps:get(Key, Figures)).

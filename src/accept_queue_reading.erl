@@ -6,8 +6,8 @@
 
 -type unread() :: {error, accept_queue:reason() | badarg}.
 
-%% Makes a reading that may find no library.
--spec make(fun(() -> Answer)) -> Answer | {error, not_loaded | unsupported}.
+%% Makes a reading that may find no library, or a reference that is no handle of it.
+-spec make(fun(() -> Answer)) -> Answer | {error, not_loaded | unsupported | badarg}.
 make(Read) ->
     try
         Read()
@@ -16,6 +16,11 @@ make(Read) ->
             case os:type() of
                 {unix, linux} -> {error, not_loaded};
                 _ -> {error, unsupported}
+            end;
+        error:badarg:Stack ->
+            case Stack of
+                [{Native, _, _, _} | _] when Native =:= accept_queue_nif; Native =:= accept_queue_reader -> {error, badarg};
+                _ -> erlang:raise(error, badarg, Stack)
             end;
         error:undef:Stack ->
             case Stack of

@@ -11,7 +11,7 @@
 %% The table belongs to the supervisor, and may be missing: then nothing is remembered.
 -module(accept_queue_registry).
 
--export([new/0, listeners/0]).
+-export([new/0, forget/0, listeners/0]).
 
 -export_type([entry/0]).
 
@@ -33,29 +33,31 @@
 new() ->
     accept_queue_memory:table(?TABLE, [{read_concurrency, true}], []).
 
+%% To be called when the source of the readings has changed.
+-spec forget() -> ok.
+forget() ->
+    true = ets:delete_all_objects(?TABLE),
+    ok.
+
 %% Every listener of this VM, with the queue that the kernel showed; `undefined' in another network namespace.
 -spec listeners() -> {ok, [{entry(), accept_queue_nif:listening() | undefined}]} | {error, accept_queue:reason()}.
 listeners() ->
-    case listening() of
+    case accept_queue_source:listening() of
         {ok, Listening} ->
             Shown = maps:from_list([{Cookie, Row} || #{cookie := Cookie} = Row <- Listening]),
-            case entries(Shown) of
-                {ok, Entries} ->
-                    %% The kernel may still have shown one that has just been closed.
-                    still(fun({Entry, true}) -> {true, shown(Entry, Shown)}; ({_, false}) -> false end, Entries);
-                {error, _} = Error ->
-                    Error
-            end;
+            open(entries(Shown), Shown);
+        {error, unsupported} ->
+            %% Without sock_diag (gVisor, a filter of system calls) the kernel does not say that one is new: each call scans.
+            open(scan(#{}), #{});
         {error, _} = Error ->
             Error
     end.
 
-%% Without sock_diag (gVisor, a filter of system calls) the kernel shows none, as of another network namespace: a scan finds them.
-listening() ->
-    case accept_queue_source:listening() of
-        {error, unsupported} -> {ok, []};
-        Answer -> Answer
-    end.
+%% The kernel may still have shown one that has just been closed.
+open({ok, Entries}, Shown) ->
+    still(fun({Entry, true}) -> {true, shown(Entry, Shown)}; ({_, false}) -> false end, Entries);
+open({error, _} = Error, _Shown) ->
+    Error.
 
 shown(#{cookie := Cookie} = Entry, Shown) ->
     {Entry, maps:get(Cookie, Shown, undefined)}.

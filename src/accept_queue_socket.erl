@@ -12,19 +12,26 @@
 -module(accept_queue_socket).
 -behaviour(accept_queue_backend).
 
--export([descriptor/1, owner/1, waiting/1, acceptors/2, sockets/0]).
+-export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/2, sockets/0]).
 
 %% How many processes of the VM a search reads: a bound for its time, a microsecond or two each.
 -define(SEARCH_MAX, 100000).
 
--spec descriptor(accept_queue_backend:socket()) -> {ok, accept_queue_nif:fd()} | {error, closed}.
+-spec descriptor(accept_queue_backend:socket()) -> {ok, accept_queue_nif:fd()} | {error, closed | badarg}.
 descriptor({'$inet', gen_tcp_socket, {_Server, Socket}}) ->
     descriptor(Socket);
 descriptor({'$socket', _} = Socket) ->
-    case socket:getopt(Socket, {otp, fd}) of
+    try socket:getopt(Socket, {otp, fd}) of
         {ok, Fd} -> {ok, Fd};
         {error, _} -> {error, closed}
+    catch
+        %% A reference of something else.
+        error:badarg -> {error, badarg}
     end.
+
+-spec is_still(accept_queue_backend:socket(), accept_queue_nif:fd()) -> boolean().
+is_still(Socket, Fd) ->
+    descriptor(Socket) =:= {ok, Fd}.
 
 -spec owner(accept_queue_backend:socket()) -> pid() | undefined.
 owner({'$inet', gen_tcp_socket, {Server, _Socket}}) ->

@@ -11,9 +11,9 @@
 -export([choose/0, replace_library/0, reset/0, source/0, is_handle/1]).
 -export([
     open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
-    waited/1, peer_closed/1, inode/1, verdict/1, kernel/0, advise/1
+    waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
--export([default_settings/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1]).
+-export([default_settings/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1, waits_of_watch/1]).
 -export([poller/1, poller_watch/3, poller_is_running/1, poller_silence_ms/1, poller_samples_taken/1, is_process/2]).
 -export([interval_ms/1, read/2, census/1, listening_cookies/0]).
 
@@ -187,6 +187,24 @@ waited(Fd) ->
 peer_closed(Fd) ->
     either(fun() -> accept_queue_nif:peer_closed(Fd) end, peer_closed, [Fd]).
 
+-spec accepted(accept_queue_nif:fd()) -> {ok, {WaitMs :: non_neg_integer(), PeerClosed :: boolean()}} | unread().
+accepted(Fd) ->
+    either(fun() -> accept_queue_nif:accepted(Fd) end, accepted, [Fd]).
+
+%% Counts an accepted connection. The program is not waited for.
+-spec add_wait(handle(), WaitMs :: non_neg_integer()) -> ok | {error, closed}.
+add_wait({?HANDLE, Sockets}, WaitMs) ->
+    accept_queue_port:cast(add_wait, [Sockets, WaitMs]);
+add_wait(Handle, WaitMs) ->
+    case accept_queue_nif:add_wait(Handle, WaitMs) of
+        true -> ok;
+        false -> {error, closed}
+    end.
+
+-spec waits(handle()) -> {ok, accept_queue:waits()} | unread().
+waits({?HANDLE, Sockets}) -> ask(waits, [Sockets]);
+waits(Handle) -> {ok, accept_queue_nif:waits(Handle)}.
+
 -spec inode(accept_queue_nif:fd()) -> {ok, pos_integer()} | unread().
 inode(Fd) ->
     either(fun() -> accept_queue_nif:inode(Fd) end, inode, [Fd]).
@@ -266,6 +284,11 @@ unwatch(_Watch) ->
 -spec status(watch()) -> {ok, map()} | {error, lost} | unread().
 status({?WATCH, Id, _Handle, _Settings}) -> ask(status, [Id, now_ms()]);
 status({_Id, Watch}) -> of_instance(fun() -> {ok, accept_queue_nif:status(Watch)} end, {error, lost}).
+
+%% `undefined' from the program: what asks for it must not wait.
+-spec waits_of_watch(watch()) -> accept_queue:waits() | undefined.
+waits_of_watch({?WATCH, _Id, _Handle, _Settings}) -> undefined;
+waits_of_watch({_Id, Watch}) -> of_instance(fun() -> accept_queue_nif:watch_waits(Watch) end, undefined).
 
 %% The poller of the watches: a thread of the library, or a process that asks the program. Reports to the caller, as
 %% `{accept_queue_poller, report()}', and no longer to the process before, which was killed. The caller may find in the state of a

@@ -2,11 +2,34 @@
 -module(accept_queue_sup).
 -behaviour(supervisor).
 
--export([start_link/0, init/1]).
+-export([start_link/0, reconfigure/1, init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% To be called when these keys of the environment have another value. What read the old one is started again: the monitor always, and
+%% the port program, with its heartbeat, where its command line has changed.
+-spec reconfigure(Keys :: [atom()]) -> ok.
+reconfigure(Keys) ->
+    _ = [ok = accept_queue_accepted:forget() || lists:member(source, Keys)],
+    _ = [ok = accept_queue_registry:forget() || lists:member(source, Keys)],
+    Wanted = children(accept_queue_source:choose(), accept_queue_watchdog:is_possible()),
+    Again = [accept_queue_monitor | [Child || lists:member(watchdog, Keys), Child <- [accept_queue_watchdog, accept_queue_port]]],
+    Running = [Id || {Id, _, _, _} <- supervisor:which_children(?MODULE)],
+    %% In the order of a stop, and then in that of a start.
+    lists:foreach(fun stop/1, [Id || Id <- Running, lists:member(Id, Again) orelse not lists:member(Id, Wanted)]),
+    Kept = [Id || {Id, _, _, _} <- supervisor:which_children(?MODULE)],
+    lists:foreach(fun start/1, Wanted -- Kept).
+
+stop(Id) ->
+    ok = supervisor:terminate_child(?MODULE, Id),
+    ok = supervisor:delete_child(?MODULE, Id).
+
+%% What cannot be started has logged why.
+start(Id) ->
+    _ = supervisor:start_child(?MODULE, child(Id)),
+    ok.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -21,6 +21,8 @@ groups() ->
             the_collector_has_the_callbacks_of_prometheus,
             a_scrape_has_the_queued_connections,
             promtool_accepts_a_scrape,
+            a_scrape_has_the_waits_of_accepted_connections_as_a_histogram,
+            a_scrape_of_the_listeners_asks_the_kernel_nothing,
             the_metrics_are_those_of_the_exporter,
             a_vm_that_watches_nothing_has_no_listener_in_a_scrape,
             what_the_monitor_does_not_know_has_no_line
@@ -135,6 +137,51 @@ promtool_accepts_a_scrape(Config) ->
     ok = gen_tcp:close(Named),
     ok = gen_tcp:close(L).
 
+a_scrape_has_the_waits_of_accepted_connections_as_a_histogram(_) ->
+    L = sockets:listen(5),
+    Of = [{"listener", text(sockets:address(L))}],
+    eventually:is("5", fun() -> value(scraped(), "limit", Of) end),
+    ?assertEqual(undefined, value(scraped(), "wait_seconds_count", Of)),
+    _Clients = sockets:clients(3, sockets:address(L)),
+    Waits = [
+        begin
+            {ok, Connection} = gen_tcp:accept(L, 5000),
+            {ok, #{wait_ms := Ms}} = accept_queue:accepted(L, Connection),
+            Ms
+        end
+     || _ <- [1, 2, 3]
+    ],
+    Text = scraped(),
+    {match, Lines} = re:run(Text, "wait_seconds_bucket\\{(.*)le=\"([^\"]+)\"\\} ([0-9]+)", [global, {capture, all_but_first, list}]),
+    Buckets = [{bound(Bound), list_to_integer(Count)} || [Labels, Bound, Count] <- Lines, string:find(Labels, text(sockets:address(L))) =/= nomatch],
+    {ok, #{buckets := Known}} = accept_queue:waits(L),
+    ?assertEqual(
+        [{UpTo, length([Ms || Ms <- Waits, Ms =< UpTo])} || {UpTo, _} <- Known],
+        Buckets
+    ),
+    ?assertEqual("3", value(Text, "wait_seconds_count", Of)),
+    ?assertEqual(lists:sum(Waits), round(1000 * number(value(Text, "wait_seconds_sum", Of)))),
+    ok = gen_tcp:close(L).
+
+bound("+Inf") -> infinity;
+bound(Seconds) -> round(1000 * number(Seconds)).
+
+number(Text) ->
+    try list_to_float(Text)
+    catch error:badarg -> list_to_integer(Text)
+    end.
+
+a_scrape_of_the_listeners_asks_the_kernel_nothing(_) ->
+    L = sockets:listen(5),
+    eventually:is("5", fun() -> value(scraped(), "limit", [{"listener", text(sockets:address(L))}]) end),
+    1 = erlang:trace_pattern({accept_queue_source, listening, 0}, true, []),
+    1 = erlang:trace(self(), true, [call]),
+    _ = scraped(),
+    1 = erlang:trace(self(), false, [call]),
+    _ = erlang:trace_pattern({accept_queue_source, listening, 0}, false, []),
+    receive {trace, _, call, Call} -> ct:fail(Call) after 0 -> ok end,
+    ok = gen_tcp:close(L).
+
 %% A Unix listener with an unusual name.
 named(_Config) ->
     %% The name of such a socket is at most 107 bytes long.
@@ -144,11 +191,15 @@ named(_Config) ->
     ok = file:delete(Name),
     Named.
 
-%% Types too. Only what an exporter has and a collector has not differs.
+%% Types too. Only what an exporter has and a collector has not differs, and what connections the application has counted.
 the_metrics_are_those_of_the_exporter(Config) ->
     L = sockets:listen(5),
     Named = named(Config),
     [_] = sockets:clients(1, sockets:address(L)),
+    Counted = sockets:listen(5),
+    _ = sockets:client(sockets:address(Counted)),
+    {ok, Connection} = gen_tcp:accept(Counted, 5000),
+    {ok, _} = accept_queue:accepted(Counted, Connection),
     Port = commands:start(repository:target("release/accept-queue"), [
         "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()
     ]),
@@ -166,7 +217,8 @@ the_metrics_are_those_of_the_exporter(Config) ->
         ["failed_samples_total counter", "samples_total counter", "unreadable_processes gauge"],
         families(Exported()) -- families(scraped())
     ),
-    ?assertEqual([], families(scraped()) -- families(Exported())),
+    ?assertEqual(["wait_seconds histogram"], families(scraped()) -- families(Exported())),
+    ok = gen_tcp:close(Counted),
     %% And listeners are called the same, whatever their names are.
     eventually:agree(fun() -> listeners(Exported()) end, fun() -> listeners(scraped()) end),
     ?assertMatch([_, _ | _], listeners(scraped())),

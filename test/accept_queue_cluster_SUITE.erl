@@ -98,6 +98,7 @@ every_function_but_these_may_be_asked_of_a_node(_) ->
     These = [
         {wait_ms, 1},
         {peer_closed, 1},
+        {accepted, 2},
         {open, 1},
         {resize, 2},
         {i, 0},

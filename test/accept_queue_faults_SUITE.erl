@@ -196,11 +196,16 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         ],
         {waited, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {peer_closed, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
+        {accepted, 1} => [{[NoFd], {error, closed}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
+        {add_wait, 2} => [{[Handle, 3], true}, {[Handle, -1], badarg}, {[Handle, three], badarg}] ++ [{[Bad, 3], badarg} || Bad <- NoHandle],
+        {waits, 1} => BadHandles ++ [{[Watch], badarg}],
+        {watch_waits, 1} => BadHandles ++ [{[Handle], badarg}],
         {allow_ptrace, 1} => BadIntegers,
         {inode, 1} => [{[NoFd], {error, {errno, ebadf}}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
         {default_settings, 0} => [{[], Settings}],
         {watch, 3} => [{[1, Bad, Settings], badarg} || Bad <- NoHandle] ++ [{[1, Handle, #{}], badarg}, {[-1, Handle, Settings], badarg}],
+        {watch_sockets, 2} => [{[Watch, Handle], ok}, {[Handle, Handle], badarg}, {[Watch, Watch], badarg}],
         {status, 1} => BadHandles ++ [{[Handle], badarg}],
         {poller_start, 1} => [{[Bad], badarg} || Bad <- [monitor, Handle, 1]],
         {poller_report_to, 2} => [{[Poller, self()], ok}, {[Watch, self()], badarg}, {[Poller, monitor], badarg}],
@@ -266,7 +271,7 @@ without_sock_diag_counts_are_unsupported_and_the_depth_is_read(_) ->
             depth_of_client := {error, not_listening},
             open := {ok, _},
             counts := {error, unsupported},
-            list := {error, unsupported},
+            list := {ok, [#{queued := 2, limit := 5, drops := 0}]},
             kernel := {ok, #{somaxconn := _}}
         },
         other_vm:call(Vm, ?MODULE, everything, [])
@@ -321,7 +326,7 @@ without_library(Ebin) ->
 
 copy_of_the_application(Config, Name) ->
     Ebin = filename:join([proplists:get_value(priv_dir, Config), Name, "accept_queue", "ebin"]),
-    Source = filename:dirname(code:which(accept_queue)),
+    Source = repository:application("ebin"),
     {ok, Files} = file:list_dir(Source),
     [
         begin

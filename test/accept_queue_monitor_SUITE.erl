@@ -498,7 +498,7 @@ depth_known(Address) ->
 options_are_refused_with_a_sentence(_) ->
     L = sockets:listen(5),
     [
-        ?assertError({badarg, _}, accept_queue:watch(L, Options))
+        ?assertError(badarg, accept_queue:watch(L, Options))
      || Options <- [#{interval_ms => 0}, #{intervall_ms => 100}, #{abandoned_ratio => 2}, #{stuck_ms => soon}]
     ].
 

@@ -64,6 +64,8 @@ any_listener_term_is_answered_or_badarg(_) ->
                 {holders, [Listener, Options]},
                 {wait_ms, [Listener]},
                 {peer_closed, [Listener]},
+                {accepted, [Listener, Listener]},
+                {waits, [Listener]},
                 {resize, [Listener, Backlog]},
                 {advice, [Listener]},
                 {status, [Listener]},
@@ -157,7 +159,7 @@ any_arguments_of_a_stub_are_answered_or_badarg(_) ->
         end),
         fun({_, Arguments} = Call) ->
             case outcome(accept_queue_nif, Call) of
-                {raised, badarg} -> ?assertNotEqual([], Arguments);
+                {raised, badarg, _} -> ?assertNotEqual([], Arguments);
                 {answer, {error, second_tier}} -> ok;
                 {answer, {error, Reason}} -> ?assert(is_reason(Reason), {Call, Reason});
                 {answer, _} -> ok
@@ -218,24 +220,31 @@ outcome(Module, {Function, Arguments}) ->
         try
             {answer, apply(Module, Function, Arguments)}
         catch
-            error:Reason -> {raised, Reason}
+            error:Reason:Stack -> {raised, Reason, texts(Reason, Stack)}
         end,
     put(atoms, get(atoms) + erlang:system_info(atom_count) - Before),
     Outcome.
 
-documented(_, {raised, badarg}) -> ok;
-documented({watch, [_, Options]}, {raised, {badarg, Sentence}}) -> names_what_is_wrong(Sentence, Options);
+documented({watch, [_, Options]}, {raised, badarg, #{2 := Sentence}}) -> names_what_is_wrong(Sentence, Options);
+documented(Call, {raised, badarg, Texts}) -> ?assertEqual(1, map_size(Texts), Call);
 documented({Does, _}, {answer, ok}) when Does =:= watch; Does =:= unwatch -> ok;
 documented({cluster, _}, {answer, #{}}) -> ok;
 documented({_, _}, {answer, {ok, _}}) -> ok;
 documented(Call, {answer, {error, Reason}}) -> ?assert(is_reason(Reason), {Call, Reason});
 documented(Call, Outcome) -> error({undocumented, Call, Outcome}).
 
+%% What the exception says of the arguments.
+texts(Reason, [{_, _, _, Info} | _] = Stack) ->
+    case proplists:get_value(error_info, Info) of
+        #{module := Module} -> Module:format_error(Reason, Stack);
+        undefined -> #{}
+    end.
+
 %% accept_queue:reason().
 is_reason({errno, Name}) -> is_atom(Name);
 is_reason(Reason) ->
     lists:member(Reason, [
-        unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, already_written
+        unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, already_written, not_watched
     ]).
 
 %% A sentence of characters, and it holds the key and the value that it is about.

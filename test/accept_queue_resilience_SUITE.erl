@@ -115,7 +115,7 @@ is_covered() ->
     is_watched().
 
 the_appup_has_every_module(_) ->
-    Ebin = filename:join(code:lib_dir(accept_queue), "ebin"),
+    Ebin = repository:application("ebin"),
     {ok, [{Version, [{From, Up}], [{From, Down}]}]} = file:consult(filename:join(Ebin, "accept_queue.appup")),
     {ok, [{application, accept_queue, Keys}]} = file:consult(filename:join(Ebin, "accept_queue.app")),
     ?assertEqual(proplists:get_value(vsn, Keys), Version),
@@ -180,7 +180,7 @@ release(Dir, Version) ->
             ok = file:write_file(Copy, Bytes),
             ok = file:change_mode(Copy, 8#755)
         end
-     || Sub <- ["ebin", "priv"], File <- filelib:wildcard(filename:join([code:lib_dir(accept_queue), Sub, "*"]))
+     || Sub <- ["ebin", "priv"], File <- filelib:wildcard(filename:join(repository:application(Sub), "*"))
     ],
     Base = filename:join([Dir, "releases", Version, "node"]),
     ok = filelib:ensure_dir(Base),
@@ -280,8 +280,8 @@ a_program_that_ends_twice_at_boot_is_used_by_the_monitor(Config) ->
     Program = program(Ebin),
     Real = Program ++ ".real",
     ok = file:rename(Program, Real),
-    ok = file:write_file(Program, ["#!/bin/sh\nn=$(cat $0.n 2>/dev/null || echo 0); echo $((n + 1)) >$0.n\n",
-        "[ $n -lt 2 ] && exit 3\nexec ", Real, " \"$@\"\n"]),
+    ok = file:write_file(Program, ["#!/bin/sh\nn=$(cat \"$0.n\" 2>/dev/null || echo 0); echo $((n + 1)) >\"$0.n\"\n",
+        "[ $n -lt 2 ] && exit 3\nexec ", commands:quoted([Real]), " \"$@\"\n"]),
     ok = file:change_mode(Program, 8#755),
     Vm = start(Ebin, ["-accept_queue", "source", "port"]),
     {ok, _} = other_vm:call(Vm, application, ensure_all_started, [accept_queue]),
@@ -563,7 +563,7 @@ copy(Config, Name) ->
             {ok, _} = file:copy(File, Copy),
             ok = file:change_mode(Copy, 8#755)
         end
-     || Sub <- ["ebin", "priv"], File <- filelib:wildcard(filename:join([code:lib_dir(accept_queue), Sub, "*"]))
+     || Sub <- ["ebin", "priv"], File <- filelib:wildcard(filename:join(repository:application(Sub), "*"))
     ],
     filename:join(To, "ebin").
 

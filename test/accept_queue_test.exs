@@ -27,7 +27,7 @@ defmodule AcceptQueueTest do
 
   doctest AcceptQueue
 
-  alias AcceptQueue.{Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status}
+  alias AcceptQueue.{Accepted, Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status, Waits}
 
   @localhost {127, 0, 0, 1}
 
@@ -89,6 +89,15 @@ defmodule AcceptQueueTest do
       assert to_string(sentence) =~ "stuck_ms is soon; allowed is an integer from 1 to 3600000"
     end
 
+    test "accepted/2 and waits/1 are the Erlang answers as structs", %{listener: listener} do
+      {:ok, connection} = :gen_tcp.accept(listener)
+      assert {:ok, %Accepted{peer_closed: false, wait_ms: wait_ms} = accepted} = AcceptQueue.accepted(listener, connection)
+      assert fields(accepted) == fields(Accepted.__struct__())
+      assert {:ok, %Waits{count: 1, max_ms: ^wait_ms} = waits} = AcceptQueue.waits(listener)
+      assert {:ok, Map.from_struct(waits)} == :accept_queue.waits(listener)
+      assert fields(waits) == fields(Waits.__struct__())
+    end
+
     test "resize/2 is the Erlang answer as a struct", %{listener: listener} do
       assert {:ok, %Resized{requested: 20, limit: 20} = resized} = AcceptQueue.resize(listener, 20)
       assert {:ok, Map.from_struct(resized)} == :accept_queue.resize(listener, 20)
@@ -123,7 +132,9 @@ defmodule AcceptQueueTest do
 
   test "cluster/2 says of a node that has not answered in time that it has not" do
     assert AcceptQueue.cluster(:list, 0) == %{nonode@nohost: {:error, :timeout}}
-    assert_raise ArgumentError, fn -> AcceptQueue.cluster(:halt, 0) end
+    assert_raise ArgumentError, ~r/1st argument: no reading of accept_queue; allowed is/, fn ->
+      AcceptQueue.cluster(:halt, 0)
+    end
   end
 
   test "acceptors/1 is the Erlang answer as a struct, with one for each busy process" do
@@ -183,12 +194,27 @@ defmodule AcceptQueueTest do
     assert fields(kernel) == fields(Kernel.__struct__())
   end
 
+  test "a wrong option raises with the sentence that names it, also for Exception.blame/3" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+
+    {exception, stack} =
+      try do
+        AcceptQueue.watch(listener, %{stuck_ms: :soon})
+      rescue
+        exception -> {exception, __STACKTRACE__}
+      end
+
+    assert Exception.message(exception) =~ "2nd argument: stuck_ms is soon; allowed is an integer from 1 to 3600000"
+    assert {%ArgumentError{} = blamed, _} = Exception.blame(:error, :badarg, stack)
+    assert Exception.message(blamed) == Exception.message(exception)
+  end
+
   test "an error of Erlang comes through as it is" do
     {:ok, udp} = :gen_udp.open(0)
 
     for read <- [&AcceptQueue.open/1, &AcceptQueue.depth/1, &AcceptQueue.counts/1] do
       assert read.(udp) == {:error, :not_listening}
-      assert_raise ArgumentError, fn -> read.(:no_listener) end
+      assert_raise ArgumentError, ~r/1st argument: no listener; allowed is/, fn -> read.(:no_listener) end
     end
   end
 

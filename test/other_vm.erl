@@ -5,7 +5,7 @@
 %% dictionary.
 -module(other_vm).
 
--export([start/0, start/1, call/4, stop/1, with_own_network/2]).
+-export([start/0, start/1, call/4, stop/1, with_own_network/1, with_own_network/2]).
 -export([work/0, ask/3]).
 -export([with_open_files/1, with_listener/0, in_own_network/0, in_silence/0, code_path/0, code_path_without/1]).
 
@@ -46,16 +46,21 @@ call(Vm, Module, Function, Arguments) ->
 stop(Vm) ->
     peer:stop(Vm).
 
-%% Calls a function of no arguments in a VM in a network namespace of its own, or skips with the reason why none can be made.
-with_own_network(Module, Function) ->
+%% Gives the function a VM in a network namespace of its own, or skips with the reason why none can be made.
+with_own_network(Run) ->
     case os:cmd("unshare --net true || unshare --map-root-user --net true") of
         "" ->
             Vm = start(#{under => in_own_network()}),
-            ok = call(Vm, Module, Function, []),
-            stop(Vm);
+            Answer = Run(Vm),
+            stop(Vm),
+            Answer;
         Refused ->
             {skip, "no network namespace can be made here: " ++ Refused}
     end.
+
+%% Calls a function of no arguments there.
+with_own_network(Module, Function) ->
+    with_own_network(fun(Vm) -> ok = call(Vm, Module, Function, []) end).
 
 %% The process there, and what brings a call to it.
 

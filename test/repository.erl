@@ -1,11 +1,15 @@
 %% Where the files of this repository are, for tests that run in another folder: rebar3 and ct_run have one of their own for each run.
 -module(repository).
 
--export([path/1, target/1]).
+-export([path/1, target/1, application/1]).
 
 %% A file or folder of the repository.
 path(Path) ->
     filename:join(root(filename:dirname(code:which(?MODULE))), Path).
+
+%% A folder of the application, as this VM runs it.
+application(Folder) ->
+    filename:join(filename:dirname(filename:dirname(code:which(accept_queue))), Folder).
 
 %% A file that cargo has built for the tests.
 target(File) ->

@@ -3,7 +3,7 @@
 -module(sockets).
 
 -export([listen/1, listen/2, group/2, address/1]).
--export([client/1, client/2, clients/2, dial/1, send/2, close/1, reset/1]).
+-export([client/1, client/2, clients/2, new/1, peer/1, dial/1, send/2, close/1, reset/1]).
 -export([state/1, syns/1, descriptor_target/1]).
 
 %% include/uapi/asm-generic/socket.h; gen_tcp has no name for it.

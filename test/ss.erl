@@ -79,7 +79,7 @@ rows({Ip, Port}) ->
     Where =
         case lists:all(fun(Part) -> Part =:= 0 end, tuple_to_list(Ip)) of
             true -> "";
-            false -> "src " ++ inet:ntoa(Ip) ++ " and "
+            false -> ["src ", printed(Ip), " and "]
         end,
     Family =
         case tuple_size(Ip) of
@@ -95,6 +95,10 @@ rows({Ip, Port}) ->
         )
     ),
     [row(Line) || Line <- string:lexemes(Output, "\n")].
+
+%% Without the brackets the last word of an IPv6 address is a port.
+printed(Ip) when tuple_size(Ip) =:= 4 -> inet:ntoa(Ip);
+printed(Ip) -> ["[", inet:ntoa(Ip), "]"].
 
 row(Line) ->
     [State, RecvQ, SendQ | _] = string:lexemes(Line, " "),

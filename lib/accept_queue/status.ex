@@ -8,9 +8,10 @@ defmodule AcceptQueue.Status do
     * `window`: `%{min: _, max: _, mean: _, peak_at: _}` of the depth over the last minute
     * `since`: when the watch began; like `peak_at` a system time in milliseconds
     * `stale`: nothing has been read for several intervals
+    * `waits`: as `AcceptQueue.waits/1`
   """
 
-  @enforce_keys [:conditions, :depth, :counts, :counts_age_ms, :window, :since, :stale]
+  @enforce_keys [:conditions, :depth, :counts, :counts_age_ms, :window, :since, :stale, :waits]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
@@ -20,6 +21,7 @@ defmodule AcceptQueue.Status do
           counts_age_ms: non_neg_integer() | :undefined,
           window: map() | :undefined,
           since: integer(),
-          stale: boolean()
+          stale: boolean(),
+          waits: AcceptQueue.Waits.t()
         }
 end

@@ -27,6 +27,7 @@
 //! | on which sockets does this process listen | [`reading::survey::own`] | one system call a descriptor |
 //! | which closed connections does it still hold | [`reading::held::by`] | one walk, and one system call a descriptor |
 //! | how long did this connection wait, has its client left | [`reading::accepted`] | one `getsockopt` |
+//! | how long did all accepted connections of a listener wait | [`reading::waits`] | nothing: they were counted |
 //! | in which states are the sockets at either end of a port | [`reading::ends`] | one walk |
 //! | what does one reading show | [`rules::verdict`] | nothing |
 //! | how bad is it, for a monitoring system | [`rules::check`] | nothing beside the readings |

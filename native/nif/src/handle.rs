@@ -1,20 +1,26 @@
 //! The resources behind the references that an Erlang process holds of a listener.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use accept_queue_core::Listeners;
 use accept_queue_core::monitor::watch::Watch;
+use accept_queue_core::reading::waits::Found;
 use accept_queue_core::rules::detector::Settings;
 use rustler::ResourceArc;
 
 use crate::clock::now;
 
 /// Nothing but numbers and names: dropping it closes nothing, and no process needs to be watched for it.
-pub(crate) struct Handle(pub(crate) Listeners);
+pub(crate) struct Handle(pub(crate) Listeners, OnceLock<Found>);
 
 impl Handle {
     pub(crate) fn new(listeners: Listeners) -> ResourceArc<Handle> {
-        ResourceArc::new(Handle(listeners))
+        ResourceArc::new(Handle(listeners, OnceLock::new()))
+    }
+
+    /// Where the waits of its connections are counted: looked up with the first of them.
+    pub(crate) fn histograms(&self) -> &Found {
+        self.1.get_or_init(|| Found::of(&self.0))
     }
 }
 

@@ -92,6 +92,21 @@ fn peer_closed(fd: i32) -> Result<bool, Reason> {
 }
 
 #[rustler::nif(schedule = "Normal")]
+fn accepted(fd: i32) -> Result<Terms<core::reading::accepted::Accepted>, Reason> {
+    Ok(Terms(core::reading::accepted::accepted(fd)?))
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn add_wait(handle: &Handle, ms: u64) -> bool {
+    handle.histograms().add(Duration::from_millis(ms))
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn waits(handle: &Handle) -> Terms<core::reading::waits::Waits> {
+    Terms(core::reading::waits::of(&handle.0))
+}
+
+#[rustler::nif(schedule = "Normal")]
 fn inode(fd: i32) -> Result<Terms<core::Inode>, Reason> {
     Ok(Terms(core::linux::sockopt::inode(fd)?))
 }
@@ -123,8 +138,13 @@ fn watch_sockets(watched: &Watched, handle: &Handle) -> Atom {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn status(watched: &Watched) -> Terms<core::rules::history::Status> {
-    Terms(watched.0.status(now()))
+fn status(watched: &Watched) -> Terms<(core::rules::history::Status, core::reading::waits::Waits)> {
+    Terms((watched.0.status(now()), watched.0.waits()))
+}
+
+#[rustler::nif(schedule = "Normal")]
+fn watch_waits(watched: &Watched) -> Terms<core::reading::waits::Waits> {
+    Terms(watched.0.waits())
 }
 
 #[rustler::nif(schedule = "Normal")]

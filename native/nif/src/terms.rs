@@ -2,6 +2,7 @@
 
 use accept_queue_core as core;
 use accept_queue_core::monitor::poller::{Notice, Report};
+use accept_queue_core::reading::waits::Waits;
 use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings, SocketEvidence};
 use accept_queue_core::rules::history::{CensusTaken, DepthReading};
 use rustler::types::tuple::make_tuple;
@@ -34,6 +35,8 @@ mod atoms {
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
         counts_ago_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed, samples,
+        // how long accepted connections waited
+        waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,
         // what is set wrongly
         backend, inet, socket, requested, pool, waiting_acceptors, id, severity, text, evidence, info, warning, error,
     }
@@ -83,6 +86,33 @@ impl Encoder for Terms<core::Depth> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let core::Depth { queued, limit, drops } = self.0;
         (queued, limit, or_undefined(env, drops)).encode(env)
+    }
+}
+
+/// A tuple for the same reason: it is made for every connection.
+impl Encoder for Terms<core::reading::accepted::Accepted> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        (Terms(self.0.wait), self.0.peer_closed).encode(env)
+    }
+}
+
+impl Encoder for Terms<Waits> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let waits = &self.0;
+        let bucket = |(up_to, count): (Option<u64>, u64)| {
+            (up_to.map_or_else(|| atoms::infinity().encode(env), |ms| ms.encode(env)), count)
+        };
+        map(
+            env,
+            [
+                (atoms::count(), waits.count().encode(env)),
+                (atoms::sum_ms(), waits.sum_ms.encode(env)),
+                (atoms::max_ms(), or_undefined(env, waits.max_ms())),
+                (atoms::p50_ms(), or_undefined(env, waits.percentile_ms(50))),
+                (atoms::p99_ms(), or_undefined(env, waits.percentile_ms(99))),
+                (atoms::buckets(), waits.buckets().map(bucket).collect::<Vec<_>>().encode(env)),
+            ],
+        )
     }
 }
 
@@ -365,9 +395,9 @@ impl Encoder for Terms<SocketEvidence> {
     }
 }
 
-impl Encoder for Terms<core::rules::history::Status> {
+impl Encoder for Terms<(core::rules::history::Status, Waits)> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let status = &self.0;
+        let (status, waits) = &self.0;
         let conditions: Vec<_> =
             status.conditions.iter().map(|&(which, raised)| (Terms(which), Terms(raised))).collect();
         let (counts, counts_ago) = status.counts.unzip();
@@ -382,6 +412,7 @@ impl Encoder for Terms<core::rules::history::Status> {
                 (atoms::window(), or_undefined(env, status.window.map(Terms))),
                 (atoms::watched_ms(), Terms(status.watched_for).encode(env)),
                 (atoms::read_ago_ms(), or_undefined(env, status.read_ago.map(Terms))),
+                (atoms::waits(), Terms(*waits).encode(env)),
             ],
         )
     }

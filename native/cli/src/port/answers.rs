@@ -7,7 +7,9 @@ use std::time::Duration;
 use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::outside::remote::RemoteSocket;
 use accept_queue_core::outside::remote_watch::{Answer, Lost};
+use accept_queue_core::reading::accepted::Accepted;
 use accept_queue_core::reading::held::Held;
+use accept_queue_core::reading::waits::Waits;
 use accept_queue_core::rules::advice::{Advice, AdviceSeverity};
 use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings, SocketEvidence};
 use accept_queue_core::rules::history::{CensusTaken, DepthReading, Span, Status};
@@ -101,6 +103,29 @@ impl From<RemoteSocket> for Term {
 impl From<Depth> for Term {
     fn from(depth: Depth) -> Term {
         tuple([depth.queued.into(), depth.limit.into(), depth.drops.into()])
+    }
+}
+
+/// `{WaitMs, PeerClosed}`.
+impl From<Accepted> for Term {
+    fn from(accepted: Accepted) -> Term {
+        tuple([accepted.wait.into(), accepted.peer_closed.into()])
+    }
+}
+
+impl From<Waits> for Term {
+    fn from(waits: Waits) -> Term {
+        let bucket = |(up_to, count): (Option<u64>, u64)| {
+            tuple([up_to.map_or_else(|| atom("infinity"), Term::from), count.into()])
+        };
+        map([
+            ("count", waits.count().into()),
+            ("sum_ms", waits.sum_ms.into()),
+            ("max_ms", waits.max_ms().into()),
+            ("p50_ms", waits.percentile_ms(50).into()),
+            ("p99_ms", waits.percentile_ms(99).into()),
+            ("buckets", Term::List(waits.buckets().map(bucket).collect())),
+        ])
     }
 }
 
@@ -226,8 +251,8 @@ impl From<SocketEvidence> for Term {
     }
 }
 
-impl From<Status> for Term {
-    fn from(status: Status) -> Term {
+impl From<(Status, Waits)> for Term {
+    fn from((status, waits): (Status, Waits)) -> Term {
         let raised = |(condition, since): (Condition, Duration)| tuple([condition.into(), since.into()]);
         let (counts, counts_ago) = status.counts.unzip();
         map([
@@ -239,6 +264,7 @@ impl From<Status> for Term {
             ("window", status.window.into()),
             ("watched_ms", status.watched_for.into()),
             ("read_ago_ms", status.read_ago.into()),
+            ("waits", waits.into()),
         ])
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use accept_queue_core::linux::counters;
 use accept_queue_core::outside::remote::Remote;
+use accept_queue_core::outside::remote_waits::RemoteWaits;
 use accept_queue_core::outside::remote_watch::Watches;
 use accept_queue_core::reading::survey;
 use accept_queue_core::rules::advice::{Facts, advise};
@@ -19,12 +20,13 @@ use super::term::{atom, tuple};
 pub(crate) struct Dispatcher {
     remote: Remote,
     watches: Watches,
+    waits: RemoteWaits,
 }
 
 impl Dispatcher {
     /// For the VM of this pid.
     pub(crate) fn new(vm: i32) -> Dispatcher {
-        Dispatcher { remote: Remote::new(vm), watches: Watches::default() }
+        Dispatcher { remote: Remote::new(vm), watches: Watches::default(), waits: RemoteWaits::default() }
     }
 
     /// The result of a command; `{error, unsupported}` for one that this release does not have, `{error, badarg}` for arguments
@@ -37,7 +39,7 @@ impl Dispatcher {
     }
 
     fn dispatch(&mut self, command: &str, arguments: &[Term]) -> Option<Term> {
-        let Dispatcher { remote, watches } = self;
+        let Dispatcher { remote, watches, waits } = self;
         Some(match (command, arguments) {
             ("open", [fd]) => remote.open(argument(fd)?).into(),
             ("depth", [sockets]) => remote.depth(&argument::<Vec<_>>(sockets)?).into(),
@@ -53,6 +55,9 @@ impl Dispatcher {
             ("own", []) => remote.own().into(),
             ("waited", [fd]) => remote.waited(argument(fd)?).into(),
             ("peer_closed", [fd]) => remote.peer_closed(argument(fd)?).into(),
+            ("accepted", [fd]) => remote.accepted(argument(fd)?).into(),
+            ("add_wait", [sockets, ms]) => waits.add(remote, &argument::<Vec<_>>(sockets)?, argument(ms)?).into(),
+            ("waits", [sockets]) => ok(waits.of(&argument::<Vec<_>>(sockets)?)),
             ("inode", [fd]) => remote.inode(argument(fd)?).into(),
             ("kernel", []) => counters::read().into(),
             ("verdict", [state]) => ok(verdict(&argument::<ListenerState>(state)?, &Settings::default())),
@@ -77,7 +82,11 @@ impl Dispatcher {
                 let taken = watches.census(remote, &argument::<Vec<_>>(ids)?, time(at)?);
                 ok(taken.into_iter().map(answer).collect::<Vec<_>>())
             }
-            ("status", [id, at]) => watches.status(argument(id)?, time(at)?).into(),
+            ("status", [id, at]) => {
+                let id = argument(id)?;
+                let counted = watches.sockets_of(id).map(|sockets| waits.of(sockets));
+                watches.status(id, time(at)?).and_then(|status| Ok((status, counted?))).into()
+            }
             _ => return None,
         })
     }
@@ -95,6 +104,9 @@ const COMMANDS: &[&str] = &[
     "own",
     "waited",
     "peer_closed",
+    "accepted",
+    "add_wait",
+    "waits",
     "inode",
     "kernel",
     "verdict",

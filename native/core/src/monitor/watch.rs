@@ -9,6 +9,7 @@ use crate::linux::counters;
 use crate::linux::sockopt::{self, SocketNamespace};
 use crate::reading::queue::Queues;
 use crate::reading::survey;
+use crate::reading::waits::{self, Waits};
 use crate::rules::detector::{Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History, Status};
 use crate::rules::overflows::{Dropped, Overflowed};
@@ -117,6 +118,11 @@ impl Watch {
 
     fn listeners(&self) -> Arc<Listeners> {
         Arc::clone(&locked(&self.listeners))
+    }
+
+    /// How long the connections waited that were accepted from it, as far as they were counted.
+    pub fn waits(&self) -> Waits {
+        waits::of(&self.listeners())
     }
 
     /// What is known, without a reading.

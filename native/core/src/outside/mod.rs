@@ -5,6 +5,7 @@ mod followed;
 mod holdings;
 pub mod observer;
 pub mod remote;
+pub mod remote_waits;
 pub mod remote_watch;
 mod sample;
 mod scope;

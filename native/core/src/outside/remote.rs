@@ -18,7 +18,7 @@ use crate::linux::counters;
 use crate::linux::diag::{Connections, DiagSocket, Family};
 use crate::linux::namespace::beside;
 use crate::linux::sockopt::Connection;
-use crate::reading::accepted;
+use crate::reading::accepted::{self, Accepted};
 use crate::reading::held::{self, Held};
 use crate::reading::queue::Queues;
 use crate::reading::survey::{listening_some, listening_through, survey_some};
@@ -202,6 +202,11 @@ impl Remote {
     /// How long a connection waited in the queue: one walk over the connections.
     pub fn waited(&mut self, fd: RawFd) -> Result<Duration, Error> {
         self.of_connection(fd, accepted::waited_of, accepted::waited)
+    }
+
+    /// Both at once, with the errors of the first. One walk over the connections.
+    pub fn accepted(&mut self, fd: RawFd) -> Result<Accepted, Error> {
+        self.of_connection(fd, accepted::accepted_of, accepted::accepted)
     }
 
     /// Whether the peer has closed or reset. One walk over the connections.

@@ -99,6 +99,11 @@ impl Watches {
         self.by_id.get(&id).map(|watched| watched.history.status(at)).ok_or(Lost)
     }
 
+    /// The sockets of one.
+    pub fn sockets_of(&self, id: u64) -> Result<&[RemoteSocket], Lost> {
+        self.by_id.get(&id).map(|watched| watched.sockets.as_slice()).ok_or(Lost)
+    }
+
     fn sockets(&self, ids: &[u64]) -> Vec<&RemoteSocket> {
         ids.iter().filter_map(|id| self.by_id.get(id)).flat_map(|watched| &watched.sockets).collect()
     }

@@ -19,6 +19,25 @@ pub(crate) fn waited_of(connection: &Connection) -> Result<Duration, Error> {
     if connection.has_sent { Err(Error::AlreadyWritten) } else { Ok(connection.since_sent) }
 }
 
+/// An accepted connection, from one system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// How long it waited in the queue.
+    pub wait: Duration,
+    /// Whether the peer has closed or reset.
+    pub peer_closed: bool,
+}
+
+/// [`waited`] and [`peer_closed`] at once, with the errors of the first.
+pub fn accepted(fd: RawFd) -> Result<Accepted, Error> {
+    connection(fd)?.ok_or(Error::Unsupported).and_then(|connection| accepted_of(&connection))
+}
+
+/// The same, of what is known of it.
+pub(crate) fn accepted_of(connection: &Connection) -> Result<Accepted, Error> {
+    Ok(Accepted { wait: waited_of(connection)?, peer_closed: connection.peer_closed })
+}
+
 /// Whether the peer has closed or reset. One that closed only its sending side, and still reads, is the same.
 pub fn peer_closed(fd: RawFd) -> Result<bool, Error> {
     match connection(fd)? {

@@ -12,3 +12,4 @@ pub mod tally;
 pub mod tcp_table;
 pub(crate) mod unix_table;
 mod unix_tally;
+pub mod waits;

@@ -22,7 +22,7 @@ pub struct Dropped {
     pub count: u64,
     /// Its queue was more than half full at one of the two readings: its drops explain the overflows first.
     pub is_near_full: bool,
-    /// The overflows that had not been explained before its last reading.
+    /// What had been counted before its last reading.
     pub since: Option<u64>,
 }
 
@@ -31,8 +31,8 @@ pub struct Dropped {
 pub struct Overflowed {
     /// No more than these; `None`: the depth has to say so.
     pub at_most: Option<u64>,
-    /// The overflows that had not been explained before this reading: the next one goes by it.
-    pub unexplained: Option<u64>,
+    /// What had been counted before this reading: the next one goes by it.
+    pub since: Option<u64>,
 }
 
 impl Overflows {
@@ -45,18 +45,24 @@ impl Overflows {
         count: impl FnOnce() -> Option<u64>,
     ) -> Vec<Overflowed> {
         // An overflow between the readings and the count is among the drops of the next reading: it begins before the count.
-        let before = self.unexplained();
+        let before = self.counted;
         if is_due || dropped.iter().any(|dropped| dropped.count > 0) {
             self.counted = count();
+            if before.is_none() {
+                // What was counted before anything was compared is not of these listeners.
+                self.explained = self.counted.unwrap_or_default();
+            }
         }
-        let mut overflowed = vec![Overflowed { at_most: None, unexplained: before }; dropped.len()];
+        let mut overflowed = vec![Overflowed { at_most: None, since: before }; dropped.len()];
         for is_near_full in [true, false] {
-            let now = self.unexplained();
+            let unexplained = self.unexplained();
             let (mut explained, mut most) = (0, 0);
             for (dropped, overflowed) in dropped.iter().zip(&mut overflowed) {
                 if dropped.count > 0 && dropped.is_near_full == is_near_full {
                     let since = dropped.since.or(before);
-                    overflowed.at_most = now.zip(since).map(|(now, since)| now.saturating_sub(since));
+                    let counted = self.counted.zip(since).map(|(now, since)| now.saturating_sub(since));
+                    overflowed.at_most =
+                        counted.zip(unexplained).map(|(counted, unexplained)| counted.min(unexplained));
                     let at_most = overflowed.at_most.unwrap_or(0);
                     (explained, most) = (explained + at_most.min(dropped.count), most.max(at_most));
                 }
@@ -113,8 +119,21 @@ mod tests {
         overflows.attribute(&[], true, || Some(100));
         let first = overflows.attribute(&[dropped(2, false)], false, || Some(103))[0];
         assert_eq!(first.at_most, Some(3));
-        let again = Dropped { since: first.unexplained, ..dropped(1, false) };
+        let again = Dropped { since: first.since, ..dropped(1, false) };
         assert_eq!(overflows.attribute(&[again], false, || Some(103))[0].at_most, Some(1));
+    }
+
+    #[test]
+    fn an_overflow_that_was_found_later_is_not_taken_from_those_after_it() {
+        let mut overflows = Overflows::default();
+        overflows.attribute(&[], true, || Some(100));
+        let mut last = Overflowed::default();
+        // The third comes between the first reading and the count.
+        for (count, counted) in [(2, 103), (2, 104), (1, 105)] {
+            last = overflows
+                .attribute(&[Dropped { since: last.since, ..dropped(count, true) }], false, || Some(counted))[0];
+            assert!(last.at_most >= Some(count), "{last:?} of {count} at {counted}");
+        }
     }
 
     #[test]
@@ -123,10 +142,10 @@ mod tests {
         let seldom = overflows.attribute(&[dropped(0, false)], true, || Some(100))[0];
         let mut often = seldom;
         for counted in [102, 104] {
-            let dropped = Dropped { since: often.unexplained, ..dropped(1, false) };
+            let dropped = Dropped { since: often.since, ..dropped(1, false) };
             often = overflows.attribute(&[dropped], false, || Some(counted))[0];
         }
-        let at_last = Dropped { since: seldom.unexplained.or(Some(100)), ..dropped(9, false) };
+        let at_last = Dropped { since: seldom.since.or(Some(100)), ..dropped(9, false) };
         assert_eq!(overflows.attribute(&[at_last], false, || Some(104))[0].at_most, Some(2));
     }
 }

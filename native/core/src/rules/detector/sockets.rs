@@ -13,8 +13,8 @@ pub(super) struct Sockets {
     list: Vec<Socket>,
     /// All that they have dropped, and those that have closed since.
     total_drops: Option<u64>,
-    /// Overflows that had not been explained before the last reading.
-    unexplained: Option<u64>,
+    /// The overflows that the kernel had counted before the last reading.
+    counted_before: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub(super) struct Rise {
 impl Sockets {
     /// What has been dropped since the last reading, whenever that was.
     pub(super) fn dropped(&self, now: &Members<Depth>) -> Dropped {
-        let mut all = Dropped { since: self.unexplained, ..Dropped::default() };
+        let mut all = Dropped { since: self.counted_before, ..Dropped::default() };
         for (index, (cookie, &depth)) in now.iter().enumerate() {
             if let Some(before) = self.find(index, cookie) {
                 let dropped = dropped(before.depth, depth);
@@ -62,7 +62,7 @@ impl Sockets {
         let before = Sockets { list: before, ..Sockets::default() };
         let mut rise = Rise::default();
         let mut left = overflowed.at_most;
-        self.unexplained = overflowed.unexplained;
+        self.counted_before = overflowed.since;
         // Those that are near full first: the others have what they leave of the overflows.
         let has_near_full = overflowed.at_most.is_some() && before.dropped(now).is_near_full;
         for is_first in [true, false] {

@@ -66,7 +66,7 @@
 -define(RAISED, accept_queue_raised).
 %% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 -define(SEARCH_MS, 10000).
-%% An address that is closed and opened again within this time is the same listener: a restart takes less.
+%% An address that is closed and opened again within this time is the same listener: `REOPEN', native/core/src/rules/history.rs.
 -define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).

@@ -25,6 +25,7 @@ all() ->
         all_acceptors_are_busy,
         all_acceptors_of_a_socket_are_busy,
         all_acceptors_have_exited,
+        one_of_four_sockets_of_a_group_has_no_acceptor,
         a_native_call_sleeps_on_a_scheduler,
         a_native_call_waits_for_a_lock_on_a_scheduler,
         a_native_call_spins_on_a_scheduler,
@@ -54,6 +55,20 @@ all_acceptors_are_busy(_) ->
 
 all_acceptors_of_a_socket_are_busy(_) -> says_first("nobody_in_accept", busy_socket).
 all_acceptors_have_exited(_) -> says_first("nobody_in_accept", exited).
+
+%% The others wait in accept, and serve what comes to them: the sum of the queues stands, and the address is armed.
+one_of_four_sockets_of_a_group_has_no_acceptor(_) ->
+    with(dead_member, #{}, fun(#{os_pid := OsPid, address := Address}) ->
+        _ = sockets:clients(40, Address),
+        Json = diagnose(OsPid),
+        ?assertMatch(["never_accepted" | _], findings(Json), Json),
+        ?assertEqual(["never_accepted"], hangs(findings(Json)), Json),
+        {match, [Fd, Queued]} = re:run(Json, "\"id\":\"never_accepted\".*?\\(descriptor ([0-9]+)\\).*?\"queued\":([0-9]+)", [
+            {capture, all_but_first, list}
+        ]),
+        Sockets = ["\"fd\":", Fd, ",\"inode\":[0-9]+,\"queued\":", Queued, ",\"limit\":30,\"accepting\":\"never_accepted\""],
+        ?assertMatch({match, _}, re:run(Json, Sockets), Json)
+    end).
 
 a_native_call_sleeps_on_a_scheduler(_) ->
     %% The library is named where the memory may be read.

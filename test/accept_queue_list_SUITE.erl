@@ -18,6 +18,7 @@ all() ->
         the_owner_and_its_name_are_listed,
         waiting_acceptors_are_those_blocked_in_accept,
         the_table_says_of_every_listener_what_is_wrong_with_it,
+        a_full_member_of_a_group_is_full_in_the_table_whatever_room_the_others_have,
         the_limits_and_counters_are_those_of_the_network_namespace
     ].
 
@@ -136,6 +137,23 @@ the_table_says_of_every_listener_what_is_wrong_with_it(_) ->
     unregister(accept_queue_table_test),
     exit(Acceptor, kill),
     [gen_tcp:close(L) || L <- [Well, Waits, Abandoned, Unix]].
+
+a_full_member_of_a_group_is_full_in_the_table_whatever_room_the_others_have(_) ->
+    Small = sockets:listen(0, [?SO_REUSEPORT, {ip, {127, 0, 0, 1}}]),
+    {_, Number} = Address = sockname(Small),
+    {ok, Large} = gen_tcp:listen(Number, [?SO_REUSEPORT, {ip, {127, 0, 0, 1}}, {backlog, 100}]),
+    Clients = [sockets:dial(Address) || _ <- lists:seq(1, 24)],
+    eventually:is({1, true}, fun() ->
+        {ok, #{queued := OfSmall}} = accept_queue:depth(Small),
+        {ok, #{queued := OfLarge}} = accept_queue:depth(Large),
+        {OfSmall, OfLarge > 0}
+    end),
+    Prefix = spelled(Address) ++ " ",
+    Lines = [tl(string:lexemes(Line, " ")) || Line <- printed(), lists:prefix(Prefix, Line)],
+    ?assertMatch([_, _], Lines),
+    ?assertMatch([["1/0" | _]], [Line || Line <- Lines, lists:member("full", [string:trim(Word, trailing, ",") || Word <- Line])]),
+    [ok = sockets:close(Client) || Client <- Clients],
+    [ok = gen_tcp:close(L) || L <- [Small, Large]].
 
 printed() ->
     ct:capture_start(),

@@ -114,6 +114,8 @@ listen(Way) when Way =:= socket; Way =:= busy_socket ->
     ok = socket:bind(Listener, #{family => inet, addr => {127, 0, 0, 1}, port => 0}),
     ok = socket:listen(Listener, 30),
     Listener;
+listen(dead_member) ->
+    listen_shared(0);
 listen(Way) ->
     Backlog =
         case Way of
@@ -121,6 +123,12 @@ listen(Way) ->
             _ -> 30
         end,
     {ok, Listener} = gen_tcp:listen(0, [binary, {ip, {127, 0, 0, 1}}, {active, false}, {backlog, Backlog}]),
+    Listener.
+
+%% A member of a group (SO_REUSEPORT).
+listen_shared(Number) ->
+    Shared = [{raw, 1, 15, <<1:32/native>>}],
+    {ok, Listener} = gen_tcp:listen(Number, Shared ++ [binary, {ip, {127, 0, 0, 1}}, {active, false}, {backlog, 30}]),
     Listener.
 
 sockname({'$socket', _} = Listener) ->
@@ -141,6 +149,11 @@ occupied(_, _) ->
     [].
 
 hang(Way, _) when Way =:= never; Way =:= busy; Way =:= busy_socket; Way =:= exited ->
+    ready();
+%% The first has no process in accept, the others have: clients that come to these are served.
+hang(dead_member, Listener) ->
+    {ok, {_, Number}} = sockname(Listener),
+    _ = [pool(listen_shared(Number)) || _ <- [1, 2, 3]],
     ready();
 hang(linger, Listener) ->
     {ok, Accepted} = gen_tcp:accept(Listener),

@@ -3,10 +3,13 @@
 mod running;
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::process::Stdio;
 
 use running::{Running, connect, fake_beam, holder, listen, own_pid, program, until};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 fn watch(options: &[&str]) -> Running {
     Running::start(program().arg("watch").args(options))
@@ -43,6 +46,32 @@ fn a_queue_that_overflows_is_reported_with_its_figures_from_beginning_to_end() {
     let cleared = json(&watch.line(is_event("cleared", at)));
     assert!(cleared["duration_ms"].is_u64() && cleared.get("queued").is_none(), "{cleared}");
     watch.line(is_event("removed", at));
+}
+
+/// Both sockets listen on one address (SO_REUSEPORT).
+fn listen_shared(at: SocketAddr, backlog: i32) -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_port(true).expect("SO_REUSEPORT");
+    socket.bind(&at.into()).expect("bind");
+    socket.listen(backlog).expect("listen");
+    let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+    (socket, at)
+}
+
+#[test]
+fn the_socket_of_a_group_that_is_full_is_named() {
+    let (small, at) = listen_shared(SocketAddr::from(([127, 0, 0, 1], 0)), 0);
+    let (_large, _) = listen_shared(at, 100);
+    let watch = watch(&["--pid", &own_pid(), "--json", "--interval", "20ms"]);
+    watch.line(is_event("added", at));
+    let _clients: Vec<_> = (0..24).map(|_| connect(at)).collect();
+    let raised = json(&watch.line(is_event("raised", at)));
+    assert_eq!(raised["condition"], "overflowing", "{raised}");
+    let socket = &raised["socket"];
+    assert_eq!((&socket["queued"], &socket["limit"]), (&1.into(), &0.into()), "{raised}");
+    let inode = std::fs::read_link(format!("/proc/self/fd/{}", small.as_raw_fd())).expect("ours");
+    assert_eq!(format!("socket:[{}]", socket["inode"]), inode.to_string_lossy());
+    assert!(socket["cookie"].is_u64(), "{raised}");
 }
 
 #[test]

@@ -70,6 +70,22 @@ impl<T> Members<T> {
     pub fn iter(&self) -> impl Iterator<Item = (Cookie, &T)> {
         std::iter::once(&self.first).chain(&self.others).map(|(cookie, reading)| (*cookie, reading))
     }
+
+    /// That of one socket.
+    pub(crate) fn get(&self, wanted: Cookie) -> Option<&T> {
+        self.iter().find_map(|(cookie, reading)| (cookie == wanted).then_some(reading))
+    }
+
+    /// There is one socket alone.
+    pub(crate) fn is_one(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// A part of each reading.
+    pub(crate) fn map<U>(&self, part: impl Fn(&T) -> U) -> Members<U> {
+        let of = |(cookie, reading): &(Cookie, T)| (*cookie, part(reading));
+        Members { first: of(&self.first), others: self.others.iter().map(of).collect() }
+    }
 }
 
 impl<T: Sum + Clone> Members<T> {

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use accept_queue_core::rules::detector::Condition;
 use accept_queue_core::rules::diagnosis::{
-    AcceptingFinding, Confidence, CrashDump, Finding, Gravity, NotAccepting, StoppedThreads, Subject, ThreadsFinding,
-    diagnose,
+    AcceptingFinding, Confidence, CrashDump, Finding, Gravity, NotAccepting, QueueFinding, StoppedThreads, Subject,
+    ThreadsFinding, diagnose,
 };
 use accept_queue_core::rules::facts::{
-    Blocked, Circumstances, Doing, ListenerFacts, ProcessFacts, ProcessReading, QueueReading, Run, ThreadFacts,
-    Unmoved, Unread,
+    Blocked, Circumstances, Doing, ListenerFacts, Member, ProcessFacts, ProcessReading, QueueReading, Run,
+    SocketReading, ThreadFacts, Unmoved, Unread,
 };
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::{Accepting, Events, Registration, Set};
 use accept_queue_core::vm::process::Process;
 use accept_queue_core::vm::stack::{Frame, Origin};
 use accept_queue_core::vm::threads::{Call, Role, Stand, State, Thread, Threads};
-use accept_queue_core::{Address, Counts, Depth, Endpoint, Errno, Error};
+use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Errno, Error, Inode, Members};
 
 const PID: i32 = 4711;
 const EACCES: Error = Error::Errno(Errno(13));
@@ -92,6 +92,8 @@ fn counts(queued: u32) -> Counts {
 fn queue(queued: u32, entries: &[Registration]) -> ListenerFacts {
     ListenerFacts {
         endpoint: endpoint(),
+        member: None,
+        members: vec![],
         depth: Depth { queued, limit: 30, drops: Some(0) },
         counts: Some(counts(queued)),
         stalled_for: (queued > 0).then(|| ms(3000)),
@@ -302,14 +304,40 @@ fn a_thread_that_a_debugger_has_stopped_is_named() {
     assert_eq!(why, &expected);
 }
 
+#[test]
+fn a_socket_that_no_process_accepts_on_is_found_among_those_that_share_the_address() {
+    let member = |fd: i32, facts: ListenerFacts| ListenerFacts {
+        member: Some(Member { fd, inode: Inode(fd as u32) }),
+        counts: None,
+        ..facts
+    };
+    let group = |members: Vec<ListenerFacts>| vec![ListenerFacts { members, ..armed(9) }];
+    let full = member(7, queue(31, &[]));
+    for (sentence, members, expected) in [
+        ("one is dead", vec![member(7, queue(9, &[])), member(8, armed(0))], &[("never_accepted", Some(7))][..]),
+        ("all are dead", vec![member(7, queue(5, &[])), member(8, queue(4, &[]))], &[("never_accepted", None)]),
+        ("one is full", vec![full, member(8, armed(0))], &[("never_accepted", Some(7)), ("queue_full", Some(7))]),
+        ("all are well", vec![member(7, armed(0)), member(8, armed(0))], &[("healthy", None)]),
+    ] {
+        let found = diagnose(&vm(group(members)));
+        let of = |finding: &Finding| match &finding.subject {
+            Subject::Accepting(AcceptingFinding::NotAccepting(_, queue))
+            | Subject::Queue(QueueFinding::Trouble(_, queue)) => queue.member.map(|member| member.fd),
+            _ => None,
+        };
+        let found: Vec<_> = found.iter().map(|finding| (finding.id(), of(finding))).collect();
+        assert_eq!(found, expected, "{sentence}");
+    }
+}
+
 /// A reading of a VM of one scheduler and a poll thread, with two clients before a listener.
 fn reading(at: u64, scheduler: &Thread, poller: &Thread, entries: &[Registration]) -> ProcessReading {
-    let queue = QueueReading {
-        endpoint: endpoint(),
+    let socket = SocketReading {
+        member: Member { fd: 7, inode: Inode(7) },
         depth: Depth { queued: 2, limit: 30, drops: Some(0) },
-        census: None,
         registrations: Some(entries.to_vec()),
     };
+    let queue = QueueReading { endpoint: endpoint(), sockets: Members::one(Cookie(7), socket), census: None };
     ProcessReading {
         at: ms(1_000_000 + at),
         process: Process { state: State::Sleeping, tracer: 0, handles_usr1: true, began: 1 },

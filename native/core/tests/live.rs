@@ -369,6 +369,17 @@ fn an_observer_finds_a_listener_judges_it_and_reports_it_when_it_is_gone() {
     drop(socket);
     let (reading, gone) = read(101_500, CensusScope::Wanted);
     assert!(reading.is_none());
+    assert!(!gone.iter().any(|gone| gone.endpoint == endpoint), "it may be opened again");
+    let again = listen(&at.to_string(), 1);
+    let (reading, _) = read(102_900, CensusScope::Wanted);
+    assert_eq!(is_new(&reading), Some(false), "the same listener");
+    let held = reading.expect("the listener").status.conditions;
+    assert!(held.iter().any(|held| held.0 == Condition::Overflowing), "{held:?}");
+
+    drop(again);
+    assert!(!read(104_800, CensusScope::Wanted).1.iter().any(|gone| gone.endpoint == endpoint), "for two seconds");
+    let (reading, gone) = read(104_900, CensusScope::Wanted);
+    assert!(reading.is_none());
     let gone = gone.iter().find(|gone| gone.endpoint == endpoint).expect("gone");
     assert!(gone.conditions.iter().any(|held| held.0 == Condition::Overflowing), "{:?}", gone.conditions);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use accept_queue_core::rules::facts::{Blocked, Doing, ThreadFacts};
+use accept_queue_core::rules::facts::{Blocked, Doing, ListenerFacts, Member, ThreadFacts};
 use accept_queue_core::vm::distribution::Epmd;
 use accept_queue_core::vm::threads::Role;
 use comfy_table::{Table, presets};
@@ -44,11 +44,14 @@ impl Diagnosis {
     }
 
     fn listeners(&self) -> String {
-        let rows = self.observed.listeners.iter().map(|facts| {
+        let rows = self.observed.listeners.iter().flat_map(ListenerFacts::queues).map(|facts| {
             let events = facts.accepting.iter().flat_map(|(_, found)| found).map(|found| found.events.to_string());
             let stalled = facts.stalled_for.map(|stalled_for| format!("{:.1}", stalled_for.as_secs_f64()));
             vec![
-                facts.endpoint.to_string(),
+                match facts.member {
+                    Some(Member { fd, .. }) => format!("{} (descriptor {fd})", facts.endpoint),
+                    None => facts.endpoint.to_string(),
+                },
                 format!("{}/{}", facts.depth.queued, facts.depth.limit),
                 stalled.unwrap_or_else(|| "-".to_owned()),
                 facts.accepting.as_ref().map_or("?", |(how, _)| accepting(*how)).to_owned(),

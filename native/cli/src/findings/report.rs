@@ -1,6 +1,6 @@
 //! The document of `diagnose --json`.
 
-use accept_queue_core::rules::facts::{Doing, ListenerFacts, ProcessFacts, Run, ThreadFacts};
+use accept_queue_core::rules::facts::{Doing, ListenerFacts, Member, ProcessFacts, Run, ThreadFacts};
 use accept_queue_core::vm::distribution::{Distribution, Epmd};
 use accept_queue_core::vm::open_files::Descriptors;
 use accept_queue_core::vm::pollset::Set;
@@ -92,6 +92,20 @@ struct ListenerReport {
     has_accepted: bool,
     dropped: u32,
     counts: Option<Figures>,
+    /// Where several share the address.
+    sockets: Vec<SocketReport>,
+}
+
+#[derive(Serialize)]
+struct SocketReport {
+    fd: i32,
+    inode: u32,
+    queued: u32,
+    limit: u32,
+    accepting: Option<&'static str>,
+    standing_ms: Option<u64>,
+    has_accepted: bool,
+    dropped: u32,
 }
 
 impl Diagnosis {
@@ -156,11 +170,29 @@ fn listener(facts: &ListenerFacts) -> ListenerReport {
                 events: found.events.to_string(),
             })
             .collect(),
-        standing_ms: facts.stalled_for.map(|stalled_for| stalled_for.as_millis() as u64),
+        standing_ms: standing_ms(facts),
         has_accepted: facts.has_accepted,
         dropped: facts.dropped,
         counts: facts.counts.as_ref().map(Figures::from),
+        sockets: facts.members.iter().filter_map(|facts| Some(socket(facts.member?, facts))).collect(),
     }
+}
+
+fn socket(Member { fd, inode }: Member, facts: &ListenerFacts) -> SocketReport {
+    SocketReport {
+        fd,
+        inode: inode.0,
+        queued: facts.depth.queued,
+        limit: facts.depth.limit,
+        accepting: facts.accepting.as_ref().map(|(how, _)| accepting(*how)),
+        standing_ms: standing_ms(facts),
+        has_accepted: facts.has_accepted,
+        dropped: facts.dropped,
+    }
+}
+
+fn standing_ms(facts: &ListenerFacts) -> Option<u64> {
+    facts.stalled_for.map(|stalled_for| stalled_for.as_millis() as u64)
 }
 
 fn thread(facts: &ThreadFacts) -> ThreadReport<'_> {

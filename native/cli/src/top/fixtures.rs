@@ -231,6 +231,8 @@ pub(super) fn blocked(pid: i32, name: &str, unread: Vec<Unread>) -> Examined {
     let delivered = Registration { set: Set::PollThread, epoll: 4, events: Events(0x4000_0000) };
     let listener = ListenerFacts {
         endpoint: Endpoint::Tcp(Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9999)))),
+        member: None,
+        members: vec![],
         depth: Depth { queued: 31, limit: 30, drops: Some(0) },
         counts: None,
         stalled_for: Some(since),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use accept_queue_core::outside::observer::Reading;
+use accept_queue_core::rules::detector::SocketEvidence;
 use accept_queue_core::{Counts, Depth};
 use serde::Serialize;
 
@@ -42,6 +43,8 @@ enum What {
         held_ms: u64,
         dropped: u64,
         dropped_otherwise: u64,
+        /// Of `overflowing` and `stuck`.
+        socket: Option<Socket>,
         #[serde(flatten)]
         read: Read,
     },
@@ -69,6 +72,16 @@ struct Place {
     address: String,
     namespace: u64,
     owners: Vec<Process>,
+}
+
+/// Which of the sockets that share the address, with its own queue.
+#[derive(Serialize)]
+struct Socket {
+    cookie: u64,
+    inode: Option<u32>,
+    queued: u32,
+    limit: u32,
+    drops: Option<u32>,
 }
 
 /// The depth, and the counts of the last census where there was one.
@@ -108,6 +121,7 @@ impl From<&Event<'_>> for What {
                 held_ms: millis(evidence.held_for),
                 dropped: evidence.dropped,
                 dropped_otherwise: evidence.dropped_otherwise,
+                socket: evidence.socket.map(|socket| Socket::of(&socket, reading)),
                 read: Read::all(reading),
             },
             Event::Cleared { reading, condition, lasted } => What::Cleared {
@@ -134,6 +148,13 @@ impl<'a, T: Into<ListenerRef<'a>>> From<T> for Place {
     fn from(listener: T) -> Place {
         let ListenerRef { namespace, endpoint, owners } = listener.into();
         Place { address: endpoint.to_string(), namespace: namespace.0, owners: figures::owners(owners) }
+    }
+}
+
+impl Socket {
+    fn of(SocketEvidence { cookie, depth }: &SocketEvidence, reading: &Reading) -> Socket {
+        let inode = reading.sockets.iter().find_map(|(known, inode)| (known == cookie).then_some(inode.0));
+        Socket { cookie: cookie.0, inode, queued: depth.queued, limit: depth.limit, drops: depth.drops }
     }
 }
 

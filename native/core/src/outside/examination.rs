@@ -6,8 +6,7 @@
 //! and the last also walk the kernel's table of connections and read the epoll sets. Opening walks the descriptors of the
 //! process once.
 
-use std::collections::HashMap;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::RawFd;
 use std::sync::mpsc;
 use std::thread;
@@ -17,16 +16,19 @@ use crate::address::Endpoint;
 use crate::linux::counters;
 use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::beside;
-use crate::reading::survey::{listening_through, survey_through};
+use crate::reading::queue::Queue;
+use crate::reading::survey::{Listening, listening_through, survey_through};
 use crate::reading::unix_table;
 use crate::rules::detector::Time;
-use crate::rules::facts::{Circumstances, ProcessFacts, ProcessReading, QueueReading, Unmoved, Unread, unmoved};
+use crate::rules::facts::{
+    Circumstances, Member, ProcessFacts, ProcessReading, QueueReading, SocketReading, Unmoved, Unread, unmoved,
+};
 use crate::vm::find::{self, Candidate};
 use crate::vm::process::{self, Process};
 use crate::vm::stack::{self, Code, Origin};
 use crate::vm::threads::{self, Call, Role};
 use crate::vm::{calls, descriptors, open_files, pollset};
-use crate::{Census, Depth, Error, Inode, Sum};
+use crate::{Error, Inode, Members};
 
 /// Reads one process, and keeps what does not change between two readings.
 pub struct Examiner {
@@ -124,27 +126,22 @@ impl Examiner {
 
     fn queues(&mut self, extent: Extent) -> Result<Vec<QueueReading>, Error> {
         let Some(diag) = &mut self.diag else { return Ok(Vec::new()) };
-        let found: Vec<Found> = match extent {
-            Extent::Depths => by_endpoint(
-                listening_through(diag)?.into_iter().map(|socket| (socket.endpoint, socket.inode, socket.depth)),
-            ),
-            Extent::Full => survey_through(diag)?
-                .into_iter()
-                .map(|queue| {
-                    let depth = queue.census.counts.depth();
-                    (queue.endpoint, queue.sockets.iter().map(|&(_, inode)| inode).collect(), depth, Some(queue.census))
-                })
-                .collect(),
+        let mut own: BTreeMap<Endpoint, Vec<(Listening, Member)>> = BTreeMap::new();
+        for socket in listening_through(diag)? {
+            if let Some(&fd) = self.sockets.get(&socket.inode) {
+                let member = Member { fd, inode: socket.inode };
+                own.entry(socket.endpoint.clone()).or_default().push((socket, member));
+            }
+        }
+        let mut queues = match extent {
+            Extent::Depths => Vec::new(),
+            Extent::Full => survey_through(diag)?,
         };
         let lacks_unix = extent == Extent::Full && diag.lacks_unix();
         if lacks_unix && self.may_have_unix_listeners() {
             self.could_not_read(Unread::Unix);
         }
-        let own =
-            found.into_iter().filter(|(_, inodes, _, _)| inodes.iter().any(|inode| self.sockets.contains_key(inode)));
-        let own: Vec<_> = own.collect();
-        let held = |inode: &Inode| Some((*inode, Some(*self.sockets.get(inode)?)));
-        let sockets: Vec<_> = own.iter().flat_map(|(_, inodes, _, _)| inodes).filter_map(held).collect();
+        let sockets: Vec<_> = own.values().flatten().map(|(_, member)| (member.inode, Some(member.fd))).collect();
         let sets = match extent {
             Extent::Full if !self.epolls.is_empty() => match pollset::read(self.pid, &self.epolls, &sockets) {
                 Ok(sets) => Some(sets),
@@ -155,22 +152,18 @@ impl Examiner {
             },
             _ => None,
         };
-        let registrations = |inodes: &[Inode]| {
-            let sets = sets.as_ref()?;
-            let of = |inode: &Inode| pollset::registrations(sets, *inode, self.sockets.get(inode).copied());
-            Some(inodes.iter().filter(|inode| self.sockets.contains_key(inode)).flat_map(of).collect())
+        let reading = |(socket, member): &(Listening, Member)| {
+            let registrations = sets.as_ref().map(|sets| pollset::registrations(sets, member.inode, Some(member.fd)));
+            (socket.cookie, Ok(SocketReading { member: *member, depth: socket.depth, registrations }))
         };
-        let mut queues: Vec<_> = own
-            .into_iter()
-            .map(|(endpoint, inodes, depth, census)| QueueReading {
-                endpoint,
-                depth,
-                census,
-                registrations: registrations(&inodes),
+        own.into_iter()
+            .map(|(endpoint, group)| {
+                // Two queues may look alike: this is the one that these sockets share.
+                let is_it = |queue: &Queue| group.iter().any(|(socket, _)| queue.cookies().contains(&socket.cookie));
+                let census = queues.iter().position(is_it).map(|index| queues.swap_remove(index).census);
+                Ok(QueueReading { endpoint, sockets: Members::read(group.iter().map(reading))?, census })
             })
-            .collect();
-        queues.sort_by(|one, other| one.endpoint.cmp(&other.endpoint));
-        Ok(queues)
+            .collect()
     }
 
     fn may_have_unix_listeners(&self) -> bool {
@@ -230,27 +223,6 @@ fn known<T>(
 /// [`Unread::Diag`] where the kernel has no sock_diag for TCP.
 fn unless_unsupported(what: fn(Error) -> Unread) -> impl Fn(Error) -> Unread {
     move |error| if error == Error::Unsupported { Unread::Diag } else { what(error) }
-}
-
-/// An address, its sockets, the depth of its queue, and its census if one was taken.
-type Found = (Endpoint, Vec<Inode>, Depth, Option<Census>);
-
-/// Sockets that share an address are one queue to a client, also where they belong to several processes.
-fn by_endpoint(sockets: impl Iterator<Item = (Endpoint, Inode, Depth)>) -> Vec<Found> {
-    let mut shared: BTreeMap<Endpoint, (Vec<Inode>, Depth)> = BTreeMap::new();
-    for (endpoint, inode, depth) in sockets {
-        match shared.entry(endpoint) {
-            Entry::Vacant(new) => {
-                new.insert((vec![inode], depth));
-            }
-            Entry::Occupied(mut known) => {
-                let (inodes, sum) = known.get_mut();
-                inodes.push(inode);
-                *sum = sum.plus(depth);
-            }
-        }
-    }
-    shared.into_iter().map(|(endpoint, (inodes, depth))| (endpoint, inodes, depth, None)).collect()
 }
 
 /// A thread that did not move, and its call.
@@ -320,9 +292,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("accept-queue-examined-{}", std::process::id()));
         let _listener = UnixListener::bind(&path).expect("a listener");
         std::fs::remove_file(&path).expect("its name");
-        assert_eq!(unread_where(&[0, 0, 0]), []);
-        assert_eq!(unread_where(&[0, 0, libc::ENOENT]), [Unread::Unix]);
-        assert_eq!(unread_where(&[libc::ENOENT]), [Unread::Diag]);
+        let missing = libc::ENOENT;
+        assert_eq!(unread_where(&[0; 6]), []);
+        assert_eq!(unread_where(&[0, 0, missing, 0, 0, missing]), [Unread::Unix]);
+        assert_eq!(unread_where(&[missing]), [Unread::Diag]);
         assert_eq!(unread_where(&[libc::EPERM]), [Unread::Queues(Error::Errno(crate::Errno(libc::EPERM)))]);
     }
 }

@@ -4,7 +4,7 @@ use crate::linux::namespace::Namespace;
 use crate::outside::sample::{Gone, Reading};
 use crate::outside::scope::Owner;
 use crate::rules::detector::{Change, Settings, Time};
-use crate::rules::history::{CensusTaken, DepthReading, History};
+use crate::rules::history::{CensusTaken, DepthReading, History, REOPEN};
 use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Cookie, Depth, Endpoint, Inode, Members};
 
@@ -12,6 +12,7 @@ pub(super) struct Followed {
     sockets: Vec<(Cookie, Inode)>,
     owners: Vec<Owner>,
     history: History,
+    seen_at: Time,
     /// What this sample read.
     fresh: Option<(DepthReading, Option<CensusTaken>)>,
     /// What has changed since the last sample that succeeded.
@@ -26,6 +27,7 @@ impl Followed {
             sockets: Vec::new(),
             owners: Vec::new(),
             history: History::new(settings, at),
+            seen_at: at,
             fresh: None,
             unreported: Vec::new(),
             is_reported: false,
@@ -35,6 +37,17 @@ impl Followed {
     /// Whether any of these is one of its sockets: others have come or gone.
     pub(super) fn goes_on_with(&self, sockets: &[(Cookie, Inode)]) -> bool {
         self.sockets.iter().any(|socket| sockets.contains(socket))
+    }
+
+    /// Its sockets have closed, and it may be opened again.
+    pub(super) fn may_reopen(&self, at: Time) -> bool {
+        at.saturating_sub(self.seen_at) < REOPEN
+    }
+
+    /// These wholly new sockets at its address are the same listener: it was closed and opened again by a process that had it.
+    pub(super) fn is_reopened_by(&self, owners: &[Owner], at: Time) -> bool {
+        let is_owner = |owner: &Owner| self.owners.iter().any(|known| known.process.pid == owner.process.pid);
+        self.may_reopen(at) && owners.iter().any(is_owner)
     }
 
     pub(super) fn with_sockets(self, sockets: Vec<(Cookie, Inode)>) -> Followed {
@@ -57,6 +70,7 @@ impl Followed {
         overflowed: Overflowed,
     ) {
         self.owners = owners;
+        self.seen_at = at;
         self.put_off();
         let mut reading = self.history.depth_read(at, members, overflowed);
         reading.changes.splice(0..0, self.unreported.drain(..));

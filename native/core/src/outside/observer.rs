@@ -156,13 +156,15 @@ impl Visited {
         Ok(answer)
     }
 
-    /// Takes in how deep the queues are. What is no longer there comes back.
+    /// Takes in how deep the queues are. What is no longer there, and has not been opened again in time, comes back.
     fn fold(&mut self, at: Time, listening: Vec<Listening>, settings: Settings) -> Vec<Gone> {
         let mut before = std::mem::take(&mut self.followed);
         let mut gone = Vec::new();
         self.place.learn_names(&listening);
         let mut read = Vec::new();
-        for (key, mut sockets) in by_queue(listening) {
+        let queues = by_queue(listening);
+        let closed: Vec<_> = before.keys().filter(|key| !queues.contains_key(key)).cloned().collect();
+        for (key, mut sockets) in queues {
             sockets.retain(|socket| self.place.has(socket.inode));
             let inodes = sockets.iter().map(|socket| socket.inode);
             let Some(owners) = self.place.owners(&key.endpoint, inodes) else { continue };
@@ -170,8 +172,14 @@ impl Visited {
                 continue;
             };
             let sockets: Vec<_> = sockets.iter().map(|socket| (socket.cookie, socket.inode)).collect();
-            let same = match before.remove(&key) {
-                Some(followed) if followed.goes_on_with(&sockets) => Some(followed),
+            // A Unix path that was closed and bound again has another key.
+            let known = before
+                .remove(&key)
+                .or_else(|| before.remove(closed.iter().find(|closed| closed.endpoint == key.endpoint)?));
+            let same = match known {
+                Some(followed) if followed.goes_on_with(&sockets) || followed.is_reopened_by(&owners, at) => {
+                    Some(followed)
+                }
                 Some(other) => {
                     gone.extend(other.gone(at, self.place.namespace, key.endpoint.clone()));
                     None
@@ -190,7 +198,9 @@ impl Visited {
             self.followed.insert(key, followed);
         }
         let namespace = self.place.namespace;
-        gone.extend(before.into_iter().filter_map(|(key, followed)| followed.gone(at, namespace, key.endpoint)));
+        let (closed, ended): (Vec<_>, Vec<_>) = before.into_iter().partition(|(_, followed)| followed.may_reopen(at));
+        self.followed.extend(closed);
+        gone.extend(ended.into_iter().filter_map(|(key, followed)| followed.gone(at, namespace, key.endpoint)));
         gone
     }
 

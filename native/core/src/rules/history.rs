@@ -7,6 +7,10 @@ use crate::rules::detector::{Change, Condition, Detector, Settings, Time};
 use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
+/// An address that is closed and opened again within this time is the same listener: a restart takes less. What is raised stays.
+/// The monitor has the same (`REOPEN_MS`, src/accept_queue_monitor.erl).
+pub const REOPEN: Duration = Duration::from_secs(2);
+
 /// What is remembered of a listener that is read again and again.
 #[derive(Debug)]
 pub struct History {

@@ -3,7 +3,7 @@
 use accept_queue_core::rules::diagnosis::{AcceptingFinding, NotAccepting, QueueFigures, StoppedThreads};
 use serde_json::Value;
 
-use super::queue::{figures, waiting};
+use super::queue::{figures, named, waiting};
 use super::threads::crash_dump;
 use super::{Words, debugger, seconds};
 
@@ -13,7 +13,7 @@ const ASK_INSIDE: &str = "The VM runs, so ask it, in a remote shell: `accept_que
 pub(super) fn words(finding: &AcceptingFinding, pid: i32, listener: &str) -> Words {
     match finding {
         AcceptingFinding::NotAccepting(why, queue) => {
-            let (text, advice) = not_accepting(why, queue, pid, listener);
+            let (text, advice) = not_accepting(why, queue, pid, &named(listener, queue));
             Words { text, advice, figures: figures(queue) }
         }
         AcceptingFinding::PoolAtLimit { established, close_wait } => Words {

@@ -1,6 +1,7 @@
 //! A queue, whatever the cause.
 
 use accept_queue_core::rules::diagnosis::{QueueFigures, QueueFinding, QueueTrouble};
+use accept_queue_core::rules::facts::Member;
 use serde_json::Value;
 
 use super::{NamedFigures, Words, millis, seconds};
@@ -8,7 +9,7 @@ use super::{NamedFigures, Words, millis, seconds};
 pub(super) fn words(finding: &QueueFinding, listener: &str) -> Words {
     match finding {
         QueueFinding::Trouble(trouble, queue) => {
-            let (text, advice) = trouble_words(*trouble, queue, listener);
+            let (text, advice) = trouble_words(*trouble, queue, &named(listener, queue));
             Words { text, advice: advice.to_owned(), figures: figures(queue) }
         }
         QueueFinding::BacklogClipped { limit, advice } => Words {
@@ -66,12 +67,20 @@ pub(super) fn waiting(queue: &QueueFigures) -> String {
     format!("{queued} {noun} ({} fit){longest}.", u64::from(queue.depth.limit) + 1)
 }
 
+/// With the descriptor of the socket that it is about, where several share the address.
+pub(super) fn named(listener: &str, queue: &QueueFigures) -> String {
+    queue.member.map_or_else(|| listener.to_owned(), |Member { fd, .. }| format!("{listener} (descriptor {fd})"))
+}
+
 pub(super) fn figures(queue: &QueueFigures) -> NamedFigures {
     let mut figures = vec![
         ("queued", Value::from(queue.depth.queued)),
         ("limit", Value::from(queue.depth.limit)),
         ("dropped", Value::from(queue.dropped)),
     ];
+    if let Some(Member { fd, inode }) = queue.member {
+        figures.extend([("fd", Value::from(fd)), ("inode", Value::from(inode.0))]);
+    }
     if let Some(counts) = queue.counts {
         figures.extend(counts.oldest_wait.map(|wait| ("oldest_wait_ms", millis(wait))));
         figures.push(("established", Value::from(counts.established)));

@@ -46,6 +46,7 @@ fn in_call(origin: Origin, symbol: Option<&str>) -> Blocked {
 fn queue() -> Box<QueueFigures> {
     let counts = Counts { queued: 31, limit: 30, oldest_wait: Some(ms(1500)), ..Counts::default() };
     Box::new(QueueFigures {
+        member: None,
         depth: Depth { queued: 31, limit: 30, drops: Some(0) },
         dropped: 3,
         counts: Some(counts),

@@ -96,10 +96,20 @@ impl NotAccepting {
 }
 
 impl Case<'_> {
-    pub(super) fn accepting(&self, listener: &ListenerFacts, is_explained: bool) -> Option<Graded<AcceptingFinding>> {
-        let (why, gravity, confidence) = self.why(listener, is_explained)?;
-        let found = AcceptingFinding::NotAccepting(why, Box::new(QueueFigures::from(listener)));
-        Some(Graded { found, gravity, confidence, listener: Some(listener.endpoint.clone()) })
+    /// Of each socket that shares the address; where all are alike, of the listener.
+    pub(super) fn accepting(&self, listener: &ListenerFacts, is_explained: bool) -> Vec<Graded<AcceptingFinding>> {
+        let all: Vec<_> = listener.queues().iter().map(|queue| (queue, self.why(queue, is_explained))).collect();
+        let are_alike = all.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let graded = |(queue, why): (&ListenerFacts, Option<_>)| {
+            let (why, gravity, confidence) = why?;
+            let found = AcceptingFinding::NotAccepting(why, Box::new(QueueFigures::from(queue)));
+            Some(Graded { found, gravity, confidence, listener: Some(queue.endpoint.clone()) })
+        };
+        if are_alike {
+            let first = all.into_iter().next();
+            return first.and_then(|(_, why)| graded((listener, why))).into_iter().collect();
+        }
+        all.into_iter().filter_map(graded).collect()
     }
 
     fn why(&self, listener: &ListenerFacts, is_explained: bool) -> Option<(NotAccepting, Gravity, Confidence)> {
@@ -142,9 +152,13 @@ impl Case<'_> {
 
     /// The epoll set alone shows a pool's limit from outside, and shows no more than that no process is in accept.
     pub(super) fn pool(&self, listener: &ListenerFacts) -> Option<Graded<AcceptingFinding>> {
-        let (Accepting::NotArmed(_), Some(_)) = (listener.accepting.as_ref()?.0, self.stalled_for(listener)) else {
-            return None;
+        let is_left = |queue: &ListenerFacts| {
+            let accepting = queue.accepting.as_ref().map(|known| known.0);
+            matches!(accepting, Some(Accepting::NotArmed(_))) && self.stalled_for(queue).is_some()
         };
+        if !listener.queues().iter().any(is_left) {
+            return None;
+        }
         let (established, close_wait) = listener.counts.map(|counts| (counts.established, counts.close_wait))?;
         (established + close_wait > 0).then(|| Graded {
             found: AcceptingFinding::PoolAtLimit { established, close_wait },

@@ -95,10 +95,7 @@ fn judge(case: &Case) -> Vec<Finding> {
         let is_explained = !found.is_empty();
         found.extend(case.no_heartbeat().filter(|_| !is_explained).map(about(Subject::Process)));
         found.extend(
-            listeners
-                .iter()
-                .filter_map(|listener| case.accepting(listener, is_explained))
-                .map(about(Subject::Accepting)),
+            listeners.iter().flat_map(|listener| case.accepting(listener, is_explained)).map(about(Subject::Accepting)),
         );
         found.extend(listeners.iter().filter_map(|listener| case.pool(listener)).map(about(Subject::Accepting)));
     }

@@ -6,7 +6,7 @@ use super::case::Case;
 use super::grade::{Confidence, Graded, Gravity};
 use crate::rules::advice::{self, Advice, Facts};
 use crate::rules::detector::Condition;
-use crate::rules::facts::ListenerFacts;
+use crate::rules::facts::{ListenerFacts, Member};
 use crate::vm::pollset::Events;
 use crate::{Counts, Depth, Endpoint};
 
@@ -52,6 +52,8 @@ pub enum QueueTrouble {
 /// The figures of a queue that go with a finding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueFigures {
+    /// Which of the sockets that share the address; `None`: all of the process.
+    pub member: Option<Member>,
     /// The last reading.
     pub depth: Depth,
     /// Dropped while observed.
@@ -80,6 +82,7 @@ impl From<&ListenerFacts> for QueueFigures {
     fn from(listener: &ListenerFacts) -> QueueFigures {
         let registrations = listener.accepting.as_ref().map(|(_, registrations)| registrations);
         QueueFigures {
+            member: listener.member,
             depth: listener.depth,
             dropped: listener.dropped,
             counts: listener.counts,
@@ -94,8 +97,8 @@ impl Case<'_> {
         let mut found: Vec<_> = self
             .troubles(listener)
             .into_iter()
-            .map(|trouble| Graded {
-                found: QueueFinding::Trouble(trouble, Box::new(QueueFigures::from(listener))),
+            .map(|(trouble, queue)| Graded {
+                found: QueueFinding::Trouble(trouble, Box::new(QueueFigures::from(queue))),
                 gravity: Gravity::Trouble,
                 confidence: Confidence::Certain,
                 listener: Some(listener.endpoint.clone()),
@@ -105,40 +108,44 @@ impl Case<'_> {
         found
     }
 
-    fn troubles(&self, listener: &ListenerFacts) -> Vec<QueueTrouble> {
+    /// With what each is of: one socket, or all that share the address.
+    fn troubles<'a>(&self, listener: &'a ListenerFacts) -> Vec<(QueueTrouble, &'a ListenerFacts)> {
         let holds = |condition| listener.conditions.contains(&condition);
         let mut troubles = Vec::new();
         if holds(Condition::Behind) && listener.has_accepted {
-            troubles.push(QueueTrouble::Behind);
+            troubles.push((QueueTrouble::Behind, listener));
         }
-        if is_full(listener) {
-            troubles.push(QueueTrouble::Full);
+        let full: Vec<_> = listener.queues().iter().filter(|queue| queue.is_full()).collect();
+        if full.len() == listener.queues().len() {
+            troubles.push((QueueTrouble::Full, listener));
+        } else if !full.is_empty() {
+            troubles.extend(full.into_iter().map(|queue| (QueueTrouble::Full, queue)));
         } else if holds(Condition::Overflowing) {
-            troubles.push(QueueTrouble::WasFull);
+            troubles.push((QueueTrouble::WasFull, listener));
         }
         if let Some(counts) = listener.counts {
             let queued = counts.queued;
             if let (Some(closed), Some(reset)) = (counts.queued_closed, counts.queued_reset())
                 && self.settings.is_abandoned(queued, closed + reset)
             {
-                troubles.push(QueueTrouble::ClientsGone { queued, closed, reset });
+                troubles.push((QueueTrouble::ClientsGone { queued, closed, reset }, listener));
             }
             if self.settings.is_leaking(counts.close_wait) {
-                troubles.push(QueueTrouble::CloseWaitHeld { close_wait: counts.close_wait });
+                troubles.push((QueueTrouble::CloseWaitHeld { close_wait: counts.close_wait }, listener));
             }
         }
         troubles
     }
 
     fn backlog_clipped(&self, listener: &ListenerFacts) -> Option<Graded<QueueFinding>> {
-        let limit = listener.depth.limit;
+        let limit = listener.queues().iter().map(|queue| queue.depth.limit).max()?;
         let facts = Facts {
             limit: Some(limit).filter(|_| matches!(listener.endpoint, Endpoint::Tcp(_))),
             somaxconn: self.observed.somaxconn,
             ..Facts::default()
         };
         let advice = advice::advise(&facts).into_iter().find(|advice| advice.id == "somaxconn_clips")?;
-        let has_effect = is_full(listener) || listener.dropped > 0;
+        let has_effect = listener.is_full() || listener.dropped > 0;
         Some(Graded {
             found: QueueFinding::BacklogClipped { limit, advice },
             gravity: if has_effect { Gravity::Trouble } else { Gravity::Note },
@@ -146,8 +153,4 @@ impl Case<'_> {
             listener: Some(listener.endpoint.clone()),
         })
     }
-}
-
-fn is_full(listener: &ListenerFacts) -> bool {
-    listener.depth.queued > listener.depth.limit
 }

@@ -163,8 +163,8 @@ fn graded(
 impl Case<'_> {
     /// Those that are blocked; where none is and clients wait for one, those that compute.
     pub(super) fn schedulers(&self) -> Vec<Graded<ThreadsFinding>> {
-        let listeners = self.observed.listeners.iter();
-        let waiting: Vec<_> = listeners.filter(|listener| self.waits_for_scheduler(listener)).collect();
+        let queues = self.observed.listeners.iter().flat_map(ListenerFacts::queues);
+        let waiting: Vec<_> = queues.filter(|listener| self.waits_for_scheduler(listener)).collect();
         let blocked: Vec<_> = self.blocked().map(|(facts, blocked)| self.blocker(facts, blocked, &waiting)).collect();
         if blocked.is_empty() && (!waiting.is_empty() || self.silent_for.is_some()) {
             self.spinning().map(|facts| self.spinner(facts, &waiting)).collect()

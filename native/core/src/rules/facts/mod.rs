@@ -10,7 +10,7 @@ mod threads;
 use std::time::Duration;
 
 pub use listeners::ListenerFacts;
-pub use readings::{Circumstances, ProcessReading, QueueReading, Unmoved, Unread};
+pub use readings::{Circumstances, Member, ProcessReading, QueueReading, SocketReading, Unmoved, Unread};
 pub use threads::{Blocked, Doing, ThreadFacts, unmoved};
 
 use crate::vm::open_files::Descriptors;

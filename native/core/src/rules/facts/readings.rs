@@ -1,6 +1,7 @@
 //! What is read of a process: repeatedly, and once.
 
 use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::rules::detector::Time;
@@ -9,7 +10,7 @@ use crate::vm::pollset::Registration;
 use crate::vm::process::{Frozen, Process};
 use crate::vm::stack::Frame;
 use crate::vm::threads::Threads;
-use crate::{Census, Depth, Endpoint, Error};
+use crate::{Census, Depth, Endpoint, Error, Inode, Members};
 
 /// One reading of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,12 +30,30 @@ pub struct ProcessReading {
 pub struct QueueReading {
     /// Of which listener.
     pub endpoint: Endpoint,
-    /// How deep.
-    pub depth: Depth,
-    /// Its census, if one was taken.
+    /// The sockets of this process that share the address.
+    pub sockets: Members<SocketReading>,
+    /// The census of the address, if one was taken.
     pub census: Option<Census>,
+}
+
+/// One reading of a listening socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SocketReading {
+    /// Which descriptor of the process.
+    pub member: Member,
+    /// How deep its queue is.
+    pub depth: Depth,
     /// Its entries in the epoll sets of the process, if they were read.
     pub registrations: Option<Vec<Registration>>,
+}
+
+/// A socket of a process, as the process and `/proc` name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Its descriptor.
+    pub fd: RawFd,
+    /// Its inode.
+    pub inode: Inode,
 }
 
 /// What is read once.

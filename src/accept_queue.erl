@@ -446,8 +446,8 @@ accepted(Listener, Connection) ->
 %% 1> {ok, L} = gen_tcp:listen(0, [{active, false}]), {ok, Port} = inet:port(L).
 %% 2> {ok, Client} = gen_tcp:connect("localhost", Port, []), timer:sleep(200), {ok, Accepted} = gen_tcp:accept(L).
 %% 3> {ok, _} = accept_queue:accepted(L, Accepted), {ok, #{count := 1, buckets := Buckets}} = accept_queue:waits(L).
-%% 4> [UpToMs || {UpToMs, 1} <- Buckets].
-%% [500]
+%% 4> lists:sum([Count || {_UpToMs, Count} <- Buckets]).
+%% 1
 %% '''
 -spec waits(listener()) -> {ok, waits()} | {error, reason()}.
 waits(Listener) ->
@@ -566,7 +566,7 @@ watched() ->
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
 %% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
-%%       since => ...,stale => false,window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
+%%       since => ...,stale => false,waits => #{...},window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
 -spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->

@@ -11,7 +11,7 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, statuses/0, health/0, memory/0, samples/1]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, statuses/0, health/0, memory/0, library_replaced/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0, health/0]).
@@ -174,6 +174,11 @@ is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stu
 memory() ->
     ets:whereis(?TABLE).
 
+%% What this process holds of the library may be of an earlier instance: it is looked at again.
+-spec library_replaced() -> ok.
+library_replaced() ->
+    gen_server:cast(?MODULE, library_replaced).
+
 %% Whether every reading is published as a sample.
 -spec samples(Wanted :: boolean()) -> ok.
 samples(Wanted) ->
@@ -200,6 +205,7 @@ init(#{watch := Wanted, options := Options}) ->
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
 handle_call({watch, Listener, Options}, _From, State) ->
+    ok = has_memory(State),
     case entries(Listener) of
         {ok, Entries} ->
             Added = [add(Group, Options, State) || Group <- groups(Entries)],
@@ -224,6 +230,9 @@ handle_call(_, _From, State) ->
 -spec handle_cast({samples, boolean()} | term(), #state{}) -> {noreply, #state{}}.
 handle_cast({samples, Wanted}, State) when is_boolean(Wanted) ->
     {noreply, poll(State#state{samples = Wanted})};
+handle_cast(library_replaced, State) ->
+    ok = has_memory(State),
+    {noreply, State};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -371,6 +380,7 @@ closed(_Row) ->
 %% Which listeners are watched.
 
 search(#state{wanted = Wanted} = State) ->
+    ok = has_memory(State),
     case accept_queue_registry:listeners() of
         {ok, Listeners} ->
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
@@ -540,6 +550,13 @@ poll(#state{poller = Poller, samples = Samples} = State) ->
     State#state{addresses = maps:from_list([{accept_queue_source:watch_id(Watch), Address} || {Watch, Address} <- Watches])}.
 
 %% Memory.
+
+%% Any process can delete the table, and another child makes it again, empty; and the library may be another instance than the one whose
+%% thread polls. Then this process ends, and the next one begins with what is there.
+has_memory(#state{poller = Poller}) ->
+    [{poller, Poller}] = ets:lookup(?TABLE, poller),
+    true = accept_queue_source:poller_is_running(Poller),
+    ok.
 
 %% One field of each row, with its address: a search copies no more of a thousand rows than it needs.
 each(Field) ->

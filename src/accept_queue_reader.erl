@@ -43,12 +43,37 @@ init([]) ->
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call(Request, From, #state{reader = Reader, next = Tag, calls = Calls} = State) ->
-    try accept_queue_nif:reader_request(Reader, self(), Tag, ?CALL_MS, Request) of
-        ok -> {noreply, State#state{next = Tag + 1, calls = Calls#{Tag => From}}};
-        full -> {reply, {answer, {error, timeout}}, State}
+handle_call(Request, From, State) ->
+    case request(Request, State) of
+        ok -> {noreply, expect(From, State)};
+        {raised, badarg} -> {ok, Running} = running(State), answer(request(Request, Running), From, Running);
+        Answer -> answer(Answer, From, State)
+    end.
+
+answer(ok, From, State) -> {noreply, expect(From, State)};
+answer(full, _From, State) -> {reply, {answer, {error, timeout}}, State};
+answer({raised, _} = Raised, _From, State) -> {reply, Raised, State}.
+
+expect(From, #state{next = Tag, calls = Calls} = State) ->
+    State#state{next = Tag + 1, calls = Calls#{Tag => From}}.
+
+request(Request, #state{reader = Reader, next = Tag}) ->
+    try
+        accept_queue_nif:reader_request(Reader, self(), Tag, ?CALL_MS, Request)
     catch
-        error:Reason -> {reply, {raised, Reason}, State}
+        error:Reason -> {raised, Reason}
+    end.
+
+%% The threads of a library whose module was purged and loaded again are nothing to the new instance. A request that is always right
+%% tells them from a wrong request; its answer has a tag that no call has.
+running(State) ->
+    case request({kernel, []}, State#state{next = 0}) of
+        {raised, badarg} ->
+            {ok, Reader} = accept_queue_nif:reader_start(),
+            ok = accept_queue_monitor:library_replaced(),
+            {ok, State#state{reader = Reader}};
+        _ ->
+            {ok, State}
     end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.

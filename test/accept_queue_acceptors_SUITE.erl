@@ -74,9 +74,9 @@ those_blocked_in_accept_are_listed(Kind, L, Accept) ->
     eventually:is({?POOL, Pool}, fun() -> waiting(Address) end),
     Client = sockets:client(Address),
     eventually:is(?POOL - 1, fun() -> element(1, waiting(L)) end),
-    eventually:is({?POOL, 1, [?MODULE]}, fun() ->
+    eventually:is({?POOL, 1, [{?MODULE, waiting}]}, fun() ->
         {ok, #{pool := Known, busy_count := Count, busy := Busy}} = accept_queue:acceptors(L),
-        {length(Known), Count, [Module || #{current_stacktrace := [{Module, _, _, _} | _]} <- Busy]}
+        {length(Known), Count, [{Module, So} || #{status := So, current_stacktrace := [{Module, _, _, _} | _]} <- Busy]}
     end),
     {ok, #{waiting := Waiting, busy := [#{pid := Accepted} = Description]}} = accept_queue:acceptors(L),
     ?assertEqual(Pool, lists:sort([Accepted | Waiting])),

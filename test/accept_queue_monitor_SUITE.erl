@@ -395,7 +395,10 @@ bursts_that_overflow_between_two_readings_are_reported(_) ->
             {comment, "each burst was taken as it came"};
         _ ->
             #{dropped_otherwise := 0} = await({raised, overflowing}, Address),
-            ?assertMatch(#{dropped := Drops, dropped_otherwise := 0}, await({cleared, overflowing}, Address))
+            %% The last ACK of a handshake that meets a full queue is one overflow and two drops (net/ipv4/tcp_ipv4.c,
+            %% tcp_v4_syn_recv_sock and tcp_v4_rcv).
+            #{dropped := Overflows, dropped_otherwise := 0} = await({cleared, overflowing}, Address),
+            ?assert(Overflows =< Drops andalso 2 * Overflows >= Drops, {Overflows, Drops})
     end.
 
 a_port_with_two_addresses_has_the_status_of_both(_) ->
@@ -460,6 +463,8 @@ a_monitor_that_is_killed_fifty_times_under_load_raises_once_and_clears_once(_) -
     Load = [spawn_link(fun() -> load(Other, Served) end) || Other <- Others],
     [
         begin
+            %% One that was killed is started again after a pause.
+            eventually:is(true, fun() -> is_pid(whereis(accept_queue_monitor)) end),
             exit(whereis(accept_queue_monitor), kill),
             _ = sockets:client(Address),
             %% The one that has come instead has read it.

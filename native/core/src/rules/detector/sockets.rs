@@ -90,7 +90,9 @@ impl Sockets {
                     None => 0,
                 };
                 rise.overflowed += overflows;
-                rise.otherwise += dropped - overflows;
+                // The last ACK of a handshake that meets a full queue is one overflow and two drops (net/ipv4/tcp_ipv4.c:
+                // tcp_v4_syn_recv_sock, and tcp_v4_rcv, which discards the packet).
+                rise.otherwise += dropped.saturating_sub(overflows.saturating_mul(2));
                 if overflows > 0 {
                     self.list[index].overflowed_at = Some(at);
                 }

@@ -413,7 +413,7 @@ while_killed() ->
         ]
     ]),
     eventually:ends(Killer, stop),
-    ?assertEqual([], Answers -- [ok, list, number, degraded, not_found, not_running, timeout]),
+    ?assertEqual([], Answers -- [ok, list, number, degraded, not_found, not_watched, not_running, timeout]),
     ?assertEqual(Supervisor, whereis(accept_queue_sup)),
     eventually:is(ok, fun() -> accept_queue:watch(L) end),
     is_watched().

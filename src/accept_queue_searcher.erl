@@ -84,8 +84,15 @@ handle_info(_, State) ->
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{module = Module, known = Known}) ->
-    _ = [catch accept_queue:unwatch(Listener) || Listener <- Module:watched(Known)],
-    ok.
+    lists:foreach(fun unwatch/1, Module:watched(Known)).
+
+%% A term that is no listener, or one that cannot be asked, keeps no user's supervisor from its shutdown.
+unwatch(Listener) ->
+    try
+        accept_queue:unwatch(Listener)
+    catch
+        _:_ -> ok
+    end.
 
 %% Monitored first: what ends during the search is found by the next one.
 search(#state{module = Module, options = Options} = State) ->

@@ -259,7 +259,8 @@ a_listener_is_looked_up_once(_) ->
 lookups(Do) ->
     Finding = [{accept_queue_listener, open, 1}, {accept_queue_source, listening, 0}, {accept_queue_source, open, 1}],
     [1 = erlang:trace_pattern(Function, true, []) || Function <- Finding],
-    1 = erlang:trace(self(), true, [call, {tracer, Tracer = spawn_link(fun() -> collect([]) end)}]),
+    Tracer = spawn_link(fun() -> collect([]) end),
+    1 = erlang:trace(self(), true, [call, {tracer, Tracer}]),
     _ = Do(),
     1 = erlang:trace(self(), false, [call]),
     Delivered = erlang:trace_delivered(self()),
@@ -327,7 +328,8 @@ status_and_samples_have_the_waits(_) ->
 
 %% In the place of the dispatcher: what the monitor puts there for it.
 samples_have(#{count := Count, p99_ms := Most} = Waits, Address, nif) ->
-    true = is_pid(Event = whereis(accept_queue_event)),
+    Event = whereis(accept_queue_event),
+    true = is_pid(Event),
     ok = sys:suspend(Event),
     try
         ok = accept_queue_monitor:samples(true),

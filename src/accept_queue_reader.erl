@@ -12,7 +12,7 @@
 
 -record(state, {
     reader :: accept_queue_nif:reader(),
-    next = 1 :: pos_integer(),
+    next = 1 :: non_neg_integer(),
     %% As many as the library takes.
     calls = #{} :: #{pos_integer() => gen_server:from()}
 }).

@@ -129,9 +129,18 @@ pub(crate) fn fake_beam(node: &str, listener: Socket) -> Running {
     Running::start(command.stdin(OwnedFd::from(listener)))
 }
 
-/// Another process that holds a listener, by any name.
+/// Another process that holds a listener, by any name. It has stopped itself when this returns: before that it still may have the
+/// name of this test.
 pub(crate) fn holder(name: &str, listener: Socket) -> Running {
-    Running::start(Command::new("sh").arg0(name).args(["-c", "kill -STOP $$"]).stdin(OwnedFd::from(listener)))
+    let running =
+        Running::start(Command::new("sh").arg0(name).args(["-c", "kill -STOP $$"]).stdin(OwnedFd::from(listener)));
+    let stat = format!("/proc/{}/stat", running.child.id());
+    let deadline = Instant::now() + DEADLINE;
+    while !std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")) {
+        assert!(Instant::now() < deadline, "it has not stopped itself");
+        thread::yield_now();
+    }
+    running
 }
 
 pub(crate) fn own_pid() -> String {

@@ -192,7 +192,8 @@ churn() ->
         end
      || {Pid, Monitor} <- maps:values(Churners)
     ],
-    ?assertMatch([#{socket := Stays}], listed_now()),
+    %% The VM closes what an ended process had opened a little later.
+    eventually:is([Stays], fun() -> [Socket || #{socket := Socket} <- listed_now()] end),
     {Listed, Moving, [{Name, Was, Is, Room} || {{Name, Was, Room}, {Name, Is, Room}} <- lists:zip(Before, After)]}.
 
 backlogs() ->

@@ -1,6 +1,7 @@
 //! Reads the depths of all watches that are due, and asks the counters of their network namespaces which drops were overflows.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::Error;
 use crate::linux::counters;
@@ -18,11 +19,12 @@ impl Namespaces {
     pub(super) fn new() -> Namespaces {
         let mut own = Overflows::default();
         own.attribute(&[], true, || counters::listen_overflows().ok()?);
+        own.have_risen(|| counters::listen_overflows().ok()?);
         Namespaces(HashMap::from([(None, own)]))
     }
 
     /// A reading of each. The counter is read where something was dropped, and where a census is due: one file a namespace.
-    pub(super) fn read(&mut self, watches: &[&Watch], at: Time) -> Vec<Result<DepthReading, Error>> {
+    pub(super) fn read(&mut self, watches: &[Arc<Watch>], at: Time) -> Vec<Result<DepthReading, Error>> {
         let depths: Vec<_> = watches.iter().map(|watch| watch.depths()).collect();
         let dropped: Vec<_> = watches
             .iter()
@@ -34,7 +36,18 @@ impl Namespaces {
         read.map(|((watch, depths), overflowed)| Ok(watch.take_in(at, &depths?, overflowed))).collect()
     }
 
-    fn overflowed(&mut self, watches: &[&Watch], dropped: &[(Dropped, bool)]) -> Vec<Overflowed> {
+    /// Of these watches, which are not read, those whose queue may have overflowed since this was last asked.
+    pub(super) fn that_may_have_overflowed<'a>(&mut self, waited: &'a [Arc<Watch>]) -> Vec<&'a Watch> {
+        let mut risen: HashMap<Option<SocketNamespace>, bool> = HashMap::new();
+        let mut may_have = |watch: &&Watch| {
+            let namespace = watch.namespace();
+            let read = || self.0.entry(namespace).or_default().have_risen(|| watch.listen_overflows()).unwrap_or(true);
+            *risen.entry(namespace).or_insert_with(read)
+        };
+        waited.iter().map(|watch| &**watch).filter(|watch| watch.may_drop() && may_have(watch)).collect()
+    }
+
+    fn overflowed(&mut self, watches: &[Arc<Watch>], dropped: &[(Dropped, bool)]) -> Vec<Overflowed> {
         let Some(first) = watches.first() else { return Vec::new() };
         if watches.iter().all(|watch| watch.namespace() == first.namespace()) {
             return self.of_one(first, dropped);
@@ -46,7 +59,7 @@ impl Namespaces {
         let mut overflowed = vec![Overflowed::default(); watches.len()];
         for indices in by_namespace.values() {
             let dropped: Vec<_> = indices.iter().map(|&index| dropped[index]).collect();
-            for (&index, one) in indices.iter().zip(self.of_one(watches[indices[0]], &dropped)) {
+            for (&index, one) in indices.iter().zip(self.of_one(&watches[indices[0]], &dropped)) {
                 overflowed[index] = one;
             }
         }

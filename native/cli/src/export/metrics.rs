@@ -4,7 +4,7 @@ use accept_queue_core::Counts;
 use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
-use accept_queue_core::rules::check::{Severity, Trouble};
+use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::Condition;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -177,8 +177,7 @@ impl Exposition<'_> {
 
 /// How much a listener wants to be seen.
 fn rank(reading: &Reading) -> (Severity, u32) {
-    let gravest = reading.status.conditions.iter().map(|held| Trouble::Condition(held.0).severity()).max();
-    (gravest.unwrap_or(Severity::Ok), reading.depth_reading.depth.queued)
+    (Severity::of(reading.status.conditions.iter().map(|held| held.0)), reading.depth_reading.depth.queued)
 }
 
 /// Of the network namespace of the exporter.

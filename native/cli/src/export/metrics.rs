@@ -79,8 +79,8 @@ impl Exposition<'_> {
         ));
         text.add(gauges(
             "limit",
-            "The backlog in force. As of the last sample.",
-            each(|reading| just(Some(reading.depth_reading.depth.limit))),
+            "The backlog in force; absent where it is not known. As of the last sample.",
+            each(|reading| just(reading.depth_reading.depth.known_limit())),
         ));
         text.add(gauges(
             "peak_connections",
@@ -142,9 +142,15 @@ impl Exposition<'_> {
             each(|reading| counted(reading, |counts| just(Some(counts.sockets)))),
         ));
         text.add(gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))));
+        let is_partial = |reading: &&Reading| reading.depth_reading.depth.known_limit().is_none();
+        text.add(gauges(
+            "partly_read_listeners",
+            "Of these, those of which no limit and no drops are known: sock_diag cannot be asked, and /proc/net/tcp is read.",
+            one(Some(sample.readings.iter().filter(is_partial).count() as f64)),
+        ));
         text.add(gauges(
             "omitted_listeners",
-            "Of these, those without metrics of their own.",
+            "Of the listeners, those without metrics of their own.",
             one(Some(others.len() as f64)),
         ));
         text.add(gauges(

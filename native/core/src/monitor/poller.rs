@@ -196,8 +196,7 @@ impl Samples {
 fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
     let mut notices = Vec::new();
     let mut wanting = Vec::new();
-    let watches: Vec<_> = poll.watches().collect();
-    for (watch, reading) in watches.iter().copied().zip(namespaces.read(&watches, poll.at)) {
+    namespaces.read(poll.watches(), poll.at, |watch, reading| {
         if reading.as_ref().is_ok_and(|reading| reading.wants_census) {
             wanting.push(watch);
         }
@@ -212,7 +211,7 @@ fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
             Err(error) => watch.has_failed(Tier::Depth, error, poll.generation).then_some(Notice::Failed(error)),
         };
         notices.extend(notice.map(|notice| (watch.id(), notice)));
-    }
+    });
     for (watch, census) in wanting.iter().zip(watch::census(&wanting, poll.at)) {
         let notice = match census {
             Ok(census) => {

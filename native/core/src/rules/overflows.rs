@@ -72,6 +72,11 @@ impl Overflows {
         overflowed
     }
 
+    /// `ListenOverflows` when it was read last.
+    pub fn counted(&self) -> Option<u64> {
+        self.counted
+    }
+
     fn unexplained(&self) -> Option<u64> {
         self.counted.map(|counted| counted.saturating_sub(self.explained))
     }

@@ -206,7 +206,11 @@ fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
             figures[count] = figures[count].map(|_| 0);
         }
     }
-    figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.depth_reading.drops]);
+    figures[..3].copy_from_slice(&[
+        Some(depth.queued.into()),
+        depth.known_limit().map(u64::from),
+        reading.depth_reading.drops,
+    ]);
     figures
 }
 

@@ -236,7 +236,7 @@ impl<'a> Round<'a> {
     /// Which of them want a census.
     fn read_depths(&mut self, poll: &'a Poll, namespaces: &mut Namespaces) -> Vec<&'a Watch> {
         let mut wanting = Vec::new();
-        for (watch, reading) in poll.watches.iter().map(|watch| &**watch).zip(namespaces.read(&poll.watches, poll.at)) {
+        namespaces.read(poll.watches.iter().map(|watch| &**watch), poll.at, |watch, reading| {
             let notice = match reading {
                 Ok(reading) => {
                     if reading.wants_census {
@@ -255,7 +255,7 @@ impl<'a> Round<'a> {
                 }
             };
             self.notices.extend(notice.map(|notice| (watch.id(), notice)));
-        }
+        });
         wanting
     }
 

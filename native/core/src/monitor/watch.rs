@@ -48,6 +48,14 @@ pub(super) enum Tier {
     Census,
 }
 
+/// What became of a reading of the first tier.
+pub(super) enum Taken {
+    /// It was taken in.
+    Whole(DepthReading),
+    /// So much was dropped, and it is not known yet whether that was for want of room: [`Watch::take_in`] waits for it.
+    Dropped(Members<Depth>, Dropped),
+}
+
 impl Watch {
     /// Begins now, by the number that its owner gives it.
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
@@ -121,14 +129,19 @@ impl Watch {
     }
 
     /// The same without taking it in.
-    pub(super) fn depths(&self) -> Result<Members<Depth>, Error> {
+    fn depths(&self) -> Result<Members<Depth>, Error> {
         self.listeners().depths().inspect_err(|_| locked(&self.history).reading_failed())
     }
 
-    /// What has been dropped since the reading before this one, and whether it is time for a census.
-    pub(super) fn dropped(&self, depths: &Members<Depth>, at: Time) -> (Dropped, bool) {
-        let history = locked(&self.history);
-        (history.dropped(depths), history.wants_census(at))
+    /// The same, taken in where nothing was dropped since the reading before. `counted`: the overflows of its namespace before it.
+    pub(super) fn read_unless_dropped(&self, at: Time, counted: Option<u64>) -> Result<Taken, Error> {
+        let depths = self.depths()?;
+        let mut history = locked(&self.history);
+        let dropped = history.dropped(&depths);
+        if dropped.count > 0 {
+            return Ok(Taken::Dropped(depths, dropped));
+        }
+        Ok(Taken::Whole(history.depth_read(at, &depths, Overflowed { at_most: None, since: counted })))
     }
 
     /// Takes a reading in.

@@ -81,6 +81,11 @@ impl Overflows {
         self.looked_at.map(|now| before.is_none_or(|before| now > before))
     }
 
+    /// `ListenOverflows` when it was read last.
+    pub fn counted(&self) -> Option<u64> {
+        self.counted
+    }
+
     fn unexplained(&self) -> Option<u64> {
         self.counted.map(|counted| counted.saturating_sub(self.explained))
     }

@@ -141,8 +141,16 @@ impl Detector {
         self.overflowing.depth_read(at, rise);
         if members.sum().queued == 0 {
             self.emptied(at);
+            if self.is_idle() {
+                return Vec::new();
+            }
         }
         self.judge(at)
+    }
+
+    /// Nothing is raised, and an empty queue raises nothing: what is not about the queue itself a census raises at once.
+    fn is_idle(&self) -> bool {
+        self.overflowing.drops().at.is_none() && !self.tracks.iter().any(Track::is_raised)
     }
 
     /// A census, after a reading of the first tier at the same time.
@@ -187,7 +195,7 @@ impl Detector {
             return false;
         }
         let every = if self.is_suspicious(at) { CLOSE_CENSUS } else { usual };
-        taken.is_none_or(|ago| ago >= every) || self.is_due(at)
+        taken.is_none_or(|ago| ago >= every) || self.observed.occupied_since.is_some() && self.is_due(at)
     }
 
     /// A condition has lasted long enough to be raised, unless it has ended since the last census.

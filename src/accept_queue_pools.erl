@@ -77,10 +77,11 @@ again(Ms, #state{timer = Timer} = State) ->
 %% What is asked for from here on is another look.
 all(State) ->
     _ = ets:whereis(?TABLE) =/= undefined andalso ets:delete_all_objects(?TABLE),
+    Remembered = accept_queue_pool_cache:cookies(),
     case accept_queue_reading:make(fun accept_queue_registry:listeners/0) of
         {ok, Listeners} ->
             Entries = with_sockets([Entry || {Entry, _Shown} <- Listeners]),
-            ok = forget_closed(Entries),
+            ok = forget_closed(Remembered, Entries),
             Searched = search(Entries, [Entry || Entry <- Entries, not read(Entry)], State),
             name(Entries, Searched);
         %% The next look may read them.
@@ -99,9 +100,10 @@ with_sockets(Entries) ->
             Entries
     end.
 
-forget_closed(Entries) ->
+%% What was remembered before these were read, and is none of them.
+forget_closed(Remembered, Entries) ->
     Open = maps:from_list([{Cookie, true} || #{cookie := Cookie} <- Entries]),
-    lists:foreach(fun accept_queue_pool_cache:forget/1, [C || C <- accept_queue_pool_cache:cookies(), not is_map_key(C, Open)]).
+    lists:foreach(fun accept_queue_pool_cache:forget/1, [Cookie || Cookie <- Remembered, not is_map_key(Cookie, Open)]).
 
 %% Whether all that are in accept are known now.
 read(#{socket := undefined}) ->

@@ -347,18 +347,17 @@ the_socket_inside_ssl_is_found_before_and_after_the_handshake(_) ->
 
 closed_listeners_are_forgotten(_) ->
     Listeners = [{L, pool(fun() -> gen_tcp:accept(L) end)} || _ <- lists:seq(1, 20), L <- [sockets:listen(5)]],
-    Cookies = [cookie(L) || {L, _} <- Listeners],
-    [eventually:is(Pool, fun() -> remembered(Cookie) end) || {Cookie, {_, Pool}} <- lists:zip(Cookies, Listeners)],
+    Cookies = [looks:cookie(L) || {L, _} <- Listeners],
+    [ok = looks:have_found(L, Pool) || {L, Pool} <- Listeners],
     [gen_tcp:close(L) || {L, _} <- Listeners],
-    eventually:is([], fun() -> look(), [Cookie || Cookie <- Cookies, lists:member(Cookie, accept_queue_pool_cache:cookies())] end).
+    eventually:is([], fun() -> looks:look(), [Cookie || Cookie <- Cookies, lists:member(Cookie, accept_queue_pool_cache:cookies())] end).
 
 a_pool_is_known_without_a_caller_having_asked(_) ->
     [
         begin
             L = Listen(),
             Pool = pool(fun() -> Accept(L), receive stop -> ok end end),
-            Cookie = cookie(L),
-            eventually:is(Pool, fun() -> remembered(Cookie) end),
+            ok = looks:find_by_themselves(L, Pool),
             _ = sockets:clients(?POOL, address(L)),
             %% No call before this one.
             eventually:is({0, Pool, ?POOL}, fun() ->
@@ -376,8 +375,7 @@ one_that_accepts_without_blocking_is_of_the_pool(_) ->
         begin
             L = Listen(),
             Pool = pool(fun() -> Ask(L), receive stop -> ok end end),
-            Cookie = cookie(L),
-            eventually:is(Pool, fun() -> remembered(Cookie) end),
+            ok = looks:have_found(L, Pool),
             kill(Pool)
         end
      || {Listen, Ask} <- [
@@ -389,7 +387,7 @@ one_that_accepts_without_blocking_is_of_the_pool(_) ->
 %% As mochiweb and elli do: the acceptor asks for its successor, and serves. Fifty connections later four are in accept.
 a_server_whose_acceptors_become_connections_collects_none(_) ->
     L = sockets:listen(64),
-    Cookie = cookie(L),
+    Cookie = looks:cookie(L),
     Server = spawn(fun() -> [one_shot(self(), L) || _ <- lists:seq(1, ?POOL)], successors(L) end),
     Connections = fun() -> {ok, #{established := Count}} = accept_queue:counts(L), Count end,
     lists:foreach(
@@ -397,11 +395,11 @@ a_server_whose_acceptors_become_connections_collects_none(_) ->
             _ = sockets:clients(?POOL, sockets:address(L)),
             eventually:is(N * ?POOL, Connections),
             eventually:is(?POOL, fun() -> accept_queue_backend:waiting(L) end),
-            eventually:is(?POOL, fun() -> look(), length(remembered(Cookie)) end)
+            eventually:is(?POOL, fun() -> looks:look(), length(looks:remembered(Cookie)) end)
         end,
         lists:seq(1, 12)
     ),
-    eventually:is(true, fun() -> look(), {?POOL, Pids} = accept_queue_backend:acceptors(L, [], search), lists:sort(Pids) =:= remembered(Cookie) end),
+    eventually:is(true, fun() -> looks:look(), {?POOL, Pids} = accept_queue_backend:acceptors(L, [], search), lists:sort(Pids) =:= looks:remembered(Cookie) end),
     ?assertMatch({ok, #{busy := [], pool := [_, _, _, _]}}, accept_queue:acceptors(L)),
     exit(Server, kill).
 
@@ -418,19 +416,19 @@ successors(L) ->
 
 a_pool_that_is_held_up_one_by_one_keeps_all(_) ->
     L = sockets:listen(16),
-    Cookie = cookie(L),
+    Cookie = looks:cookie(L),
     Pool = pool(fun() -> {ok, _} = gen_tcp:accept(L), receive stop -> ok end end),
-    eventually:is(Pool, fun() -> remembered(Cookie) end),
+    ok = looks:have_found(L, Pool),
     [
         begin
             _ = sockets:client(sockets:address(L)),
             eventually:is(?POOL - N, fun() -> accept_queue_backend:waiting(L) end),
-            look(),
-            look()
+            looks:look(),
+            looks:look()
         end
      || N <- lists:seq(1, ?POOL)
     ],
-    ?assertEqual(Pool, remembered(Cookie)),
+    ?assertEqual(Pool, looks:remembered(Cookie)),
     ?assertMatch({ok, #{waiting_count := 0, pool := Pool, busy_count := ?POOL}}, accept_queue:acceptors(L)),
     kill(Pool).
 
@@ -494,14 +492,14 @@ the_name_of_a_listener_is_that_of_its_owner_now(_) ->
         receive stop -> ok end
     end),
     L = receive {listens, Socket} -> Socket end,
-    Cookie = cookie(L),
-    eventually:is({First, first_owner}, fun() -> look(), accept_queue_pool_cache:named(Cookie) end),
+    Cookie = looks:cookie(L),
+    eventually:is({First, first_owner}, fun() -> looks:look(), looks:named(Cookie) end),
     Heir = spawn(fun() -> register(heir, self()), Test ! registered, receive stop -> ok end end),
     receive registered -> ok end,
     First ! {hand_on, Heir},
     receive handed_on -> ok end,
     exit(First, kill),
-    eventually:is({Heir, heir}, fun() -> look(), accept_queue_pool_cache:named(Cookie) end),
+    eventually:is({Heir, heir}, fun() -> looks:look(), looks:named(Cookie) end),
     ?assertEqual([heir], [Server || #{socket := S, server := Server} <- element(2, accept_queue:list()), S =:= L]),
     %% In an event too.
     Address = sockets:address(L),
@@ -531,25 +529,6 @@ a_listening_descriptor_that_is_taken_over_is_known(_) ->
     kill(Pool),
     %% Closed with its last reference otherwise.
     ?assertMatch(#{}, socket:info(Bare)).
-
-cookie(L) ->
-    Socket = accept_queue_ssl:transport(L),
-    Cookies = fun() -> [Cookie || #{socket := Other, cookie := Cookie} <- element(2, accept_queue:list()), Other =:= Socket] end,
-    eventually:is(1, fun() -> length(Cookies()) end),
-    hd(Cookies()).
-
-%% What the looks have found so far, as no caller has.
-remembered(Cookie) ->
-    case accept_queue_pool_cache:pool(Cookie) of
-        undefined -> undefined;
-        Pids -> lists:sort(Pids)
-    end.
-
-%% Another look, now; done when the process waits for the next.
-look() ->
-    accept_queue_pools ! look,
-    _ = sys:get_state(accept_queue_pools),
-    ok.
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(accept_queue),

@@ -75,8 +75,7 @@ search(Sockets) ->
     Found = [
         {Socket, Acceptor}
      || Pid <- lists:sublist(erlang:processes(), ?SEARCH_MAX),
-        {Ref, {Socket, Owner}} <- monitors_of(Pid, Refs),
-        is_reference(Ref),
+        {_Ref, {Socket, Owner}} <- monitors_of(Pid, Refs),
         Pid =/= Owner,
         Acceptor <- accepts_for(Pid),
         is_pid(Acceptor)

@@ -8,7 +8,7 @@
 -export_type([id/0]).
 
 %% The modules between a call and `gen:do_call/4'.
--define(CALLS, [gen, gen_server, gen_statem, gen_event, supervisor]).
+-define(CALLS, [gen, gen_server, gen_statem, gen_event, supervisor, 'Elixir.GenServer', 'Elixir.DynamicSupervisor', 'Elixir.Supervisor']).
 
 -type id() ::
     suspended | max_connections | no_descriptors | paused | proxy_protocol | tls_handshake | sleep | accept | call | 'receive'.

@@ -24,7 +24,7 @@ named(Cookie) ->
 %% Another look, now; done when it is over.
 look() ->
     accept_queue_pools ! look,
-    _ = sys:get_state(accept_queue_pools),
+    _ = sys:get_state(accept_queue_pools, infinity),
     ok.
 
 %% Waits until so many, or these, have been found in accept. The looks are hurried.

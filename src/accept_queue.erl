@@ -124,8 +124,16 @@
     sockets := pos_integer()
 }.
 
--type server() :: {ranch, Ref :: term()} | atom() | mfa() | undefined.
-%% The owner's name for a person: the listener of a framework, a registered name, or the function it started with.
+-type server() ::
+    {ranch | phoenix | bandit | thousand_island | mochiweb | elli | esockd, Name :: term()}
+    | {label, term()}
+    | {application, atom()}
+    | atom()
+    | mfa()
+    | undefined.
+%% The owner's name for a person: the listener of a framework, or else the owner's label (`proc_lib:set_label/1'), its registered name,
+%% its application, or the function it started with. The name of a framework's listener: ranch's reference; `MyAppWeb.Endpoint.HTTP' as
+%% an atom; the plug of Bandit; the registered name or the handler of Thousand Island; the registered name of mochiweb and elli; the protocol of esockd.
 
 -type listed() :: #{
     address := address(),

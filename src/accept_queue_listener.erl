@@ -143,10 +143,13 @@ joined(Opened) ->
         _ -> hd([Error || {error, _} = Error <- Opened])
     end.
 
-row(#{socket := Socket, framework := Framework} = Entry, Depth) ->
-    Owner = owner(Socket),
+row(#{socket := Socket, cookie := Cookie} = Entry, Depth) ->
     Row = maps:merge(maps:without([fd, handle, framework], Entry), Depth),
-    Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}.
+    Row#{
+        owner => owner(Socket),
+        server => accept_queue_framework:server(Socket, Cookie),
+        waiting_acceptors => waiting(Socket, Cookie, Depth)
+    }.
 
 queue(#{handle := Handle}, undefined) ->
     accept_queue:depth(Handle);
@@ -156,11 +159,8 @@ queue(_Entry, #{} = Shown) ->
 owner(undefined) -> undefined;
 owner(Socket) -> accept_queue_backend:owner(Socket).
 
-server(undefined, Owner) -> accept_queue_process:server(Owner);
-server(Framework, _Owner) -> Framework.
-
-waiting(undefined) -> undefined;
-waiting(Socket) -> accept_queue_backend:waiting(Socket).
+waiting(undefined, _Cookie, _Depth) -> undefined;
+waiting(Socket, Cookie, Depth) -> accept_queue_acceptors:count(Socket, Cookie, Depth).
 
 by_address(#{address := One}, #{address := Two}) ->
     One =< Two.

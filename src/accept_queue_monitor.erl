@@ -336,9 +336,13 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    {Server, Members} = hd([{Server, Members} || #row{server = Server, members = Members} <- row(Address)] ++ [{undefined, #{}}]),
+    {Server, Members} = hd([{server_now(Row), Members} || #row{members = Members} = Row <- row(Address)] ++ [{undefined, #{}}]),
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
     (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
+
+%% The listener may have been handed on since it was found.
+server_now(#row{cookies = Cookies, server = Server}) ->
+    hd([Now || Cookie <- Cookies, {_Owner, Now} <- [accept_queue_pool_cache:named(Cookie)]] ++ [Server]).
 
 %% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept
 %% while no process accepts from this one.
@@ -401,7 +405,7 @@ search(#state{wanted = Wanted} = State) ->
             ok = forget_asked(Here),
             case lists:member(true, Followed) orelse Added =/= [] of
                 false -> State;
-                true -> poll(State)
+                true -> ok = accept_queue_pools:look(), poll(State)
             end;
         {error, _} ->
             _ = search_again(),
@@ -501,9 +505,7 @@ again(#row{address = Address, watch = Lost} = Row) ->
         {error, _} -> true
     end.
 
-server(#{framework := undefined, socket := undefined}) -> undefined;
-server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
-server(#{framework := Framework}) -> Framework.
+server(#{socket := Socket, cookie := Cookie}) -> accept_queue_framework:server(Socket, Cookie).
 
 %% Its conditions are cleared: whether they still hold is not known, and the reason says so.
 remove(#row{address = Address, server = Server, watch = Watch} = Row, Reason) ->

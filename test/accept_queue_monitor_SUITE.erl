@@ -150,7 +150,7 @@ a_suspended_pool_is_stuck(_) ->
 a_pool_that_has_exited_is_stuck(_) ->
     {L, Address} = watched(8),
     [exit(Pid, kill) || Pid <- waiting_pool(L)],
-    eventually:is(0, fun() -> maps:get(waiting_count, element(2, accept_queue:acceptors(L))) end),
+    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
     _ = sockets:client(Address),
     ?assertMatch(#{acceptors := none_waiting, acceptors_summary := #{pool := [], busy := []}}, await({raised, stuck}, Address)).
 
@@ -183,7 +183,7 @@ waiting_pool(L) ->
 
 waiting_pool(L, Then) ->
     Pool = [spawn(fun() -> accept_and(L, Then) end) || _ <- lists:seq(1, ?POOL)],
-    eventually:is(?POOL, fun() -> maps:get(waiting_count, element(2, accept_queue:acceptors(L))) end),
+    ok = looks:have_found(L, Pool),
     Pool.
 
 a_pool_that_accepts_half_of_what_arrives_is_behind(_) ->

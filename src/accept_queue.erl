@@ -50,7 +50,7 @@
     accepted/2, waits/1, resize/2, kernel/0,
     advice/0, advice/1, cluster/1, cluster/2, i/0
 ]).
--export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, subscribe/0, unsubscribe/0]).
+-export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, health/1, subscribe/0, unsubscribe/0]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
@@ -219,7 +219,7 @@
 
 -type condition() :: accept_queue_monitor:condition().
 -type status() :: accept_queue_monitor:status().
--type health() :: accept_queue_monitor:health().
+-type health() :: accept_queue_health:health().
 
 -type figure() :: non_neg_integer() | undefined.
 %% `undefined': this kernel or network namespace does not have it.
@@ -566,9 +566,9 @@ watched() ->
 %% @doc What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 %%
 %% Of all sockets of the listener together; of a port with several addresses there is no `window'. `since' and `peak_at' are system times
-%% in milliseconds. `stale': nothing has been read for several intervals. `counts_age_ms': the counts are of the last census, so long
-%% ago; `census_every_ms': how often one is taken, less often than configured where it costs more than a hundredth of a core.
-%% `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
+%% in milliseconds. `stale': nothing has been read for several intervals, or no census was taken for several of its own.
+%% `counts_age_ms': the counts are of the last census, so long ago; `census_every_ms': how often one is taken, less often than
+%% configured where it costs more than a hundredth of a core. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
@@ -582,10 +582,21 @@ watched() ->
 status(Listener) ->
     ?READING([Listener], accept_queue_monitor:status(Listener)).
 
-%% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
-%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade. Where what reads the listeners has
-%% itself not run for four seconds, held by a debugger or by a machine that has no processor for it, the reasons are
-%% `monitor_not_running' and `{unreadable, Address, stale}' for each listener.
+%% @doc For a readiness probe. `ok': what is to be watched is watched, can be read, and nothing is wrong. From memory, in 1 to 2 microseconds,
+%% also while the monitor is busy or restarting.
+%%
+%% A reason is one of:
+%% <ul>
+%% <li>`{Condition, Address}', which is raised: `overflowing' and `stuck' fail, all other reasons degrade;</li>
+%% <li>`{unreadable, Address, Error}': its queue cannot be read now. Where the depth can be read and a census cannot, the listener is not
+%% unreadable: by its depth alone `overflowing' and `stuck' are found, and {@link status/1} is `stale' with counts that are old;</li>
+%% <li>`{not_listening, Listener}': the `watch' of the environment names it, and it has not been there for two seconds. An address that is closed
+%% and opened again takes less;</li>
+%% <li>`{listeners_unreadable, Error}': the listeners of this VM cannot be listed, so that a new one is not found;</li>
+%% <li>`monitor_not_running'. With `{unreadable, Address, stale}' for each listener where what reads has itself not run for four seconds,
+%% held by a debugger or by a machine that has no processor for it;</li>
+%% <li>`watchdog_not_running': one is configured, and its program is missing or ends before it has said anything.</li>
+%% </ul>
 %%
 %% ```
 %% 1> accept_queue:health().
@@ -593,7 +604,25 @@ status(Listener) ->
 %% '''
 -spec health() -> health().
 health() ->
-    accept_queue_monitor:health().
+    accept_queue_health:health().
+
+%% @doc The same of one listener or of some, for a probe that asks about a port of its own.
+%%
+%% What nothing listens on is `{not_listening, Listener}', at once. What listens and is not watched is `{not_watched, Listener}': a new
+%% listener for a second at most, one of {@link unwatch/1} or that the environment leaves out until it is watched. `ok' would say what is not
+%% known. Where it cannot be found out, the reason is `{unreadable, Listener, Error}'. The watchdog, the listeners that the environment
+%% names and `listeners_unreadable' are {@link health/0}'s alone. A socket is looked up; all other forms are found in memory.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L).
+%% 2> accept_queue:health({port, Port}).
+%% ok
+%% 3> ok = accept_queue:unwatch(L), ok = gen_tcp:close(L), accept_queue:health([{port, Port}]).
+%% {degraded,[{not_listening,{port,...}}]}
+%% '''
+-spec health(listener() | [listener()]) -> health().
+health(Listeners) ->
+    ?READING([Listeners], accept_queue_health:health(Listeners)).
 
 %% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
 %%

@@ -10,7 +10,7 @@
 -module(accept_queue_port).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, program/0, call/2, cast/2, heartbeat/0, os_pid/0, words/0]).
+-export([new/0, start_link/0, program/0, call/2, cast/2, heartbeat/0, cannot_run/0, os_pid/0, words/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -84,6 +84,16 @@ heartbeat() ->
     catch
         %% The application is being stopped.
         error:badarg -> lost
+    end.
+
+%% The last program has ended before its first frame. From memory.
+-spec cannot_run() -> boolean().
+cannot_run() ->
+    try
+        noted(mute, 0) > 0
+    catch
+        %% The application is being stopped.
+        error:badarg -> false
     end.
 
 -spec os_pid() -> pos_integer() | undefined.

@@ -572,14 +572,16 @@ watched() ->
 %%
 %% Of all sockets of the listener together; of a port with several addresses there is no `window'. `since' and `peak_at' are system times
 %% in milliseconds. `stale': nothing has been read for several intervals. `counts_age_ms': the counts are of the last census, so long
-%% ago. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
+%% ago; `census_every_ms': how often one is taken, less often than configured where it costs more than a hundredth of a core.
+%% `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
-%% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
-%%       since => ...,stale => false,waits => #{...},window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
+%% {ok,#{conditions => [behind],counts => #{...},census_every_ms => 5000,counts_age_ms => ...,
+%%       depth => #{drops => 0,limit => 5,queued => 1},since => ...,stale => false,waits => #{...},
+%%       window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
 -spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->

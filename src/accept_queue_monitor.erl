@@ -23,6 +23,8 @@
     counts := accept_queue:counts() | undefined,
     %% How old the counts are.
     counts_age_ms := non_neg_integer() | undefined,
+    %% How often one is taken: less often than configured where it costs much.
+    census_every_ms := pos_integer(),
     window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
     since := integer(),
     stale := boolean(),
@@ -599,6 +601,7 @@ sum(Statuses) ->
         depth => sum_of(Each(depth)),
         counts => sum_of(Each(counts)),
         counts_age_ms => greatest(Each(counts_age_ms)),
+        census_every_ms => lists:max(Each(census_every_ms)),
         window => undefined,
         since => lists:max(Each(since)),
         stale => lists:member(true, Each(stale))
@@ -634,12 +637,13 @@ status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
 status_map(Known, IntervalMs) ->
     SystemMs = erlang:system_time(millisecond),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
-    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
+    #{census_every_ms := EveryMs, watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
     #{
         conditions => [Condition || {Condition, _} <- Held],
         depth => with_drops(depth_map(Depth), Drops),
         counts => Counts,
         counts_age_ms => CountsAgoMs,
+        census_every_ms => EveryMs,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
         stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS,

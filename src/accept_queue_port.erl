@@ -110,7 +110,7 @@ words() ->
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv, syncookies_failed,
         interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, socket, depth, counts, conditions, window,
-        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
+        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms, census_every_ms,
         waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,
         backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,

@@ -25,7 +25,8 @@
 %% A library in the VM makes the readings, or, with `{source, port}' in the environment and where the library cannot be loaded, a
 %% program beside it. The costs above are the library's; `docs/port.md' has the program's.
 %%
-%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool.
+%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool, and the names of the
+%% listeners.
 %%
 %% == A session ==
 %%
@@ -325,8 +326,8 @@ counts(Listener) ->
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows a new one, a search of the descriptors and sockets of the VM.
 %%
-%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the reference of the
-%% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than
+%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the name of the listener in its
+%% framework, or else that of its owner: {@link server()}. A listener in another network namespace than
 %% the VM's may be listed up to ten seconds late: the dump does not show it.
 %%
 %% ```
@@ -341,8 +342,12 @@ list() ->
 
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
-%% The pool is ranch's, or else the processes that earlier calls have found in accept and that are still alive: call it once while
-%% all is well. A process that accepts once and then serves the connection itself is of the pool until it ends.
+%% The pool is that of the framework (ranch, Thousand Island and with it Bandit and Phoenix, mochiweb, elli, esockd), or else the
+%% processes that were found in accept while all was well: the application looks every five seconds, without a call. It has as many
+%% places as were taken at once; a process that is new in accept takes the place of the one that has been away longest.
+%%
+%% On the `socket' backend one process at a time is woken for a connection. While that one does something else, `waiting_count' is 0, and the
+%% others are `busy', `parked' behind it (`docs/acceptor-pools.md').
 %%
 %% Costs `process_info' of each process of the pool; on the `socket' backend, where these are fewer than `waiting_count', of each
 %% process of the VM, up to 100,000. No process is stopped or sent a message, except ranch's supervisors, which have a second to

@@ -3,8 +3,8 @@
 %% having asked: when the monitor has found one, a second later, and every few seconds.
 %%
 %% A look reads the listeners, one dump, and of each which processes are in accept: one `port_info', or on the `socket' backend the
-%% processes that were found before. Where those are not all, the processes of the VM are searched, for a two-hundredth of the
-%% time at most. A framework is asked for a name alone, with a time-out, and not again for half a minute where it has not answered.
+%% processes that were found before. Where those are not all, the processes of the VM are searched, and its sockets where a listening
+%% descriptor has none, for a two-hundredth of the time at most. A framework is asked for a name alone, with a time-out, and not again for half a minute where it has not answered.
 %%
 %% A process of its own: the monitor must not wait for a port or a framework. It does not wait for this one either: a call leaves a row,
 %% and a message only where none is under way.
@@ -16,7 +16,7 @@
 
 -record(state, {
     timer :: reference() | undefined,
-    %% When the processes of the VM may be searched again.
+    %% When the VM may be searched again.
     search_ms :: integer(),
     %% Listeners whose framework did not answer, and until when it is not asked again.
     unanswered = #{} :: #{accept_queue:cookie() => MonotonicMs :: integer()}
@@ -80,24 +80,14 @@ all(State) ->
     Remembered = accept_queue_pool_cache:cookies(),
     case accept_queue_reading:make(fun accept_queue_registry:listeners/0) of
         {ok, Listeners} ->
-            Entries = with_sockets([Entry || {Entry, _Shown} <- Listeners]),
-            ok = forget_closed(Remembered, Entries),
-            Searched = search(Entries, [Entry || Entry <- Entries, not read(Entry)], State),
-            name(Entries, Searched);
+            {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, [Entry || {Entry, _Shown} <- Listeners]),
+            ok = forget_closed(Remembered, Bare ++ Owned),
+            Unread = [Entry || Entry <- Owned, not read(Entry)],
+            {Taken, Searched} = search(Bare, Unread, State),
+            name(Taken ++ Owned, Searched);
         %% The next look may read them.
         {error, _} ->
             State
-    end.
-
-%% A listening descriptor that came without an Erlang socket, from systemd or another VM, may have one by now.
-with_sockets(Entries) ->
-    {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, Entries),
-    case Bare =/= [] andalso accept_queue_backend:find([Fd || #{fd := Fd} <- Bare]) of
-        #{} = Found when map_size(Found) > 0 ->
-            ok = accept_queue_registry:forget(),
-            Owned ++ [Entry#{socket := maps:get(Fd, Found, undefined)} || #{fd := Fd} = Entry <- Bare];
-        _ ->
-            Entries
     end.
 
 %% What was remembered before these were read, and is none of them.
@@ -106,30 +96,45 @@ forget_closed(Remembered, Entries) ->
     lists:foreach(fun accept_queue_pool_cache:forget/1, [Cookie || Cookie <- Remembered, not is_map_key(Cookie, Open)]).
 
 %% Whether all that are in accept are known now.
-read(#{socket := undefined}) ->
-    true;
 read(#{socket := Socket, handle := Handle, cookie := Cookie}) ->
     {Count, Waiting} = accept_queue_acceptors:in_accept(Socket, Handle, known(Cookie)),
     ok = accept_queue_pool_cache:remember(Cookie, Waiting),
     length(Waiting) >= Count.
 
-search(_Entries, [], State) ->
-    State;
-search(_, Missing, #state{search_ms = SearchMs} = State) ->
+%% The bare ones that have a socket by now; and the pools that were not read whole.
+search([], [], State) ->
+    {[], State};
+search(Bare, Unread, #state{search_ms = SearchMs} = State) ->
     BegunMs = now_ms(),
     case BegunMs >= SearchMs of
         true ->
-            Found = accept_queue_socket:search([Socket || #{socket := Socket} <- Missing]),
-            _ = [
-                ok = accept_queue_pool_cache:remember(Cookie, maps:get(Socket, Found, []))
-             || #{socket := Socket, handle := Handle, cookie := Cookie} <- Missing,
-                accept_queue_acceptors:held(Socket, Handle, maps:get(Socket, Found, [])) =:= []
-            ],
+            Taken = taken_over(Bare),
+            ok = search_processes(Unread),
             EndedMs = now_ms(),
-            State#state{search_ms = EndedMs + ?SEARCH_SHARE * (EndedMs - BegunMs)};
+            {Taken, State#state{search_ms = EndedMs + ?SEARCH_SHARE * (EndedMs - BegunMs)}};
         false ->
-            State
+            {[], State}
     end.
+
+%% A listening descriptor that came without an Erlang socket, from systemd or another VM.
+taken_over([]) ->
+    [];
+taken_over(Bare) ->
+    Found = accept_queue_backend:find([Fd || #{fd := Fd} <- Bare]),
+    _ = [ok = accept_queue_registry:forget() || map_size(Found) > 0],
+    [Entry#{socket := map_get(Fd, Found)} || #{fd := Fd} = Entry <- Bare, is_map_key(Fd, Found)].
+
+search_processes([]) ->
+    ok;
+search_processes(Unread) ->
+    Found = accept_queue_socket:search([Socket || #{socket := Socket} <- Unread]),
+    lists:foreach(
+        fun(#{socket := Socket, handle := Handle, cookie := Cookie}) ->
+            #{Socket := Pids} = Found,
+            _ = [ok = accept_queue_pool_cache:remember(Cookie, Pids) || accept_queue_acceptors:held(Socket, Handle, Pids) =:= []]
+        end,
+        Unread
+    ).
 
 known(Cookie) ->
     case accept_queue_pool_cache:pool(Cookie) of
@@ -143,7 +148,7 @@ name(Entries, #state{unanswered = Unanswered} = State) ->
     Resting = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered),
     Listeners = [
         {Cookie, Socket, Owner, accept_queue_framework:named(Owner)}
-     || #{socket := Socket, cookie := Cookie} <- Entries, Socket =/= undefined, Owner <- [accept_queue_backend:owner(Socket)]
+     || #{socket := Socket, cookie := Cookie} <- Entries, Owner <- [accept_queue_backend:owner(Socket)]
     ],
     {Plain, Framed} = lists:partition(fun({_, _, _, Named}) -> Named =:= undefined end, Listeners),
     Elsewhere = elsewhere(Plain, Framed),

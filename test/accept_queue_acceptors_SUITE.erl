@@ -523,9 +523,22 @@ a_listening_descriptor_that_is_taken_over_is_known(_) ->
     %% Scanned twice without a socket: the next scan is ten seconds away.
     [?assertEqual({error, not_found}, accept_queue:acceptors(Address)) || _ <- [1, 2]],
     {ok, L} = gen_tcp:listen(0, [{fd, Fd}, {active, false}]),
-    Pool = pool(fun() -> gen_tcp:accept(L) end),
+    Pool = pool(fun() -> gen_tcp:accept(L), receive stop -> ok end end),
     eventually:is({?POOL, Pool}, fun() -> waiting(Address) end),
     eventually:is([L], fun() -> [Socket || #{address := Where, socket := Socket} <- element(2, accept_queue:list()), Where =:= Address] end),
+    %% And in an alarm.
+    ok = accept_queue:subscribe(),
+    ok = accept_queue:watch(Address, #{stuck_ms => 500, interval_ms => 50}),
+    Cookie = looks:cookie(L),
+    eventually:is({self(), {label, socket_activated}}, fun() -> put('$process_label', socket_activated), looks:look(), looks:named(Cookie) end),
+    _ = sockets:clients(?POOL + 1, Address),
+    receive
+        {accept_queue, raised, stuck, #{address := Address, server := Server, acceptors := None}} ->
+            ?assertEqual({{label, socket_activated}, none_waiting}, {Server, None})
+    after 60000 -> error(not_raised)
+    end,
+    ok = accept_queue:unsubscribe(),
+    erase('$process_label'),
     kill(Pool),
     %% Closed with its last reference otherwise.
     ?assertMatch(#{}, socket:info(Bare)).

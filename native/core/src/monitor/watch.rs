@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::linux::counters;
@@ -22,7 +22,7 @@ pub struct Watch {
     interval: Duration,
     /// `None`: that of this process, or not known.
     namespace: Option<SocketNamespace>,
-    listeners: Mutex<Arc<Listeners>>,
+    listeners: Mutex<Listeners>,
     history: Mutex<History>,
     reported: Mutex<Reported>,
 }
@@ -57,7 +57,7 @@ impl Watch {
         let namespace =
             listeners.sockets().first().and_then(|socket| namespace(socket.fd())).filter(|it| Some(*it) != *HOME);
         let history = Mutex::new(History::new(settings, at));
-        let listeners = Mutex::new(Arc::new(listeners));
+        let listeners = Mutex::new(listeners);
         Watch { id, interval, namespace, listeners, history, reported: Mutex::default() }
     }
 
@@ -73,7 +73,7 @@ impl Watch {
 
     /// Goes on with these sockets: one has come or gone, or all have been closed and opened again. What is known stays.
     pub fn replace_sockets(&self, listeners: Listeners) {
-        *locked(&self.listeners) = Arc::new(listeners);
+        *locked(&self.listeners) = listeners;
     }
 
     /// Reads the first tier: three system calls a socket. [`Error::Closed`] where all of its sockets have been closed.
@@ -129,8 +129,8 @@ impl Watch {
         locked(&self.reported).of(tier).take().is_some()
     }
 
-    fn listeners(&self) -> Arc<Listeners> {
-        Arc::clone(&locked(&self.listeners))
+    fn listeners(&self) -> Listeners {
+        locked(&self.listeners).clone()
     }
 
     /// How long the connections waited that were accepted from it, as far as they were counted.

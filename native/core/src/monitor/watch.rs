@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::linux::counters;
@@ -24,7 +24,7 @@ pub struct Watch {
     interval: Duration,
     /// `None`: that of this process, or not known.
     namespace: Option<SocketNamespace>,
-    listeners: Mutex<Arc<Listeners>>,
+    listeners: Mutex<Listeners>,
     /// After the last census, by what it cost; in ms.
     census_pause_ms: AtomicU64,
     /// How often the sockets have been replaced.
@@ -63,7 +63,7 @@ impl Watch {
         let namespace =
             listeners.sockets().first().and_then(|socket| namespace(socket.fd())).filter(|it| Some(*it) != *HOME);
         let history = Mutex::new(History::new(settings, at));
-        let listeners = Mutex::new(Arc::new(listeners));
+        let listeners = Mutex::new(listeners);
         let (census_pause_ms, sockets_version, reported) = <_>::default();
         Watch { id, interval, namespace, listeners, census_pause_ms, sockets_version, history, reported }
     }
@@ -80,7 +80,7 @@ impl Watch {
 
     /// Goes on with these sockets: one has come or gone, or all have been closed and opened again. What is known stays.
     pub fn replace_sockets(&self, listeners: Listeners) {
-        *locked(&self.listeners) = Arc::new(listeners);
+        *locked(&self.listeners) = listeners;
         self.sockets_version.fetch_add(1, Ordering::Release);
     }
 
@@ -175,8 +175,8 @@ impl Watch {
         locked(&self.reported).of(tier).take().is_some()
     }
 
-    fn listeners(&self) -> Arc<Listeners> {
-        Arc::clone(&locked(&self.listeners))
+    fn listeners(&self) -> Listeners {
+        locked(&self.listeners).clone()
     }
 
     /// How long the connections waited that were accepted from it, as far as they were counted.

@@ -156,6 +156,8 @@ address({Ip, Port}) ->
     [inet:ntoa(Ip), ":", integer_to_list(Port)].
 
 -spec server(accept_queue:server()) -> iodata().
-server({ranch, Ref}) -> io_lib:format("ranch ~0tp", [Ref]);
-server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [M, F, A]);
-server(Name) -> atom_to_list(Name).
+server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [accept_queue_process:module_name(M), F, A]);
+server({label, Label}) -> accept_queue_process:module_name(Label);
+server({application, Name}) -> accept_queue_process:module_name(Name);
+server(Name) when is_atom(Name) -> accept_queue_process:module_name(Name);
+server(Server) -> accept_queue_framework:text(Server).

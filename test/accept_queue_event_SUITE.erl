@@ -110,19 +110,15 @@ an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
     ok = accept_queue:subscribe(),
     L = sockets:listen(5),
     Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive after infinity -> ok end end),
-    eventually:is({ok, [Acceptor]}, fun() -> waiting(L) end),
+    ok = looks:have_found(L, [Acceptor]),
     _Client = sockets:client(sockets:address(L)),
-    eventually:is({ok, []}, fun() -> waiting(L) end),
+    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
     ok = accept_queue_event:raised(stuck, (details(1))#{address := sockets:address(L)}),
     #{acceptors_summary := Who, acceptors := none_waiting} = subscriber_got(raised, stuck),
     ?assertMatch(#{waiting_count := 0, pool := [Acceptor], busy := [#{pid := Acceptor, parked := _}]}, Who),
     ?assertNot(is_map_key(current_stacktrace, hd(maps:get(busy, Who)))),
     unlink(Acceptor),
     exit(Acceptor, kill).
-
-waiting(L) ->
-    {ok, #{waiting := Waiting}} = accept_queue:acceptors(L),
-    {ok, Waiting}.
 
 an_event_in_hand_when_its_process_is_killed_is_published_by_the_next(_) ->
     ok = accept_queue:subscribe(),

@@ -4,6 +4,7 @@
 //! listener is still in the processor's cache.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::linux::counters;
 use crate::linux::sockopt::SocketNamespace;
@@ -31,6 +32,7 @@ impl Namespaces {
     pub(super) fn new() -> Namespaces {
         let mut own = Overflows::default();
         own.attribute(&[], true, || counters::listen_overflows().ok()?);
+        own.have_risen(|| counters::listen_overflows().ok()?);
         Namespaces { own, others: HashMap::new() }
     }
 
@@ -67,6 +69,17 @@ impl Namespaces {
                 add(watch, Ok(watch.take_in(at, &depths, overflowed)));
             }
         }
+    }
+
+    /// Of these watches, which are not read, those whose queue may have overflowed since this was last asked.
+    pub(super) fn that_may_have_overflowed<'a>(&mut self, waited: &'a [Arc<Watch>]) -> Vec<&'a Watch> {
+        let mut risen: HashMap<Option<SocketNamespace>, bool> = HashMap::new();
+        let mut may_have = |watch: &&Watch| {
+            let namespace = watch.namespace();
+            let read = || self.of(namespace).have_risen(|| watch.listen_overflows()).unwrap_or(true);
+            *risen.entry(namespace).or_insert_with(read)
+        };
+        waited.iter().map(|watch| &**watch).filter(|watch| watch.may_drop() && may_have(watch)).collect()
     }
 
     fn of(&mut self, namespace: Option<SocketNamespace>) -> &mut Overflows {

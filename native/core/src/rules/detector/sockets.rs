@@ -134,6 +134,11 @@ impl Sockets {
         }
     }
 
+    /// Nothing waited at any of them up to now.
+    pub(super) fn was_empty_until(&mut self) {
+        self.list.iter_mut().for_each(|socket| (socket.depth.queued, socket.full_since) = (0, None));
+    }
+
     /// Something has been accepted from each.
     pub(super) fn progressed(&mut self, at: Time) {
         self.list.iter_mut().for_each(|socket| socket.progress_at = at);

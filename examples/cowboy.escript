@@ -49,15 +49,18 @@ init(Request, health) ->
     {ok, cowboy_req:reply(Status, Headers, Json, Request), health}.
 
 %% OTP has a module for JSON from 27 on. Only a Unix path may have a character that wants escaping.
-json({Condition, Address}) ->
-    ["{\"condition\":\"", atom_to_list(Condition), "\",\"listener\":\"", lists:map(fun escaped/1, address(Address)), "\"}"];
-json(monitor_not_running) ->
-    "{\"condition\":\"monitor_not_running\",\"listener\":null}".
+json({unreadable, Address, _Error}) ->
+    json({unreadable, Address});
+json({Condition, Listener}) ->
+    ["{\"condition\":\"", atom_to_list(Condition), "\",\"listener\":\"", lists:map(fun escaped/1, address(Listener)), "\"}"];
+json(Reason) ->
+    ["{\"condition\":\"", atom_to_list(Reason), "\",\"listener\":null}"].
 
 address({local, Path}) -> "unix:" ++ binary_to_list(Path);
 address({Ip, Port}) when tuple_size(Ip) =:= 4 -> inet:ntoa(Ip) ++ ":" ++ integer_to_list(Port);
-address({Ip, Port}) -> "[" ++ inet:ntoa(Ip) ++ "]:" ++ integer_to_list(Port);
-address({Ip, Port, _Scope}) -> address({Ip, Port}).
+address({Ip, Port}) when tuple_size(Ip) =:= 8 -> "[" ++ inet:ntoa(Ip) ++ "]:" ++ integer_to_list(Port);
+address({Ip, Port, _Scope}) -> address({Ip, Port});
+address(Other) -> lists:flatten(io_lib:format("~0tp", [Other])).
 
 escaped(Byte) when Byte < $\s; Byte > $~; Byte =:= $"; Byte =:= $\\ -> io_lib:format("\\u~4.16.0b", [Byte]);
 escaped(Byte) -> Byte.

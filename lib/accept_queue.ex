@@ -385,7 +385,8 @@ defmodule AcceptQueue do
   def status(listener), do: listener |> :accept_queue.status() |> as(:status)
 
   @doc """
-  For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds.
+  For a readiness probe: `:ok` where what is to be watched is watched, can be read, and nothing is wrong. From memory, in 1 to 2
+  microseconds. `:accept_queue.health/0` lists the reasons.
 
       iex> case AcceptQueue.health() do
       ...>   :ok -> 200
@@ -396,6 +397,21 @@ defmodule AcceptQueue do
   """
   @spec health() :: :accept_queue.health()
   defdelegate health(), to: :accept_queue
+
+  @doc """
+  The same of one listener or of some, for a probe that asks about a port of its own. What nothing listens on is `:not_listening`, what
+  listens and is not watched `:not_watched`: see `:accept_queue.health/1`.
+
+      iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+      iex> :ok = AcceptQueue.watch(listener)
+      iex> AcceptQueue.health(listener)
+      :ok
+      iex> :ok = AcceptQueue.unwatch(listener)
+      iex> AcceptQueue.health([listener])
+      {:degraded, [not_watched: listener]}
+  """
+  @spec health(listener() | [listener()]) :: :accept_queue.health()
+  defdelegate health(listeners), to: :accept_queue
 
   @doc """
   Sends the events of `:accept_queue_event` to the calling process as messages, until it ends.

@@ -25,7 +25,8 @@
 %% A library in the VM makes the readings, or, with `{source, port}' in the environment and where the library cannot be loaded, a
 %% program beside it. The costs above are the library's; `docs/port.md' has the program's.
 %%
-%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool.
+%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool, and the names of the
+%% listeners.
 %%
 %% == A session ==
 %%
@@ -50,7 +51,7 @@
     accepted/2, waits/1, resize/2, kernel/0,
     advice/0, advice/1, cluster/1, cluster/2, i/0
 ]).
--export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, subscribe/0, unsubscribe/0]).
+-export([watch/1, watch/2, unwatch/1, watched/0, status/1, health/0, health/1, subscribe/0, unsubscribe/0]).
 
 -export_type([
     listener/0, connection/0, handle/0, address/0, cookie/0, depth/0, counts/0, listed/0, acceptors/0, busy/0, holder/0,
@@ -124,8 +125,16 @@
     sockets := pos_integer()
 }.
 
--type server() :: {ranch, Ref :: term()} | atom() | mfa() | undefined.
-%% The owner's name for a person: the listener of a framework, a registered name, or the function it started with.
+-type server() ::
+    {ranch | phoenix | bandit | thousand_island | mochiweb | elli | esockd, Name :: term()}
+    | {label, term()}
+    | {application, atom()}
+    | atom()
+    | mfa()
+    | undefined.
+%% The owner's name for a person: the listener of a framework, or else the owner's label (`proc_lib:set_label/1'), its registered name,
+%% its application, or the function it started with. The name of a framework's listener: ranch's reference; `MyAppWeb.Endpoint.HTTP' as
+%% an atom; the plug of Bandit; the registered name or the handler of Thousand Island; the registered name of mochiweb and elli; the protocol of esockd.
 
 -type listed() :: #{
     address := address(),
@@ -211,7 +220,7 @@
 
 -type condition() :: accept_queue_monitor:condition().
 -type status() :: accept_queue_monitor:status().
--type health() :: accept_queue_monitor:health().
+-type health() :: accept_queue_health:health().
 
 -type figure() :: non_neg_integer() | undefined.
 %% `undefined': this kernel or network namespace does not have it.
@@ -317,8 +326,8 @@ counts(Listener) ->
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows a new one, a search of the descriptors and sockets of the VM.
 %%
-%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the reference of the
-%% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than
+%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the name of the listener in its
+%% framework, or else that of its owner: {@link server()}. A listener in another network namespace than
 %% the VM's may be listed up to ten seconds late: the dump does not show it.
 %%
 %% ```
@@ -333,8 +342,12 @@ list() ->
 
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
-%% The pool is ranch's, or else the processes that earlier calls have found in accept and that are still alive: call it once while
-%% all is well. A process that accepts once and then serves the connection itself is of the pool until it ends.
+%% The pool is that of the framework (ranch, Thousand Island and with it Bandit and Phoenix, mochiweb, elli, esockd), or else the
+%% processes that were found in accept while all was well: the application looks every five seconds, without a call. It has as many
+%% places as were taken at once; a process that is new in accept takes the place of the one that has been away longest.
+%%
+%% On the `socket' backend one process at a time is woken for a connection. While that one does something else, `waiting_count' is 0, and the
+%% others are `busy', `parked' behind it (`docs/acceptor-pools.md').
 %%
 %% Costs `process_info' of each process of the pool; on the `socket' backend, where these are fewer than `waiting_count', of each
 %% process of the VM, up to 100,000. No process is stopped or sent a message, except ranch's supervisors, which have a second to
@@ -558,24 +571,37 @@ watched() ->
 %% @doc What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 %%
 %% Of all sockets of the listener together; of a port with several addresses there is no `window'. `since' and `peak_at' are system times
-%% in milliseconds. `stale': nothing has been read for several intervals. `counts_age_ms': the counts are of the last census, so long
-%% ago. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
+%% in milliseconds. `stale': nothing has been read for several intervals, or no census was taken for several of its own.
+%% `counts_age_ms': the counts are of the last census, so long ago; `census_every_ms': how often one is taken, less often than
+%% configured where it costs more than a hundredth of a core. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
-%% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
-%%       since => ...,stale => false,waits => #{...},window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
+%% {ok,#{conditions => [behind],counts => #{...},census_every_ms => 5000,counts_age_ms => ...,
+%%       depth => #{drops => 0,limit => 5,queued => 1},since => ...,stale => false,waits => #{...},
+%%       window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
 -spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->
     ?READING([Listener], accept_queue_monitor:status(Listener)).
 
-%% @doc For a readiness probe: whether any condition is raised. From memory, in 1 to 2 microseconds, also while the monitor is busy
-%% or restarting (`monitor_not_running'). `overflowing' and `stuck' fail, the others degrade. Where what reads the listeners has
-%% itself not run for four seconds, held by a debugger or by a machine that has no processor for it, the reasons are
-%% `monitor_not_running' and `{unreadable, Address, stale}' for each listener.
+%% @doc For a readiness probe. `ok': what is to be watched is watched, can be read, and nothing is wrong. From memory, in 1 to 2 microseconds,
+%% also while the monitor is busy or restarting.
+%%
+%% A reason is one of:
+%% <ul>
+%% <li>`{Condition, Address}', which is raised: `overflowing' and `stuck' fail, all other reasons degrade;</li>
+%% <li>`{unreadable, Address, Error}': its queue cannot be read now. Where the depth can be read and a census cannot, the listener is not
+%% unreadable: by its depth alone `overflowing' and `stuck' are found, and {@link status/1} is `stale' with counts that are old;</li>
+%% <li>`{not_listening, Listener}': the `watch' of the environment names it, and it has not been there for two seconds. An address that is closed
+%% and opened again takes less;</li>
+%% <li>`{listeners_unreadable, Error}': the listeners of this VM cannot be listed, so that a new one is not found;</li>
+%% <li>`monitor_not_running'. With `{unreadable, Address, stale}' for each listener where what reads has itself not run for four seconds,
+%% held by a debugger or by a machine that has no processor for it;</li>
+%% <li>`watchdog_not_running': one is configured, and its program is missing or ends before it has said anything.</li>
+%% </ul>
 %%
 %% ```
 %% 1> accept_queue:health().
@@ -583,7 +609,25 @@ status(Listener) ->
 %% '''
 -spec health() -> health().
 health() ->
-    accept_queue_monitor:health().
+    accept_queue_health:health().
+
+%% @doc The same of one listener or of some, for a probe that asks about a port of its own.
+%%
+%% What nothing listens on is `{not_listening, Listener}', at once. What listens and is not watched is `{not_watched, Listener}': a new
+%% listener for a second at most, one of {@link unwatch/1} or that the environment leaves out until it is watched. `ok' would say what is not
+%% known. Where it cannot be found out, the reason is `{unreadable, Listener, Error}'. The watchdog, the listeners that the environment
+%% names and `listeners_unreadable' are {@link health/0}'s alone. A socket is looked up; all other forms are found in memory.
+%%
+%% ```
+%% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L).
+%% 2> accept_queue:health({port, Port}).
+%% ok
+%% 3> ok = accept_queue:unwatch(L), ok = gen_tcp:close(L), accept_queue:health([{port, Port}]).
+%% {degraded,[{not_listening,{port,...}}]}
+%% '''
+-spec health(listener() | [listener()]) -> health().
+health(Listeners) ->
+    ?READING([Listeners], accept_queue_health:health(Listeners)).
 
 %% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
 %%

@@ -11,7 +11,7 @@
 %% What another node may be asked: functions that only read, and whose arguments and answers mean the same on both nodes.
 -define(READINGS, [
     {depth, 1}, {counts, 1}, {list, 0}, {acceptors, 1}, {holders, 1}, {holders, 2}, {kernel, 0}, {advice, 0}, {advice, 1},
-    {health, 0}, {status, 1}, {waits, 1}, {watched, 0}
+    {health, 0}, {health, 1}, {status, 1}, {waits, 1}, {watched, 0}
 ]).
 
 -spec ask(accept_queue:call(), TimeoutMs :: non_neg_integer()) ->

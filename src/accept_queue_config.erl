@@ -4,11 +4,13 @@
 
 -export([watch_options/1, environment/0, watchdog/0]).
 
--export_type([environment/0, watchdog/0]).
+-export_type([environment/0, watchdog/0, wanted/0]).
 
 %% Neither the library nor the port program answered with core's defaults.
 -type unread() :: {unread, accept_queue:reason()}.
--type environment() :: #{watch := all | none | [accept_queue:listener()], options := accept_queue_nif:settings()}.
+%% Which listeners the environment wants to be watched.
+-type wanted() :: all | none | {all_but, [accept_queue:listener()]} | [accept_queue:listener()].
+-type environment() :: #{watch := wanted(), options := accept_queue_nif:settings()}.
 
 -type watchdog() :: #{
     heartbeat_ms := pos_integer(),
@@ -114,16 +116,21 @@ source(Source) -> {error, sentence("source is ~0tp; allowed is nif or port", [So
 
 watched(Wanted) when Wanted =:= all; Wanted =:= none ->
     {ok, Wanted};
+watched({all_but, Others} = Wanted) when length(Others) >= 0 ->
+    named(Others, Wanted);
 watched(Wanted) when length(Wanted) >= 0 ->
-    case [Other || Other <- Wanted, not is_listener(Other)] of
+    named(Wanted, Wanted);
+watched(Wanted) ->
+    {error, sentence("watch is ~0tp; allowed is all, none, a list of listeners or {all_but, a list of listeners}", [Wanted])}.
+
+named(Listeners, Wanted) ->
+    case [Other || Other <- Listeners, not is_listener(Other)] of
         [] ->
             {ok, Wanted};
         [Other | _] ->
             Format = "watch names ~0tp; allowed is {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
             {error, sentence(Format, [Other])}
-    end;
-watched(Wanted) ->
-    {error, sentence("watch is ~0tp; allowed is all, none or a list of listeners", [Wanted])}.
+    end.
 
 %% What a configuration can name: no sockets or handles, which do not exist yet.
 is_listener({port, Port}) -> is_port_number(Port);

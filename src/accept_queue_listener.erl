@@ -2,7 +2,7 @@
 %% From the listener of a caller, in any of its forms, to a handle; and from a listener to its sockets.
 -module(accept_queue_listener).
 
--export([open/1, sockets/1, entries/1, all/0, with_descriptor/2]).
+-export([open/1, sockets/1, entries/1, all/0, matches/1, with_descriptor/2]).
 
 %% The errors of a listener that has been closed since it was found; while the kernel closes it, it no longer listens.
 -define(GONE, [closed, not_listening]).
@@ -59,6 +59,35 @@ all() ->
             Error
     end.
 
+%% Which addresses the term means, where it says so itself.
+-spec matches(accept_queue:listener()) -> {ok, fun((accept_queue:address()) -> boolean())} | no_address | {error, badarg}.
+matches({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
+    {ok, fun(Address) -> element(2, Address) =:= Port end};
+matches({local, Name}) when is_binary(Name) ->
+    {ok, fun(Address) -> Address =:= {local, Name} end};
+matches({local, Path}) when is_list(Path) ->
+    %% As gen_tcp does it.
+    case unicode:characters_to_binary(Path, unicode, file:native_name_encoding()) of
+        Name when is_binary(Name) -> matches({local, Name});
+        _ -> {error, badarg}
+    end;
+matches({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535 ->
+    %% A link-local address without its scope means every scope.
+    of_ip(Ip, fun
+        ({Bound, At, _Scope}) -> {Bound, At} =:= {Ip, Port};
+        (Address) -> Address =:= {Ip, Port}
+    end);
+matches({Ip, Port, Scope}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535, is_integer(Scope) ->
+    of_ip(Ip, fun(Address) -> Address =:= {Ip, Port, Scope} end);
+matches(_) ->
+    no_address.
+
+of_ip(Ip, Matches) ->
+    case inet:is_ip_address(Ip) of
+        true -> {ok, Matches};
+        false -> {error, badarg}
+    end.
+
 %% Calls a function with the descriptor of a socket, and asks for the descriptor before and after: a socket keeps its number for
 %% as long as it is open, so in between the number was this socket's.
 -spec with_descriptor(accept_queue_backend:socket(), fun((accept_queue_nif:fd()) -> Answer)) ->
@@ -81,40 +110,22 @@ resolved(Listener) ->
         false -> resolve(Listener)
     end.
 
-resolve({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
-    bound(fun(Address) -> element(2, Address) =:= Port end);
-resolve({local, Name}) when is_binary(Name) ->
-    bound(fun(Address) -> Address =:= {local, Name} end);
-resolve({local, Path}) when is_list(Path) ->
-    %% As gen_tcp does it.
-    case unicode:characters_to_binary(Path, unicode, file:native_name_encoding()) of
-        Name when is_binary(Name) -> resolve({local, Name});
-        _ -> {error, badarg}
-    end;
 resolve({ranch, Ref}) ->
     case accept_queue_ranch:sockets(Ref) of
         %% A supervisor that is stuck must not hide its listener: the registry knows the sockets that it owns.
         {error, timeout} -> select(fun(#{framework := Framework}) -> Framework =:= {ranch, Ref} end);
         Answer -> Answer
     end;
-resolve({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535 ->
-    %% A link-local address without its scope means every scope.
-    address(Ip, fun
-        ({Bound, At, _Scope}) -> {Bound, At} =:= {Ip, Port};
-        (Address) -> Address =:= {Ip, Port}
-    end);
-resolve({Ip, Port, Scope}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535, is_integer(Scope) ->
-    address(Ip, fun(Address) -> Address =:= {Ip, Port, Scope} end);
 resolve(Term) ->
-    Socket = accept_queue_ssl:transport(Term),
-    case accept_queue_backend:is_socket(Socket) of
-        true -> {sockets, [Socket]};
-        false -> {error, badarg}
+    case matches(Term) of
+        {ok, Matches} -> bound(Matches);
+        {error, badarg} -> {error, badarg};
+        no_address -> transport(accept_queue_ssl:transport(Term))
     end.
 
-address(Ip, Matches) ->
-    case inet:is_ip_address(Ip) of
-        true -> bound(Matches);
+transport(Socket) ->
+    case accept_queue_backend:is_socket(Socket) of
+        true -> {sockets, [Socket]};
         false -> {error, badarg}
     end.
 
@@ -143,10 +154,13 @@ joined(Opened) ->
         _ -> hd([Error || {error, _} = Error <- Opened])
     end.
 
-row(#{socket := Socket, framework := Framework} = Entry, Depth) ->
-    Owner = owner(Socket),
+row(#{socket := Socket, cookie := Cookie} = Entry, Depth) ->
     Row = maps:merge(maps:without([fd, handle, framework], Entry), Depth),
-    Row#{owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}.
+    Row#{
+        owner => owner(Socket),
+        server => accept_queue_framework:server(Socket, Cookie),
+        waiting_acceptors => waiting(Socket, Cookie, Depth)
+    }.
 
 queue(#{handle := Handle}, undefined) ->
     accept_queue:depth(Handle);
@@ -156,11 +170,8 @@ queue(_Entry, #{} = Shown) ->
 owner(undefined) -> undefined;
 owner(Socket) -> accept_queue_backend:owner(Socket).
 
-server(undefined, Owner) -> accept_queue_process:server(Owner);
-server(Framework, _Owner) -> Framework.
-
-waiting(undefined) -> undefined;
-waiting(Socket) -> accept_queue_backend:waiting(Socket).
+waiting(undefined, _Cookie, _Depth) -> undefined;
+waiting(Socket, Cookie, Depth) -> accept_queue_acceptors:count(Socket, Cookie, Depth).
 
 by_address(#{address := One}, #{address := Two}) ->
     One =< Two.

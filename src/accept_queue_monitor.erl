@@ -11,10 +11,11 @@
 -module(accept_queue_monitor).
 -behaviour(gen_server).
 
--export([new/0, start_link/0, watch/2, unwatch/1, watched/0, status/1, statuses/0, health/0, memory/0, library_replaced/0, samples/1]).
+-export([new/0, start_link/0, watch/2, unwatch/1, watched/0, addresses/1, status/1, statuses/0]).
+-export([silence_ms/0, reopen_ms/0, memory/0, library_replaced/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--export_type([condition/0, status/0, health/0]).
+-export_type([condition/0, status/0]).
 
 -type condition() :: behind | overflowing | stuck | abandoned | leaking.
 -type status() :: #{
@@ -23,17 +24,13 @@
     counts := accept_queue:counts() | undefined,
     %% How old the counts are.
     counts_age_ms := non_neg_integer() | undefined,
+    %% How often one is taken: less often than configured where it costs much.
+    census_every_ms := pos_integer(),
     window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
     since := integer(),
     stale := boolean(),
     waits := accept_queue:waits()
 }.
--type health() ::
-    ok
-    | {degraded | failing, [
-        {condition(), accept_queue:address()} | {unreadable, accept_queue:address(), stale} | monitor_not_running, ...
-    ]}.
-
 -type member() :: #{fd := non_neg_integer(), inode := pos_integer(), socket := accept_queue_backend:socket() | undefined}.
 
 %% One watched address. Row of the table, by address.
@@ -51,7 +48,7 @@
 
 -record(state, {
     %% What the environment asked for.
-    wanted :: all | none | [accept_queue:listener()],
+    wanted :: accept_queue_config:wanted(),
     options :: map(),
     poller :: accept_queue_source:poller(),
     %% The watches of the poller.
@@ -62,24 +59,20 @@
 
 %% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced.
 -define(TABLE, ?MODULE).
-%% `{{Address, Condition}, SinceMs}'. A table of its own, so that health/0 reads nothing else.
--define(RAISED, accept_queue_raised).
 %% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 -define(SEARCH_MS, 10000).
 %% An address that is closed and opened again within this time is the same listener: `REOPEN', native/core/src/rules/history.rs.
 -define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
-%% A poller that has begun no round for so long is held up; it begins one a second.
--define(SILENCE_MS, 4000).
-%% A reading older than three intervals and this is stale.
+%% A reading older than three intervals and this is stale, and so is a census.
 -define(GRACE_MS, 1000).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
     ok = accept_queue_memory:table(?TABLE, [{read_concurrency, true}], [{poller, undefined}]),
-    accept_queue_memory:table(?RAISED, [{read_concurrency, true}], []).
+    accept_queue_health:new().
 
 %% A wrong environment stops the start of the application, with a sentence. Without core's defaults or without a thread only the
 %% watching does not start, and is tried again.
@@ -110,26 +103,18 @@ unwatch(Listener) ->
 
 -spec watched() -> [accept_queue:address()].
 watched() ->
-    lists:sort([Address || #row{address = Address} <- rows()]).
+    lists:sort(unless_gone(fun watched_now/0)).
 
-%% From memory. Only for a term that is no watched address the kernel is asked which listener it means.
+%% From memory, of all that the term means together.
 -spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | not_watched | not_running | badarg}.
 status(Listener) ->
-    case row(Listener) of
-        [Row] ->
-            status_of(Row);
-        [] ->
-            case addresses(Listener) of
-                {ok, Addresses} -> status_of(Listener, lists:append([row(Address) || Address <- Addresses]));
-                {error, _} = Error -> Error
-            end
+    case addresses(Listener) of
+        {ok, Addresses} -> status_of(Listener, lists:append([row(Address) || Address <- Addresses]));
+        {error, _} = Error -> Error
     end.
 
 status_of(_Listener, []) ->
-    case ets:whereis(?TABLE) of
-        undefined -> {error, not_running};
-        _ -> {error, not_watched}
-    end;
+    {error, not_watched};
 status_of(_Listener, [#row{} = Row]) ->
     status_of(Row);
 status_of(Listener, Rows) ->
@@ -139,35 +124,59 @@ status_of(Listener, Rows) ->
         {_, {error, _} = Error} -> Error
     end.
 
+%% The watched addresses of a listener, from memory; of a socket the kernel is asked.
+-spec addresses(accept_queue:listener()) ->
+    {ok, [accept_queue:address(), ...]} | {error, accept_queue:reason() | not_watched | not_running | badarg}.
+addresses(Listener) ->
+    case row(Listener) =/= [] orelse remembered(Listener) of
+        true -> {ok, [Listener]};
+        [_ | _] = Addresses -> {ok, Addresses};
+        [] -> asked(Listener)
+    end.
+
+remembered({ranch, _} = Server) ->
+    [Address || [Address, At] <- unless_gone(fun() -> each(#row.server) end), At =:= Server];
+remembered(Listener) ->
+    case accept_queue_listener:matches(Listener) of
+        {ok, Matches} -> [Address || Address <- unless_gone(fun watched_now/0), Matches(Address)];
+        _ -> []
+    end.
+
+watched_now() ->
+    [Address || [Address, _] <- each(#row.cookies)].
+
+asked(Listener) ->
+    case {addresses_now(Listener), ets:whereis(?TABLE)} of
+        {{error, badarg} = Error, _} ->
+            Error;
+        {_, undefined} ->
+            {error, not_running};
+        {{ok, Addresses}, _} ->
+            case [Address || Address <- Addresses, row(Address) =/= []] of
+                [] -> {error, not_watched};
+                Watched -> {ok, Watched}
+            end;
+        {{error, _} = Error, _} ->
+            Error
+    end.
+
 %% All that is watched, ordered by address, from memory.
 -spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
 statuses() ->
     [{Address, Server, status_of(Row)} || #row{address = Address, server = Server} = Row <- lists:sort(rows())].
 
--spec health() -> health().
-health() ->
-    Raised = lists:sort([{Condition, Address} || {{Address, Condition}, _} <- table(?RAISED)]),
-    case {not_watching() ++ Raised, lists:any(fun is_failing/1, Raised)} of
-        {[], false} -> ok;
-        {Reasons, true} -> {failing, Reasons};
-        {Reasons, false} -> {degraded, Reasons}
-    end.
-
-%% What reads is asked, from memory: neither this process nor a timer of the VM can say that it runs while it does not.
-not_watching() ->
-    case whereis(?MODULE) =/= undefined andalso silence_ms() of
-        SilenceMs when is_integer(SilenceMs), SilenceMs < ?SILENCE_MS -> [];
-        false -> [monitor_not_running];
-        _ -> [monitor_not_running | [{unreadable, Address, stale} || Address <- watched()]]
-    end.
-
+%% How long ago what reads the listeners last began a round; `lost': of a library that was replaced.
+-spec silence_ms() -> non_neg_integer() | lost | not_running.
 silence_ms() ->
-    case unless_gone(fun() -> ets:lookup(?TABLE, poller) end) of
+    case whereis(?MODULE) =/= undefined andalso unless_gone(fun() -> ets:lookup(?TABLE, poller) end) of
         [{poller, Poller}] when Poller =/= undefined -> accept_queue_source:poller_silence_ms(Poller);
-        _ -> false
+        _ -> not_running
     end.
 
-is_failing({Condition, _}) -> Condition =:= overflowing orelse Condition =:= stuck.
+%% Within this time an address that is closed may be opened again.
+-spec reopen_ms() -> pos_integer().
+reopen_ms() ->
+    ?REOPEN_MS.
 
 %% Names the memory of what is watched: another one where that was lost, `undefined' where there is none.
 -spec memory() -> ets:tid() | undefined.
@@ -216,7 +225,7 @@ handle_call({watch, Listener, Options}, _From, State) ->
             {reply, Error, State}
     end;
 handle_call({unwatch, Listener}, _From, State) ->
-    case addresses(Listener) of
+    case addresses_now(Listener) of
         {ok, Addresses} ->
             _ = [remove(Row, unwatched) || Address <- Addresses, Row <- row(Address)],
             true = ets:insert(?TABLE, [{{asked, Address}, never} || Address <- Addresses]),
@@ -267,6 +276,8 @@ handle_info(_, State) ->
 %% When it stops in order, it clears the conditions. Killed, it clears none, and the next process goes on with them.
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1, Reason) =:= shutdown ->
+    ok = accept_queue_health:search(ok),
+    ok = accept_queue_health:named([]),
     lists:foreach(fun(Row) -> remove(Row, stopped) end, rows());
 terminate(_Reason, _State) ->
     ok.
@@ -284,7 +295,7 @@ noticed(Notices, #state{addresses = Addresses, samples = Samples} = State) ->
 notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [sample(Address, Depth) || Samples],
-    ok = lists:foreach(fun(Row) -> recovered(Row, failed) end, row(Address)),
+    ok = lists:foreach(fun(Row) -> recovered(Row, depth) end, row(Address)),
     change(Address, Depth, Changes);
 notice(Address, {census, Counts, Changes}, Samples) ->
     _ = [sample(Address, Counts) || Samples],
@@ -295,11 +306,11 @@ notice(Address, {error, lost}, _Samples) ->
     ok = lists:foreach(fun again/1, row(Address)),
     other_watches;
 notice(Address, {error, Reason}, _Samples) ->
-    lists:foreach(fun(Row) -> failed(Row, failed, Reason) end, row(Address));
+    lists:foreach(fun(Row) -> failed(Row, depth, Reason) end, row(Address));
 notice(Address, {census_error, Reason}, _Samples) ->
-    lists:foreach(fun(Row) -> failed(Row, census_failed, Reason) end, row(Address));
+    lists:foreach(fun(Row) -> failed(Row, census, Reason) end, row(Address));
 notice(Address, census_recovered, _Samples) ->
-    lists:foreach(fun(Row) -> recovered(Row, census_failed) end, row(Address)).
+    lists:foreach(fun(Row) -> recovered(Row, census) end, row(Address)).
 
 sample(Address, Figures) ->
     Row = row(Address),
@@ -322,12 +333,12 @@ change(Address, Depth, Changes) ->
 %% Published before it is noted: after a kill in between the next process publishes it again, which the event store ignores.
 publish(Address, Depth, {raised, Condition, #{held_ms := HeldMs} = Evidence}) ->
     ok = accept_queue_event:raised(Condition, details(Address, Depth, Evidence)),
-    true = ets:insert(?RAISED, {{Address, Condition}, now_ms() - HeldMs});
+    accept_queue_health:raised(Condition, Address, now_ms() - HeldMs);
 publish(Address, Depth, {cleared, Condition, #{held_ms := HeldMs} = Evidence}) ->
     Details = details(Address, Depth, Evidence),
     Reason = maps:get(reason, Evidence, recovered),
     ok = accept_queue_event:cleared(Condition, Details#{duration_ms => HeldMs, reason => Reason}),
-    true = ets:delete(?RAISED, {Address, Condition}).
+    accept_queue_health:cleared(Condition, Address).
 
 details(Address, Depth, Evidence) ->
     Counts =
@@ -335,9 +346,13 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    {Server, Members} = hd([{Server, Members} || #row{server = Server, members = Members} <- row(Address)] ++ [{undefined, #{}}]),
+    {Server, Members} = hd([{server_now(Row), Members} || #row{members = Members} = Row <- row(Address)] ++ [{undefined, #{}}]),
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
     (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
+
+%% The listener may have been handed on since it was found.
+server_now(#row{cookies = Cookies, server = Server}) ->
+    hd([Now || Cookie <- Cookies, {_Owner, Now} <- [accept_queue_pool_cache:named(Cookie)]] ++ [Server]).
 
 %% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept
 %% while no process accepts from this one.
@@ -355,19 +370,19 @@ acceptors_of(Members) ->
 
 %% Published once, until it works again. Where no census can be taken at all, that is so for every listener, and is published for the
 %% first: they are watched by the depth alone.
-failed(#row{address = Address, server = Server}, What, Reason) ->
+failed(#row{address = Address, server = Server}, Tier, Reason) ->
     IsFirst = Reason =/= unsupported orelse not ets:member(?TABLE, unsupported),
     _ = [ets:insert(?TABLE, {unsupported, Address}) || Reason =:= unsupported],
-    case ets:insert_new(?TABLE, {{What, Address}, Reason}) andalso IsFirst of
+    case accept_queue_health:failed(Tier, Address, Reason) andalso IsFirst of
         true -> accept_queue_event:read_failed(#{address => Address, server => Server, reason => Reason});
         false -> ok
     end.
 
-recovered(#row{address = Address, server = Server}, What) ->
-    case ets:take(?TABLE, {What, Address}) of
-        [{_, unsupported}] -> ok;
-        [_] -> accept_queue_event:read_recovered(#{address => Address, server => Server});
-        [] -> ok
+recovered(#row{address = Address, server = Server}, Tier) ->
+    case accept_queue_health:recovered(Tier, Address) of
+        {ok, unsupported} -> ok;
+        {ok, _} -> accept_queue_event:read_recovered(#{address => Address, server => Server});
+        did_not_fail -> ok
     end.
 
 %% It may be opened again: what is raised stays until that is known.
@@ -384,6 +399,7 @@ search(#state{wanted = Wanted} = State) ->
     ok = has_memory(State),
     case accept_queue_registry:listeners() of
         {ok, Listeners} ->
+            ok = accept_queue_health:search(ok),
             Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
             Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
             Changed = [
@@ -391,18 +407,21 @@ search(#state{wanted = Wanted} = State) ->
              || [Address, Cookies] <- each(#row.cookies), has_changed(Address, Cookies, Here), Row <- row(Address)
             ],
             Followed = [follow(Row, Here) || Row <- Changed],
-            Named = named(Wanted),
+            IsWanted = wanted(Wanted),
+            Excluded = excluded(Wanted, IsWanted),
+            _ = [remove(Row, unwatched) || Row <- Excluded],
             Added = [
                 add(Group, Options, State)
-             || {Address, _} = Group <- Groups, not ets:member(?TABLE, Address), {ok, Options} <- [options(Address, Named)]
+             || {Address, _} = Group <- Groups, not ets:member(?TABLE, Address), {ok, Options} <- [options(Address, IsWanted)]
             ],
             _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
             ok = forget_asked(Here),
-            case lists:member(true, Followed) orelse Added =/= [] of
+            case lists:member(true, Followed) orelse Excluded =/= [] orelse Added =/= [] of
                 false -> State;
-                true -> poll(State)
+                true -> ok = accept_queue_pools:look(), poll(State)
             end;
-        {error, _} ->
+        {error, _} = Error ->
+            ok = accept_queue_health:search(Error),
             _ = search_again(),
             State
     end.
@@ -410,17 +429,40 @@ search(#state{wanted = Wanted} = State) ->
 search_again() ->
     erlang:send_after(?SEARCH_AGAIN_MS, self(), search).
 
-named(all) -> all;
-named(none) -> [];
-named(Listeners) -> lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses(Listener)]]).
+%% What the environment wants to be watched, by address. What it names and is not there is noted.
+wanted(all) ->
+    fun(_Address) -> true end;
+wanted(none) ->
+    fun(_Address) -> false end;
+wanted({all_but, Listeners}) ->
+    Others = lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses_now(Listener)]]),
+    fun(Address) -> not lists:member(Address, Others) end;
+wanted(Listeners) ->
+    Found = [{Listener, addresses_now(Listener)} || Listener <- Listeners],
+    ok = accept_queue_health:named([{Listener, presence(Answer)} || {Listener, Answer} <- Found]),
+    Named = lists:append([Addresses || {_, {ok, Addresses}} <- Found]),
+    fun(Address) -> lists:member(Address, Named) end.
+
+presence({ok, _}) -> there;
+presence({error, Reason}) when Reason =:= not_found; Reason =:= not_listening; Reason =:= closed -> missing;
+presence({error, _}) -> unknown.
+
+%% What was found before it was known for one of the others, as that of a ranch which was just starting.
+excluded({all_but, _}, IsWanted) ->
+    [Row || Address <- watched_now(), options(Address, IsWanted) =:= none, Row <- row(Address)];
+excluded(_, _IsWanted) ->
+    [].
 
 %% With which options it is watched: a caller's, or those of the environment.
-options(Address, Named) ->
+options(Address, IsWanted) ->
     case ets:lookup(?TABLE, {asked, Address}) of
         [{_, never}] -> none;
         [{_, Options}] -> {ok, Options};
-        [] when Named =:= all -> {ok, #{}};
-        [] -> case lists:member(Address, Named) of true -> {ok, #{}}; false -> none end
+        [] ->
+            case IsWanted(Address) of
+                true -> {ok, #{}};
+                false -> none
+            end
     end.
 
 %% What was asked of a listener ends with it, once its address is forgotten.
@@ -500,15 +542,13 @@ again(#row{address = Address, watch = Lost} = Row) ->
         {error, _} -> true
     end.
 
-server(#{framework := undefined, socket := undefined}) -> undefined;
-server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
-server(#{framework := Framework}) -> Framework.
+server(#{socket := Socket, cookie := Cookie}) -> accept_queue_framework:server(Socket, Cookie).
 
 %% Its conditions are cleared: whether they still hold is not known, and the reason says so.
 remove(#row{address = Address, server = Server, watch = Watch} = Row, Reason) ->
     ok = clear(Row, Reason),
     ok = accept_queue_source:unwatch(Watch),
-    _ = [true = ets:delete(?TABLE, {What, Address}) || What <- [failed, census_failed]],
+    _ = [accept_queue_health:recovered(Tier, Address) || Tier <- [depth, census]],
     true = ets:delete(?TABLE, Address),
     accept_queue_event:listener(removed, #{address => Address, server => Server}).
 
@@ -519,20 +559,22 @@ clear(#row{address = Address}, Reason) ->
         fun({Condition, SinceMs}) ->
             publish(Address, #{}, {cleared, Condition, #{held_ms => NowMs - SinceMs, reason => Reason}})
         end,
-        raised(Address)
+        accept_queue_health:raised(Address)
     ).
 
 %% Publishes what the detector has raised or cleared and the process before this one had no time to publish.
 reconcile(#row{address = Address, watch = Watch} = Row) ->
     case accept_queue_source:status(Watch) of
-        {ok, #{conditions := Held, depth := Read}} -> reconcile(Address, Held, Read);
+        {ok, #{conditions := Held, depth := Read}} ->
+            _ = [recovered(Row, depth) || Read =/= undefined],
+            reconcile(Address, Held, Read);
         {error, lost} -> again(Row);
         %% The first reading reports why.
         {error, _} -> ok
     end.
 
 reconcile(Address, Held, Read) ->
-    Published = raised(Address),
+    Published = accept_queue_health:raised(Address),
     Depth = depth_map(Read),
     _ = [
         publish(Address, Depth, {raised, Condition, #{held_ms => HeldMs}})
@@ -574,9 +616,6 @@ unless_gone(Read) ->
         error:badarg -> []
     end.
 
-raised(Address) ->
-    [{Condition, SinceMs} || {{At, Condition}, SinceMs} <- table(?RAISED), At =:= Address].
-
 rows() ->
     [Row || {_, #row{} = Row} <- table(?TABLE)].
 
@@ -598,6 +637,7 @@ sum(Statuses) ->
         depth => sum_of(Each(depth)),
         counts => sum_of(Each(counts)),
         counts_age_ms => greatest(Each(counts_age_ms)),
+        census_every_ms => lists:max(Each(census_every_ms)),
         window => undefined,
         since => lists:max(Each(since)),
         stale => lists:member(true, Each(stale))
@@ -622,28 +662,34 @@ greatest(Ages) ->
         false -> lists:max(Ages)
     end.
 
-status_of(#row{watch = Watch, interval_ms = IntervalMs}) ->
+status_of(#row{watch = Watch} = Row) ->
     case accept_queue_source:status(Watch) of
-        {ok, Known} -> {ok, status_map(Known, IntervalMs)};
+        {ok, Known} -> {ok, status_map(Known, Row)};
         %% Its detector has ended, and the next poll replaces it.
         {error, lost} -> {error, timeout};
         {error, _} = Error -> Error
     end.
 
-status_map(Known, IntervalMs) ->
+status_map(Known, #row{interval_ms = IntervalMs}) ->
     SystemMs = erlang:system_time(millisecond),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
-    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
+    #{census_every_ms := EveryMs, watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
     #{
         conditions => [Condition || {Condition, _} <- Held],
         depth => with_drops(depth_map(Depth), Drops),
         counts => Counts,
         counts_age_ms => CountsAgoMs,
+        census_every_ms => EveryMs,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
-        stale => AgoMs =:= undefined orelse AgoMs > 3 * IntervalMs + ?GRACE_MS,
+        %% A listener at which no connection waits is read by the kernel's silence, and that counts while the poller runs.
+        stale => AgoMs =:= undefined orelse is_old(AgoMs, IntervalMs) orelse is_old(CountsAgoMs, EveryMs) orelse accept_queue_health:is_held_up(),
         waits => Waits
     }.
+
+%% Without a census there are no counts that could be old.
+is_old(undefined, _IntervalMs) -> false;
+is_old(AgoMs, IntervalMs) -> AgoMs > 3 * IntervalMs + ?GRACE_MS.
 
 depth_map(undefined) -> undefined;
 depth_map({Queued, Limit, Drops}) -> #{queued => Queued, limit => Limit, drops => Drops}.
@@ -662,7 +708,7 @@ entries(Listener) ->
         error:badarg -> {error, badarg}
     end.
 
-addresses(Listener) ->
+addresses_now(Listener) ->
     case entries(Listener) of
         {ok, Entries} -> {ok, lists:usort([Address || #{address := Address} <- Entries])};
         {error, _} = Error -> Error

@@ -76,8 +76,11 @@ health(ok) -> {?GREEN, "ok"};
 health({So, Reasons}) -> {?RED, printable([atom_to_list(So), ": ", lists:join(", ", [reason(Reason) || Reason <- Reasons])])}.
 
 reason({unreadable, Address, Error}) -> io_lib:format("unreadable (~0tp) ~ts", [Error, accept_queue_text:address(Address)]);
+reason({not_listening, Listener}) -> io_lib:format("not listening ~0tp", [Listener]);
+reason({listeners_unreadable, Error}) -> io_lib:format("the listeners cannot be listed (~0tp)", [Error]);
 reason({Condition, Address}) -> [atom_to_list(Condition), " ", accept_queue_text:address(Address)];
-reason(monitor_not_running) -> "the monitor does not run".
+reason(monitor_not_running) -> "the monitor does not run";
+reason(watchdog_not_running) -> "the watchdog does not run".
 
 kernel() ->
     case accept_queue:kernel() of

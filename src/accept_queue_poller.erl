@@ -82,7 +82,7 @@ handle_cast({watch, Watches, All}, #state{watches = Before} = State) ->
     ByInterval = maps:groups_from_list(fun accept_queue_source:interval_ms/1, Watches),
     NowMs = now_ms(),
     _ = [schedule(Interval, NowMs, NowMs) || Interval <- maps:keys(ByInterval), not is_map_key(Interval, Before)],
-    {noreply, State#state{watches = ByInterval, all = All, failing = #{}}};
+    {noreply, State#state{watches = ByInterval, all = All, failing = still_failing(Watches, State)}};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -106,11 +106,24 @@ handle_info(search, State) ->
 handle_info(_, State) ->
     {noreply, State}.
 
-poll(Watches, #state{all = All} = State) ->
-    Readings = accept_queue_source:read(Watches, All),
+%% A listener that is closed once more is reported once more.
+still_failing(Watches, #state{failing = Failing}) ->
+    Ids = maps:from_keys([id(Watch) || Watch <- Watches], true),
+    maps:filter(
+        fun
+            ({census, Id}, _) -> is_map_key(Id, Ids);
+            (Id, Reason) -> is_map_key(Id, Ids) andalso Reason =/= closed
+        end,
+        Failing
+    ).
+
+%% A program that was stopped has read all the same what timed out here: to it nothing is new, so it is asked for all.
+poll(Watches, #state{all = All, failing = Before} = State) ->
+    IsFailing = lists:any(fun(Watch) -> is_map_key(id(Watch), Before) end, Watches),
+    Readings = accept_queue_source:read(Watches, All orelse IsFailing),
     Censuses = accept_queue_source:census([Watch || {Watch, {ok, {_, _, _, _, true}}} <- Readings]),
     Notices = lists:map(fun reading/1, Readings) ++ lists:flatmap(fun(Census) -> census(Census, All) end, Censuses),
-    {New, Failing} = lists:foldl(fun unless_reported/2, {[], State#state.failing}, Notices),
+    {New, Failing} = lists:foldl(fun unless_reported/2, {[], Before}, Notices),
     {Samples, News} = lists:partition(fun(Notice) -> All andalso is_sample(Notice, State) end, lists:reverse(New)),
     ok = samples(Samples, State),
     _ = [report(News, State) || News =/= []],

@@ -12,7 +12,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([new/0, start_link/0, program/0, call/2, cast/2, heartbeat/0, os_pid/0, words/0]).
+-export([new/0, start_link/0, program/0, call/2, cast/2, heartbeat/0, cannot_run/0, os_pid/0, words/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -88,6 +88,16 @@ heartbeat() ->
         error:badarg -> lost
     end.
 
+%% The last program has ended before its first frame. From memory.
+-spec cannot_run() -> boolean().
+cannot_run() ->
+    try
+        noted(mute, 0) > 0
+    catch
+        %% The application is being stopped.
+        error:badarg -> false
+    end.
+
 -spec os_pid() -> pos_integer() | undefined.
 os_pid() ->
     case accept_queue_call:call(?MODULE, os_pid) of
@@ -112,7 +122,7 @@ words() ->
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv, syncookies_failed,
         interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, socket, depth, counts, conditions, window,
-        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
+        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms, census_every_ms,
         waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,
         backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,

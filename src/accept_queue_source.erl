@@ -233,12 +233,11 @@ default_settings() ->
 %% where its module was purged and loaded again, and are not replaced: the handle is of no use either.
 
 -spec watch(handle(), accept_queue_nif:settings()) -> {ok, watch()} | unread().
-watch({?HANDLE, Sockets} = Handle, Settings) ->
-    Id = new_id(),
-    case ask(watch, [Id, Sockets, Settings, now_ms()]) of
-        ok ->
+watch({?HANDLE, _} = Handle, Settings) ->
+    case unread_watch(Handle, Settings) of
+        {ok, {?WATCH, Id, _, _}} = Begun ->
             _ = ask(read, [[Id], now_ms(), false]),
-            {ok, {?WATCH, Id, Handle, Settings}};
+            Begun;
         {error, _} = Error ->
             Error
     end;
@@ -247,6 +246,13 @@ watch(Handle, Settings) ->
     case read_natively(watch, [Id, Handle, Settings]) of
         {error, _} = Error -> Error;
         Watch -> {ok, {Id, Watch}}
+    end.
+
+unread_watch({?HANDLE, Sockets} = Handle, Settings) ->
+    Id = new_id(),
+    case ask(watch, [Id, Sockets, Settings, now_ms()]) of
+        ok -> {ok, {?WATCH, Id, Handle, Settings}};
+        {error, _} = Error -> Error
     end.
 
 %% Goes on with other sockets: what is known of the listener stays.
@@ -266,10 +272,10 @@ new_id() -> erlang:unique_integer([positive]).
 watch_id({?WATCH, Id, _Handle, _Settings}) -> Id;
 watch_id({Id, _Watch}) -> Id.
 
-%% A new watch of the same listener; `none' where its handle is lost too.
+%% A new watch of the same listener; `none' where its handle is lost too. The first poll reads it, and so reports that it can be read.
 -spec again(watch()) -> {ok, watch()} | none | unread().
 again({?WATCH, _Id, Handle, Settings}) ->
-    watch(Handle, Settings);
+    unread_watch(Handle, Settings);
 again({_Id, _Watch}) ->
     none.
 

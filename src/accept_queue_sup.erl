@@ -58,7 +58,7 @@ warn(_Source, _) ->
 children(Source, HasWatchdog) ->
     IsProgram = HasWatchdog orelse Source =:= port orelse Source =:= fallback,
     [accept_queue_reader || Source =:= nif] ++ [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
-        [accept_queue_monitor || Source =/= none].
+        [Module || Source =/= none, Module <- [accept_queue_pools, accept_queue_monitor]].
 
 child(Module) ->
     #{id => Module, start => {accept_queue_keeper, start_link, [Module]}, shutdown => 5000}.

@@ -36,7 +36,7 @@ what_is_right_is_taken_test() ->
 
 the_environment_is_completed_by_the_defaults_of_core_test_() ->
     Defaults = accept_queue_nif:default_settings(),
-    Wrong = "watch is sometimes; allowed is all, none or a list of listeners",
+    Wrong = "watch is sometimes; allowed is all, none, a list of listeners or {all_but, a list of listeners}",
     {foreach, fun() -> application:load(accept_queue) end,
         fun(_) -> [application:unset_env(accept_queue, Key) || Key <- [watch, source, stuck_ms, interval_ms]] end, [
             ?_assertEqual({ok, #{watch => all, options => Defaults}}, accept_queue_config:environment()),
@@ -52,6 +52,13 @@ the_environment_is_completed_by_the_defaults_of_core_test_() ->
                 application:set_env(accept_queue, watch, [{port, 8080}, {port, 0}]),
                 Sentence = "watch names {port,0}; allowed is {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
                 ?assertEqual({error, Sentence}, accept_queue_config:environment())
+            end),
+            ?_test(begin
+                application:set_env(accept_queue, watch, {all_but, [{port, 0}]}),
+                Sentence = "watch names {port,0}; allowed is {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
+                ?assertEqual({error, Sentence}, accept_queue_config:environment()),
+                application:set_env(accept_queue, watch, {all_but, [{ranch, shop}]}),
+                ?assertEqual({ok, #{watch => {all_but, [{ranch, shop}]}, options => Defaults}}, accept_queue_config:environment())
             end),
             ?_test(begin
                 application:set_env(accept_queue, source, ftp),

@@ -33,6 +33,7 @@ groups() ->
             a_program_of_another_processor_is_not_loaded,
             a_program_of_another_libc_is_not_loaded,
             a_program_that_says_hello_and_ends_is_logged_once_a_minute,
+            a_watchdog_whose_program_ends_at_once_degrades_health,
             a_program_that_ends_twice_at_boot_is_used_by_the_monitor,
             a_library_that_came_back_is_used_after_a_restart,
             a_table_that_is_deleted_is_made_again,
@@ -274,6 +275,17 @@ text_lines(Lines) ->
 
 said(Line, Words) ->
     [?assertNotEqual(nomatch, string:find(Line, Word), {Word, Line}) || Word <- Words].
+
+%% Whoever relies on its evidence will have none.
+a_watchdog_whose_program_ends_at_once_degrades_health(Config) ->
+    Ebin = copy(Config, ?FUNCTION_NAME),
+    ok = file:write_file(program(Ebin), "#!/bin/sh\nexit 3\n"),
+    Vm = start(Ebin, ["-accept_queue", "source", "nif"]),
+    Watchdog = #{directory => filename:join(proplists:get_value(priv_dir, Config), "evidence")},
+    ok = other_vm:call(Vm, application, set_env, [accept_queue, watchdog, Watchdog]),
+    {ok, _} = other_vm:call(Vm, application, ensure_all_started, [accept_queue]),
+    eventually:is({degraded, [watchdog_not_running]}, fun() -> other_vm:call(Vm, accept_queue, health, []) end),
+    other_vm:stop(Vm).
 
 a_program_that_ends_twice_at_boot_is_used_by_the_monitor(Config) ->
     Ebin = copy(Config, ?FUNCTION_NAME),

@@ -168,8 +168,7 @@ each_framework_is_in_the_log_line_of_a_stall(_) ->
             _ = sockets:clients(?POOL + 1, Address),
             receive
                 {accept_queue, raised, stuck, #{address := Address} = Details} ->
-                    {Format, Arguments} = accept_queue_text:report(Details#{event => {raised, stuck}}),
-                    Line = unicode:characters_to_list(io_lib:format(Format, Arguments)),
+                    Line = unicode:characters_to_list(accept_queue_text:line({raised, stuck}, Details)),
                     ct:log("~ts", [Line]),
                     ?assertMatch({match, _}, re:run(Line, Words), Line)
             after 60000 -> error({not_raised, Server})

@@ -630,6 +630,7 @@ health(Listeners) ->
     ?READING([Listeners], accept_queue_health:health(Listeners)).
 
 %% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
+%% First, before this returns, a `raised' message for each condition that stands, with `standing => true' in its details.
 %%
 %% ```
 %% 1> accept_queue:subscribe().

@@ -313,7 +313,8 @@ notice(Address, census_recovered, _Samples) ->
     lists:foreach(fun(Row) -> recovered(Row, census) end, row(Address)).
 
 sample(Address, Figures) ->
-    accept_queue_event:sample(maps:merge(Figures, waits(row(Address))), #{address => Address}).
+    Row = row(Address),
+    accept_queue_event:sample(maps:merge(Figures, waits(Row)), maps:from_list([{address, Address} | [{server, S} || #row{server = S} <- Row]])).
 
 %% Only of a listener whose connections are counted.
 waits([#row{watch = Watch}]) ->

@@ -145,7 +145,7 @@ new() ->
 %% @private
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    accept_queue_child:start_link(?MODULE, [], []).
 
 %% For the monitor. None of these waits for another process.
 

@@ -78,7 +78,7 @@ new() ->
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
-            case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
+            case accept_queue_child:start_link(?MODULE, Environment, []) of
                 {error, {shutdown, {no_poller, Reason}}} -> unavailable("no thread can be started", Reason);
                 Started -> Started
             end;

@@ -35,7 +35,7 @@ new() ->
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    accept_queue_child:start_link(?MODULE, [], []).
 
 %% To be called when listeners may have come or changed. Never waits.
 -spec look() -> ok.

@@ -181,7 +181,15 @@ address({Ip, Port}) ->
 
 -spec server(accept_queue:server()) -> iodata().
 server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [accept_queue_process:module_name(M), F, A]);
-server({label, Label}) -> accept_queue_process:module_name(Label);
+server({label, Label}) when is_binary(Label) -> label(unicode:characters_to_list(Label), Label);
+server({label, Label}) -> label(Label, Label);
 server({application, Name}) -> accept_queue_process:module_name(Name);
 server(Name) when is_atom(Name) -> accept_queue_process:module_name(Name);
 server(Server) -> accept_queue_framework:text(Server).
+
+%% A string is not quoted.
+label(Text, Label) ->
+    case io_lib:printable_unicode_list(Text) of
+        true -> Text;
+        false -> accept_queue_process:module_name(Label)
+    end.

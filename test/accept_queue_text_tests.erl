@@ -124,13 +124,25 @@ lines() ->
 
 advice_is_in_the_language_of_the_owner_test_() ->
     Owners = #{
-        "AcceptQueue.acceptors(listener)" => [{'Elixir.Shop.Server', init, 1}, {ranch, 'Elixir.Shop.Endpoint.HTTP'}, 'Elixir.Shop'],
-        "accept_queue:acceptors(Listener)" => [{shop, init, 1}, {ranch, http}, shop, undefined]
+        "AcceptQueue.acceptors(listener)" => [
+            {'Elixir.Shop.Server', init, 1}, {label, {'Elixir.Shop.Server', 8080}}, {ranch, 'Elixir.Shop.Endpoint.HTTP'},
+            {phoenix, 'Elixir.Shop.Endpoint.HTTP'}, {thousand_island, shop}, 'Elixir.Shop'
+        ],
+        "accept_queue:acceptors(Listener)" => [
+            {shop, init, 1}, {label, <<"shop">>}, {label, "shop"}, {application, shop}, {ranch, http}, shop, undefined
+        ]
     },
     [
         {Call, ?_assertNotEqual(nomatch, string:find(stuck(Owner), "in " ++ Function ++ ": held up). Try: " ++ Call))}
      || {Call, Servers} <- maps:to_list(Owners), Owner <- Servers, Function <- ["Shop.wait/0"]
     ].
+
+names_are_tags_test_() ->
+    Names = [
+        {{label, <<"shop">>}, <<"shop">>}, {{label, "shop"}, <<"shop">>},
+        {{label, {shop, 1}}, <<"{shop,1}">>}, {shop, <<"shop">>}, {{shop, init, 1}, <<"shop:init/1">>}
+    ],
+    [?_assertMatch(#{name := Name}, accept_queue_details:named(?HERE#{server => Server})) || {Server, Name} <- Names].
 
 stuck(Owner) ->
     said({raised, stuck}, ?HERE#{server => Owner, held_ms => 5000, acceptors_summary => pool(0, [parked(call, 'Elixir.Shop')])}).

@@ -50,7 +50,8 @@
 %%     <td>`condition', `address', `server', `acceptors_summary', `acceptors'</td><td>`docs/alarms.md'</td></tr>
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
-%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it</td>
+%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it; the first
+%%     comes ten seconds after it was attached, at the most</td>
 %%     <td>`queued', `limit', `drops' (a counter), those of counts when they were taken, and, where
 %%     connections are passed to {@link accept_queue:accepted/2}, `waits_count', `waits_max_ms', `waits_p50_ms', `waits_p99_ms'</td>
 %%     <td>`address', `server'; `waits', as {@link accept_queue:waits/1}</td>
@@ -114,6 +115,8 @@
     %% When a warning was last logged that a handler was given up.
     given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()},
     subscribers = #{} :: #{pid() => Monitor :: reference()},
+    %% The next check, soon or not before the next beat.
+    check :: {soon | beat, reference()},
     %% What was found up to here is settled, or waits for the acceptors of its listener.
     seen = none :: accept_queue_event_store:key() | none,
     asking = #{} :: #{accept_queue:address() => asked()},
@@ -196,7 +199,7 @@ sample(Measurements, Metadata) ->
 samples_left_out(Count) ->
     accept_queue_samples:left_out(Count).
 
-%% @private As of two seconds ago.
+%% @private As of ten seconds ago, at the most.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
@@ -249,8 +252,10 @@ init([]) ->
     %% The process before this one may have been killed with work in hand.
     ok = wake(),
     self() ! check,
+    %% Set by the check that is under way.
+    Check = {soon, make_ref()},
     Dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED]),
-    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers}}.
+    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers, check = Check}}.
 
 %% @private
 -spec handle_call({subscribe | unsubscribe, pid()} | term(), gen_server:from(), #state{}) -> {reply, ok | {error, badarg}, #state{}}.
@@ -272,21 +277,20 @@ handle_call(_, _From, State) ->
 handle_cast(wake, State) ->
     Settled = settle(State),
     ok = publish(Settled),
-    {noreply, Settled};
+    {noreply, check_soon(Settled)};
 handle_cast(_, State) ->
     {noreply, State}.
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(check, #state{unanswered = Unanswered} = State) ->
-    _ = erlang:send_after(?CHECK_MS, self(), check),
     ok = want_samples(accept_queue_telemetry:is_attached([accept_queue, sample])),
     %% alarm_handler may be another process than before.
     ok = accept_queue_alarms:settle(),
     ok = publish_messages(),
     ok = maps:foreach(fun kill_hanging/2, State#state.dispatchers),
     NowMs = now_ms(),
-    {noreply, State#state{unanswered = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered)}};
+    {noreply, check_later(State#state{unanswered = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered)})};
 handle_info({'DOWN', _, process, Pid, Reason}, #state{askers = Askers} = State) ->
     case Askers of
         #{Pid := Address} -> {noreply, answered(Address, Reason, State)};
@@ -308,6 +312,20 @@ terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1
     accept_queue_alarms:withdraw();
 terminate(_Reason, _State) ->
     ok.
+
+%% While nothing stands and no handler runs there is little to check.
+check_later(State) ->
+    InHand = [Channel || Channel <- ?DISPATCHED, accept_queue_event_store:in_hand(Channel) =/= nothing],
+    case InHand =:= [] andalso map_size(accept_queue_event_store:raised()) =:= 0 of
+        true -> State#state{check = {beat, accept_queue_beat:next(check)}};
+        false -> State#state{check = {soon, erlang:send_after(?CHECK_MS, self(), check)}}
+    end.
+
+check_soon(#state{check = {beat, Timer}} = State) ->
+    _ = erlang:cancel_timer(Timer),
+    State#state{check = {soon, erlang:send_after(?CHECK_MS, self(), check)}};
+check_soon(#state{check = {soon, _}} = State) ->
+    State.
 
 want_samples(Wanted) ->
     case accept_queue_samples:wanted() of

@@ -284,11 +284,11 @@ a_report_can_be_encoded_as_json(_) ->
     ok = accept_queue_event:hung(#{duration_ms => 9, file => <<255>>, reason => undefined, finding => undefined, text => undefined}),
     {error, Hung} = logged({vm, hung}),
     Summary = accept_queue_details:acceptors(#{
-        waiting_count => 0, pool => [Acceptor], busy => [#{pid => Acceptor, parked => {sleep, <<"sleeps">>}}], busy_count => 1
+        waiting_count => 0, pool => [Acceptor], busy => [#{pid => Acceptor, current_function => {'Elixir.Shop', pay, 1}, parked => {sleep, <<"sleeps">>}}], busy_count => 1
     }),
     Stuck = accept_queue_details:report({raised, stuck}, accept_queue_details:found((details(1))#{acceptors_summary => Summary})),
     ?assertMatch(#{event := <<"accept_queue.condition.raised">>, condition := stuck, listener := _, name := _}, Stuck),
-    ?assertMatch(#{acceptors_summary := #{reasons := #{sleep := 1}, examples := [#{pid := <<"<", _/binary>>}]}}, Stuck),
+    ?assertMatch(#{acceptors_summary := #{reasons := #{sleep := 1}, examples := [#{pid := <<"<", _/binary>>, current_function := <<"Shop.pay/1">>}]}}, Stuck),
     ?assertMatch(#{event := <<"accept_queue.read.failed">>, reason := <<"{errno,emfile}">>}, Failed),
     Reports = [Overflowing, Leaking, Failed, Hung, Stuck],
     [json(Report) || Report <- Reports],

@@ -59,8 +59,6 @@
 
 %% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced.
 -define(TABLE, ?MODULE).
-%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
--define(SEARCH_MS, 10000).
 %% An address that is closed and opened again within this time is the same listener: `REOPEN', native/core/src/rules/history.rs.
 -define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
@@ -80,7 +78,7 @@ new() ->
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
-            case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
+            case accept_queue_child:start_link(?MODULE, Environment, []) of
                 {error, {shutdown, {no_poller, Reason}}} -> unavailable("no thread can be started", Reason);
                 Started -> Started
             end;
@@ -163,7 +161,7 @@ asked(Listener) ->
 %% All that is watched, ordered by address, from memory.
 -spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
 statuses() ->
-    [{Address, Server, status_of(Row)} || #row{address = Address, server = Server} = Row <- lists:sort(rows())].
+    [{Address, server_now(Row), status_of(Row)} || #row{address = Address} = Row <- lists:sort(rows())].
 
 %% How long ago what reads the listeners last began a round; `lost': of a library that was replaced.
 -spec silence_ms() -> non_neg_integer() | lost | not_running.
@@ -258,10 +256,11 @@ handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} =
     {noreply, Noticed};
 handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
     {noreply, noticed(Notices, State)};
+%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 handle_info(search_now_and_then, #state{poller = Poller} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
-    _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
+    _ = accept_queue_beat:next(search_now_and_then),
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
@@ -313,7 +312,8 @@ notice(Address, census_recovered, _Samples) ->
     lists:foreach(fun(Row) -> recovered(Row, census) end, row(Address)).
 
 sample(Address, Figures) ->
-    accept_queue_event:sample(maps:merge(Figures, waits(row(Address))), #{address => Address}).
+    Row = row(Address),
+    accept_queue_event:sample(maps:merge(Figures, waits(Row)), maps:from_list([{address, Address} | [{server, S} || #row{server = S} <- Row]])).
 
 %% Only of a listener whose connections are counted.
 waits([#row{watch = Watch}]) ->
@@ -369,18 +369,18 @@ acceptors_of(Members) ->
 
 %% Published once, until it works again. Where no census can be taken at all, that is so for every listener, and is published for the
 %% first: they are watched by the depth alone.
-failed(#row{address = Address, server = Server}, Tier, Reason) ->
+failed(#row{address = Address} = Row, Tier, Reason) ->
     IsFirst = Reason =/= unsupported orelse not ets:member(?TABLE, unsupported),
     _ = [ets:insert(?TABLE, {unsupported, Address}) || Reason =:= unsupported],
     case accept_queue_health:failed(Tier, Address, Reason) andalso IsFirst of
-        true -> accept_queue_event:read_failed(#{address => Address, server => Server, reason => Reason});
+        true -> accept_queue_event:read_failed(#{address => Address, server => server_now(Row), reason => Reason});
         false -> ok
     end.
 
-recovered(#row{address = Address, server = Server}, Tier) ->
+recovered(#row{address = Address} = Row, Tier) ->
     case accept_queue_health:recovered(Tier, Address) of
         {ok, unsupported} -> ok;
-        {ok, _} -> accept_queue_event:read_recovered(#{address => Address, server => Server});
+        {ok, _} -> accept_queue_event:read_recovered(#{address => Address, server => server_now(Row)});
         did_not_fail -> ok
     end.
 
@@ -544,12 +544,12 @@ again(#row{address = Address, watch = Lost} = Row) ->
 server(#{socket := Socket, cookie := Cookie}) -> accept_queue_framework:server(Socket, Cookie).
 
 %% Its conditions are cleared: whether they still hold is not known, and the reason says so.
-remove(#row{address = Address, server = Server, watch = Watch} = Row, Reason) ->
+remove(#row{address = Address, watch = Watch} = Row, Reason) ->
     ok = clear(Row, Reason),
     ok = accept_queue_source:unwatch(Watch),
     _ = [accept_queue_health:recovered(Tier, Address) || Tier <- [depth, census]],
     true = ets:delete(?TABLE, Address),
-    accept_queue_event:listener(removed, #{address => Address, server => Server}).
+    accept_queue_event:listener(removed, #{address => Address, server => server_now(Row)}).
 
 %% Nothing was read: there are no figures.
 clear(#row{address = Address}, Reason) ->

@@ -15,6 +15,7 @@ all() ->
         sockets_that_share_an_address_are_answered_together,
         a_pool_is_unknown_until_a_process_has_been_found_in_accept,
         a_pool_is_known_without_a_caller_having_asked,
+        looks_go_on_when_their_process_is_killed,
         one_that_accepts_without_blocking_is_of_the_pool,
         a_server_whose_acceptors_become_connections_collects_none,
         a_pool_that_is_held_up_one_by_one_keeps_all,
@@ -368,6 +369,15 @@ a_pool_is_known_without_a_caller_having_asked(_) ->
         end
      || {Listen, Accept} <- maps:values(kinds())
     ].
+
+looks_go_on_when_their_process_is_killed(_) ->
+    Before = whereis(accept_queue_pools),
+    exit(Before, kill),
+    eventually:is(true, fun() -> not lists:member(whereis(accept_queue_pools), [Before, undefined]) end),
+    L = sockets:listen(16),
+    Pool = pool(fun() -> gen_tcp:accept(L) end),
+    ok = looks:find_by_themselves(L, Pool),
+    kill(Pool).
 
 %% As esockd does, on either backend.
 one_that_accepts_without_blocking_is_of_the_pool(_) ->

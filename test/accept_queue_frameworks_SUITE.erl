@@ -104,9 +104,7 @@ mochiweb_has_its_acceptors_and_not_its_connections(_) ->
     is_printed("mochiweb stand_in_mochi", L),
     _ = sockets:clients(3 * ?POOL, sockets:address(L)),
     eventually:is({3 * ?POOL, ?POOL}, fun() -> {established(L), accept_queue_backend:waiting(L)} end),
-    {_, InAccept} = accept_queue_backend:acceptors(L, [], no_search),
-    ?assertEqual({ok, #{waiting_count => ?POOL, waiting => lists:sort(InAccept), pool => lists:sort(InAccept), busy => [], busy_count => 0}},
-        accept_queue:acceptors(L)),
+    has_pool_in_accept(L),
     framework_tree:stop(Server).
 
 mochiweb_at_its_limit_has_no_acceptor_and_says_so(_) ->
@@ -130,8 +128,7 @@ elli_has_its_acceptors_and_not_its_connections(_) ->
     is_printed("elli stand_in_elli", L),
     _ = sockets:clients(3 * ?POOL, sockets:address(L)),
     eventually:is({3 * ?POOL, ?POOL}, fun() -> {established(L), accept_queue_backend:waiting(L)} end),
-    {_, InAccept} = accept_queue_backend:acceptors(L, [], no_search),
-    has_pool(InAccept, L),
+    has_pool_in_accept(L),
     framework_tree:stop(Server).
 
 a_listener_of_esockd_is_called_by_its_protocol(_) ->
@@ -156,9 +153,9 @@ callback_mode() -> handle_event_function.
 
 handle_event(_, _, _, _) -> keep_state_and_data.
 
-%% Cold: no call but the subscription.
+%% Cold: nothing but the log is read.
 each_framework_is_in_the_log_line_of_a_stall(_) ->
-    ok = accept_queue:subscribe(),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => error, filter_default => stop, filters => logged:filters(), config => #{to => self()}}),
     [
         begin
             {L, Root} = Start(),
@@ -166,14 +163,9 @@ each_framework_is_in_the_log_line_of_a_stall(_) ->
             Address = sockets:address(L),
             ok = accept_queue:watch(L, #{stuck_ms => 300, interval_ms => 50}),
             _ = sockets:clients(?POOL + 1, Address),
-            receive
-                {accept_queue, raised, stuck, #{address := Address} = Details} ->
-                    {Format, Arguments} = accept_queue_text:report(Details#{event => {raised, stuck}}),
-                    Line = unicode:characters_to_list(io_lib:format(Format, Arguments)),
-                    ct:log("~ts", [Line]),
-                    ?assertMatch({match, _}, re:run(Line, Words), Line)
-            after 60000 -> error({not_raised, Server})
-            end,
+            Line = logged_of(Address, 60000),
+            ct:log("~ts", [Line]),
+            ?assertMatch({match, _}, re:run(Line, Words), Line),
             framework_tree:stop(Root)
         end
      || {Start, Server, Words} <- [
@@ -183,7 +175,24 @@ each_framework_is_in_the_log_line_of_a_stall(_) ->
                 "\\(esockd mqtt:tcp\\).*0 of 4 in accept"}
         ]
     ],
-    ok = accept_queue:unsubscribe().
+    ok = logger:remove_handler(?MODULE).
+
+%% The line that says that this one is stuck.
+logged_of({_, Port} = Address, Ms) ->
+    receive
+        {logged, Line} ->
+            Words = ":" ++ integer_to_list(Port) ++ " .* is stuck",
+            case re:run(Line, Words) of
+                {match, _} -> Line;
+                nomatch -> logged_of(Address, Ms)
+            end
+    after Ms -> error({not_logged, Address})
+    end.
+
+%% As a handler of logger.
+log(Event, #{config := #{to := Pid}}) ->
+    Pid ! {logged, unicode:characters_to_list(logger_formatter:format(Event, #{single_line => true, template => [msg]}))},
+    ok.
 
 %% The frameworks.
 
@@ -292,6 +301,14 @@ has_pool(Pool, L) ->
     ?assertEqual(?POOL, length(Pool)),
     Sorted = lists:sort(Pool),
     ?assertMatch({ok, #{pool := Sorted}}, accept_queue:acceptors(L)).
+
+%% As soon as the last one to accept has left the acceptor's code.
+has_pool_in_accept(L) ->
+    {?POOL, InAccept} = accept_queue_backend:acceptors(L, [], no_search),
+    Sorted = lists:sort(InAccept),
+    eventually:is({ok, #{waiting_count => ?POOL, waiting => Sorted, pool => Sorted, busy => [], busy_count => 0}}, fun() ->
+        accept_queue:acceptors(L)
+    end).
 
 parked(L) ->
     {ok, #{waiting_count := Waiting, busy := Busy}} = accept_queue:acceptors(L),

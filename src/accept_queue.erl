@@ -579,7 +579,7 @@ watched() ->
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
-%% {ok,#{conditions => [behind],counts => #{...},census_every_ms => 5000,counts_age_ms => ...,
+%% {ok,#{census_every_ms => 5000,conditions => [behind],counts => #{...},counts_age_ms => ...,
 %%       depth => #{drops => 0,limit => 5,queued => 1},since => ...,stale => false,waits => #{...},
 %%       window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
@@ -630,6 +630,7 @@ health(Listeners) ->
     ?READING([Listeners], accept_queue_health:health(Listeners)).
 
 %% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
+%% First, before this returns, a `raised' message for each condition that stands, with `standing => true' in its details.
 %%
 %% ```
 %% 1> accept_queue:subscribe().

@@ -252,6 +252,12 @@ levels_of_module_and_application_count(_) ->
         end
      || {N, {Set, Unset}} <- lists:zip([1, 2], Levels)
     ],
+    %% Below the primary level.
+    ok = logger:set_primary_config(level, notice),
+    ok = logger:set_application_level(accept_queue, debug),
+    ok = accept_queue_event:listener(added, maps:with([address, server], details(1))),
+    {debug, _} = logged({listener, added}),
+    ok = logger:unset_application_level(accept_queue),
     raised(behind, 3),
     receive
         {logged, warning, {raised, behind}, _, Meta} ->

@@ -159,7 +159,7 @@ row(#{socket := Socket, cookie := Cookie} = Entry, Depth) ->
     Row = maps:merge(maps:without([fd, handle], Entry), Depth),
     Row#{
         owner => owner(Socket),
-        server => accept_queue_framework:server(Socket, Cookie),
+        server => server(Socket, Cookie),
         waiting_acceptors => waiting(Socket, Cookie, Depth)
     }.
 
@@ -167,6 +167,10 @@ queue(#{handle := Handle}, undefined) ->
     accept_queue:depth(Handle);
 queue(_Entry, #{} = Shown) ->
     {ok, maps:with([queued, limit, drops], Shown)}.
+
+%% A descriptor that an Erlang socket has left has no server any more, whatever is remembered of it.
+server(undefined, _) -> undefined;
+server(Socket, Cookie) -> accept_queue_framework:server(Socket, Cookie).
 
 owner(undefined) -> undefined;
 owner(Socket) -> accept_queue_backend:owner(Socket).

@@ -59,8 +59,6 @@
 
 %% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced.
 -define(TABLE, ?MODULE).
-%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
--define(SEARCH_MS, 10000).
 %% An address that is closed and opened again within this time is the same listener: `REOPEN', native/core/src/rules/history.rs.
 -define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
@@ -80,7 +78,7 @@ new() ->
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
-            case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
+            case accept_queue_child:start_link(?MODULE, Environment, []) of
                 {error, {shutdown, {no_poller, Reason}}} -> unavailable("no thread can be started", Reason);
                 Started -> Started
             end;
@@ -258,10 +256,11 @@ handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} =
     {noreply, Noticed};
 handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
     {noreply, noticed(Notices, State)};
+%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 handle_info(search_now_and_then, #state{poller = Poller} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
-    _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
+    _ = accept_queue_beat:next(search_now_and_then),
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
@@ -313,7 +312,8 @@ notice(Address, census_recovered, _Samples) ->
     lists:foreach(fun(Row) -> recovered(Row, census) end, row(Address)).
 
 sample(Address, Figures) ->
-    accept_queue_event:sample(maps:merge(Figures, waits(row(Address))), #{address => Address}).
+    Row = row(Address),
+    accept_queue_event:sample(maps:merge(Figures, waits(Row)), maps:from_list([{address, Address} | [{server, S} || #row{server = S} <- Row]])).
 
 %% Only of a listener whose connections are counted.
 waits([#row{watch = Watch}]) ->

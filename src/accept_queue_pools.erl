@@ -1,6 +1,6 @@
 %% @private
 %% Looks at each listener of this VM while all is well, so that the first alarm knows the pool and the server by name without a caller
-%% having asked: when the monitor has found one, a second later, and every few seconds.
+%% having asked: when the monitor has found one, a second later, and every ten seconds.
 %%
 %% A look reads the listeners, one dump, and of each which processes are in accept: one `port_info', or on the `socket' backend the
 %% processes that were found before. Where those are not all, the processes of the VM are searched, and its sockets where a listening
@@ -23,7 +23,6 @@
 }).
 
 -define(TABLE, ?MODULE).
--define(LOOK_MS, 5000).
 %% Acceptors start a little after their listener.
 -define(SOON_MS, 1000).
 -define(SEARCH_SHARE, 200).
@@ -36,7 +35,7 @@ new() ->
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    accept_queue_child:start_link(?MODULE, [], []).
 
 %% To be called when listeners may have come or changed. Never waits.
 -spec look() -> ok.
@@ -60,19 +59,20 @@ handle_call(_, _From, State) ->
 
 -spec handle_cast(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
 handle_cast(look, State) ->
-    {noreply, again(?SOON_MS, all(State)), hibernate};
+    {noreply, soon(all(State)), hibernate};
 handle_cast(_, State) ->
     {noreply, State}.
 
 -spec handle_info(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
 handle_info(look, State) ->
-    {noreply, again(?LOOK_MS, all(State#state{timer = undefined})), hibernate};
+    Looked = all(State#state{timer = undefined}),
+    {noreply, Looked#state{timer = accept_queue_beat:next(look)}, hibernate};
 handle_info(_, State) ->
     {noreply, State}.
 
-again(Ms, #state{timer = Timer} = State) ->
+soon(#state{timer = Timer} = State) ->
     _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
-    State#state{timer = erlang:send_after(Ms, self(), look)}.
+    State#state{timer = erlang:send_after(?SOON_MS, self(), look)}.
 
 %% What is asked for from here on is another look.
 all(State) ->

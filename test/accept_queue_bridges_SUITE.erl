@@ -214,7 +214,7 @@ the_metrics_are_those_of_the_exporter(Config) ->
         lists:all(fun(Text) -> string:find(Text, "oldest_wait_seconds{" ++ Listener) =/= nomatch end, Both)
     end),
     ?assertEqual(
-        ["failed_samples_total counter", "samples_total counter", "unreadable_processes gauge"],
+        ["failed_samples_total counter", "partly_read_listeners gauge", "samples_total counter", "unreadable_processes gauge"],
         families(Exported()) -- families(scraped())
     ),
     %% As soon as that listener is watched.

@@ -247,8 +247,9 @@ mod tests {
                 changes: Vec::new(),
                 wants_census: false,
                 resumed: false,
+                is_sample: false,
             },
-            census: counts.map(|counts| CensusTaken { counts, changes: Vec::new() }),
+            census: counts.map(|counts| CensusTaken { counts, changes: Vec::new(), is_sample: true }),
             status: Status {
                 conditions: Vec::new(),
                 depth: Some(depth),

@@ -165,6 +165,7 @@ impl MadeUp {
                 changes: Vec::new(),
                 wants_census: false,
                 resumed: false,
+                is_sample: false,
             },
             census: None,
             status: Status {

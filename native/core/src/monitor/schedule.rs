@@ -12,7 +12,7 @@ use crate::rules::detector::Time;
 pub(super) struct Schedule {
     grids: BTreeMap<Duration, Grid>,
     search_due: Time,
-    wants_all: bool,
+    wants_samples: bool,
     generation: u64,
 }
 
@@ -30,8 +30,8 @@ pub(super) struct Poll {
     pub(super) late: Option<Duration>,
     /// It is time to see whether a listener is new or gone.
     pub(super) search: bool,
-    /// Each reading is to be reported, not only those that change something.
-    pub(super) wants_all: bool,
+    /// Readings that change nothing are to be reported too, at the pace of each watch.
+    pub(super) wants_samples: bool,
     /// How often the watches have been replaced.
     pub(super) generation: u64,
 }
@@ -43,7 +43,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Schedule {
     /// Replaces what is watched. An interval that was there before keeps its grid.
-    pub(super) fn replace(&mut self, now: Time, watches: Vec<Arc<Watch>>, wants_all: bool) {
+    pub(super) fn replace(&mut self, now: Time, watches: Vec<Arc<Watch>>, wants_samples: bool) {
         let mut by_interval: BTreeMap<Duration, Vec<Arc<Watch>>> = BTreeMap::new();
         for watch in watches {
             by_interval.entry(watch.interval().max(SHORTEST)).or_default().push(watch);
@@ -55,7 +55,7 @@ impl Schedule {
                 (interval, Grid { due, watches: watches.into() })
             })
             .collect();
-        self.wants_all = wants_all;
+        self.wants_samples = wants_samples;
         self.generation += 1;
     }
 
@@ -72,8 +72,8 @@ impl Schedule {
         if search {
             self.search_due = at + SEARCH;
         }
-        let Schedule { wants_all, generation, .. } = *self;
-        (search || !watches.is_empty()).then_some(Poll { at, watches, late, search, wants_all, generation })
+        let Schedule { wants_samples, generation, .. } = *self;
+        (search || !watches.is_empty()).then_some(Poll { at, watches, late, search, wants_samples, generation })
     }
 
     /// When something is due next.

@@ -8,7 +8,6 @@ use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
 /// An address that is closed and opened again within this time is the same listener: a restart takes less. What is raised stays.
-/// The monitor has the same (`REOPEN_MS`, src/accept_queue_monitor.erl).
 pub const REOPEN: Duration = Duration::from_secs(2);
 
 /// What is remembered of a listener that is read again and again.
@@ -18,6 +17,8 @@ pub struct History {
     detector: Detector,
     window: Window,
     read_at: Option<Time>,
+    samples: Pace,
+    census_samples: Pace,
 }
 
 /// A reading of the first tier, and what it changed.
@@ -33,12 +34,14 @@ pub struct DepthReading {
     pub wants_census: bool,
     /// The reading before this one failed, or there was none.
     pub resumed: bool,
+    /// It is time for a sample ([`Settings::sample`]).
+    pub is_sample: bool,
 }
 
 impl DepthReading {
-    /// There is nothing to report, and nothing to do.
-    pub fn is_quiet(&self) -> bool {
-        self.changes.is_empty() && !self.wants_census && !self.resumed
+    /// Something has changed.
+    pub fn is_news(&self) -> bool {
+        !self.changes.is_empty() || self.resumed
     }
 }
 
@@ -49,6 +52,8 @@ pub struct CensusTaken {
     pub counts: Counts,
     /// The conditions that began or ended.
     pub changes: Vec<Change>,
+    /// It is time for a sample: censuses have a pace of their own.
+    pub is_sample: bool,
 }
 
 /// What is known without asking the kernel.
@@ -88,7 +93,14 @@ pub struct Span {
 impl History {
     /// Begins now.
     pub fn new(settings: Settings, at: Time) -> History {
-        History { begun: at, detector: Detector::new(settings), window: Window::default(), read_at: None }
+        History {
+            begun: at,
+            detector: Detector::new(settings),
+            window: Window::default(),
+            read_at: None,
+            samples: Pace::new(settings),
+            census_samples: Pace::new(settings),
+        }
     }
 
     /// A reading failed.
@@ -119,13 +131,15 @@ impl History {
         self.window.add(at, depth.queued);
         let changes = self.detector.depth_read(at, members, overflowed);
         let drops = self.detector.total_drops();
-        DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed }
+        let is_sample = self.samples.is_due(at);
+        DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed, is_sample }
     }
 
     /// A census, after a reading of the first tier at the same time.
     pub fn census_taken(&mut self, at: Time, census: &Census) -> CensusTaken {
         let changes = self.detector.census_taken(at, census);
-        CensusTaken { counts: self.detector.counts().map_or(census.counts, |(_, counts)| counts), changes }
+        let counts = self.detector.counts().map_or(census.counts, |(_, counts)| counts);
+        CensusTaken { counts, changes, is_sample: self.census_samples.is_due(at) }
     }
 
     /// What is known.
@@ -140,6 +154,27 @@ impl History {
             watched_for: since(self.begun),
             read_ago: self.read_at.map(since),
         }
+    }
+}
+
+/// When the last sample was, and how far they are apart: as near as readings of this interval come.
+#[derive(Debug)]
+struct Pace {
+    apart: Duration,
+    last: Option<Time>,
+}
+
+impl Pace {
+    fn new(settings: Settings) -> Pace {
+        Pace { apart: settings.sample.saturating_sub(settings.interval / 2), last: None }
+    }
+
+    fn is_due(&mut self, at: Time) -> bool {
+        let is_due = self.last.is_none_or(|last| at.saturating_sub(last) >= self.apart);
+        if is_due {
+            self.last = Some(at);
+        }
+        is_due
     }
 }
 
@@ -209,6 +244,23 @@ mod tests {
 
     fn seconds(seconds: u64) -> Time {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn samples_keep_their_distance_on_the_grid_of_the_readings() {
+        let ms = Duration::from_millis;
+        let settings =
+            |interval, sample| Settings { interval: ms(interval), sample: ms(sample), ..Settings::default() };
+        let due = |settings, times: &[u64]| {
+            let mut pace = Pace::new(settings);
+            times.iter().map(|&at| pace.is_due(ms(at))).collect::<Vec<_>>()
+        };
+        // A reading comes a little late, and the next one does not.
+        assert_eq!(
+            due(settings(100, 300), &[1000, 1100, 1200, 1310, 1400, 1500, 1600]),
+            [true, false, false, true, false, false, true]
+        );
+        assert_eq!(due(settings(1000, 300), &[1000, 2000, 3000]), [true; 3], "each reading");
     }
 
     #[test]

@@ -13,7 +13,7 @@
     {"port", #{watch => none, source => port}, fun() -> bench_report:port(bench_calls:over_port()) end},
     {"ports", #{}, fun() -> bench_report:ports(bench_ports:measure()) end},
     %% Each row in a VM of its own.
-    {"monitor", as_each_row_says, fun() -> bench_report:monitor(bench_monitor:measure()) end},
+    {"monitor", #{}, fun() -> bench_report:monitor(bench_monitor:measure()) end},
     {"alarms", #{}, fun() -> bench_report:alarms(bench_alarms:measure()) end},
     {"watchdog", #{watchdog => #{directory => "_build/bench/watchdog"}}, fun() -> bench_report:watchdog(bench_watch:watchdog()) end},
     {"program", not_started, fun() -> bench_report:program(bench_outside:measure()) end},
@@ -63,7 +63,6 @@ started(#{} = Settings) -> bench_application:start(Settings);
 started(_) -> ok.
 
 settings(not_started) -> "the application does not run";
-settings(as_each_row_says) -> "the settings of the application are in the table";
 settings(Settings) -> bench_application:settings(Settings).
 
 file(Name) ->

@@ -1,10 +1,13 @@
-%% What it costs to watch: processor time and wake-ups of all threads of a VM while nothing happens, less those of the same VM, with
-%% the same listeners, before the application is started.
+%% What it costs to watch, with the default settings: processor time and wake-ups of all threads of a VM while nothing happens, less those
+%% of the same VM, with the same listeners, before the application is started. While connections come, those of the threads that the
+%% application has started: what the VM does for the connections is a hundred times as much.
+%%
+%% With OLD=DIR, another checkout that has been built, each load is measured with that build too, in the same run.
 -module(bench_monitor).
 
 -export([measure/0]).
 %% Called in the VM that is measured.
--export([listen/1, close/1, watch/2, health/0, wake_up/0, resident/0]).
+-export([listen/2, close/1, watch/1, health/0, wake_up/0, resident/0, accepted_while/1]).
 
 -export_type([figures/0, load/0]).
 
@@ -15,34 +18,41 @@
     sleeper := float(),
     bytes := number(),
     health_ns := number(),
-    longest_ms := non_neg_integer()
+    longest_ms := non_neg_integer(),
+    %% Connections that a server accepts while it is watched, for each one that it accepts while it is not.
+    accept_ratio := float()
 }.
 -type load() :: #{
+    name := iodata(),
     listeners := pos_integer(),
-    settings := iodata(),
     percent := float(),
+    before := figure() | none,
     goal := {below, float()} | none,
     %% A second: of the threads that the application has started, and of the VM's own.
     our_wakeups := float(),
     vm_wakeups := float()
 }.
-%% Nanoseconds of all threads, and how often each has slept until something woke it.
--type use() :: {non_neg_integer(), #{Tid :: string() => non_neg_integer()}}.
+-type figure() :: #{percent := float(), our_wakeups := float(), vm_wakeups := float()}.
+%% Nanoseconds of each thread, and how often it has slept until something woke it.
+-type use() :: #{Tid :: string() => {Ns :: non_neg_integer(), WakeUps :: non_neg_integer()}}.
 
 %% Each load is measured as often and for so long, with the idle VM beside it; the median counts.
 -define(ROUNDS, 3).
--define(ROUND_MS, 4000).
+-define(ROUND_MS, 8000).
 %% A new listener is searched for once more, and its queue is read in full.
 -define(SETTLED_MS, 15000).
 -define(CALL_MS, 120_000).
 -define(HEALTH_CALLS, 100_000).
-%% {listeners, settings, percent of a core}
+-define(ACCEPT_ROUNDS, 5).
+-define(ACCEPT_MS, 2000).
+-define(ACCEPTORS, 4).
+%% {listeners, what happens, percent of a core}
 -define(LOADS, [
-    {1, #{}, {below, 0.05}},
-    {20, #{}, none},
-    {100, #{}, {below, 0.5}},
-    {1000, #{}, none},
-    {1000, #{interval_ms => 1000}, {below, 1.0}}
+    {1, nothing, {below, 0.01}},
+    {20, nothing, {below, 0.01}},
+    {1000, nothing, {below, 0.06}},
+    {100, {served, 50}, none},
+    {1, stands, none}
 ]).
 
 -spec measure() -> figures().
@@ -54,63 +64,132 @@ measure() ->
         sleeper => sleeper(),
         %% Of the second and third thousand: the first pays for what is there once.
         bytes => (in_own_vm(fun(Vm) -> grown(Vm, 3000) end) - in_own_vm(fun(Vm) -> grown(Vm, 1000) end)) / 2000,
-        health_ns => maps:get(health_ns, lists:last(Loads)),
-        longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads])
+        health_ns => hd([Ns || #{listeners := 1000, health_ns := Ns} <- Loads]),
+        longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads]),
+        accept_ratio => in_own_vm(fun accept_ratio/1)
     }.
 
 %% Nothing is left in it from another measurement: no setting, and no memory that costs nothing the second time. It is measured
 %% from here, so that measuring wakes none of its threads.
 in_own_vm(Measure) ->
-    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    in_vm_with(code:get_path(), Measure).
+
+in_vm_with(Path, Measure) ->
+    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | Path]}),
     Answer = Measure(Vm),
     ok = peer:stop(Vm),
     Answer.
 
-load({Count, Settings, Goal}) ->
-    in_own_vm(fun(Vm) ->
-        Keeper = call(Vm, listen, [Count]),
+load({Count, Happens, Goal}) ->
+    Before =
+        case os:getenv("OLD") of
+            false -> none;
+            Old -> maps:with([percent, our_wakeups, vm_wakeups], load([Old ++ "/_build/rebar3/default/lib/accept_queue/ebin" | code:get_path()], Count, Happens))
+        end,
+    (load(code:get_path(), Count, Happens))#{
+        name => happens(Happens), listeners => Count, goal => Goal, before => Before
+    }.
+
+happens(nothing) -> "nothing";
+happens({served, PerSecond}) -> io_lib:format("each has ~b connections a second, served at once", [PerSecond]);
+happens(stands) -> "a queue of eight that does not drain".
+
+load(Path, Count, Happens) ->
+    in_vm_with(Path, fun(Vm) ->
+        {Keeper, Ports} = call(Vm, listen, [Count, Happens =/= stands]),
         Idle = rounds(Vm),
-        ok = call(Vm, watch, [Count, Settings]),
+        ok = call(Vm, watch, [Count]),
+        Clients = clients(Happens, Ports),
         Busy = rounds(Vm),
         HealthNs = call(Vm, health, []),
-        {_, Before} = hd(Idle),
-        IsOurs = fun(Tid) -> not is_map_key(Tid, Before) end,
+        _ = [unlink(Pid) andalso exit(Pid, kill) || Pid <- Clients],
+        Threads = hd(Idle),
+        Ours = fun(Use) -> maps:without(maps:keys(Threads), Use) end,
+        Its = fun(Use) -> maps:with(maps:keys(Threads), Use) end,
+        OfVm = wakeups(Its, Busy) - wakeups(Its, Idle),
         #{
-            listeners => Count,
-            settings => bench_application:settings(Settings),
-            goal => Goal,
-            percent => percent(Busy, Idle),
-            our_wakeups => wakeups(IsOurs, Busy),
-            vm_wakeups => wakeups(fun(Tid) -> not IsOurs(Tid) end, Busy) - wakeups(fun(_) -> true end, Idle),
+            percent =>
+                case Happens of
+                    nothing -> percent(fun(Use) -> Use end, Busy) - percent(fun(Use) -> Use end, Idle);
+                    _ -> percent(Ours, Busy)
+                end,
+            our_wakeups => wakeups(Ours, Busy),
+            vm_wakeups => OfVm,
             health_ns => HealthNs,
             longest_ms => call(Vm, close, [Keeper])
         }
     end).
 
+clients(nothing, _Ports) ->
+    [];
+clients({served, PerSecond}, Ports) ->
+    [spawn_link(fun() -> every(1000 div PerSecond, fun() -> lists:foreach(fun come_and_go/1, Ports) end) end)];
+clients(stands, [Port]) ->
+    Self = self(),
+    Pid = spawn_link(fun() ->
+        _ = [{ok, _} = gen_tcp:connect({127, 0, 0, 1}, Port, []) || _ <- lists:seq(1, 8)],
+        Self ! connected,
+        receive never -> ok end
+    end),
+    receive connected -> [Pid] end.
+
+every(Ms, Do) ->
+    BegunMs = erlang:monotonic_time(millisecond),
+    _ = Do(),
+    timer:sleep(max(0, BegunMs + Ms - erlang:monotonic_time(millisecond))),
+    every(Ms, Do).
+
+%% By a reset: nothing is left in TIME_WAIT.
+come_and_go(Port) ->
+    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Port, [{linger, {true, 0}}]),
+    gen_tcp:close(Client).
+
+%% A server that is asked for all that it gives, in turn without the application and with it.
+accept_ratio(Vm) ->
+    {Keeper, [Port]} = call(Vm, listen, [1, true]),
+    Clients = [spawn_link(fun() -> every(0, fun() -> come_and_go(Port) end) end) || _ <- lists:seq(1, ?ACCEPTORS)],
+    ok = call(Vm, watch, [1]),
+    Rounds = [
+        begin
+            ok = peer:call(Vm, application, stop, [accept_queue]),
+            Without = call(Vm, accepted_while, [?ACCEPT_MS]),
+            ok = peer:call(Vm, application, start, [accept_queue]),
+            call(Vm, accepted_while, [?ACCEPT_MS]) / Without
+        end
+     || _ <- lists:seq(1, ?ACCEPT_ROUNDS)
+    ],
+    _ = [unlink(Pid) andalso exit(Pid, kill) || Pid <- Clients],
+    _ = call(Vm, close, [Keeper]),
+    median(Rounds).
+
 %% A process that wakes up every 100 ms and does nothing, in percent of a core.
 timer(Vm) ->
     Idle = rounds(Vm),
     ok = call(Vm, wake_up, []),
-    percent(rounds(Vm), Idle).
+    All = fun(Use) -> Use end,
+    percent(All, rounds(Vm)) - percent(All, Idle).
 
 %% What so many cost in memory, in bytes.
 grown(Vm, Count) ->
-    _ = call(Vm, listen, [Count]),
+    _ = call(Vm, listen, [Count, false]),
     Before = call(Vm, resident, []),
-    ok = call(Vm, watch, [Count, #{interval_ms => 1000}]),
+    ok = call(Vm, watch, [Count]),
     call(Vm, resident, []) - Before.
 
 call(Vm, Function, Arguments) ->
     peer:call(Vm, ?MODULE, Function, Arguments, ?CALL_MS).
 
-%% Listeners, until they are closed by `close'.
--spec listen(pos_integer()) -> pid().
-listen(Count) ->
+%% Listeners, until they are closed by `close', each with a pool where they are served.
+-spec listen(pos_integer(), boolean()) -> {pid(), [inet:port_number()]}.
+listen(Count, AreServed) ->
     Self = self(),
     Keeper = spawn(fun() ->
         _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
+        Accepted = counters:new(1, [write_concurrency]),
+        ok = persistent_term:put(?MODULE, Accepted),
         Listeners = [listener() || _ <- lists:seq(1, Count)],
-        Self ! {self(), listening},
+        _ = [spawn(fun() -> accept(Listener, Accepted) end) || AreServed, Listener <- Listeners, _ <- lists:seq(1, ?ACCEPTORS)],
+        Self ! {self(), [element(2, {ok, _} = inet:port(Listener)) || Listener <- Listeners]},
         receive
             {close, Asks} ->
                 lists:foreach(fun gen_tcp:close/1, Listeners),
@@ -118,8 +197,26 @@ listen(Count) ->
         end
     end),
     receive
-        {Keeper, listening} -> Keeper
+        {Keeper, Ports} -> {Keeper, Ports}
     end.
+
+accept(Listener, Accepted) ->
+    case gen_tcp:accept(Listener) of
+        {ok, Socket} ->
+            ok = counters:add(Accepted, 1, 1),
+            _ = gen_tcp:close(Socket),
+            accept(Listener, Accepted);
+        {error, _} ->
+            ok
+    end.
+
+%% How many connections have been accepted in so many milliseconds.
+-spec accepted_while(pos_integer()) -> non_neg_integer().
+accepted_while(Ms) ->
+    Accepted = persistent_term:get(?MODULE),
+    Before = counters:get(Accepted, 1),
+    timer:sleep(Ms),
+    counters:get(Accepted, 1) - Before.
 
 %% For how long, at the most, anything has held a normal scheduler.
 -spec close(pid()) -> non_neg_integer().
@@ -130,10 +227,10 @@ close(Keeper) ->
     end.
 
 %% The application finds them of its own accord.
--spec watch(pos_integer(), #{atom() => term()}) -> ok.
-watch(Count, Settings) ->
-    ok = logger:set_primary_config(level, error),
-    ok = bench_application:start(Settings),
+-spec watch(pos_integer()) -> ok.
+watch(Count) ->
+    ok = logger:set_primary_config(level, none),
+    ok = bench_application:start(#{}),
     ok = watched(Count, erlang:monotonic_time(millisecond) + ?SETTLED_MS),
     timer:sleep(?SETTLED_MS).
 
@@ -150,7 +247,7 @@ watched(Count, Deadline) ->
 %% Nanoseconds a call.
 -spec health() -> float().
 health() ->
-    {Us, _} = timer:tc(fun() -> [ok = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
+    {Us, _} = timer:tc(fun() -> [_ = accept_queue:health() || _ <- lists:seq(1, ?HEALTH_CALLS)] end),
     Us * 1000 / ?HEALTH_CALLS.
 
 -spec wake_up() -> ok.
@@ -179,27 +276,35 @@ rounds(Vm) ->
 
 -spec used(string()) -> use().
 used(OsPid) ->
-    {Ns, Wakeups} = account(OsPid),
+    Before = account(OsPid),
     timer:sleep(?ROUND_MS),
-    {NsThen, WakeupsThen} = account(OsPid),
-    {NsThen - Ns, maps:map(fun(Tid, Count) -> Count - maps:get(Tid, Wakeups, 0) end, WakeupsThen)}.
+    maps:map(
+        fun(Tid, {Ns, WakeUps}) ->
+            {NsBefore, WakeUpsBefore} = maps:get(Tid, Before, {0, 0}),
+            {Ns - NsBefore, WakeUps - WakeUpsBefore}
+        end,
+        account(OsPid)
+    ).
 
 %% The kernel's, of every thread.
 account(OsPid) ->
-    Tasks = [{filename:basename(Task), Task} || Task <- filelib:wildcard("/proc/" ++ OsPid ++ "/task/*")],
-    Ns = [binary_to_integer(hd(binary:split(Text, <<" ">>))) || {_, Task} <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/schedstat")]],
-    Wakeups = [{Tid, number("voluntary_ctxt_switches", Text)} || {Tid, Task} <- Tasks, {ok, Text} <- [file:read_file(Task ++ "/status")]],
-    {lists:sum(Ns), maps:from_list(Wakeups)}.
+    maps:from_list([
+        {filename:basename(Task), {binary_to_integer(hd(binary:split(Ns, <<" ">>))), number("voluntary_ctxt_switches", Status)}}
+     || Task <- filelib:wildcard("/proc/" ++ OsPid ++ "/task/*"),
+        {ok, Ns} <- [file:read_file(Task ++ "/schedstat")],
+        {ok, Status} <- [file:read_file(Task ++ "/status")]
+    ]).
 
 number(Key, Text) ->
     {match, [Number]} = re:run(Text, "^" ++ Key ++ ":\\s*([0-9]+)", [multiline, {capture, all_but_first, list}]),
     list_to_integer(Number).
 
-percent(Busy, Idle) ->
-    100 * (median([Ns || {Ns, _} <- Busy]) - median([Ns || {Ns, _} <- Idle])) / (?ROUND_MS * 1_000_000).
+%% Of a core, of those threads.
+percent(Which, Rounds) ->
+    100 * median([lists:sum([Ns || {Ns, _} <- maps:values(Which(Use))]) || Use <- Rounds]) / (?ROUND_MS * 1_000_000).
 
-wakeups(IsOf, Rounds) ->
-    1000 * median([lists:sum([Count || {Tid, Count} <- maps:to_list(Wakeups), IsOf(Tid)]) || {_, Wakeups} <- Rounds]) / ?ROUND_MS.
+wakeups(Which, Rounds) ->
+    1000 * median([lists:sum([WakeUps || {_, WakeUps} <- maps:values(Which(Use))]) || Use <- Rounds]) / ?ROUND_MS.
 
 median(Values) ->
     lists:nth((length(Values) + 1) div 2, lists:sort(Values)).

@@ -46,6 +46,7 @@
 %% Of a core, a look of `diagnose'.
 -define(DIAGNOSE_PERCENT, 1.0).
 -define(LISTENER_KIB, 2).
+-define(ACCEPT_RATIO, 0.99).
 -define(HEALTH_NS, 5000).
 %% Of a call's time in the VM, what must be spent on the schedulers it belongs to. The rest is the way there and back.
 -define(HOME_SHARE, 0.75).
@@ -275,38 +276,49 @@ ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
     ].
 
 -spec monitor(bench_monitor:figures()) -> [section()].
-monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
+monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest, accept_ratio := Ratio}) ->
     Nothing = [none, none, none, none],
     [
         #{
-            title => "What the monitor costs while nothing happens",
-            headings => ["listeners", "settings", "of a core", "goal", "", "wake-ups a second: its thread", "the VM's threads"],
+            title => "What the monitor costs",
+            headings => ["listeners", "what happens", "of a core", "goal", "", "wake-ups a second: its threads", "the VM's threads"],
             rows =>
-                [monitored(Load) || Load <- Loads] ++
+                lists:append([monitored(Load) || Load <- Loads]) ++
                     [
-                        ["an Erlang process that wakes up every 100 ms", "no application", {percent, Timer} | Nothing],
-                        ["a C program that does so", "no VM", {percent, Sleeper} | Nothing]
+                        [none, "an Erlang process that wakes up every 100 ms", {percent, Timer} | Nothing],
+                        [none, "a C program that does so, and no VM", {percent, Sleeper} | Nothing]
                     ],
-            notes => ["All threads of the VM, less those of the same VM with the same listeners and without the application."]
+            notes => [
+                "Default settings. While nothing happens: all threads of the VM, less those of the same VM with the same listeners and without the "
+                "application. While connections come: the threads of the application alone."
+            ]
         },
         #{
-            title => "Beside 1,000 listeners",
+            title => "Beside what is watched",
             headings => ["what", "", "goal", ""],
             rows => [
+                ["connections that a server at full speed accepts, watched against not watched", io_lib:format("~.3f x", [Ratio]),
+                    io_lib:format("at least ~.2f x", [?ACCEPT_RATIO]), met(Ratio >= ?ACCEPT_RATIO)],
                 ["memory a listener", {kib, Bytes / 1024} | below({kib, ?LISTENER_KIB}, Bytes < 1024 * ?LISTENER_KIB)],
-                ["`health()`", {ns, Health} | below({ns, ?HEALTH_NS}, Health < ?HEALTH_NS)],
+                ["`health()`, with 1,000 listeners", {ns, Health} | below({ns, ?HEALTH_NS}, Health < ?HEALTH_NS)],
                 ["the longest that anything held a normal scheduler, opening and closing included", {ms, Longest}, none, none]
             ]
         }
     ].
 
-monitored(#{listeners := Count, settings := Settings, percent := Percent, goal := Goal, our_wakeups := Ours, vm_wakeups := Vm}) ->
+monitored(#{listeners := Count, name := Name, percent := Percent, goal := Goal, before := Before, our_wakeups := Ours, vm_wakeups := Vm}) ->
     Verdict =
         case Goal of
             {below, Limit} -> below({percent, Limit}, Percent < Limit);
             none -> [none, none]
         end,
-    [{count, Count}, Settings, {percent, Percent}] ++ Verdict ++ [{rate, Ours}, {rate, Vm}].
+    [
+        [{count, Count}, Name, {percent, Percent}] ++ Verdict ++ [{rate, Ours}, {rate, Vm}]
+        | [
+            [{count, Count}, [Name, ", by the build before"], {percent, Was}, none, none, {rate, OursWas}, {rate, VmWas}]
+         || #{percent := Was, our_wakeups := OursWas, vm_wakeups := VmWas} <- [Before]
+        ]
+    ].
 
 -spec alarms(bench_alarms:figures()) -> [section()].
 alarms(Alarms) ->

@@ -25,7 +25,8 @@
 %% A library in the VM makes the readings, or, with `{source, port}' in the environment and where the library cannot be loaded, a
 %% program beside it. The costs above are the library's; `docs/port.md' has the program's.
 %%
-%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool.
+%% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool, and the names of the
+%% listeners.
 %%
 %% == A session ==
 %%
@@ -130,8 +131,16 @@
     sockets := pos_integer()
 }.
 
--type server() :: {ranch, Ref :: term()} | atom() | mfa() | undefined.
-%% The owner's name for a person: the listener of a framework, a registered name, or the function it started with.
+-type server() ::
+    {ranch | phoenix | bandit | thousand_island | mochiweb | elli | esockd, Name :: term()}
+    | {label, term()}
+    | {application, atom()}
+    | atom()
+    | mfa()
+    | undefined.
+%% The owner's name for a person: the listener of a framework, or else the owner's label (`proc_lib:set_label/1'), its registered name,
+%% its application, or the function it started with. The name of a framework's listener: ranch's reference; `MyAppWeb.Endpoint.HTTP' as
+%% an atom; the plug of Bandit; the registered name or the handler of Thousand Island; the registered name of mochiweb and elli; the protocol of esockd.
 
 -type listed() :: #{
     address := address(),
@@ -326,8 +335,8 @@ counts(Listener) ->
 %% @doc Every listener of this VM, TCP and Unix stream, ordered by address. One dump of the listeners of the network
 %% namespace; only when that shows a new one, a search of the descriptors and sockets of the VM.
 %%
-%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the reference of the
-%% ranch listener, the owner's registered name, or else the function it started with. A listener in another network namespace than
+%% `waiting_acceptors' is the number of processes that are blocked in accept at this moment. `server' is the name of the listener in its
+%% framework, or else that of its owner: {@link server()}. A listener in another network namespace than
 %% the VM's may be listed up to ten seconds late: the dump does not show it.
 %%
 %% ```
@@ -342,8 +351,12 @@ list() ->
 
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
-%% The pool is ranch's, or else the processes that earlier calls have found in accept and that are still alive: call it once while
-%% all is well. A process that accepts once and then serves the connection itself is of the pool until it ends.
+%% The pool is that of the framework (ranch, Thousand Island and with it Bandit and Phoenix, mochiweb, elli, esockd), or else the
+%% processes that were found in accept while all was well: the application looks every five seconds, without a call. It has as many
+%% places as were taken at once; a process that is new in accept takes the place of the one that has been away longest.
+%%
+%% On the `socket' backend one process at a time is woken for a connection. While that one does something else, `waiting_count' is 0, and the
+%% others are `busy', `parked' behind it (`docs/acceptor-pools.md').
 %%
 %% Costs `process_info' of each process of the pool; on the `socket' backend, where these are fewer than `waiting_count', of each
 %% process of the VM, up to 100,000. No process is stopped or sent a message, except ranch's supervisors, which have a second to
@@ -567,15 +580,17 @@ watched() ->
 %% @doc What is known of a watched listener, from memory: the raised conditions, the last readings, the last minute.
 %%
 %% Of all sockets of the listener together; of a port with several addresses there is no `window'. `since' and `peak_at' are system times
-%% in milliseconds. `stale': nothing has been read for several intervals. `counts_age_ms': the counts are of the last census, so long
-%% ago, and are stale too where no census has been taken for several of its intervals. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
+%% in milliseconds. `stale': nothing has been read for several intervals, or no census was taken for several of its own.
+%% `counts_age_ms': the counts are of the last census, so long ago; `census_every_ms': how often one is taken, less often than
+%% configured where it costs more than a hundredth of a core. `waits': as {@link waits/1}. A listener that is open and not watched is `{error, not_watched}'.
 %%
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
-%% {ok,#{conditions => [behind],counts => #{...},counts_age_ms => ...,depth => #{drops => 0,limit => 5,queued => 1},
-%%       since => ...,stale => false,waits => #{...},window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
+%% {ok,#{conditions => [behind],counts => #{...},census_every_ms => 5000,counts_age_ms => ...,
+%%       depth => #{drops => 0,limit => 5,queued => 1},since => ...,stale => false,waits => #{...},
+%%       window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
 -spec status(listener()) -> {ok, status()} | {error, reason() | not_watched | not_running}.
 status(Listener) ->

@@ -2,16 +2,28 @@
 %% The pool of a listener: which processes are in accept, which should be, and what those do instead.
 -module(accept_queue_acceptors).
 
--export([of_listener/1, summary/1]).
+-export([of_listener/1, summary/1, in_accept/3, held/3, count/3]).
 
 -define(BUSY_MAX, 1000).
+
+-type in_accept() :: {Count :: non_neg_integer(), Waiting :: [pid()]}.
 
 -spec of_listener(accept_queue:listener()) -> {ok, accept_queue:acceptors()} | {error, accept_queue:reason() | badarg}.
 of_listener(Listener) ->
     %% The registry says `not_found' of a closed listener as of one that never was this VM's.
     case accept_queue_source:is_handle(Listener) andalso accept_queue:depth(Listener) of
         {error, _} = Error -> Error;
-        _ -> of_sockets(accept_queue_listener:sockets(Listener))
+        _ -> of_sockets(sockets(Listener))
+    end.
+
+%% A listening descriptor may have got its Erlang socket since the registry looked.
+sockets(Listener) ->
+    case accept_queue_listener:sockets(Listener) of
+        {ok, []} ->
+            ok = accept_queue_registry:forget(),
+            accept_queue_listener:sockets(Listener);
+        Answer ->
+            Answer
     end.
 
 %% For an event: without the stacks, which may be a thousand. Of a watched listener's sockets the registry need not be asked.
@@ -27,6 +39,38 @@ summary(Of) ->
             {ok, Acceptors#{busy := [maps:with([pid, parked, current_function, registered_name], Pid) || Pid <- Busy]}};
         {error, _} = Error ->
             Error
+    end.
+
+%% How many processes are in accept of a listener with this depth, of those that were found there before.
+-spec count(accept_queue_backend:socket(), accept_queue:cookie(), accept_queue:depth()) -> non_neg_integer().
+count(Socket, _Cookie, #{queued := 0}) ->
+    accept_queue_backend:waiting(Socket);
+count(Socket, Cookie, _Depth) ->
+    case accept_queue_backend:held(Socket, known(accept_queue_pool_cache:pool(Cookie))) of
+        [] -> accept_queue_backend:waiting(Socket);
+        [_ | _] -> 0
+    end.
+
+%% How many processes are in accept, and those of these processes that are. For a look while all is well.
+-spec in_accept(accept_queue_backend:socket(), accept_queue:handle(), Known :: [pid()]) -> in_accept().
+in_accept(Socket, Handle, Known) ->
+    {Count, Waiting} = accept_queue_backend:acceptors(Socket, Known, no_search),
+    case held(Socket, Handle, Waiting) of
+        [] -> {Count, Waiting};
+        [_ | _] -> {0, []}
+    end.
+
+%% Those of the processes in accept that hold up the others, where connections wait.
+-spec held(accept_queue_backend:socket(), accept_queue:handle(), Waiting :: [pid()]) -> [pid()].
+held(Socket, Handle, Waiting) ->
+    case accept_queue_backend:held(Socket, Waiting) of
+        [] ->
+            [];
+        Held ->
+            case accept_queue:depth(Handle) of
+                {ok, #{queued := Queued}} when Queued > 0 -> Held;
+                _ -> []
+            end
     end.
 
 of_sockets({ok, []}) ->
@@ -45,8 +89,7 @@ of_sockets({error, _} = Error) ->
 of_socket(Socket) ->
     case accept_queue:open(Socket) of
         {ok, Handle} ->
-            Found = {_, Waiting, _} = of_socket(Socket, Handle),
-            ok = accept_queue_pool_cache:remember(Handle, Waiting),
+            Found = of_socket(Socket, Handle),
             case accept_queue:depth(Handle) of
                 {ok, _} -> {ok, Found};
                 {error, _} = Error -> Error
@@ -56,15 +99,22 @@ of_socket(Socket) ->
     end.
 
 of_socket(Socket, Handle) ->
-    Pool = pool(Socket, Handle),
-    {Count, Waiting} = accept_queue_backend:acceptors(Socket, known(Pool)),
-    {Count, Waiting, joined(Pool, Waiting)}.
+    [Cookie] = accept_queue_source:cookies(Handle),
+    Pool = pool(Socket, Cookie),
+    {Count, Waiting} = accept_queue_backend:acceptors(Socket, known(Pool), search),
+    case held(Socket, Handle, Waiting) of
+        [] ->
+            ok = accept_queue_pool_cache:remember(Cookie, Waiting),
+            #{count => Count, waiting => Waiting, pool => joined(Pool, Waiting), behind => #{}};
+        [First | _] = Held ->
+            #{count => 0, waiting => [], pool => joined(Pool, Waiting), behind => maps:from_keys(Waiting -- Held, First)}
+    end.
 
-%% The acceptors of the ranch listener, or else the processes that were found in accept before.
-pool(Socket, Handle) ->
-    case accept_queue_ranch:pool(Socket) of
+%% As the framework of the listener knows it, or else those that were found in accept before.
+pool(Socket, Cookie) ->
+    case accept_queue_framework:pool(Socket, Cookie) of
         {ok, Pool} -> Pool;
-        {error, _} -> accept_queue_pool_cache:pool(Handle)
+        {error, _} -> accept_queue_pool_cache:pool(Cookie)
     end.
 
 joined(undefined, []) -> undefined;
@@ -74,27 +124,33 @@ known(undefined) -> [];
 known(Pool) -> Pool.
 
 together(OfSockets) ->
-    {Counts, Waitings, Pools} = lists:unzip3(OfSockets),
-    Waiting = lists:usort(lists:append(Waitings)),
-    Known = lists:usort(lists:append([Pool || Pool <- Pools, Pool =/= undefined])),
+    Each = fun(Key) -> [maps:get(Key, Of) || Of <- OfSockets] end,
+    Waiting = lists:usort(lists:append(Each(waiting))),
+    Known = lists:usort(lists:append([Pool || Pool <- Each(pool), Pool =/= undefined])),
+    Behind = lists:foldl(fun maps:merge/2, #{}, Each(behind)),
     Busy = [Pid || Pid <- Known -- Waiting, is_process_alive(Pid)],
     #{
-        waiting_count => lists:sum(Counts),
+        waiting_count => lists:sum(Each(count)),
         waiting => Waiting,
         pool =>
-            case lists:all(fun(Pool) -> Pool =:= undefined end, Pools) of
+            case lists:all(fun(Pool) -> Pool =:= undefined end, Each(pool)) of
                 true -> undefined;
                 false -> Known
             end,
-        busy => [Description || Pid <- lists:sublist(Busy, ?BUSY_MAX), Description <- describe(Pid)],
+        busy => [Description || Pid <- lists:sublist(Busy, ?BUSY_MAX), Description <- describe(Pid, Behind)],
         busy_count => length(Busy)
     }.
 
 %% Empty where the process has ended in the meantime.
-describe(Pid) ->
+describe(Pid, Behind) ->
     case accept_queue_process:describe(Pid, [message_queue_len | accept_queue_parking:items()]) of
         undefined ->
             [];
         Description ->
-            [(maps:remove(monitors, Description))#{pid => Pid, parked => accept_queue_parking:name(Description)}]
+            Parked =
+                case Behind of
+                    #{Pid := Holder} -> accept_queue_parking:behind(Holder);
+                    #{} -> accept_queue_parking:name(Description)
+                end,
+            [(maps:remove(monitors, Description))#{pid => Pid, parked => Parked}]
     end.

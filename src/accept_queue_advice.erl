@@ -79,7 +79,7 @@ backend(_) -> socket.
 
 %% What ranch remembers, and neither the kernel nor gen_tcp does: the requested backlog and the size of the pool.
 framework(#{server := {ranch, Ref}, socket := Socket}) ->
-    #{requested => requested(accept_queue_ranch:info(Ref)), pool => pool(accept_queue_ranch:pool(Socket))};
+    #{requested => requested(accept_queue_ranch:info(Ref)), pool => pool(accept_queue_ranch:pool({ranch, Ref}, undefined, Socket))};
 framework(_) ->
     #{}.
 

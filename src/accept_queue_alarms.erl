@@ -4,9 +4,13 @@
 %% alarm_handler may be missing, may start later, and may be another process after a crash. It does not de-duplicate. So the
 %% event store notes which alarms it has, and {@link settle/0} makes them agree with the raised conditions: any number of times,
 %% from any state. {@link settle/1} does so for one condition, at the cost of that one.
+%%
+%% An event manager that has just started has no handler yet, and drops what it is notified of: it counts as there when it has one.
 -module(accept_queue_alarms).
 
 -export([settle/0, settle/1, withdraw/0]).
+
+-define(ANSWER_MS, 100).
 
 -spec settle() -> ok.
 settle() ->
@@ -16,8 +20,8 @@ settle() ->
 settle(Id) ->
     Alarm = accept_queue_event_store:alarm_of(Id),
     case accept_queue_event_store:raised(Id) of
-        {ok, Details} -> set(Id, Details, Alarm, whereis(alarm_handler));
-        no -> clear(Id, Alarm, whereis(alarm_handler))
+        {ok, Details} -> set(Id, Details, Alarm, handler());
+        no -> clear(Id, Alarm, handler())
     end.
 
 %% For when watching ends. The conditions stay in the event store, and the next `settle/0' sets their alarms again.
@@ -27,9 +31,35 @@ withdraw() ->
 
 settle_all(Raised) ->
     Alarms = accept_queue_event_store:alarms(),
-    Handler = whereis(alarm_handler),
+    Handler = handler(),
     ok = maps:foreach(fun(Id, Alarm) -> clear(Id, Alarm, Handler) end, maps:without(maps:keys(Raised), Alarms)),
     maps:foreach(fun(Id, Details) -> set(Id, Details, maps:get(Id, Alarms, none), Handler) end, Raised).
+
+handler() ->
+    case whereis(alarm_handler) of
+        undefined ->
+            undefined;
+        Handler ->
+            case accept_queue_event_store:alarm_handler() =:= Handler orelse has_handlers(Handler) of
+                true -> ok = accept_queue_event_store:alarm_handler(Handler), Handler;
+                false -> undefined
+            end
+    end.
+
+%% The exit of the asking process carries the answer.
+-dialyzer({nowarn_function, has_handlers/1}).
+
+%% Asked once of each. One that does not answer is asked again when alarms are settled next.
+has_handlers(Handler) ->
+    {Asker, Monitor} = spawn_monitor(fun() -> exit({handlers, gen_event:which_handlers(Handler)}) end),
+    receive
+        {'DOWN', Monitor, process, Asker, {handlers, Handlers}} -> Handlers =/= [];
+        {'DOWN', Monitor, process, Asker, _HasEnded} -> false
+    after ?ANSWER_MS ->
+        true = exit(Asker, kill),
+        true = erlang:demonitor(Monitor, [flush]),
+        false
+    end.
 
 set(_Id, _Details, _Alarm, undefined) ->
     ok;

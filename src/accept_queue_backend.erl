@@ -3,7 +3,7 @@
 %% module, alone or inside gen_tcp.
 -module(accept_queue_backend).
 
--export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/2, is_socket/1, find/1]).
+-export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/3, held/2, is_socket/1, find/1]).
 
 -export_type([socket/0]).
 
@@ -18,8 +18,11 @@
 %% How many processes are blocked in accept, exactly.
 -callback waiting(socket()) -> non_neg_integer().
 %% The same figure, and which processes they are. The likely ones are checked first, where that is cheaper than to check all
-%% processes of the VM. The search takes time: it may find fewer.
--callback acceptors(socket(), Likely :: [pid()]) -> {non_neg_integer(), [pid()]}.
+%% processes of the VM, and no others where these are not to be searched. The search takes time: it may find fewer.
+-callback acceptors(socket(), Likely :: [pid()], search | no_search) -> {non_neg_integer(), [pid()]}.
+%% Those of these processes that asked for a connection and have been woken for one, but do something else: while one of them does,
+%% none of the others gets a connection. To be asked only where connections wait.
+-callback held(socket(), [pid()]) -> [pid()].
 %% Every socket of the VM on this backend, and maybe terms that are none: those have no descriptor.
 -callback sockets() -> [socket()].
 
@@ -41,9 +44,13 @@ owner(Socket) ->
 waiting(Socket) ->
     (backend(Socket)):waiting(Socket).
 
--spec acceptors(socket(), [pid()]) -> {non_neg_integer(), [pid()]}.
-acceptors(Socket, Likely) ->
-    (backend(Socket)):acceptors(Socket, Likely).
+-spec acceptors(socket(), [pid()], search | no_search) -> {non_neg_integer(), [pid()]}.
+acceptors(Socket, Likely, Search) ->
+    (backend(Socket)):acceptors(Socket, Likely, Search).
+
+-spec held(socket(), [pid()]) -> [pid()].
+held(Socket, Pids) ->
+    (backend(Socket)):held(Socket, Pids).
 
 %% Which socket of the VM has each of these descriptors. The search ends when all are found: listeners are among the oldest
 %% sockets of a VM.

@@ -6,37 +6,58 @@
 %% cleared and what to do. Each is published once when it begins and once when it ends, also when the publishing process is killed
 %% in between:
 %% <ul>
-%% <li>to subscribers ({@link accept_queue:subscribe/0}): `{accept_queue, raised | cleared, Condition, Details}';</li>
+%% <li>to subscribers ({@link accept_queue:subscribe/0}): `{accept_queue, raised | cleared, Condition, Details}'. A new subscriber first
+%% gets a `raised' for each condition that stands, with `standing => true' in its details; those who were there before get none twice;</li>
 %% <li>to SASL's alarm_handler, where it runs or as soon as it does: `{{accept_queue, Condition, Address}, Details}';</li>
-%% <li>to logger: a warning (`overflowing' and `stuck': an error), and a notice at the end. The
-%% report is `Details' with `event', `{raised | cleared, Condition}'; its text is one line for the person on call;</li>
+%% <li>to logger: a warning (`overflowing' and `stuck': an error), and a notice at the end, or a warning where the listener was closed.
+%% The report is `Details' in atoms, numbers, UTF-8 binaries, lists and maps, so that a JSON formatter can encode it, without what is
+%% not known. `event' is `<<"accept_queue.condition.raised">>', and so on, as in telemetry; `text' is one line for the person on call,
+%% the cause before the figures; `listener' and `name' stand for `address' and `server', and `reasons' is a map. Module and application
+%% (`application => accept_queue') are in the metadata: `logger:set_module_level(accept_queue_event, Level)' and
+%% `logger:set_application_level(accept_queue, Level)' work;</li>
 %% <li>to telemetry: see below.</li>
 %% </ul>
 %%
-%% `Details': `address'; `server', its owner's name; `queued', `limit', `drops', as {@link accept_queue:depth/1}; the figures of
-%% {@link accept_queue:counts/1} where they were taken; `held_ms', how long it has held; `dropped', for want of room since it
-%% began, and `dropped_otherwise', with the queue far from full; `acceptors_summary', {@link accept_queue:acceptors/1} without
-%% the stacks, or `undefined'; for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up; at
-%% the end `duration_ms', and `reason': `recovered'; or why it is watched no longer, `closed', `unwatched' or `stopped', or anew,
-%% `rewatched'. Only `recovered' says that the listener is well; otherwise nothing was read, and there are no figures. `overflowing' and
-%% `stuck' are about one of the sockets that share the address: `socket', its `cookie', `inode', `fd', `queued' and `limit'.
+%% `Details', below 2,000 words:
+%% <ul>
+%% <li>`address', and the same as a binary, `listener': `<<"0.0.0.0:8080">>'; `server', its owner, and the same as a binary, `name', where
+%% no owner is known that of `listener'; `node'; `time', when it was found, system time in milliseconds. A `server' that is a very large
+%% term is `{label, Name}';</li>
+%% <li>`queued', `limit', `drops', as {@link accept_queue:depth/1}; the figures of {@link accept_queue:counts/1} where they were taken;</li>
+%% <li>`held_ms', how long it has held; `dropped', for want of room since it began, and `dropped_otherwise', with the queue far from
+%% full;</li>
+%% <li>`acceptors_summary', the pool in short, or `undefined': `waiting_count' in accept; `pool_count' that should be, `undefined' where
+%% the pool is not known; `busy_count' of it that do something else; `reasons', the three commonest, `[{Reason, Count}]', as the first
+%% element of `parked' in {@link accept_queue:acceptors/1}, or `running'; `examples', one process of each reason, in the same order:
+%% `reason', `pid', `current_function', `text'. {@link accept_queue:acceptors/1} has all of them, with their stacks;</li>
+%% <li>for `stuck' also `acceptors': `none_waiting', or `waiting' where the VM has lost the wake-up;</li>
+%% <li>at the end `duration_ms', and `reason': `recovered'; or why it is watched no longer, `closed', `unwatched' or `stopped', or anew,
+%% `rewatched'. Only `recovered' says that the listener is well; otherwise nothing was read, and there are no figures;</li>
+%% <li>`overflowing' and `stuck' are about one of the sockets that share the address: `socket', its `cookie', `inode', `fd', `queued'
+%% and `limit'.</li>
+%% </ul>
+%%
+%% Events of one listener come in the order in which they happened: a condition is cleared before its listener is removed.
 %%
 %% == telemetry ==
 %%
-%% Figures are measurements, everything else is metadata; what is not known is left out. Durations are in milliseconds.
+%% Figures are measurements, everything else is metadata; what is not known is left out. Durations are in milliseconds. `node' is in the
+%% metadata of each event, `time' in that of all but samples; `listener' and `name' are where `address' is. Those that are binaries or
+%% atoms can be tags: `listener', `name', `node', `condition', `reason', `acceptors'.
 %% <table>
 %% <tr><td>event</td><td>when</td><td>measurements</td><td>metadata</td><td>what to do</td></tr>
 %% <tr><td>`[accept_queue, condition, raised]'</td><td>a condition begins</td><td>the figures of `Details'</td>
 %%     <td>`condition', `address', `server', `acceptors_summary', `acceptors'</td><td>`docs/alarms.md'</td></tr>
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
-%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it</td>
+%% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it; the first
+%%     comes ten seconds after it was attached, at the most</td>
 %%     <td>`queued', `limit', `drops' (a counter), those of counts when they were taken, and, where
 %%     connections are passed to {@link accept_queue:accepted/2}, `waits_count', `waits_max_ms', `waits_p50_ms', `waits_p99_ms'</td>
-%%     <td>`address'; `waits', as {@link accept_queue:waits/1}</td>
+%%     <td>`address', `server'; `waits', as {@link accept_queue:waits/1}</td>
 %%     <td>draw it</td></tr>
 %% <tr><td>`[accept_queue, listener, added]', `[accept_queue, listener, removed]'</td><td>a listener is watched, or no
-%%     longer</td><td>`count', 1</td><td>`address', `server'</td><td></td></tr>
+%%     longer</td><td>`count', 1</td><td>`address', `server'; `named => true' where the configuration names it</td><td></td></tr>
 %% <tr><td>`[accept_queue, read, failed]'</td><td>a listener cannot be read; once until it can</td><td>`count', 1</td>
 %%     <td>`address', `server', `reason'</td><td>see {@link accept_queue:reason()}. `unsupported' of the first listener: there is
 %%     no sock_diag, and every listener is watched by its depth alone</td></tr>
@@ -51,8 +72,8 @@
 %% </table>
 %%
 %% Subscribers also get `{accept_queue, listener, added | removed, Metadata}' and `{accept_queue, vm, hung, Details}', in which
-%% what is not known is `undefined'. logger gets listeners and late readings at debug, a warning when a listener cannot be read,
-%% and an error when the VM has hung.
+%% what is not known is `undefined'. logger gets listeners and late readings at debug, a warning when a listener cannot be read or one that
+%% the configuration names goes, and an error when the VM has hung.
 %%
 %% == Handlers that crash or hang ==
 %%
@@ -80,6 +101,8 @@
 
 -export_type([details/0]).
 
+-include_lib("kernel/include/logger.hrl").
+
 -type condition() :: accept_queue:condition().
 -type details() :: #{address := accept_queue:address(), atom() => term()}.
 -type event() ::
@@ -92,6 +115,8 @@
     %% When a warning was last logged that a handler was given up.
     given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()},
     subscribers = #{} :: #{pid() => Monitor :: reference()},
+    %% The next check, soon or not before the next beat.
+    check :: {soon | beat, reference()},
     %% What was found up to here is settled, or waits for the acceptors of its listener.
     seen = none :: accept_queue_event_store:key() | none,
     asking = #{} :: #{accept_queue:address() => asked()},
@@ -120,46 +145,46 @@ new() ->
 %% @private
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    accept_queue_child:start_link(?MODULE, [], []).
 
 %% For the monitor. None of these waits for another process.
 
 %% @private
 -spec raised(condition(), details()) -> ok.
 raised(Condition, Details) ->
-    ok = accept_queue_event_store:found({raised, Condition, Details}),
+    ok = accept_queue_event_store:found({raised, Condition, accept_queue_details:found(Details)}),
     wake().
 
 %% @private
 -spec cleared(condition(), details()) -> ok.
 cleared(Condition, Details) ->
-    ok = accept_queue_event_store:found({cleared, Condition, Details}),
+    ok = accept_queue_event_store:found({cleared, Condition, accept_queue_details:found(Details)}),
     wake().
 
 %% @private
 -spec listener(added | removed, map()) -> ok.
 listener(So, Metadata) ->
-    add_in_order([subscribers, logger, telemetry], {listener, So, Metadata}, Metadata).
+    add_in_order([subscribers, logger, telemetry], {listener, So, accept_queue_details:found(Metadata)}, Metadata).
 
 %% @private
 -spec read_failed(map()) -> ok.
 read_failed(Metadata) ->
-    add_in_order([logger, telemetry], {read_failed, Metadata}, Metadata).
+    add_in_order([logger, telemetry], {read_failed, accept_queue_details:found(Metadata)}, Metadata).
 
 %% @private
 -spec read_recovered(map()) -> ok.
 read_recovered(Metadata) ->
-    add_in_order([logger, telemetry], {read_recovered, Metadata}, Metadata).
+    add_in_order([logger, telemetry], {read_recovered, accept_queue_details:found(Metadata)}, Metadata).
 
 %% @private
 -spec late(#{late_ms := non_neg_integer()}) -> ok.
 late(Late) ->
-    add([logger, telemetry], {late, Late}).
+    add([logger, telemetry], {late, accept_queue_details:found(Late)}).
 
 %% @private For the port program, when the VM is back.
 -spec hung(#{duration_ms := non_neg_integer(), atom() => term()}) -> ok.
 hung(Hung) ->
-    add([subscribers, logger, telemetry], {hung, Hung}).
+    add([subscribers, logger, telemetry], {hung, accept_queue_details:found(Hung)}).
 
 %% @private
 -spec sample(Measurements :: map(), Metadata :: map()) -> ok.
@@ -174,7 +199,7 @@ sample(Measurements, Metadata) ->
 samples_left_out(Count) ->
     accept_queue_samples:left_out(Count).
 
-%% @private As of two seconds ago.
+%% @private As of ten seconds ago, at the most.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
@@ -227,12 +252,17 @@ init([]) ->
     %% The process before this one may have been killed with work in hand.
     ok = wake(),
     self() ! check,
+    %% Set by the check that is under way.
+    Check = {soon, make_ref()},
     Dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED]),
-    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers}}.
+    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers, check = Check}}.
 
 %% @private
 -spec handle_call({subscribe | unsubscribe, pid()} | term(), gen_server:from(), #state{}) -> {reply, ok | {error, badarg}, #state{}}.
 handle_call({subscribe, Pid}, _From, #state{subscribers = Subscribers} = State) when is_pid(Pid), not is_map_key(Pid, Subscribers) ->
+    %% What is raised and not yet published is among what stands: those who were here before get it first, and the new one once.
+    ok = publish_messages(),
+    ok = send_standing(Pid),
     ok = accept_queue_event_store:subscribe(Pid),
     {reply, ok, State#state{subscribers = Subscribers#{Pid => erlang:monitor(process, Pid)}}};
 handle_call({subscribe, Pid}, _From, State) when is_pid(Pid) ->
@@ -247,21 +277,20 @@ handle_call(_, _From, State) ->
 handle_cast(wake, State) ->
     Settled = settle(State),
     ok = publish(Settled),
-    {noreply, Settled};
+    {noreply, check_soon(Settled)};
 handle_cast(_, State) ->
     {noreply, State}.
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(check, #state{unanswered = Unanswered} = State) ->
-    _ = erlang:send_after(?CHECK_MS, self(), check),
     ok = want_samples(accept_queue_telemetry:is_attached([accept_queue, sample])),
     %% alarm_handler may be another process than before.
     ok = accept_queue_alarms:settle(),
     ok = publish_messages(),
     ok = maps:foreach(fun kill_hanging/2, State#state.dispatchers),
     NowMs = now_ms(),
-    {noreply, State#state{unanswered = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered)}};
+    {noreply, check_later(State#state{unanswered = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered)})};
 handle_info({'DOWN', _, process, Pid, Reason}, #state{askers = Askers} = State) ->
     case Askers of
         #{Pid := Address} -> {noreply, answered(Address, Reason, State)};
@@ -283,6 +312,20 @@ terminate(Reason, _State) when Reason =:= normal; Reason =:= shutdown; element(1
     accept_queue_alarms:withdraw();
 terminate(_Reason, _State) ->
     ok.
+
+%% While nothing stands and no handler runs there is little to check.
+check_later(State) ->
+    InHand = [Channel || Channel <- ?DISPATCHED, accept_queue_event_store:in_hand(Channel) =/= nothing],
+    case InHand =:= [] andalso map_size(accept_queue_event_store:raised()) =:= 0 of
+        true -> State#state{check = {beat, accept_queue_beat:next(check)}};
+        false -> State#state{check = {soon, erlang:send_after(?CHECK_MS, self(), check)}}
+    end.
+
+check_soon(#state{check = {beat, Timer}} = State) ->
+    _ = erlang:cancel_timer(Timer),
+    State#state{check = {soon, erlang:send_after(?CHECK_MS, self(), check)}};
+check_soon(#state{check = {soon, _}} = State) ->
+    State.
 
 want_samples(Wanted) ->
     case accept_queue_samples:wanted() of
@@ -381,11 +424,10 @@ queue({So, Condition, #{address := Address} = Found}, Summary) ->
         end,
     {condition, Id}.
 
-%% Of these sockets, or of what listens at this address. Without the stacks, which may be a thousand:
-%% {@link accept_queue:acceptors/1} has them.
+%% Of these sockets, or of what listens at this address.
 acceptors_summary(Of) ->
     case accept_queue_acceptors:summary(Of) of
-        {ok, Acceptors} -> Acceptors;
+        {ok, Acceptors} -> accept_queue_details:acceptors(Acceptors);
         {error, _} -> undefined
     end.
 
@@ -408,10 +450,22 @@ publish_messages() ->
             ok
     end.
 
-%% `nosuspend': a send to another node may suspend the sender.
 send(Pid, Message, Key) ->
-    _ = [accept_queue_event_store:lost(subscribers, 1) || erlang:send(Pid, Message, [nosuspend, noconnect]) =/= ok],
+    ok = send(Pid, Message),
     accept_queue_event_store:sent(Key, Pid).
+
+%% `nosuspend': a send to another node may suspend the sender.
+send(Pid, Message) ->
+    case erlang:send(Pid, Message, [nosuspend, noconnect]) of
+        ok -> ok;
+        _ -> accept_queue_event_store:lost(subscribers, 1)
+    end.
+
+send_standing(Pid) ->
+    maps:foreach(
+        fun({Condition, _}, Details) -> send(Pid, message({raised, Condition, Details#{standing => true}})) end,
+        accept_queue_event_store:raised()
+    ).
 
 dispatcher(logger) ->
     Next = fun() -> accept_queue_event_store:next(logger) end,
@@ -470,6 +524,7 @@ message({hung, Hung}) -> {accept_queue, vm, hung, Hung}.
 -spec log(event()) -> ok.
 log({cleared, Condition, #{reason := closed} = Details}) -> log(warning, {cleared, Condition}, Details);
 log({So, Condition, Details}) when So =:= raised; So =:= cleared -> log(level(So, Condition), {So, Condition}, Details);
+log({listener, removed, #{named := true} = Metadata}) -> log(warning, {listener, removed}, Metadata);
 log({listener, So, Metadata}) -> log(debug, {listener, So}, Metadata);
 log({read_failed, Metadata}) -> log(warning, {read, failed}, Metadata);
 log({read_recovered, Metadata}) -> log(notice, {read, recovered}, Metadata);
@@ -477,9 +532,12 @@ log({late, Late}) -> log(debug, {poll, late}, Late);
 log({hung, Hung}) -> log(error, {vm, hung}, Hung);
 log({given_up, Metadata}) -> log(warning, {handler, given_up}, Metadata).
 
-log(Level, Event, Report) ->
-    %% In no domain: the default handler stops what is in one that is not OTP's.
-    logger:log(Level, Report#{event => Event}, #{report_cb => fun accept_queue_text:report/1}).
+%% The macro: levels that are set for this module or for the application count. In no domain: the default handler stops what is in
+%% one that is not OTP's.
+log(Level, Event, Details) ->
+    ?LOG(Level, accept_queue_details:report(Event, Details), #{
+        report_cb => fun accept_queue_text:report/1, application => accept_queue
+    }).
 
 level(raised, Condition) when Condition =:= overflowing; Condition =:= stuck -> error;
 level(raised, _) -> warning;
@@ -499,9 +557,12 @@ telemetry_handlers({late, Late}) ->
 telemetry_handlers({hung, Hung}) ->
     telemetry_handlers([accept_queue, vm, hung], #{}, Hung);
 telemetry_handlers({sample, Sample}) ->
-    telemetry_handlers([accept_queue, sample], #{}, Sample).
+    telemetry_handlers([accept_queue, sample], #{}, accept_queue_details:named(Sample)).
 
 telemetry_handlers(Name, Measurements, Known) ->
-    Figures = maps:filter(fun(_, Value) -> is_number(Value) end, Known),
-    Others = maps:filter(fun(_, Value) -> not is_number(Value) andalso Value =/= undefined end, Known),
+    Figures = maps:filter(fun is_figure/2, Known),
+    Others = maps:filter(fun(Key, Value) -> not is_figure(Key, Value) andalso Value =/= undefined end, Known),
     accept_queue_telemetry:handlers(Name, maps:merge(Measurements, Figures), Others).
+
+is_figure(time, _) -> false;
+is_figure(_, Value) -> is_number(Value).

@@ -14,7 +14,7 @@
 -export([raise/3, clear/2, raised/0, raised/1, forget_cleared/1]).
 -export([add/2, next/1, take_in_hand/3, in_hand/1, runs/2, has_run/2, published/1, lost/2, lost/1]).
 -export([subscribers/0, subscribe/1, unsubscribe/1, is_subscribed/1, not_sent/1, sent/2, sent_to_all/1]).
--export([alarms/0, alarm_of/1, alarm/3, no_alarm/1]).
+-export([alarm_handler/0, alarm_handler/1, alarms/0, alarm_of/1, alarm/3, no_alarm/1]).
 
 -export_type([id/0, channel/0, key/0, found/0, in_hand/0]).
 
@@ -231,6 +231,18 @@ sent_to_all(Key) ->
     ok.
 
 %% Which alarms alarm_handler has, and which process that is: a new one has none.
+
+%% The last one that was ready to take them.
+-spec alarm_handler() -> pid() | none.
+alarm_handler() ->
+    case ets:lookup(?TABLE, alarm_handler) of
+        [{_, Handler}] -> Handler;
+        [] -> none
+    end.
+
+-spec alarm_handler(pid()) -> ok.
+alarm_handler(Handler) ->
+    insert(true, [{alarm_handler, Handler}]).
 
 -spec alarms() -> #{id() => {Handler :: pid(), setting | set}}.
 alarms() ->

@@ -5,7 +5,7 @@
 %% supervisor: what is noted outlasts a kill of the monitor.
 -module(accept_queue_health).
 
--export([new/0, health/0, health/1]).
+-export([new/0, health/0, health/1, is_held_up/0]).
 -export([raised/1, raised/3, cleared/2, failed/3, recovered/2, named/2, search/1]).
 
 -export_type([health/0, tier/0]).
@@ -130,6 +130,12 @@ not_watching(Watched, Known) ->
         not_running -> [monitor_not_running];
         _ -> [monitor_not_running | [{unreadable, Address, stale} || Address <- Watched(), not is_unreadable(Address, Known)]]
     end.
+
+%% Whether what reads has not run for so long that nothing is known.
+-spec is_held_up() -> boolean().
+is_held_up() ->
+    SilenceMs = accept_queue_monitor:silence_ms(),
+    is_integer(SilenceMs) andalso SilenceMs >= ?SILENCE_MS.
 
 is_unreadable(Address, Known) ->
     lists:any(fun(Reason) -> element(1, Reason) =:= unreadable andalso element(2, Reason) =:= Address end, Known).

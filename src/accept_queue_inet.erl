@@ -5,7 +5,7 @@
 -module(accept_queue_inet).
 -behaviour(accept_queue_backend).
 
--export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/2, sockets/0, depth/1]).
+-export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/3, held/2, sockets/0, depth/1]).
 
 %% TCP_INFO (include/uapi/linux/tcp.h) and SO_MEMINFO (include/uapi/asm-generic/socket.h) with as many bytes as are read.
 -define(TCP_INFO, {raw, 6, 11, 32}).
@@ -46,11 +46,11 @@ owner(Port) ->
 
 -spec waiting(accept_queue_backend:socket()) -> non_neg_integer().
 waiting(Port) ->
-    {Count, _Pids} = acceptors(Port, []),
+    {Count, _Pids} = acceptors(Port, [], no_search),
     Count.
 
--spec acceptors(accept_queue_backend:socket(), [pid()]) -> {non_neg_integer(), [pid()]}.
-acceptors(Port, _Likely) ->
+-spec acceptors(accept_queue_backend:socket(), [pid()], search | no_search) -> {non_neg_integer(), [pid()]}.
+acceptors(Port, _Likely, _Search) ->
     case erlang:port_info(Port, monitors) of
         {monitors, Monitors} ->
             Pids = [Pid || {process, Pid} <- Monitors],
@@ -58,6 +58,11 @@ acceptors(Port, _Likely) ->
         undefined ->
             {0, []}
     end.
+
+%% The driver takes the connection itself, and is asked by no process then.
+-spec held(accept_queue_backend:socket(), [pid()]) -> [].
+held(_Port, _Pids) ->
+    [].
 
 -spec sockets() -> [accept_queue_backend:socket()].
 sockets() ->

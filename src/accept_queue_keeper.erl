@@ -3,12 +3,14 @@
 %%
 %% A supervisor starts a child again at once, and gives up after some times: a fault that lasts is a hot loop, and then the end of
 %% the application, which ends a permanent node. This process never gives up, and logs a failure once, until its child has run
-%% for a minute. A child that was killed is started again at once: that is no fault of its own, and logs nothing.
+%% for a minute; OTP reports none ({@link accept_queue_child}). A child that was killed is started again at once: that is no fault of its own, and logs nothing.
 %%
 %% Of the child's `start_link/0' `ignore' means that it is not wanted, and an error that is a sentence that the environment is wrong:
 %% at the first start both are this process's own answer. `{error, {unavailable, Why}}' is logged as it is.
 -module(accept_queue_keeper).
 -behaviour(gen_server).
+
+-include_lib("kernel/include/logger.hrl").
 
 -export([start_link/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
@@ -109,22 +111,21 @@ failed(killed, State) ->
     _ = erlang:send_after(?KILLED_PAUSE_MS, self(), start),
     State;
 failed(Reason, #state{failures = Failures} = State) ->
-    _ = erlang:send_after(min(?PAUSE_MAX_MS, pause_ms(Reason, Failures)), self(), start),
+    _ = erlang:send_after(min(?PAUSE_MAX_MS, pause_ms(Failures)), self(), start),
     logged(Reason, State#state{failures = Failures + 1}).
 
-%% At once, and then after 1 s, 2 s, 4 s and so on; after 2 s, 8 s, 32 s where OTP logs a report of each end.
-pause_ms(_, 0) -> 0;
-pause_ms({unavailable, _}, Failures) -> 1000 bsl min(Failures - 1, 16);
-pause_ms(_, Failures) -> 2000 bsl min(2 * (Failures - 1), 16).
+%% At once, and then after 1 s, 2 s, 4 s and so on.
+pause_ms(0) -> 0;
+pause_ms(Failures) -> 1000 bsl min(Failures - 1, 16).
 
 logged(_Reason, #state{logged = true} = State) ->
     State;
 logged(Reason, #state{module = Module} = State) ->
-    ok = logger:log(error, "accept_queue: ~ts; it is tried again until it works", [why(Module, Reason)]),
+    ?LOG_ERROR("accept_queue: ~ts; it is tried again until it works", [why(Module, Reason)], #{application => accept_queue}),
     State#state{logged = true}.
 
 why(_Module, {unavailable, Why}) -> Why;
-why(Module, Reason) -> io_lib:format("~ts has ended (~0tP)", [Module, Reason, 20]).
+why(Module, Reason) -> io_lib:format("~ts has ended (~0tP)", [Module, accept_queue_child:why(Reason), 30]).
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -159,25 +159,30 @@ joined(Opened) ->
         _ -> hd([Error || {error, _} = Error <- Opened])
     end.
 
-row(#{socket := Socket, framework := Framework} = Entry, Depth) ->
-    Owner = owner(Socket),
+row(#{socket := Socket, cookie := Cookie} = Entry, Depth) ->
     Row = maps:merge(maps:without([fd, handle, framework, queue], Entry), Depth),
     {_Interface, Namespace} = accept_queue_naming:place(Entry),
-    Row#{namespace => Namespace, owner => Owner, server => server(Framework, Owner), waiting_acceptors => waiting(Socket)}.
+    Row#{
+        namespace => Namespace,
+        owner => owner(Socket),
+        server => server(Socket, Cookie),
+        waiting_acceptors => waiting(Socket, Cookie, Depth)
+    }.
 
 queue(#{handle := Handle}, undefined) ->
     accept_queue:depth(Handle);
 queue(_Entry, #{} = Shown) ->
     {ok, maps:with([queued, limit, drops], Shown)}.
 
+%% A descriptor that an Erlang socket has left has no server any more, whatever is remembered of it.
+server(undefined, _) -> undefined;
+server(Socket, Cookie) -> accept_queue_framework:server(Socket, Cookie).
+
 owner(undefined) -> undefined;
 owner(Socket) -> accept_queue_backend:owner(Socket).
 
-server(undefined, Owner) -> accept_queue_process:server(Owner);
-server(Framework, _Owner) -> Framework.
-
-waiting(undefined) -> undefined;
-waiting(Socket) -> accept_queue_backend:waiting(Socket).
+waiting(undefined, _Cookie, _Depth) -> undefined;
+waiting(Socket, Cookie, Depth) -> accept_queue_acceptors:count(Socket, Cookie, Depth).
 
 by_address(#{address := One}, #{address := Two}) ->
     One =< Two.

@@ -11,6 +11,7 @@
 ensure() ->
     ok = accept_queue_registry:new(),
     ok = accept_queue_pool_cache:new(),
+    ok = accept_queue_pools:new(),
     ok = accept_queue_event:new(),
     ok = accept_queue_monitor:new(),
     ok = accept_queue_port:new(),

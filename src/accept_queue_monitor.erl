@@ -24,6 +24,8 @@
     counts := accept_queue:counts() | undefined,
     %% How old the counts are.
     counts_age_ms := non_neg_integer() | undefined,
+    %% How often one is taken: less often than configured where it costs much.
+    census_every_ms := pos_integer(),
     window := #{min := non_neg_integer(), max := non_neg_integer(), mean := float(), peak_at := integer()} | undefined,
     since := integer(),
     stale := boolean(),
@@ -39,7 +41,6 @@
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
     interval_ms :: pos_integer(),
-    census_ms :: pos_integer(),
     %% Its sockets.
     members :: #{accept_queue:cookie() => member()},
     %% All of them have been closed. One that is opened again on the address soon goes on where this one ended.
@@ -62,8 +63,6 @@
 %% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced, of all
 %% that is shown with the address or of one queue alone; and `{alike, true}' where a queue is called by more than its address.
 -define(TABLE, ?MODULE).
-%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
--define(SEARCH_MS, 10000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
 %% A reading older than three intervals and this is stale, and so is a census.
@@ -81,7 +80,7 @@ new() ->
 start_link() ->
     case accept_queue_config:environment() of
         {ok, Environment} ->
-            case gen_server:start_link({local, ?MODULE}, ?MODULE, Environment, []) of
+            case accept_queue_child:start_link(?MODULE, Environment, []) of
                 {error, {shutdown, {no_poller, Reason}}} -> unavailable("no thread can be started", Reason);
                 Started -> Started
             end;
@@ -177,7 +176,7 @@ names() ->
 -spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
 statuses() ->
     Ordered = lists:sort(fun(#row{address = One}, #row{address = Other}) -> accept_queue_naming:is_before(One, Other) end, rows()),
-    [{Address, Server, status_of(Row)} || #row{address = Address, server = Server} = Row <- Ordered].
+    [{Address, server_now(Row), status_of(Row)} || #row{address = Address} = Row <- Ordered].
 
 %% How long ago what reads the listeners last began a round; `lost': of a library that was replaced.
 -spec silence_ms() -> non_neg_integer() | lost | not_running.
@@ -272,10 +271,11 @@ handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} =
     {noreply, Noticed};
 handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
     {noreply, noticed(Notices, State)};
+%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
 handle_info(search_now_and_then, #state{poller = Poller} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
-    _ = erlang:send_after(?SEARCH_MS, self(), search_now_and_then),
+    _ = accept_queue_beat:next(search_now_and_then),
     {noreply, search(State), hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
@@ -327,7 +327,8 @@ notice(Address, census_recovered, _State) ->
     lists:foreach(fun(Row) -> recovered(Row, census) end, row(Address)).
 
 sample(Address, Figures) ->
-    accept_queue_event:sample(maps:merge(Figures, waits(row(Address))), #{address => Address}).
+    Row = row(Address),
+    accept_queue_event:sample(maps:merge(Figures, waits(Row)), maps:from_list([{address, Address} | [{server, S} || #row{server = S} <- Row]])).
 
 %% Only of a listener whose connections are counted.
 waits([#row{watch = Watch}]) ->
@@ -359,9 +360,13 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    {Server, Members} = hd([{Server, Members} || #row{server = Server, members = Members} <- row(Address)] ++ [{undefined, #{}}]),
+    {Server, Members} = hd([{server_now(Row), Members} || #row{members = Members} = Row <- row(Address)] ++ [{undefined, #{}}]),
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
     (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
+
+%% The listener may have been handed on since it was found.
+server_now(#row{cookies = Cookies, server = Server}) ->
+    hd([Now || Cookie <- Cookies, {_Owner, Now} <- [accept_queue_pool_cache:named(Cookie)]] ++ [Server]).
 
 %% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept
 %% while no process accepts from this one.
@@ -379,18 +384,18 @@ acceptors_of(Members) ->
 
 %% Published once, until it works again. Where no census can be taken at all, that is so for every listener, and is published for the
 %% first: they are watched by the depth alone.
-failed(#row{address = Address, server = Server}, Tier, Reason) ->
+failed(#row{address = Address} = Row, Tier, Reason) ->
     IsFirst = Reason =/= unsupported orelse not ets:member(?TABLE, unsupported),
     _ = [ets:insert(?TABLE, {unsupported, Address}) || Reason =:= unsupported],
     case accept_queue_health:failed(Tier, Address, Reason) andalso IsFirst of
-        true -> accept_queue_event:read_failed(#{address => Address, server => Server, reason => Reason});
+        true -> accept_queue_event:read_failed(#{address => Address, server => server_now(Row), reason => Reason});
         false -> ok
     end.
 
-recovered(#row{address = Address, server = Server}, Tier) ->
+recovered(#row{address = Address} = Row, Tier) ->
     case accept_queue_health:recovered(Tier, Address) of
         {ok, unsupported} -> ok;
-        {ok, _} -> accept_queue_event:read_recovered(#{address => Address, server => Server});
+        {ok, _} -> accept_queue_event:read_recovered(#{address => Address, server => server_now(Row)});
         did_not_fail -> ok
     end.
 
@@ -423,7 +428,7 @@ search(#state{wanted = Wanted} = State) ->
             ok = forget_asked(Here),
             case lists:member(true, Followed) orelse Excluded =/= [] orelse Added =/= [] of
                 false -> State;
-                true -> poll(State)
+                true -> ok = accept_queue_pools:look(), poll(State)
             end;
         {error, _} = Error ->
             ok = accept_queue_health:search(Error),
@@ -446,7 +451,11 @@ queues_of(Listener) ->
     case {entries(Listener), queues()} of
         {{ok, Entries}, {ok, Queues}} ->
             Cookies = maps:from_keys(cookies(Entries), true),
-            {ok, [Queue || {_, Sockets} = Queue <- Queues, lists:any(fun(Cookie) -> is_map_key(Cookie, Cookies) end, cookies(Sockets))]};
+            IsOf = fun({_, Sockets}) -> lists:any(fun(Cookie) -> is_map_key(Cookie, Cookies) end, cookies(Sockets)) end,
+            case lists:filter(IsOf, Queues) of
+                [] -> {error, closed};
+                Found -> {ok, Found}
+            end;
         {{error, _} = Error, _} ->
             Error;
         {_, {error, _} = Error} ->
@@ -554,7 +563,6 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
                 watch = Watch,
                 server = undefined,
                 interval_ms = maps:get(interval_ms, Settings),
-                census_ms = maps:get(census_ms, Settings),
                 members = #{}
             },
             Row = with_sockets(New, Entries),
@@ -575,17 +583,15 @@ again(#row{address = Address, watch = Lost} = Row) ->
         {error, _} -> true
     end.
 
-server(#{framework := undefined, socket := undefined}) -> undefined;
-server(#{framework := undefined, socket := Socket}) -> accept_queue_process:server(accept_queue_backend:owner(Socket));
-server(#{framework := Framework}) -> Framework.
+server(#{socket := Socket, cookie := Cookie}) -> accept_queue_framework:server(Socket, Cookie).
 
 %% Its conditions are cleared: whether they still hold is not known, and the reason says so.
-remove(#row{address = Address, server = Server, watch = Watch} = Row, Reason) ->
+remove(#row{address = Address, watch = Watch} = Row, Reason) ->
     ok = clear(Row, Reason),
     ok = accept_queue_source:unwatch(Watch),
     _ = [accept_queue_health:recovered(Tier, Address) || Tier <- [depth, census]],
     true = ets:delete(?TABLE, Address),
-    accept_queue_event:listener(removed, #{address => Address, server => Server}).
+    accept_queue_event:listener(removed, #{address => Address, server => server_now(Row)}).
 
 %% Nothing was read: there are no figures.
 clear(#row{address = Address}, Reason) ->
@@ -675,6 +681,7 @@ sum(Statuses) ->
         depth => sum_of(Each(depth)),
         counts => sum_of(Each(counts)),
         counts_age_ms => greatest(Each(counts_age_ms)),
+        census_every_ms => lists:max(Each(census_every_ms)),
         window => undefined,
         since => lists:max(Each(since)),
         stale => lists:member(true, Each(stale))
@@ -707,18 +714,20 @@ status_of(#row{watch = Watch} = Row) ->
         {error, _} = Error -> Error
     end.
 
-status_map(Known, #row{interval_ms = IntervalMs, census_ms = CensusMs}) ->
+status_map(Known, #row{interval_ms = IntervalMs}) ->
     SystemMs = erlang:system_time(millisecond),
     #{conditions := Held, depth := Depth, drops := Drops, counts := Counts, window := Window} = Known,
-    #{watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
+    #{census_every_ms := EveryMs, watched_ms := WatchedMs, read_ago_ms := AgoMs, counts_ago_ms := CountsAgoMs, waits := Waits} = Known,
     #{
         conditions => [Condition || {Condition, _} <- Held],
         depth => with_drops(depth_map(Depth), Drops),
         counts => Counts,
         counts_age_ms => CountsAgoMs,
+        census_every_ms => EveryMs,
         window => window(Window, SystemMs),
         since => SystemMs - WatchedMs,
-        stale => AgoMs =:= undefined orelse is_old(AgoMs, IntervalMs) orelse is_old(CountsAgoMs, CensusMs),
+        %% A listener at which no connection waits is read by the kernel's silence, and that counts while the poller runs.
+        stale => AgoMs =:= undefined orelse is_old(AgoMs, IntervalMs) orelse is_old(CountsAgoMs, EveryMs) orelse accept_queue_health:is_held_up(),
         waits => Waits
     }.
 

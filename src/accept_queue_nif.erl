@@ -250,6 +250,7 @@ watch_sockets(_Watch, _Handle) ->
         drops := non_neg_integer() | undefined,
         counts := accept_queue:counts() | undefined,
         counts_ago_ms := non_neg_integer() | undefined,
+        census_every_ms := pos_integer(),
         window :=
             #{
                 min := non_neg_integer(),

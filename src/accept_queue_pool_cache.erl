@@ -1,65 +1,92 @@
 %% @private
-%% Which processes have been found in accept, of each listener: its pool, where no framework has it.
+%% What is known of each open listener while all is well: which processes accept from it, its pool where no framework has it, and the
+%% name of its server.
 %%
-%% Bounded by the open listeners and by a number of processes each. Nothing expires by time: dead processes are dropped when
-%% their listener is read, closed listeners when a new one is remembered.
+%% The pool is no union over time. Its places are those that were taken at once: a process that is new in accept takes the place of the
+%% one that has been away from accept longest. So a pool whose processes are held up one after the other keeps them all, and a server
+%% whose acceptor becomes the connection, with a successor in accept, collects no connections. A dead process leaves its place.
 %%
-%% Two calls for one listener at the same time may lose what one of them has found, until the next. The table belongs to the
-%% supervisor, and may be missing: then nothing is remembered.
+%% Bounded by a number of listeners, and of processes each. Two calls for one listener at the same time may lose what one of them has
+%% found, until the next. The table belongs to the supervisor, and may be missing: then nothing is remembered.
 -module(accept_queue_pool_cache).
 
--export([new/0, pool/1, remember/2]).
+-export([new/0, pool/1, remember/2, named/1, name/3, forget/1, cookies/0]).
 
 -define(TABLE, ?MODULE).
 -define(PIDS_MAX, 1000).
+-define(LISTENERS_MAX, 10000).
 
-%% To be called by the process that is to own the table.
+%% To be called by the process that is to own the table. Rows: `{{pool, Cookie}, Pids}' and `{{server, Cookie}, Owner, Server}'.
 -spec new() -> ok.
 new() ->
-    accept_queue_memory:table(?TABLE, [], []).
+    accept_queue_memory:table(?TABLE, [{read_concurrency, true}], []).
 
-%% Those that were found and are alive; `undefined' where none ever was.
--spec pool(accept_queue:handle()) -> [pid()] | undefined.
-pool(Handle) ->
-    try ets:lookup(?TABLE, key(Handle)) of
-        [{_, _, Pids}] -> [Pid || Pid <- Pids, is_process_alive(Pid)];
+%% Those that were found in accept and are alive, the last seen first; `undefined' where none ever was.
+-spec pool(accept_queue:cookie()) -> [pid()] | undefined.
+pool(Cookie) ->
+    case row({pool, Cookie}) of
+        [{_, Pids}] -> [Pid || Pid <- Pids, is_process_alive(Pid)];
         [] -> undefined
-    catch
-        error:badarg -> undefined
     end.
 
-%% The handle of one socket. Where there are too many, the last found stay.
--spec remember(accept_queue:handle(), [pid()]) -> ok.
-remember(_Handle, []) ->
+%% These are in accept now. A reading that has found none says nothing about the pool.
+-spec remember(accept_queue:cookie(), [pid()]) -> ok.
+remember(_Cookie, []) ->
     ok;
-remember(Handle, Waiting) ->
+remember(Cookie, Waiting) ->
     Known =
-        case pool(Handle) of
-            undefined ->
-                forget_closed(),
-                [];
-            Pids ->
-                Pids
+        case pool(Cookie) of
+            undefined -> [];
+            Pids -> Pids
         end,
+    insert({{pool, Cookie}, places(Waiting, Known)}).
+
+places(Waiting, Known) ->
+    Places = max(length(Waiting), length(Known)),
+    Here = maps:from_keys(Waiting, true),
+    lists:sublist(Waiting ++ [Pid || Pid <- Known, not is_map_key(Pid, Here)], min(Places, ?PIDS_MAX)).
+
+%% The server of a listener and the owner that it was found with.
+-spec named(accept_queue:cookie()) -> {Owner :: pid() | undefined, accept_queue:server()} | undefined.
+named(Cookie) ->
+    case row({server, Cookie}) of
+        [{_, Owner, Server}] -> {Owner, Server};
+        [] -> undefined
+    end.
+
+-spec name(accept_queue:cookie(), Owner :: pid() | undefined, accept_queue:server()) -> ok.
+name(Cookie, Owner, Server) ->
+    insert({{server, Cookie}, Owner, Server}).
+
+%% Of which listeners something is remembered.
+-spec cookies() -> [accept_queue:cookie()].
+cookies() ->
     try
-        true = ets:insert(?TABLE, {key(Handle), Handle, lists:sublist(Waiting ++ (Known -- Waiting), ?PIDS_MAX)}),
+        lists:usort(lists:append(ets:match(?TABLE, {{'_', '$1'}, '_'}) ++ ets:match(?TABLE, {{'_', '$1'}, '_', '_'})))
+    catch
+        error:badarg -> []
+    end.
+
+-spec forget(accept_queue:cookie()) -> ok.
+forget(Cookie) ->
+    try
+        _ = [true = ets:delete(?TABLE, {Kind, Cookie}) || Kind <- [pool, server]],
         ok
     catch
         error:badarg -> ok
     end.
 
-forget_closed() ->
-    try ets:tab2list(?TABLE) of
-        Rows -> lists:foreach(fun forget_if_closed/1, Rows)
+row(Key) ->
+    try
+        ets:lookup(?TABLE, Key)
+    catch
+        error:badarg -> []
+    end.
+
+insert(Row) ->
+    try
+        _ = [true = ets:insert(?TABLE, Row) || ets:member(?TABLE, element(1, Row)) orelse ets:info(?TABLE, size) < 2 * ?LISTENERS_MAX],
+        ok
     catch
         error:badarg -> ok
     end.
-
-forget_if_closed({Key, Handle, _Pids}) ->
-    case accept_queue_source:are_open([Handle]) of
-        {ok, [false]} -> ets:delete(?TABLE, Key);
-        _ -> true
-    end.
-
-key(Handle) ->
-    accept_queue_source:cookies(Handle).

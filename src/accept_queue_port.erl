@@ -10,6 +10,8 @@
 -module(accept_queue_port).
 -behaviour(gen_server).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([new/0, start_link/0, program/0, call/2, cast/2, heartbeat/0, cannot_run/0, os_pid/0, words/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -44,7 +46,7 @@ new() ->
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    accept_queue_child:start_link(?MODULE, [], []).
 
 %% Where the program is; `undefined' where it was not built.
 -spec program() -> file:filename() | undefined.
@@ -120,7 +122,7 @@ words() ->
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv, syncookies_failed,
         interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, sample_ms, news, sample, quiet,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, socket, depth, counts, conditions, window,
-        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms,
+        min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms, census_every_ms,
         waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,
         backlog_wraps, default_backlog, somaxconn_clips, drain_time, one_acceptor, many_acceptors, abort_on_overflow,
         no_syncookies, requested, pool, waiting_acceptors, drain_time_ms, patience_ms, id, severity, text, evidence, info,
@@ -250,10 +252,13 @@ unanswered({From, Timer}, Reason) ->
 %% Once until it works again, and once a minute where it works and ends by turns.
 log(Why) ->
     NowMs = erlang:monotonic_time(millisecond),
-    IsNew = noted(mute, 0) =:= 0 andalso NowMs - noted(logged, NowMs - ?LOG_MS) >= ?LOG_MS,
-    _ = [ets:insert(?TABLE, {logged, NowMs}) || IsNew],
-    _ = [logger:log(warning, "accept_queue: the port program has ended (~ts); it is started again", [Why]) || IsNew],
-    ok.
+    case noted(mute, 0) =:= 0 andalso NowMs - noted(logged, NowMs - ?LOG_MS) >= ?LOG_MS of
+        true ->
+            true = ets:insert(?TABLE, {logged, NowMs}),
+            ?LOG_WARNING("accept_queue: the port program has ended (~ts); it is started again", [Why], #{application => accept_queue});
+        false ->
+            ok
+    end.
 
 %% Sending.
 
@@ -324,7 +329,7 @@ received({event, hung, #{duration_ms := _} = Details}, State) ->
     ok = accept_queue_event:hung(Details),
     State;
 received({event, Name, Details}, State) ->
-    ok = logger:log(error, "accept_queue: the port program reports ~ts: ~ts", [Name, printable(Details)]),
+    ?LOG_ERROR("accept_queue: the port program reports ~ts: ~ts", [Name, printable(Details)], #{application => accept_queue}),
     State;
 received({Ref, Result}, #state{calls = Calls, sent = Sent} = State) ->
     Answered = State#state{sent = maps:remove(Ref, Sent)},

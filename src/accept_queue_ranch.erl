@@ -6,8 +6,10 @@
 %% ranch need not be there: its modules are called by name, and where they are missing nothing is found. Its supervisors are
 %% asked from a process of its own, with a time-out: one of them may be stuck, just when the pool is asked for.
 -module(accept_queue_ranch).
+-behaviour(accept_queue_framework).
 
--export([refs/0, sockets/1, acceptors/1, pool/1, owning/1, info/1]).
+-export([refs/0, sockets/1, acceptors/1, info/1]).
+-export([named/1, elsewhere/1, pool/3, text/1]).
 
 -type acceptor() :: {pid() | undefined, accept_queue_backend:socket()}.
 
@@ -19,7 +21,6 @@
     backlog := non_neg_integer()
 }.
 
--define(ANSWER_MS, 1000).
 %% ranch_tcp:listen/1 and ranch_ssl:listen/1, all versions.
 -define(DEFAULT_BACKLOG, 1024).
 
@@ -41,37 +42,43 @@ sockets(Ref) ->
 -spec acceptors(Ref :: term()) -> {ok, [acceptor(), ...]} | {error, not_found | not_listening | timeout}.
 acceptors(Ref) ->
     case lists:keyfind(Ref, 1, supervisors()) of
-        {_, Supervisor} -> within(?ANSWER_MS, fun() -> children(Supervisor) end);
+        {_, Supervisor} -> accept_queue_framework:within(fun() -> children(Supervisor) end);
         false -> {error, not_found}
     end.
 
-%% The acceptors of this socket.
--spec pool(accept_queue_backend:socket()) -> {ok, [pid()]} | {error, not_found | not_listening | timeout}.
-pool(Socket) ->
-    case owning(accept_queue_backend:owner(Socket)) of
-        {ranch, Ref} ->
-            case acceptors(Ref) of
-                {ok, Acceptors} -> {ok, [Pid || {Pid, Of} <- Acceptors, is_pid(Pid), Of =:= Socket]};
-                {error, _} = Error -> Error
-            end;
-        undefined ->
-            {error, not_found}
-    end.
-
 %% The listener of which this process is the acceptors' supervisor. Asks no process: a supervisor's dictionary has its ancestors.
--spec owning(pid() | undefined) -> {ranch, Ref :: term()} | undefined.
-owning(Owner) when is_pid(Owner) ->
-    case supervisors() of
-        [] ->
-            undefined;
-        Supervisors ->
-            case lists:keyfind(parent(Owner), 2, Supervisors) of
-                {Ref, _} -> {ranch, Ref};
-                false -> undefined
-            end
+-spec named(accept_queue_process:kin()) -> accept_queue:server() | undefined.
+named(#{ancestors := [Parent | _]}) ->
+    case lists:keyfind(Parent, 2, supervisors()) of
+        {Ref, _} -> {ranch, Ref};
+        false -> undefined
     end;
-owning(undefined) ->
+named(_) ->
     undefined.
+
+%% A listener may have been started with a socket that another process opened and owns (`ranch:start_listener/5' with the option
+%% `socket', up to 2.x): that socket stands among the arguments of its acceptors.
+-spec elsewhere(Known :: [accept_queue:server()]) -> #{accept_queue_backend:socket() => accept_queue:server()}.
+elsewhere(Known) ->
+    maps:from_list([
+        {Socket, {ranch, Ref}}
+     || Ref <- refs(), not lists:member({ranch, Ref}, Known), {sockets, Sockets} <- [sockets(Ref)], Socket <- Sockets
+    ]).
+
+%% The acceptors of this socket.
+-spec pool(accept_queue:server(), pid() | undefined, accept_queue_backend:socket()) ->
+    {ok, [pid()]} | {error, not_found | not_listening | timeout}.
+pool({ranch, Ref}, _Owner, Socket) ->
+    case acceptors(Ref) of
+        {ok, Acceptors} -> {ok, [Pid || {Pid, Of} <- Acceptors, is_pid(Pid), Of =:= Socket]};
+        {error, _} = Error -> Error
+    end;
+pool(_, _, _) ->
+    {error, not_found}.
+
+-spec text(accept_queue:server()) -> iodata() | undefined.
+text({ranch, Ref}) -> ["ranch ", accept_queue_process:module_name(Ref)];
+text(_) -> undefined.
 
 -spec info(Ref :: term()) -> {ok, info()} | {error, not_found | not_listening | timeout}.
 info(Ref) ->
@@ -104,12 +111,6 @@ supervisors() ->
             []
     end.
 
-parent(Pid) ->
-    case erlang:process_info(Pid, dictionary) of
-        {dictionary, Dictionary} -> hd(proplists:get_value('$ancestors', Dictionary, []) ++ [undefined]);
-        undefined -> undefined
-    end.
-
 children(Supervisor) ->
     case lists:keyfind(ranch_acceptors_sup, 1, supervisor:which_children(Supervisor)) of
         {_, Acceptors, _, _} when is_pid(Acceptors) ->
@@ -136,21 +137,6 @@ socket_of(Supervisor, Id) ->
 %% A map with `socket_opts' in it since 1.6; before, and still taken by 1.x, the socket's options themselves.
 backlog(#{} = Options) -> backlog(maps:get(socket_opts, Options, []));
 backlog(Options) -> proplists:get_value(backlog, Options, ?DEFAULT_BACKLOG).
-
-%% The exit of the asking process carries the answer.
--dialyzer({nowarn_function, within/2}).
-
-%% The answer, unless it takes too long or an asked process ends before.
-within(Ms, Ask) ->
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, Ask()}) end),
-    receive
-        {'DOWN', Monitor, process, Pid, {answer, Answer}} -> Answer;
-        {'DOWN', Monitor, process, Pid, _NoProcess} -> {error, not_found}
-    after Ms ->
-        exit(Pid, kill),
-        true = erlang:demonitor(Monitor, [flush]),
-        {error, timeout}
-    end.
 
 %% xref and Dialyzer need not know ranch.
 call(Module, Function, Arguments) ->

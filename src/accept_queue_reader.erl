@@ -21,7 +21,7 @@
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    accept_queue_child:start_link(?MODULE, [], []).
 
 %% The answer of this function of `accept_queue_nif', which raises what that raises. Where this process does not run, the function
 %% itself is called, on a dirty scheduler.

@@ -24,7 +24,8 @@
     device := binary() | undefined,
     handle := accept_queue:handle(),
     socket := accept_queue_backend:socket() | undefined,
-    framework := {ranch, Ref :: term()} | undefined
+    %% As of the last scan.
+    framework := accept_queue:server() | undefined
 }.
 
 -define(TABLE, ?MODULE).
@@ -169,7 +170,7 @@ entry(#{fd := Fd} = Listener, IsOpen, Sockets) ->
     Listener#{socket => Socket, framework => framework(Socket)}.
 
 framework(undefined) -> undefined;
-framework(Socket) -> accept_queue_ranch:owning(accept_queue_backend:owner(Socket)).
+framework(Socket) -> accept_queue_framework:named(accept_queue_backend:owner(Socket)).
 
 %% A listener may have several descriptors. One with an Erlang socket is preferred.
 distinct(Entries) ->

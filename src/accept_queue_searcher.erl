@@ -8,6 +8,8 @@
 -module(accept_queue_searcher).
 -behaviour(gen_server).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([start_link/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -125,5 +127,5 @@ search_later(State) ->
 logged(_Reason, #state{logged = true} = State) ->
     State;
 logged(Reason, #state{module = Module} = State) ->
-    ok = logger:log(warning, "accept_queue: a search of ~ts has failed (~0tP); it is tried again", [Module, Reason, 20]),
+    ?LOG_WARNING("accept_queue: a search of ~ts has failed (~0tP); it is tried again", [Module, Reason, 20], #{application => accept_queue}),
     State#state{logged = true}.

@@ -12,7 +12,7 @@
 -module(accept_queue_socket).
 -behaviour(accept_queue_backend).
 
--export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/2, sockets/0]).
+-export([descriptor/1, is_still/2, owner/1, waiting/1, acceptors/3, held/2, sockets/0, search/1]).
 
 %% How many processes of the VM a search reads: a bound for its time, a microsecond or two each.
 -define(SEARCH_MAX, 100000).
@@ -46,20 +46,20 @@ waiting({'$inet', gen_tcp_socket, {_Server, Socket}}) ->
 waiting({'$socket', _} = Socket) ->
     maps:get(num_acceptors, socket:info(Socket), 0).
 
--spec acceptors(accept_queue_backend:socket(), [pid()]) -> {non_neg_integer(), [pid()]}.
-acceptors({'$inet', gen_tcp_socket, {_Server, Socket}}, Likely) ->
-    acceptors(Socket, Likely);
-acceptors({'$socket', Ref} = Socket, Likely) ->
+-spec acceptors(accept_queue_backend:socket(), [pid()], search | no_search) -> {non_neg_integer(), [pid()]}.
+acceptors({'$inet', gen_tcp_socket, {_Server, Socket}}, Likely, Search) ->
+    acceptors(Socket, Likely, Search);
+acceptors({'$socket', Ref} = Socket, Likely, Search) ->
     case waiting(Socket) of
         0 ->
             {0, []};
         Count ->
             Owner = owner(Socket),
             case monitored(Ref, Owner, Likely ++ lists:append([called(Pid) || Pid <- Likely])) of
-                Known when length(Known) >= Count ->
+                Known when length(Known) >= Count; Search =:= no_search ->
                     {Count, Known};
                 _ ->
-                    Found = monitored(Ref, Owner, lists:sublist(erlang:processes(), ?SEARCH_MAX)),
+                    #{Socket := Found} = search([Socket]),
                     case waiting(Socket) of
                         Count -> {Count, with_owner(Owner, Count - length(Found), Found)};
                         %% A process came or went meanwhile: the missing one need not be the owner.
@@ -67,6 +67,50 @@ acceptors({'$socket', Ref} = Socket, Likely) ->
                     end
             end
     end.
+
+%% The processes of the VM that are in accept of each of these sockets, in one walk over them.
+-spec search([accept_queue_backend:socket()]) -> #{accept_queue_backend:socket() => [pid()]}.
+search(Sockets) ->
+    Refs = [{Ref, {Socket, owner(Inside)}} || Socket <- Sockets, {'$socket', Ref} = Inside <- [inside(Socket)]],
+    Found = [
+        {Socket, Acceptor}
+     || Pid <- lists:sublist(erlang:processes(), ?SEARCH_MAX),
+        {_Ref, {Socket, Owner}} <- monitors_of(Pid, Refs),
+        Pid =/= Owner,
+        Acceptor <- accepts_for(Pid),
+        is_pid(Acceptor)
+    ],
+    maps:from_list([{Socket, lists:usort([Pid || {Of, Pid} <- Found, Of =:= Socket])} || Socket <- Sockets]).
+
+monitors_of(Pid, [{Ref, _} = Only]) ->
+    [Only || is_monitored_by(Pid, Ref)];
+monitors_of(Pid, Refs) ->
+    case erlang:process_info(Pid, monitored_by) of
+        {monitored_by, [_ | _] = Monitors} -> [Of || {Ref, _} = Of <- Refs, lists:member(Ref, Monitors)];
+        _ -> []
+    end.
+
+inside({'$inet', gen_tcp_socket, {_Server, Socket}}) -> Socket;
+inside(Socket) -> Socket.
+
+%% A process that has called `socket:accept/2' with `nowait' counts as an acceptor until it calls again. The message that wakes it goes
+%% to one acceptor at a time; while that one does something else, or is suspended, the others wait in vain
+%% (erts/emulator/nifs/common/prim_socket_nif.c, `esock_accept_accepting_other').
+%%
+%% Read from outside: connections wait, it has a message, and does not wait for one in `socket:accept/1,2', which takes its own out of any
+%% others. What the message is cannot be read without copying all of them.
+-spec held(accept_queue_backend:socket(), [pid()]) -> [pid()].
+held(Socket, Pids) ->
+    {'$socket', Ref} = inside(Socket),
+    [Pid || Pid <- Pids, is_monitored_by(Pid, Ref), does_something_else(erlang:process_info(Pid, [status, message_queue_len, current_stacktrace]))].
+
+does_something_else([{status, Status}, {message_queue_len, Length}, {current_stacktrace, Stack}]) when Length > 0 ->
+    Status =:= suspended orelse not lists:any(fun is_accept/1, Stack);
+does_something_else(_) ->
+    false.
+
+is_accept({socket, Function, _, _}) -> lists:prefix("accept", atom_to_list(Function));
+is_accept(_) -> false.
 
 -spec sockets() -> [accept_queue_backend:socket()].
 sockets() ->

@@ -2,6 +2,8 @@
 -module(accept_queue_sup).
 -behaviour(supervisor).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([start_link/0, reconfigure/1, init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -48,7 +50,7 @@ warn(Source, {_, Why}) when Source =/= port ->
             fallback -> "the port program reads instead";
             none -> "there is no port program either, so no listener is watched, and only the depth of gen_tcp sockets can be read"
         end,
-    logger:log(warning, "accept_queue: the native library cannot be loaded: ~ts; ~ts", [Why, Instead]);
+    ?LOG_WARNING("accept_queue: the native library cannot be loaded: ~ts; ~ts", [Why, Instead], #{application => accept_queue});
 warn(_Source, _) ->
     ok.
 
@@ -56,7 +58,7 @@ warn(_Source, _) ->
 children(Source, HasWatchdog) ->
     IsProgram = HasWatchdog orelse Source =:= port orelse Source =:= fallback,
     [accept_queue_reader || Source =:= nif] ++ [accept_queue_event] ++ [accept_queue_port || IsProgram] ++ [accept_queue_watchdog] ++
-        [accept_queue_monitor || Source =/= none].
+        [Module || Source =/= none, Module <- [accept_queue_pools, accept_queue_monitor]].
 
 child(Module) ->
     #{id => Module, start => {accept_queue_keeper, start_link, [Module]}, shutdown => 5000}.

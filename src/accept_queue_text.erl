@@ -3,19 +3,26 @@
 %% try. Pure.
 -module(accept_queue_text).
 
--export([report/1, address/1, apart/1, server/1]).
+-export([line/2, report/1, address/1, apart/1, server/1]).
 
+%% As `report_cb' of a report that has its line. A formatter with `chars_limit' cuts the end.
 -spec report(logger:report()) -> {io:format(), [term()]}.
-report(#{event := Event} = Details) ->
-    Sentences = [Sentence || Sentence <- sentences(Event, Details), Sentence =/= ""],
-    {"~ts", [unicode:characters_to_list(lists:join(" ", Sentences))]}.
+report(#{text := Text}) ->
+    {"~ts", [Text]}.
 
+-spec line({atom(), atom()}, map()) -> iodata().
+line(Event, Details) ->
+    lists:join(" ", [Sentence || Sentence <- sentences(Event, Details), Sentence =/= ""]).
+
+%% The cause comes before the figures: it is what must not be cut.
 sentences({raised, Condition}, Details) ->
-    [[listener(Details), " ", what(Condition, Details), "."], figures(Details), acceptors(Details), try_this(Condition, Details)];
+    [[listener(Details), " ", what(Condition, Details), "."], acceptors(Details), figures(Details), try_this(Condition, Details)];
 sentences({cleared, Condition}, #{duration_ms := Ms} = Details) ->
     [[listener(Details), " is no longer ", atom_to_list(Condition), ", after ", seconds(Ms), ended(Details), "."], figures(Details)];
 sentences({listener, added}, Details) ->
     [[listener(Details), " is watched."]];
+sentences({listener, removed}, #{named := true} = Details) ->
+    [[listener(Details), " is watched no longer, and the configuration names it: nothing listens there now."]];
 sentences({listener, removed}, Details) ->
     [[listener(Details), " is watched no longer."]];
 sentences({read, failed}, #{reason := Reason} = Details) ->
@@ -49,8 +56,10 @@ printable(Bytes) ->
         _ -> io_lib:format("~0tp", [Bytes])
     end.
 
-listener(#{address := Address, server := undefined}) -> ["accept queue of ", address(Address)];
-listener(#{address := Address, server := Server}) -> ["accept queue of ", address(Address), " (", server(Server), ")"].
+listener(#{listener := Listener, server := Server, name := Name}) when Server =/= undefined ->
+    ["accept queue of ", printable(Listener), " (", printable(Name), ")"];
+listener(#{listener := Listener}) ->
+    ["accept queue of ", printable(Listener)].
 
 %% Only a recovery says that it is well.
 ended(#{reason := closed}) -> ": it was closed";
@@ -98,44 +107,59 @@ figure(Format, Keys, Details) ->
 
 left(Details) -> lists:sum([Left || Key <- [queued_closed, queued_reset], #{Key := Left} <- [Details], is_integer(Left)]).
 
-acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool := undefined}}) ->
+acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool_count := undefined}}) ->
     io_lib:format("~b in accept; the rest of the pool is not known.", [Waiting]);
-acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool := Pool, busy := Busy}}) ->
-    Places = lists:foldl(
-        fun(Process, So) -> maps:update_with(place(Process), fun(N) -> N + 1 end, 1, So) end, #{}, Busy
-    ),
-    ByNumber = lists:reverse(lists:keysort(2, maps:to_list(Places))),
-    [
-        io_lib:format("~b of ~b in accept", [Waiting, length(Pool)]),
-        [io_lib:format("; ~b ~ts", [N, Place]) || {Place, N} <- lists:sublist(ByNumber, 3)],
-        "."
-    ];
+acceptors(#{acceptors_summary := #{waiting_count := Waiting, pool_count := Pool, reasons := Reasons, examples := Examples}}) ->
+    [io_lib:format("~b of ~b in accept", [Waiting, Pool]), lists:zipwith(fun reason/2, Reasons, Examples), "."];
 acceptors(_) ->
     "".
 
-%% The function that it is in, and what it waits for where that is known.
-place(#{parked := {_, Text}, current_function := {M, F, A}}) ->
-    unicode:characters_to_binary(io_lib:format("in ~ts:~ts/~b: ~ts", [M, F, A, Text]));
-place(#{current_function := {M, F, A}}) ->
-    unicode:characters_to_binary(io_lib:format("in ~ts:~ts/~b", [M, F, A]));
-place(_) ->
-    <<"elsewhere">>.
+%% How many, and what one of them waits for, in which function.
+reason({Reason, Count}, #{pid := Pid, current_function := Function, text := Text}) ->
+    io_lib:format("; ~b ~ts (~0tp~ts: ~ts)", [Count, Reason, Pid, in(Function), printable(Text)]).
 
-try_this(stuck, #{acceptors := waiting}) ->
-    "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or no thread polls. Try: "
-    "accept_queue:list(), and accept-queue diagnose from outside.";
-try_this(stuck, _) ->
-    "Try: accept_queue:acceptors(Listener) for what the pool does; free or restart its processes.";
+in(undefined) -> "";
+in(Function) -> [" in ", function(Function)].
+
+function({Module, Name, Arity}) ->
+    case atom_to_list(Module) of
+        "Elixir." ++ Elixir -> io_lib:format("~ts.~ts/~b", [Elixir, Name, Arity]);
+        Erlang -> io_lib:format("~ts:~ts/~b", [Erlang, Name, Arity])
+    end.
+
+try_this(stuck, #{acceptors := waiting} = Details) ->
+    [
+        "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or no thread polls. Try: ",
+        call(Details, "list()"), ", and accept-queue diagnose from outside."
+    ];
+try_this(stuck, Details) ->
+    ["Try: ", call(Details, "acceptors(Listener)"), " for what the pool does; free or restart its processes."];
 try_this(behind, _) ->
     "Try: more acceptors, or less work between accept and the next accept.";
-try_this(overflowing, #{limit := Limit}) ->
-    io_lib:format("Try: accept_queue:resize(Listener, ~b) if it is bursts; more acceptors if it lasts.", [max(128, 4 * Limit)]);
+try_this(overflowing, #{limit := Limit} = Details) ->
+    Call = ["resize(Listener, ", integer_to_list(max(128, 4 * Limit)), ")"],
+    ["Try: ", call(Details, Call), " if it is bursts; more acceptors if it lasts."];
 try_this(overflowing, _) ->
     "";
-try_this(abandoned, _) ->
-    "Try: accept_queue:peer_closed(Socket) after accept, to skip those that have left.";
-try_this(leaking, _) ->
-    "Try: accept_queue:holders(Listener) for the processes that hold them.".
+try_this(abandoned, Details) ->
+    ["Try: ", call(Details, "peer_closed(Socket)"), " after accept, to skip those that have left."];
+try_this(leaking, Details) ->
+    ["Try: ", call(Details, "holders(Listener)"), " for the processes that hold them."].
+
+%% In the language of the owner, where its name says which that is.
+call(Details, Call) ->
+    case is_elixir(maps:get(server, Details, undefined)) of
+        true -> ["AcceptQueue.", string:lowercase(Call)];
+        false -> ["accept_queue:", Call]
+    end.
+
+%% A module of Elixir's is in it; or the framework is written in Elixir.
+is_elixir(Name) when is_atom(Name) ->
+    lists:member(Name, [phoenix, bandit, thousand_island]) orelse lists:prefix("Elixir.", atom_to_list(Name));
+is_elixir(Names) when is_tuple(Names) ->
+    lists:any(fun is_elixir/1, tuple_to_list(Names));
+is_elixir(_) ->
+    false.
 
 seconds(Ms) -> io_lib:format("~.1f s", [Ms / 1000]).
 
@@ -164,6 +188,16 @@ apart({namespace, Number}) -> io_lib:format("%net:[~b]", [Number]);
 apart({inode, Number}) -> io_lib:format("%socket:[~b]", [Number]).
 
 -spec server(accept_queue:server()) -> iodata().
-server({ranch, Ref}) -> io_lib:format("ranch ~0tp", [Ref]);
-server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [M, F, A]);
-server(Name) -> atom_to_list(Name).
+server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [accept_queue_process:module_name(M), F, A]);
+server({label, Label}) when is_binary(Label) -> label(unicode:characters_to_list(Label), Label);
+server({label, Label}) -> label(Label, Label);
+server({application, Name}) -> accept_queue_process:module_name(Name);
+server(Name) when is_atom(Name) -> accept_queue_process:module_name(Name);
+server(Server) -> accept_queue_framework:text(Server).
+
+%% A string is not quoted.
+label(Text, Label) ->
+    case io_lib:printable_unicode_list(Text) of
+        true -> Text;
+        false -> accept_queue_process:module_name(Label)
+    end.

@@ -6,6 +6,8 @@
 -module(accept_queue_watchdog).
 -behaviour(gen_server).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([start_link/0, is_possible/0, arguments/0, started/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export([pulse/1, system_continue/3, system_terminate/4]).
@@ -30,7 +32,7 @@ start_link() ->
             ok = warn("there is no watchdog: the program accept-queue is not in ~ts", [accept_queue_nif:priv_dir()]),
             ignore;
         {{ok, #{heartbeat_ms := HeartbeatMs}}, _} ->
-            gen_server:start_link({local, ?MODULE}, ?MODULE, HeartbeatMs, [{spawn_opt, [{priority, high}]}])
+            accept_queue_child:start_link(?MODULE, HeartbeatMs, [{spawn_opt, [{priority, high}]}])
     end.
 
 %% A watchdog is configured, and the program is there.
@@ -76,7 +78,7 @@ allowed({error, {errno, einval}}) -> ok;
 allowed({error, Reason}) -> warn("the port program could not be allowed to trace this VM: ~0tp", [Reason]).
 
 warn(Format, Arguments) ->
-    logger:log(warning, "accept_queue: " ++ Format, Arguments).
+    ?LOG_WARNING("accept_queue: " ++ Format, Arguments, #{application => accept_queue}).
 
 %% The process.
 

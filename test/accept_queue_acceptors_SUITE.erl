@@ -14,6 +14,15 @@ all() ->
         an_owner_that_does_not_accept_is_not_among_those_that_wait,
         sockets_that_share_an_address_are_answered_together,
         a_pool_is_unknown_until_a_process_has_been_found_in_accept,
+        a_pool_is_known_without_a_caller_having_asked,
+        looks_go_on_when_their_process_is_killed,
+        one_that_accepts_without_blocking_is_of_the_pool,
+        a_server_whose_acceptors_become_connections_collects_none,
+        a_pool_that_is_held_up_one_by_one_keeps_all,
+        a_process_that_is_woken_and_does_not_accept_is_not_in_accept,
+        a_process_with_other_messages_is_in_accept,
+        the_name_of_a_listener_is_that_of_its_owner_now,
+        a_listening_descriptor_that_is_taken_over_is_known,
         each_way_to_be_held_up_is_named,
         a_pool_that_has_been_suspended_is_named,
         a_pool_that_has_exited_is_empty,
@@ -338,19 +347,211 @@ the_socket_inside_ssl_is_found_before_and_after_the_handshake(_) ->
     ].
 
 closed_listeners_are_forgotten(_) ->
-    Size = fun() -> ets:info(accept_queue_pool_cache, size) end,
+    Listeners = [{L, pool(fun() -> gen_tcp:accept(L) end)} || _ <- lists:seq(1, 20), L <- [sockets:listen(5)]],
+    Cookies = [looks:cookie(L) || {L, _} <- Listeners],
+    [ok = looks:have_found(L, Pool) || {L, Pool} <- Listeners],
+    [gen_tcp:close(L) || {L, _} <- Listeners],
+    eventually:is([], fun() -> looks:look(), [Cookie || Cookie <- Cookies, lists:member(Cookie, accept_queue_pool_cache:cookies())] end).
+
+a_pool_is_known_without_a_caller_having_asked(_) ->
     [
         begin
-            L = sockets:listen(5),
-            Pool = pool(fun() -> gen_tcp:accept(L) end),
-            eventually:is({?POOL, Pool}, fun() -> waiting(L) end),
-            kill(Pool),
-            gen_tcp:close(L)
+            L = Listen(),
+            Pool = pool(fun() -> Accept(L), receive stop -> ok end end),
+            ok = looks:find_by_themselves(L, Pool),
+            _ = sockets:clients(?POOL, address(L)),
+            %% No call before this one.
+            eventually:is({0, Pool, ?POOL}, fun() ->
+                {ok, #{waiting_count := Waiting, pool := Known, busy_count := Busy}} = accept_queue:acceptors(L),
+                {Waiting, Known, Busy}
+            end),
+            kill(Pool)
         end
-     || _ <- lists:seq(1, 20)
+     || {Listen, Accept} <- maps:values(kinds())
+    ].
+
+looks_go_on_when_their_process_is_killed(_) ->
+    Before = whereis(accept_queue_pools),
+    exit(Before, kill),
+    eventually:is(true, fun() -> not lists:member(whereis(accept_queue_pools), [Before, undefined]) end),
+    L = sockets:listen(16),
+    Pool = pool(fun() -> gen_tcp:accept(L) end),
+    ok = looks:find_by_themselves(L, Pool),
+    kill(Pool).
+
+%% As esockd does, on either backend.
+one_that_accepts_without_blocking_is_of_the_pool(_) ->
+    [
+        begin
+            L = Listen(),
+            Pool = pool(fun() -> Ask(L), receive stop -> ok end end),
+            ok = looks:have_found(L, Pool),
+            kill(Pool)
+        end
+     || {Listen, Ask} <- [
+            {fun() -> sockets:listen(16) end, fun(L) -> {ok, _} = prim_inet:async_accept(L, -1) end},
+            {fun socket/0, fun(L) -> {select, _} = socket:accept(L, nowait) end}
+        ]
+    ].
+
+%% As mochiweb and elli do: the acceptor asks for its successor, and serves. Fifty connections later four are in accept.
+a_server_whose_acceptors_become_connections_collects_none(_) ->
+    L = sockets:listen(64),
+    Cookie = looks:cookie(L),
+    Server = spawn(fun() -> [one_shot(self(), L) || _ <- lists:seq(1, ?POOL)], successors(L) end),
+    Connections = fun() -> {ok, #{established := Count}} = accept_queue:counts(L), Count end,
+    lists:foreach(
+        fun(N) ->
+            _ = sockets:clients(?POOL, sockets:address(L)),
+            eventually:is(N * ?POOL, Connections),
+            eventually:is(?POOL, fun() -> accept_queue_backend:waiting(L) end),
+            eventually:is(?POOL, fun() -> looks:look(), length(looks:remembered(Cookie)) end)
+        end,
+        lists:seq(1, 12)
+    ),
+    eventually:is(true, fun() -> looks:look(), {?POOL, Pids} = accept_queue_backend:acceptors(L, [], search), lists:sort(Pids) =:= looks:remembered(Cookie) end),
+    ?assertMatch({ok, #{busy := [], pool := [_, _, _, _]}}, accept_queue:acceptors(L)),
+    exit(Server, kill).
+
+one_shot(Server, L) ->
+    spawn_link(fun() ->
+        {ok, _} = gen_tcp:accept(L),
+        Server ! accepted,
+        receive stop -> ok end
+    end).
+
+successors(L) ->
+    receive accepted -> one_shot(self(), L) end,
+    successors(L).
+
+a_pool_that_is_held_up_one_by_one_keeps_all(_) ->
+    L = sockets:listen(16),
+    Cookie = looks:cookie(L),
+    Pool = pool(fun() -> {ok, _} = gen_tcp:accept(L), receive stop -> ok end end),
+    ok = looks:have_found(L, Pool),
+    [
+        begin
+            _ = sockets:client(sockets:address(L)),
+            eventually:is(?POOL - N, fun() -> accept_queue_backend:waiting(L) end),
+            looks:look(),
+            looks:look()
+        end
+     || N <- lists:seq(1, ?POOL)
     ],
-    %% The last one is remembered until the next is looked at.
-    ?assertEqual(1, Size()).
+    ?assertEqual(Pool, looks:remembered(Cookie)),
+    ?assertMatch({ok, #{waiting_count := 0, pool := Pool, busy_count := ?POOL}}, accept_queue:acceptors(L)),
+    kill(Pool).
+
+%% The one that asked first is woken and does not accept. The others wait behind it: none is served, and the VM polls all the same.
+a_process_that_is_woken_and_does_not_accept_is_not_in_accept(_) ->
+    Silent = spawn(fun() -> receive stop -> ok end end),
+    Ways = #{
+        call => {fun() -> gen_server:call(Silent, anything, infinity) end, call},
+        runs => {fun spin/0, undefined},
+        suspended => {fun() -> receive never -> ok end end, suspended}
+    },
+    [
+        begin
+            L = socket(),
+            Test = self(),
+            Head = spawn(fun() ->
+                {select, _} = socket:accept(L, nowait),
+                Test ! asked,
+                Work()
+            end),
+            receive asked -> ok end,
+            Way =:= suspended andalso erlang:suspend_process(Head),
+            Behind = pool(fun() -> socket:accept(L) end),
+            All = lists:sort([Head | Behind]),
+            eventually:is({?POOL + 1, All}, fun() -> waiting(L) end),
+            _ = sockets:client(address(L)),
+            Expected = lists:sort([Parked | lists:duplicate(?POOL, accept)]),
+            eventually:is({0, [], All, Expected}, fun() ->
+                {ok, #{waiting_count := Count, waiting := Waiting, pool := Pool} = Acceptors} = accept_queue:acceptors(L),
+                {Count, Waiting, Pool, lists:sort(parked(Acceptors))}
+            end),
+            {ok, #{busy := Busy}} = accept_queue:acceptors(L),
+            [
+                ?assertMatch({match, _}, re:run(Text, "behind " ++ pid_to_list(Head)))
+             || #{pid := Pid, parked := {accept, Text}} <- Busy, Pid =/= Head
+            ],
+            ?assertEqual(0, listed(address(L))),
+            kill([Head | Behind])
+        end
+     || {Way, {Work, Parked}} <- maps:to_list(Ways)
+    ],
+    kill([Silent]).
+
+%% `socket:accept/1' takes its message out of any others.
+a_process_with_other_messages_is_in_accept(_) ->
+    L = socket(),
+    Pool = pool(fun() -> socket:accept(L) end),
+    [Pid ! noise || Pid <- Pool],
+    eventually:is({?POOL, Pool}, fun() -> waiting(L) end),
+    ?assertEqual([], accept_queue_backend:held(L, Pool)),
+    kill(Pool).
+
+the_name_of_a_listener_is_that_of_its_owner_now(_) ->
+    Test = self(),
+    ok = accept_queue:subscribe(),
+    First = spawn(fun() ->
+        register(first_owner, self()),
+        L = sockets:listen(16),
+        Test ! {listens, L},
+        receive {hand_on, Heir} -> ok = gen_tcp:controlling_process(L, Heir), Test ! handed_on end,
+        receive stop -> ok end
+    end),
+    L = receive {listens, Socket} -> Socket end,
+    Cookie = looks:cookie(L),
+    eventually:is({First, first_owner}, fun() -> looks:look(), looks:named(Cookie) end),
+    Heir = spawn(fun() -> register(heir, self()), Test ! registered, receive stop -> ok end end),
+    receive registered -> ok end,
+    First ! {hand_on, Heir},
+    receive handed_on -> ok end,
+    exit(First, kill),
+    eventually:is({Heir, heir}, fun() -> looks:look(), looks:named(Cookie) end),
+    ?assertEqual([heir], [Server || #{socket := S, server := Server} <- element(2, accept_queue:list()), S =:= L]),
+    %% In an event too.
+    Address = sockets:address(L),
+    ok = accept_queue:watch(L, #{stuck_ms => 500, interval_ms => 50}),
+    _ = sockets:client(Address),
+    receive
+        {accept_queue, raised, stuck, #{address := Address, server := Server}} -> ?assertEqual(heir, Server)
+    after 30000 -> error(not_raised)
+    end,
+    ok = accept_queue:unsubscribe(),
+    kill([Heir]).
+
+%% As with socket activation: the descriptor listens before the VM has a socket for it.
+a_listening_descriptor_that_is_taken_over_is_known(_) ->
+    %% A socket of the `socket' module that is not registered has no owner that a search of the VM finds.
+    {ok, Bare} = socket:open(inet, stream, tcp, #{use_registry => false}),
+    ok = socket:bind(Bare, #{family => inet, addr => loopback, port => 0}),
+    ok = socket:listen(Bare, 16),
+    {ok, Fd} = socket:getopt(Bare, {otp, fd}),
+    Address = address(Bare),
+    %% Scanned twice without a socket: the next scan is ten seconds away.
+    [?assertEqual({error, not_found}, accept_queue:acceptors(Address)) || _ <- [1, 2]],
+    {ok, L} = gen_tcp:listen(0, [{fd, Fd}, {active, false}]),
+    Pool = pool(fun() -> gen_tcp:accept(L), receive stop -> ok end end),
+    eventually:is({?POOL, Pool}, fun() -> waiting(Address) end),
+    eventually:is([L], fun() -> [Socket || #{address := Where, socket := Socket} <- element(2, accept_queue:list()), Where =:= Address] end),
+    %% And in an alarm.
+    ok = accept_queue:subscribe(),
+    ok = accept_queue:watch(Address, #{stuck_ms => 500, interval_ms => 50}),
+    Cookie = looks:cookie(L),
+    eventually:is({self(), {label, socket_activated}}, fun() -> put('$process_label', socket_activated), looks:look(), looks:named(Cookie) end),
+    _ = sockets:clients(?POOL + 1, Address),
+    receive
+        {accept_queue, raised, stuck, #{address := Address, server := Server, acceptors := None}} ->
+            ?assertEqual({{label, socket_activated}, none_waiting}, {Server, None})
+    after 60000 -> error(not_raised)
+    end,
+    ok = accept_queue:unsubscribe(),
+    erase('$process_label'),
+    kill(Pool),
+    %% Closed with its last reference otherwise.
+    ?assertMatch(#{}, socket:info(Bare)).
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(accept_queue),

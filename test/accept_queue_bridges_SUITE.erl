@@ -214,10 +214,11 @@ the_metrics_are_those_of_the_exporter(Config) ->
         lists:all(fun(Text) -> string:find(Text, "oldest_wait_seconds{" ++ Listener) =/= nomatch end, Both)
     end),
     ?assertEqual(
-        ["failed_samples_total counter", "samples_total counter", "unreadable_processes gauge"],
+        ["failed_samples_total counter", "partly_read_listeners gauge", "samples_total counter", "unreadable_processes gauge"],
         families(Exported()) -- families(scraped())
     ),
-    ?assertEqual(["wait_seconds histogram"], families(scraped()) -- families(Exported())),
+    %% As soon as that listener is watched.
+    eventually:is(["wait_seconds histogram"], fun() -> families(scraped()) -- families(Exported()) end),
     ok = gen_tcp:close(Counted),
     %% And listeners are called the same, whatever their names are.
     eventually:agree(fun() -> listeners(Exported()) end, fun() -> listeners(scraped()) end),

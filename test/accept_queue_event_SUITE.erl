@@ -8,16 +8,25 @@
 
 -define(CONDITION_EVENTS, [[accept_queue, condition, raised], [accept_queue, condition, cleared]]).
 %% Longer than anything here takes, and than a handler that hangs is waited for.
--define(MESSAGE_MS, 15000).
+-define(MESSAGE_MS, 25000).
 
 all() ->
     [
         a_condition_is_published_once_on_each_channel,
         figures_are_measurements_and_the_rest_is_metadata,
-        an_alarm_carries_who_should_accept_but_not_their_stacks,
+        an_alarm_carries_the_pool_in_short,
+        details_of_a_thousand_acceptors_are_below_two_thousand_words,
+        details_of_owners_with_long_names_are_below_two_thousand_words,
+        every_event_of_a_listener_has_tags,
+        a_late_subscriber_gets_what_stands_once,
+        levels_of_module_and_application_count,
+        a_report_can_be_encoded_as_json,
+        a_formatter_that_cuts_a_line_leaves_the_cause,
+        a_listener_that_the_configuration_names_goes_with_a_warning,
         an_event_in_hand_when_its_process_is_killed_is_published_by_the_next,
         without_telemetry_and_sasl_the_other_channels_work,
         alarms_that_stand_are_set_when_sasl_starts_later,
+        an_alarm_handler_that_has_no_handler_yet_gets_them_when_it_has,
         an_alarm_handler_that_was_replaced_gets_the_raised_conditions,
         alarms_are_cleared_when_the_application_stops,
         what_the_monitor_found_is_an_alarm_until_the_application_stops_and_again_when_it_starts,
@@ -101,29 +110,207 @@ figures_are_measurements_and_the_rest_is_metadata(_) ->
     receive
         {telemetry, [accept_queue, condition, raised], Measurements, Metadata} ->
             ?assertEqual(#{queued => 6, limit => 5, drops => 7, held_ms => 5000, dropped => 3}, Measurements),
+            ?assertMatch(#{time := _}, Metadata),
             ?assertEqual(
-                #{address => address(1), server => web, condition => stuck, acceptors => none_waiting}, Metadata
+                #{
+                    address => address(1), listener => <<"127.0.0.1:1">>, server => web, name => <<"web">>, node => node(),
+                    condition => stuck, acceptors => none_waiting
+                },
+                maps:remove(time, Metadata)
             )
     after ?MESSAGE_MS -> ct:fail(not_published)
     end.
 
-an_alarm_carries_who_should_accept_but_not_their_stacks(_) ->
-    ok = accept_queue:subscribe(),
+an_alarm_carries_the_pool_in_short(_) ->
+    ok = start_sasl(),
     L = sockets:listen(5),
     Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive after infinity -> ok end end),
-    eventually:is({ok, [Acceptor]}, fun() -> waiting(L) end),
-    _Client = sockets:client(sockets:address(L)),
-    eventually:is({ok, []}, fun() -> waiting(L) end),
-    ok = accept_queue_event:raised(stuck, (details(1))#{address := sockets:address(L)}),
-    #{acceptors_summary := Who, acceptors := none_waiting} = subscriber_got(raised, stuck),
-    ?assertMatch(#{waiting_count := 0, pool := [Acceptor], busy := [#{pid := Acceptor, parked := _}]}, Who),
-    ?assertNot(is_map_key(current_stacktrace, hd(maps:get(busy, Who)))),
+    ok = looks:have_found(L, [Acceptor]),
+    {_, Port} = Address = sockets:address(L),
+    _Client = sockets:client(Address),
+    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
+    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
+    eventually:is([{stuck, Port}], fun alarms/0),
+    [{_, #{acceptors_summary := Summary, acceptors := none_waiting}}] = alarm_handler:get_alarms(),
+    ?assertMatch(
+        #{
+            waiting_count := 0, pool_count := 1, busy_count := 1, reasons := [{'receive', 1}],
+            examples := [#{reason := 'receive', pid := Acceptor, current_function := {_, _, _}, text := <<"waits for a message", _/binary>>}]
+        },
+        Summary
+    ),
     unlink(Acceptor),
     exit(Acceptor, kill).
 
-waiting(L) ->
-    {ok, #{waiting := Waiting}} = accept_queue:acceptors(L),
-    {ok, Waiting}.
+details_of_a_thousand_acceptors_are_below_two_thousand_words(_) ->
+    ok = accept_queue:subscribe(),
+    L = sockets:listen(5),
+    Address = sockets:address(L),
+    Acceptors = [spawn_link(fun() -> receive stop -> ok end end) || _ <- lists:seq(1, 1000)],
+    %% As if they had been found in accept.
+    ok = accept_queue_pool_cache:remember(looks:cookie(L), Acceptors),
+    {ok, Pool} = accept_queue_acceptors:summary(Address),
+    Summary = accept_queue_details:acceptors(Pool),
+    ?assertMatch(#{waiting_count := 0, pool_count := 1000, busy_count := 1000, reasons := [{'receive', 1000}], examples := [_]}, Summary),
+    %% On a busy machine it may come without the summary.
+    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
+    Details = subscriber_got(raised, stuck),
+    Words = erts_debug:flat_size(Details#{acceptors_summary => Summary}),
+    ct:comment("~b words", [Words]),
+    ?assert(Words < 2000, Words),
+    [eventually:ends(Acceptor, stop) || Acceptor <- Acceptors],
+    gen_tcp:close(L).
+
+details_of_owners_with_long_names_are_below_two_thousand_words(_) ->
+    ok = accept_queue:subscribe(),
+    Long = lists:seq(1, 10000),
+    ok = accept_queue_event:raised(behind, (details(1))#{server := {ranch, Long}}),
+    #{name := Name, server := {label, Name}} = Details = subscriber_got(raised, behind),
+    ?assertMatch(<<"{ranch,[1,2,", _/binary>>, Name),
+    ?assert(string:length(Name) =< 100, Name),
+    ?assert(erts_debug:flat_size(Details) < 2000).
+
+every_event_of_a_listener_has_tags(_) ->
+    Names = [[condition, raised], [condition, cleared], [listener, added], [listener, removed], [read, failed], [read, recovered], [sample]],
+    ok = attach([[accept_queue | Name] || Name <- Names]),
+    [every_event(N, web) || N <- [1]],
+    [every_event(N, undefined) || N <- [2]],
+    [
+        receive
+            {telemetry, [accept_queue | Name], _, #{address := {_, N}} = Metadata} ->
+                Node = node(),
+                Listener = <<"127.0.0.1:", (integer_to_binary(N))/binary>>,
+                %% Where there is no owner, the address: a tag is always there.
+                Called = maps:get(N, #{1 => <<"web">>, 2 => Listener}),
+                ?assertMatch(#{listener := Listener, name := Called, node := Node}, Metadata)
+        after ?MESSAGE_MS -> ct:fail(Name)
+        end
+     || Name <- Names, N <- [1, 2]
+    ].
+
+every_event(N, Server) ->
+    Details = (details(N))#{server := Server},
+    Metadata = maps:with([address, server], Details),
+    ok = accept_queue_event:listener(added, Metadata),
+    ok = accept_queue_event:raised(stuck, Details),
+    ok = accept_queue_event:cleared(stuck, Details#{duration_ms => 9000, reason => recovered}),
+    ok = accept_queue_event:read_failed(Metadata#{reason => {errno, emfile}}),
+    ok = accept_queue_event:read_recovered(Metadata),
+    ok = accept_queue_event:listener(removed, Metadata),
+    ok = accept_queue_event:sample(#{queued => 1}, Metadata).
+
+a_late_subscriber_gets_what_stands_once(_) ->
+    Test = self(),
+    ok = accept_queue:subscribe(),
+    raised(stuck, 1),
+    raised(behind, 2),
+    raised(leaking, 3),
+    cleared(leaking, 3),
+    raised(overflowing, 4),
+    [#{} = subscriber_got(raised, Condition) || Condition <- [stuck, behind, leaking, overflowing]],
+    #{} = subscriber_got(cleared, leaking),
+    Late = spawn_link(fun() ->
+        ok = accept_queue:subscribe(),
+        %% They are there when the call returns.
+        Messages = received(),
+        %% Twice is once.
+        ok = accept_queue:subscribe(),
+        Test ! {self(), Messages},
+        receive {accept_queue, _, _, _} = Next -> Test ! {self(), Next} end,
+        receive {accept_queue, _, _, _} = Cleared -> Test ! {self(), Cleared} end
+    end),
+    Standing = receive {Late, Messages} -> Messages after ?MESSAGE_MS -> ct:fail(not_published) end,
+    ?assertEqual(
+        [{behind, 2}, {overflowing, 4}, {stuck, 1}],
+        lists:sort([{Condition, N} || {accept_queue, raised, Condition, #{standing := true, address := {_, N}}} <- Standing])
+    ),
+    raised(abandoned, 5),
+    receive {Late, {accept_queue, raised, abandoned, New}} -> ?assertNot(is_map_key(standing, New)) after ?MESSAGE_MS -> ct:fail(late) end,
+    cleared(stuck, 1),
+    receive {Late, {accept_queue, cleared, stuck, _}} -> ok after ?MESSAGE_MS -> ct:fail(late) end,
+    %% The one that was there has each once.
+    #{} = subscriber_got(raised, abandoned),
+    #{} = subscriber_got(cleared, stuck),
+    receive {accept_queue, _, _, _} = Double -> ct:fail(Double) after 0 -> ok end.
+
+received() ->
+    receive Message -> [Message | received()] after 0 -> [] end.
+
+levels_of_module_and_application_count(_) ->
+    Levels = [
+        {fun() -> logger:set_module_level(accept_queue_event, error) end, fun() -> logger:unset_module_level(accept_queue_event) end},
+        {fun() -> logger:set_application_level(accept_queue, error) end, fun() -> logger:unset_application_level(accept_queue) end}
+    ],
+    [
+        try
+            ok = Set(),
+            raised(behind, N),
+            raised(stuck, N),
+            {error, #{}} = logged({raised, stuck}),
+            receive {logged, _, {raised, behind}, _, _} = Logged -> ct:fail(Logged) after 0 -> ok end
+        after
+            ok = Unset()
+        end
+     || {N, {Set, Unset}} <- lists:zip([1, 2], Levels)
+    ],
+    raised(behind, 3),
+    receive
+        {logged, warning, {raised, behind}, _, Meta} ->
+            ?assertMatch(#{mfa := {accept_queue_event, _, _}, application := accept_queue}, Meta)
+    after ?MESSAGE_MS -> ct:fail(not_logged)
+    end.
+
+a_report_can_be_encoded_as_json(_) ->
+    L = sockets:listen(5),
+    Acceptor = spawn_link(fun() -> receive stop -> ok end end),
+    ok = accept_queue_event:raised(overflowing, (details(1))#{
+        address := sockets:address(L), server := {ranch, make_ref()}, socket => #{cookie => 7, fd => 21, queued => 0, limit => 30}
+    }),
+    {error, Overflowing} = logged({raised, overflowing}),
+    ok = accept_queue_event:raised(leaking, (details(1))#{address := {local, <<255, 10, 0>>}, close_wait => 3}),
+    {warning, Leaking} = logged({raised, leaking}),
+    ok = accept_queue_event:read_failed(#{address => address(1), server => {shop, init, 1}, reason => {errno, emfile}}),
+    {warning, Failed} = logged({read, failed}),
+    ok = accept_queue_event:hung(#{duration_ms => 9, file => <<255>>, reason => undefined, finding => undefined, text => undefined}),
+    {error, Hung} = logged({vm, hung}),
+    Summary = accept_queue_details:acceptors(#{
+        waiting_count => 0, pool => [Acceptor], busy => [#{pid => Acceptor, parked => {sleep, <<"sleeps">>}}], busy_count => 1
+    }),
+    Stuck = accept_queue_details:report({raised, stuck}, accept_queue_details:found((details(1))#{acceptors_summary => Summary})),
+    ?assertMatch(#{event := <<"accept_queue.condition.raised">>, condition := stuck, listener := _, name := _}, Stuck),
+    ?assertMatch(#{acceptors_summary := #{reasons := #{sleep := 1}, examples := [#{pid := <<"<", _/binary>>}]}}, Stuck),
+    ?assertMatch(#{event := <<"accept_queue.read.failed">>, reason := <<"{errno,emfile}">>}, Failed),
+    Reports = [Overflowing, Leaking, Failed, Hung, Stuck],
+    [json(Report) || Report <- Reports],
+    %% Since OTP 27.
+    _ = [json:encode(Report) || {module, json} <- [code:ensure_loaded(json)], Report <- Reports],
+    eventually:ends(Acceptor, stop),
+    gen_tcp:close(L).
+
+%% What JSON has; an error otherwise.
+json(Value) when is_atom(Value); is_number(Value) -> ok;
+json(Value) when is_binary(Value) -> [_ | _] = unicode:characters_to_list([Value, " "]), ok;
+json(Value) when is_list(Value) -> lists:foreach(fun json/1, Value);
+json(Value) when is_map(Value) -> maps:foreach(fun(Key, Of) when is_atom(Key) -> json(Of) end, Value).
+
+a_formatter_that_cuts_a_line_leaves_the_cause(_) ->
+    Busy = [#{pid => self(), current_function => {shop, pay, 2}, parked => {call, <<"waits for the answer to a call">>}}],
+    Summary = accept_queue_details:acceptors(#{waiting_count => 0, pool => [self()], busy => Busy, busy_count => 1}),
+    Report = accept_queue_details:report({raised, stuck}, accept_queue_details:found((details(1))#{acceptors_summary => Summary})),
+    Event = #{level => error, msg => {report, Report}, meta => #{time => 0, report_cb => fun accept_queue_text:report/1}},
+    Cut = unicode:characters_to_list(logger_formatter:format(Event, #{chars_limit => 230, depth => 5, single_line => true})),
+    ?assertNotEqual(nomatch, string:find(Cut, "is stuck")),
+    ?assertNotEqual(nomatch, string:find(Cut, "in shop:pay/2: waits for the answer to a call")),
+    ?assertEqual(nomatch, string:find(Cut, "Try: ")).
+
+a_listener_that_the_configuration_names_goes_with_a_warning(_) ->
+    Metadata = #{address => address(1), server => web},
+    ok = accept_queue_event:listener(removed, Metadata#{named => true}),
+    {warning, #{named := true}} = logged({listener, removed}),
+    ok = accept_queue_event:listener(removed, Metadata#{named => false}),
+    {debug, _} = logged({listener, removed}),
+    ok = accept_queue_event:listener(removed, Metadata),
+    {debug, _} = logged({listener, removed}).
 
 an_event_in_hand_when_its_process_is_killed_is_published_by_the_next(_) ->
     ok = accept_queue:subscribe(),
@@ -138,8 +325,9 @@ without_telemetry_and_sasl_the_other_channels_work(_) ->
     ?assertNot(erlang:function_exported(telemetry, execute, 3)),
     ok = accept_queue:subscribe(),
     raised(behind, 1),
-    ?assertEqual((details(1))#{acceptors_summary => undefined}, subscriber_got(raised, behind)),
-    ?assertMatch({warning, #{event := {raised, behind}}}, logged({raised, behind})),
+    Details = subscriber_got(raised, behind),
+    ?assertEqual((details(1))#{acceptors_summary => undefined}, maps:with([acceptors_summary | maps:keys(details(1))], Details)),
+    ?assertMatch({warning, #{event := <<"accept_queue.condition.raised">>, condition := behind}}, logged({raised, behind})),
     ?assertNot(accept_queue_event:wants_samples()).
 
 alarms_that_stand_are_set_when_sasl_starts_later(_) ->
@@ -151,6 +339,16 @@ alarms_that_stand_are_set_when_sasl_starts_later(_) ->
     eventually:is([{behind, 2}, {stuck, 1}], fun alarms/0),
     cleared(stuck, 1),
     eventually:is([{behind, 2}], fun alarms/0).
+
+%% SASL registers it, and then gives it its handler: what it is notified of in between it drops.
+an_alarm_handler_that_has_no_handler_yet_gets_them_when_it_has(_) ->
+    {ok, Manager} = gen_event:start({local, alarm_handler}),
+    ok = accept_queue:subscribe(),
+    raised(stuck, 1),
+    #{} = subscriber_got(raised, stuck),
+    ok = gen_event:add_handler(Manager, alarm_handler, []),
+    eventually:is([{stuck, 1}], fun alarms/0),
+    ok = gen_event:stop(Manager).
 
 an_alarm_handler_that_was_replaced_gets_the_raised_conditions(_) ->
     ok = start_sasl(),
@@ -287,10 +485,11 @@ listeners_are_published_to_subscribers_and_at_debug(_) ->
     [
         begin
             ok = accept_queue_event:listener(So, Metadata),
-            receive {accept_queue, listener, So, Metadata} -> ok after ?MESSAGE_MS -> ct:fail(not_published) end,
-            ?assertMatch({debug, #{address := _}}, logged({listener, So})),
+            Published = receive {accept_queue, listener, So, Of} -> Of after ?MESSAGE_MS -> ct:fail(not_published) end,
+            ?assertEqual(Metadata, maps:with([address, server], Published)),
+            ?assertMatch({debug, #{listener := <<"127.0.0.1:1">>}}, logged({listener, So})),
             receive
-                {telemetry, [accept_queue, listener, So], #{count := 1}, Metadata} -> ok
+                {telemetry, [accept_queue, listener, So], #{count := 1}, Published} -> ok
             after ?MESSAGE_MS -> ct:fail(not_published)
             end
         end
@@ -300,7 +499,7 @@ listeners_are_published_to_subscribers_and_at_debug(_) ->
 a_reading_that_fails_is_a_warning(_) ->
     ok = attach([[accept_queue, read, failed]]),
     ok = accept_queue_event:read_failed(#{address => address(1), server => web, reason => {errno, emfile}}),
-    ?assertMatch({warning, #{reason := {errno, emfile}}}, logged({read, failed})),
+    ?assertMatch({warning, #{reason := <<"{errno,emfile}">>}}, logged({read, failed})),
     receive
         {telemetry, [accept_queue, read, failed], #{count := 1}, #{reason := {errno, emfile}}} -> ok
     after ?MESSAGE_MS -> ct:fail(not_published)
@@ -310,8 +509,9 @@ a_telemetry_handler_that_crashes_is_detached_and_the_rest_goes_on(_) ->
     ok = attach(?CONDITION_EVENTS),
     ok = telemetry:attach(crash, [accept_queue, condition, raised], fun(_, _, _, _) -> error(crash) end, []),
     raised(stuck, 1),
+    Before = events_until(stuck),
     raised(behind, 2),
-    Events = events_until(behind),
+    Events = Before ++ events_until(behind),
     ?assertEqual([stuck, behind], [Condition || {telemetry, raised, Condition} <- Events]),
     ?assertNot(lists:any(fun(#{id := Id}) -> Id =:= crash end, telemetry:list_handlers([accept_queue]))).
 
@@ -347,18 +547,18 @@ a_logger_handler_that_hangs_holds_up_nothing_else(_) ->
     ?assertMatch({warning, #{channel := logger, during := raised}}, logged({handler, given_up})),
     ?assertNot(is_process_alive(Hanging)).
 
-%% A handler of 10 ms, 200 events and a kill each 120 ms.
+%% A handler of 3 ms, 600 events and a kill each 120 ms.
 every_handler_has_every_event_once_while_the_process_that_runs_them_is_killed(_) ->
     ok = load_telemetry(),
     Test = self(),
     Handler = fun(Name) ->
         fun(_, #{late_ms := N}, _, _) ->
-            receive after 10 -> ok end,
+            receive after 3 -> ok end,
             Test ! {Name, N}
         end
     end,
     [ok = telemetry:attach(Name, [accept_queue, poll, late], Handler(Name), []) || Name <- [one, two]],
-    Numbers = lists:seq(1, 200),
+    Numbers = lists:seq(1, 600),
     [ok = accept_queue_event:late(#{late_ms => N}) || N <- Numbers],
     Killer = spawn_link(fun() -> kill_dispatchers(120) end),
     %% What was running when it was killed runs again, and so may come twice.
@@ -597,8 +797,7 @@ next_event() ->
     receive
         {accept_queue, So, Condition, #{}} -> {subscriber, So, Condition};
         {telemetry, [accept_queue, condition, So], _, #{condition := Condition}} -> {telemetry, So, Condition};
-        {logged, Level, #{event := {So, Condition}}} when So =:= raised; So =:= cleared ->
-            {logger, {Level, {So, Condition}}, Condition};
+        {logged, Level, {So, Condition}, _, _} when So =:= raised; So =:= cleared -> {logger, {Level, {So, Condition}}, Condition};
         {alarm, So, {accept_queue, Condition, _}} -> {alarm, So, Condition}
     after ?MESSAGE_MS -> ct:fail(not_published)
     end.
@@ -620,7 +819,7 @@ telemetry_got(Name, Condition) ->
     end.
 
 logged(Event) ->
-    receive {logged, Level, #{event := Event} = Report} -> {Level, Report} after ?MESSAGE_MS -> ct:fail({not_logged, Event}) end.
+    receive {logged, Level, Event, Report, _Meta} -> {Level, Report} after ?MESSAGE_MS -> ct:fail({not_logged, Event}) end.
 
 %% The processes that get it.
 
@@ -668,13 +867,19 @@ alarms() ->
     lists:sort([{Condition, N} || {{accept_queue, Condition, {_, N}}, #{}} <- alarm_handler:get_alarms()]).
 
 %% As a handler of logger.
-log(#{level := Level, msg := {report, #{event := Event} = Report}, meta := #{report_cb := Text}}, #{config := Config}) ->
+log(#{level := Level, msg := {report, #{event := <<"accept_queue.", Name/binary>>} = Report}, meta := Meta}, #{config := Config}) ->
     #{to := Test, hang_at := HangAt} = Config,
+    #{report_cb := Text} = Meta,
+    Event =
+        case [binary_to_atom(Part) || Part <- binary:split(Name, <<".">>)] of
+            [condition, So] -> {So, maps:get(condition, Report)};
+            [Of, What] -> {Of, What}
+        end,
     {Format, Arguments} = Text(Report),
     %% A line of text for each.
     [_ | _] = lists:flatten(io_lib:format(Format, Arguments)),
     _ = [hang(Test) || Event =:= HangAt],
-    Test ! {logged, Level, Report};
+    Test ! {logged, Level, Event, Report, Meta};
 log(_, _) ->
     ok.
 

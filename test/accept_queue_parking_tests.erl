@@ -16,6 +16,40 @@ each_way_to_wait_is_named_test_() ->
      || {Sentence, Stack, Expected, Words} <- waits()
     ].
 
+%% Stacks of Thousand Island (0.6.7, 1.3.14 and later than 1.5.0) and of mochiweb 3.3.0, where they were seen; of esockd and elli by their source.
+each_way_of_a_framework_to_wait_is_named_test_() ->
+    [
+        {Sentence, fun() ->
+            {Id, Text} = accept_queue_parking:name((info(waiting, Stack))#{initial_call => Began}),
+            ?assertEqual({Expected, match}, {Id, re:run(Text, Words, [{capture, none}])}),
+            ?assertEqual(nomatch, re:run(Text, "\n"))
+        end}
+     || {Sentence, Began, Stack, Expected, Words} <- waits_of_frameworks()
+    ].
+
+waits_of_frameworks() ->
+    Island = {'Elixir.ThousandIsland.Acceptor', run, 1},
+    Sleep = {'Elixir.Process', sleep, 1, [{file, "lib/process.ex"}, {line, 250}]},
+    Accept = {'Elixir.ThousandIsland.Acceptor', accept, 6, [{file, "lib/thousand_island/acceptor.ex"}, {line, 63}]},
+    Loop = {gen_server, loop, 7, [{file, "gen_server.erl"}, {line, 871}]},
+    Handshake = {mochiweb_socket, finish_accept, 1, [{file, "src/mochiweb_socket.erl"}, {line, 123}]},
+    [
+        {"Thousand Island at num_connections", Island,
+            [Sleep, {'Elixir.ThousandIsland.Connection', do_start, 8, [{file, "lib/thousand_island/connection.ex"}, {line, 77}]}, Accept],
+            max_connections, "num_connections"},
+        {"Thousand Island that has got emfile", Island, [Sleep, Accept], no_descriptors, "ulimit -n"},
+        {"Thousand Island whose connections' supervisor does not answer", Island,
+            [gen(), {'Elixir.GenServer', call, 3, []}, {'Elixir.ThousandIsland.Connection', do_start, 8, []}, Accept],
+            call, "answer to a call in Elixir.ThousandIsland.Connection:do_start/8"},
+        {"mochiweb at max", {mochiweb_socket_server, init, 1}, [Loop], max_connections, "max is reached"},
+        {"mochiweb that is suspended", {mochiweb_socket_server, init, 1}, [{sys, suspend_loop, 6, []}], suspended, "sys:resume"},
+        {"mochiweb that has got emfile", {mochiweb_acceptor, init, 4}, [{mochiweb_acceptor, init, 4, []}], no_descriptors, "ulimit -n"},
+        {"mochiweb in a TLS handshake", {mochiweb_acceptor, init, 4}, handshake([Handshake, {mochiweb_acceptor, init, 4, []}]), tls_handshake, "TLS"},
+        {"elli whose acceptors all serve", {elli, init, 1}, [Loop], 'receive', "elli has no acceptor"},
+        {"esockd that pauses", {esockd_acceptor, init, 1}, [{gen_statem, loop_receive, 3, []}], paused, "rate limit"},
+        {"esockd that hibernates", {esockd_acceptor_fsm, init, 1}, [], paused, "rate limit"}
+    ].
+
 waits() ->
     [
         {"ranch 2.1 at max_connections",
@@ -45,6 +79,10 @@ waits() ->
             accept, "of another listener"},
         {"accept of socket",
             [{socket, accept_deadline, 2, [{file, "socket.erl"}, {line, 1747}]}, ?LOOP], accept, "of another listener"},
+        {"a process that sys:suspend stopped", [{sys, suspend_loop_hib, 6, []}, {proc_lib, init_p_do_apply, 3, []}], suspended, "sys:resume"},
+        {"the proxy protocol of ranch 2", [{ranch_tcp, recv_proxy_header, 2, []}, ?LOOP], proxy_protocol, "proxy protocol"},
+        {"the proxy protocol of esockd", [{esockd_proxy_protocol, recv, 3, []}, ?LOOP], proxy_protocol, "proxy protocol"},
+        {"Process.sleep", [{'Elixir.Process', sleep, 1, []}, ?LOOP], sleep, "in my_acceptor:loop/2$"},
         {"a receive of its own", [?LOOP], 'receive', "message in my_acceptor:loop/2$"},
         {"a process that hibernates has no stack", [], 'receive', "for a message$"}
     ].

@@ -35,6 +35,7 @@ is_its_own({accept_queue_poller, listeners_changed}) -> true;
 is_its_own({accept_queue_poller, {late, _}}) -> true;
 %% What it asks where other sockets listen than before.
 is_its_own({[alias | _], {answer, _}}) -> true;
+is_its_own({Alias, Info}) when is_reference(Alias), is_list(Info) -> true;
 %% A receive that was not waited for, in a trace of OTP 29.
 is_its_own(timeout) -> true;
 is_its_own(_) -> false.

@@ -19,6 +19,7 @@ all() ->
         a_pool_without_descriptors_is_named,
         a_restarted_acceptor_is_in_the_pool,
         the_options_that_a_listener_was_started_with_are_known,
+        a_listener_on_a_socket_that_another_process_owns_is_known,
         a_suspended_listener_does_not_listen,
         a_stopped_listener_is_not_found,
         a_listener_is_read_while_its_supervisor_is_stuck,
@@ -166,7 +167,11 @@ a_pool_without_descriptors_is_named(_) ->
     eventually:is(true, fun() -> lists:member(no_descriptors, element(2, parked(Ref))) end).
 
 name() -> tcp.
-listen(Options) -> ranch_tcp:listen(Options).
+listen(#{socket_opts := SocketOptions} = Options) ->
+    case lists:keyfind(opened, 1, SocketOptions) of
+        {opened, L} -> {ok, L};
+        false -> ranch_tcp:listen(Options)
+    end.
 sockname(L) -> ranch_tcp:sockname(L).
 accept(_, _) -> {error, emfile}.
 cleanup(_) -> ok.
@@ -190,6 +195,19 @@ the_options_that_a_listener_was_started_with_are_known(_) ->
     ?assertEqual({ok, #{max_connections => 50, num_acceptors => ?POOL, backlog => 7}}, accept_queue_ranch:info(given)),
     ?assertEqual({error, not_found}, accept_queue_ranch:info(missing)),
     ?assertEqual([defaults, given], lists:sort(accept_queue_ranch:refs())).
+
+%% Its transport got the socket from another process, which still owns it.
+a_listener_on_a_socket_that_another_process_owns_is_known(_) ->
+    Ref = ?FUNCTION_NAME,
+    L = sockets:listen(16),
+    _ = started(Ref, ?MODULE, #{socket_opts => [{opened, L}]}),
+    ?assertEqual(self(), accept_queue_backend:owner(L)),
+    eventually:is([{ranch, Ref}], fun() ->
+        accept_queue_pools ! look,
+        [Server || #{socket := Socket, server := Server} <- element(2, accept_queue:list()), Socket =:= L]
+    end),
+    Pool = lists:sort(ranch:procs(Ref, acceptors)),
+    ?assertMatch({ok, #{pool := Pool}}, accept_queue:acceptors(L)).
 
 a_suspended_listener_does_not_listen(_) ->
     Ref = ?FUNCTION_NAME,

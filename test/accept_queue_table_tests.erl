@@ -77,6 +77,10 @@ servers_are_called_what_a_person_would_call_them_test_() ->
         {Expected, ?_assertEqual(Expected, lists:nth(6, string:lexemes(last_line(#{server => Server, owner => Owner}, #{}), " ")))}
      || {Expected, Server, Owner} <- [
             {"some_name", some_name, Pid},
+            {"MyAppWeb.Endpoint.HTTP", {phoenix, 'Elixir.MyAppWeb.Endpoint.HTTP'}, Pid},
+            {"some_label", {label, some_label}, Pid},
+            {"some_application", {application, some_application}, Pid},
+            {"MyApp.Listener:init/1", {'Elixir.MyApp.Listener', init, 1}, Pid},
             {"gen_server:init_it/6", {gen_server, init_it, 6}, Pid},
             %% No wider, so that the verdict stays in sight.
             {"supervisor:some_listener", {supervisor, some_listener_sup, 1}, Pid},

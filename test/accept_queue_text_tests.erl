@@ -21,11 +21,11 @@ lines() ->
                 queued_closed => 4,
                 queued_reset => 2,
                 acceptors => none_waiting,
-                acceptors_summary => #{waiting_count => 0, pool => [a, b, c], busy => [parked_in(ranch_conns_sup), parked_in(ranch_conns_sup), parked_in(shop)]}
+                acceptors_summary => pool(0, [parked_in(ranch_conns_sup), parked_in(shop), parked_in(ranch_conns_sup)])
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.2 s. "
+            "0 of 3 in accept; 2 max_connections (<0.1.0> in ranch_conns_sup:wait/0: held up); 1 sleep (<0.1.0> in shop:wait/0: held up). "
             "31 of 30 queued, the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
-            "0 of 3 in accept; 2 in ranch_conns_sup:wait/0: max_connections; 1 in shop:wait/0: max_connections. "
             "Try: accept_queue:acceptors(Listener) for what the pool does; free or restart its processes."
         },
         {
@@ -45,11 +45,11 @@ lines() ->
                 drops => 9,
                 dropped => 0,
                 dropped_otherwise => 9,
-                acceptors_summary => #{waiting_count => 1, pool => undefined, busy => []}
+                acceptors_summary => accept_queue_details:acceptors(#{waiting_count => 1, pool => undefined, busy => [], busy_count => 0})
             },
             "accept queue of 0.0.0.0:8080 is behind: the oldest connection has waited too long, for 1.0 s now. "
-            "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
             "1 in accept; the rest of the pool is not known. "
+            "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
             "Try: more acceptors, or less work between accept and the next accept."
         },
         {
@@ -78,6 +78,11 @@ lines() ->
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s. "
             "9 of 120 queued, 0 of 30 at the socket with descriptor 21."
+        },
+        {
+            {listener, removed},
+            ?HERE#{named => true},
+            "accept queue of 0.0.0.0:8080 (ranch http) is watched no longer, and the configuration names it: nothing listens there now."
         },
         {
             {read, recovered},
@@ -117,9 +122,43 @@ lines() ->
         }
     ].
 
-parked_in(Module) ->
-    #{current_function => {Module, wait, 0}, parked => {max_connections, <<"max_connections">>}}.
+advice_is_in_the_language_of_the_owner_test_() ->
+    Owners = #{
+        "AcceptQueue.acceptors(listener)" => [
+            {'Elixir.Shop.Server', init, 1}, {label, {'Elixir.Shop.Server', 8080}}, {ranch, 'Elixir.Shop.Endpoint.HTTP'},
+            {phoenix, 'Elixir.Shop.Endpoint.HTTP'}, {thousand_island, shop}, 'Elixir.Shop'
+        ],
+        "accept_queue:acceptors(Listener)" => [
+            {shop, init, 1}, {label, <<"shop">>}, {label, "shop"}, {application, shop}, {ranch, http}, shop, undefined
+        ]
+    },
+    [
+        {Call, ?_assertNotEqual(nomatch, string:find(stuck(Owner), "in " ++ Function ++ ": held up). Try: " ++ Call))}
+     || {Call, Servers} <- maps:to_list(Owners), Owner <- Servers, Function <- ["Shop.wait/0"]
+    ].
+
+names_are_tags_test_() ->
+    Names = [
+        {{label, <<"shop">>}, <<"shop">>}, {{label, "shop"}, <<"shop">>},
+        {{label, {shop, 1}}, <<"{shop,1}">>}, {shop, <<"shop">>}, {{shop, init, 1}, <<"shop:init/1">>}
+    ],
+    [?_assertMatch(#{name := Name}, accept_queue_details:named(?HERE#{server => Server})) || {Server, Name} <- Names].
+
+stuck(Owner) ->
+    said({raised, stuck}, ?HERE#{server => Owner, held_ms => 5000, acceptors_summary => pool(0, [parked(call, 'Elixir.Shop')])}).
+
+pool(Waiting, Busy) ->
+    Pool = [a || _ <- Busy],
+    accept_queue_details:acceptors(#{waiting_count => Waiting, pool => Pool, busy => Busy, busy_count => length(Busy)}).
+
+parked_in(shop) -> parked(sleep, shop);
+parked_in(Module) -> parked(max_connections, Module).
+
+parked(Reason, Module) ->
+    #{pid => list_to_pid("<0.1.0>"), current_function => {Module, wait, 0}, parked => {Reason, <<"held up">>}}.
 
 said(Event, Details) ->
-    {Format, Arguments} = accept_queue_text:report(Details#{event => Event}),
-    lists:flatten(io_lib:format(Format, Arguments)).
+    #{text := Text} = Report = accept_queue_details:report(Event, accept_queue_details:found(Details)),
+    {Format, Arguments} = accept_queue_text:report(Report),
+    ?assertEqual(Text, unicode:characters_to_binary(io_lib:format(Format, Arguments))),
+    unicode:characters_to_list(Text).

@@ -1,9 +1,9 @@
 %% Waiting for what the kernel or another process is about to do: a condition and a deadline, never a mere pause.
 -module(eventually).
 
--export([is/2, agree/2, passes/1, ends/2]).
+-export([is/2, agree/2, succeeds/1, passes/1, ends/2]).
 
--define(DEADLINE_MS, 10000).
+-define(DEADLINE_MS, 20000).
 -define(PAUSE_MS, 5).
 
 %% Reads until the reading is the one expected.
@@ -19,6 +19,11 @@ agree(Expect, Read) ->
             Got -> {error, #{expected => Expected, got => Got}}
         end
     end).
+
+%% Tries until it succeeds, and returns the value.
+-spec succeeds(fun(() -> {ok, Value} | {error, term()})) -> Value.
+succeeds(Attempt) ->
+    until(Attempt).
 
 %% Waits until it is that late on the monotonic clock: for tests of ages, where time itself is what is measured.
 passes(MonotonicMs) ->

@@ -22,7 +22,7 @@ open(Env) ->
     ok = erpc:call(?NODE, ?MODULE, open_here, [Env]),
     At = {{127, 0, 0, 1}, 8080},
     Served = sockets:clients(?ACCEPTORS, At),
-    eventually:is([], fun() -> erpc:call(?NODE, fun() -> {ok, #{waiting := W}} = accept_queue:acceptors({port, 8080}), W end) end),
+    eventually:is([0], fun() -> [Accept || #{address := {_, 8080}, waiting_acceptors := Accept} <- element(2, erpc:call(?NODE, accept_queue, list, []))] end),
     Waiting = sockets:clients(?PLACES, At),
     Knocking = [sockets:dial(At) || _ <- lists:seq(1, ?KNOCK)],
     [sockets:close(Client) || Client <- lists:sublist(Waiting, ?LEAVE)],
@@ -53,8 +53,7 @@ open_here(Env) ->
     spawn(fun() -> register(shop, self()), Self ! {self(), listens()}, receive after infinity -> ok end end),
     receive
         {_, {Stuck, _Well}} ->
-            eventually:is(?ACCEPTORS, fun() -> {ok, #{waiting_count := Count}} = accept_queue:acceptors(Stuck), Count end),
-            ok
+            looks:have_found(Stuck, ?ACCEPTORS)
     end.
 
 listens() ->

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
-use accept_queue_core::outside::snapshot::{self, Gap, Owned, Owner, Scope};
+use accept_queue_core::outside::snapshot::{self, Gap, Missing, Owned, Owner, Scope};
 use accept_queue_core::rules::check::{Limits, Severity, Trouble};
 use accept_queue_core::rules::detector::{Condition, on_clock};
 use accept_queue_core::vm::process;
@@ -173,8 +173,7 @@ impl Judged {
         let Judged { endpoint, counts, troubles, .. } = self;
         let owner = owners(&self.owners).first().map(|owner| format!(" of {}", owner.shown())).unwrap_or_default();
         let troubles: Vec<_> = troubles.iter().copied().map(word).collect();
-        let mut sentence =
-            format!("{endpoint}{owner}: {}, {} queued, limit {}", troubles.join(", "), counts.queued, counts.limit);
+        let mut sentence = format!("{endpoint}{owner}: {}, {}", troubles.join(", "), filled(counts));
         // Writing to a string does not fail.
         if let Some(left) = counts.left().filter(|&left| left > 0) {
             let _ = write!(sentence, ", {left} of them gone");
@@ -196,7 +195,9 @@ impl Seen {
             (None, None) => (Status::Unknown, options.scope.no_listener()),
             (Some(severity @ (Severity::Warning | Severity::Critical)), _) => (severity.into(), self.troubles()),
             // Of every process: the queues of this namespace were read, also those whose owner is not known.
-            (Some(Severity::Ok), _) if options.scope.scope() == Scope::All => (Status::Ok, self.fullest()),
+            (Some(Severity::Ok), _) if options.scope.scope() == Scope::All && !self.is_partial() => {
+                (Status::Ok, self.fullest())
+            }
             (_, Some(_)) => (Status::Unknown, self.unreadable()),
             (Some(Severity::Ok), None) => (Status::Ok, self.fullest()),
         }
@@ -229,12 +230,17 @@ impl Seen {
             count => format!("{count} listeners"),
         };
         let fullest = fullest.map_or_else(String::new, |Judged { endpoint, counts, .. }| {
-            format!(", most at {endpoint}: {} queued, limit {}", counts.queued, counts.limit)
+            format!(", most at {endpoint}: {}", filled(counts))
         });
         match self.gaps.len() {
             0 => count + &fullest,
             gaps => format!("{count}{fullest}; {gaps} processes could not be read"),
         }
+    }
+
+    /// The queues of this namespace were not read by sock_diag.
+    fn is_partial(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.missing == Missing::Diag)
     }
 
     fn unreadable(&self) -> String {
@@ -272,6 +278,13 @@ impl From<&Judged> for Entry {
     }
 }
 
+fn filled(counts: &Counts) -> String {
+    match counts.known_limit() {
+        Some(limit) => format!("{} queued, limit {limit}", counts.queued),
+        None => format!("{} queued, limit not known", counts.queued),
+    }
+}
+
 fn word(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Condition(condition) => condition::name(condition),
@@ -286,8 +299,11 @@ fn performance(judged: &[Judged], limits: &Limits) -> String {
         let place =
             if own == Ok(*namespace) { endpoint.to_string() } else { format!("{endpoint} netns:{}", namespace.0) };
         let label = |figure: &str| format!("'{} {figure}'", label(&place));
-        let limit = counts.limit;
-        let queued = format!("{}={};{};{limit};0;{limit}", label("queued"), counts.queued, limits.most_queued(limit));
+        let queued = format!("{}={}", label("queued"), counts.queued);
+        let queued = match counts.known_limit() {
+            Some(limit) => format!("{queued};{};{limit};0;{limit}", limits.most_queued(limit)),
+            None => format!("{queued};;;0"),
+        };
         // An empty queue has no oldest; a Unix socket has no ages.
         let wait = counts.syn_recv.is_some().then(|| {
             let wait = counts.oldest_wait.unwrap_or_default().as_millis();

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use accept_queue_core::rules::detector::{Condition, ConditionEvidence};
 
+use crate::figures;
+
 /// The same in every output.
 pub(crate) fn name(condition: Condition) -> &'static str {
     match condition {
@@ -17,7 +19,7 @@ pub(crate) fn name(condition: Condition) -> &'static str {
 
 /// It has begun: sentences that continue the name of the listener.
 pub(crate) fn raised(condition: Condition, evidence: &ConditionEvidence) -> String {
-    format!("{}. {}. {}", what(condition, evidence), figures(evidence), remedy(condition))
+    format!("{}. {}. {}", what(condition, evidence), read(evidence), remedy(condition))
 }
 
 /// It has ended: the same.
@@ -45,14 +47,14 @@ fn what(condition: Condition, evidence: &ConditionEvidence) -> String {
 }
 
 /// What was read of the queue.
-fn figures(evidence: &ConditionEvidence) -> String {
+fn read(evidence: &ConditionEvidence) -> String {
     let ConditionEvidence { depth, counts, dropped_otherwise, .. } = evidence;
     let oldest = counts.and_then(|counts| counts.oldest_wait);
     let left = left(evidence);
     // One of several: the sum says less than its own queue.
     let socket = evidence.socket.filter(|socket| socket.depth.limit < depth.limit);
     let known = [
-        Some(format!("{} of {} queued", depth.queued, depth.limit)),
+        Some(figures::queued(depth)),
         socket.map(|socket| {
             format!("{} of {} at the socket with cookie {}", socket.depth.queued, socket.depth.limit, socket.cookie.0)
         }),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use accept_queue_core::Error;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
+use accept_queue_core::outside::snapshot::Missing;
 use accept_queue_core::rules::detector::{Settings, Time};
 use tokio::sync::oneshot;
 
@@ -75,6 +76,8 @@ struct Exporter {
     /// The text of the last sample, once a scrape has asked for it.
     page: Option<Arc<str>>,
     has_warned: bool,
+    /// What is missing of whole namespaces: said once.
+    partial: Vec<Missing>,
 }
 
 impl Exporter {
@@ -89,6 +92,7 @@ impl Exporter {
             tally: Tally::default(),
             page: None,
             has_warned: false,
+            partial: Vec::new(),
         })
     }
 
@@ -123,6 +127,12 @@ impl Exporter {
         match &self.last {
             Ok(sample) => {
                 self.tally.samples += 1;
+                for missing in sample.gaps.iter().map(|gap| gap.missing).filter(Missing::is_partial) {
+                    if !self.partial.contains(&missing) {
+                        self.partial.push(missing);
+                        eprintln!("accept-queue: not all can be read: {missing}");
+                    }
+                }
                 if sample.readings.len() > MOST_LISTENERS && !self.has_warned {
                     self.has_warned = true;
                     let all = sample.readings.len();

@@ -1,9 +1,8 @@
 //! A queue in the words of the contract, as in every `--json`. Absent is null.
 
 use accept_queue_core::outside::snapshot::{Gap, Owned, Owner};
-use accept_queue_core::reading::tcp_table::PartialQueue;
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::{Address, Counts};
+use accept_queue_core::{Counts, Depth};
 use serde::Serialize;
 
 /// The version of every document.
@@ -31,8 +30,8 @@ impl From<&Counts> for Figures {
     fn from(counts: &Counts) -> Figures {
         Figures {
             queued: counts.queued,
-            limit: Some(counts.limit),
-            full: Some(counts.is_full()),
+            limit: counts.known_limit(),
+            full: counts.known_limit().map(|_| counts.is_full()),
             drops: counts.drops.map(u64::from),
             syn_recv: counts.syn_recv,
             queued_alive: counts.queued_alive,
@@ -47,24 +46,11 @@ impl From<&Counts> for Figures {
     }
 }
 
-/// Of a queue in a namespace that could not be entered.
-impl From<&PartialQueue> for Figures {
-    fn from(queue: &PartialQueue) -> Figures {
-        Figures {
-            queued: queue.queued,
-            limit: None,
-            full: None,
-            drops: None,
-            syn_recv: queue.syn_recv,
-            queued_alive: queue.queued_alive,
-            queued_closed: queue.queued_closed,
-            queued_reset: queue.queued_reset,
-            queued_bytes: queue.queued_bytes,
-            oldest_wait_ms: None,
-            established: queue.established,
-            close_wait: queue.close_wait,
-            sockets: queue.sockets.len() as u32,
-        }
+/// `3 of 5 queued`.
+pub(crate) fn queued(depth: &Depth) -> String {
+    match depth.known_limit() {
+        Some(limit) => format!("{} of {limit} queued", depth.queued),
+        None => format!("{} queued with an unknown limit", depth.queued),
     }
 }
 
@@ -86,17 +72,6 @@ impl From<&Owned> for Listener {
             namespace: owned.namespace.0,
             owners: owners(&owned.owners),
             figures: Figures::from(&owned.queue.census.counts),
-        }
-    }
-}
-
-impl From<&Owned<PartialQueue>> for Listener {
-    fn from(owned: &Owned<PartialQueue>) -> Listener {
-        Listener {
-            address: Address::to_string(&owned.queue.address),
-            namespace: owned.namespace.0,
-            owners: owners(&owned.owners),
-            figures: Figures::from(&owned.queue),
         }
     }
 }

@@ -21,12 +21,7 @@ pub(crate) fn run(options: &ListOptions) -> Result<(), String> {
     let snapshot = snapshot::take(&options.scope.scope()).map_err(|error| options.scope.refused(error))?;
     let report = ListReport {
         schema: SCHEMA,
-        listeners: snapshot
-            .queues
-            .iter()
-            .map(Listener::from)
-            .chain(snapshot.partial.iter().map(Listener::from))
-            .collect(),
+        listeners: snapshot.queues.iter().map(Listener::from).collect(),
         unreadable: snapshot.gaps.iter().map(Unreadable::from).collect(),
     };
     if options.scope.port.is_some() && report.listeners.is_empty() {

@@ -4,15 +4,26 @@ use std::time::Duration;
 
 use crate::{Cookie, Inode};
 
+/// The limit of a queue where that cannot be read (`/proc/net/tcp` does not have it): none is so long, so that none is full. The kernel has
+/// no greater one than 2³¹ - 1.
+pub(crate) const UNKNOWN_LIMIT: u32 = u32::MAX;
+
 /// The first tier: how deep a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
     /// Connections that wait for `accept`.
     pub queued: u32,
-    /// The backlog in force; full is `queued > limit`.
+    /// The backlog in force; full is `queued > limit`. The greatest number where it is not known: see [`Depth::known_limit`].
     pub limit: u32,
     /// Packets dropped; `None` before Linux 4.12, and for Unix sockets, which drop none. Wraps at 32 bits.
     pub drops: Option<u32>,
+}
+
+impl Depth {
+    /// The backlog in force; `None` where it is not known: of what is followed from outside, where sock_diag is refused.
+    pub fn known_limit(&self) -> Option<u32> {
+        (self.limit != UNKNOWN_LIMIT).then_some(self.limit)
+    }
 }
 
 /// Everything the kernel knows of one listening address at one moment.
@@ -20,7 +31,7 @@ pub struct Depth {
 pub struct Counts {
     /// Connections that wait for `accept`.
     pub queued: u32,
-    /// The backlog in force.
+    /// The backlog in force, as in [`Depth`].
     pub limit: u32,
     /// Packets dropped; `None` before Linux 4.12, and for Unix sockets, which drop none. Wraps at 32 bits.
     pub drops: Option<u32>,
@@ -67,6 +78,11 @@ impl Counts {
     /// limit.
     pub fn is_full(&self) -> bool {
         self.full_sockets > 0 || self.queued > self.limit
+    }
+
+    /// As [`Depth::known_limit`].
+    pub fn known_limit(&self) -> Option<u32> {
+        self.depth().known_limit()
     }
 
     /// The queue alone.

@@ -58,7 +58,10 @@ fn paths(tree: &str, before: &str, found: &mut Vec<String>) {
 fn uses(modules: &Modules) -> BTreeMap<Vec<String>, Vec<Vec<String>>> {
     let named = |module: &[String]| {
         let mut found = Vec::new();
-        for item in modules[module].split("use ").skip(1).filter_map(|rest| rest.split(';').next()) {
+        let code = &modules[module];
+        let is_word = |at: usize| code[..at].ends_with(|before: char| before.is_whitespace()) || at == 0;
+        for (at, word) in code.match_indices("use ").filter(|&(at, _)| is_word(at)) {
+            let item = code[at + word.len()..].split(';').next().unwrap_or_default();
             paths(item, "", &mut found);
         }
         found.iter().filter_map(|path| absolute(module, path, modules)).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use accept_queue_core::linux::sockopt;
 use accept_queue_core::outside::examination::examine;
-use accept_queue_core::outside::snapshot::{self, Missing, Scope};
+use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
+use accept_queue_core::outside::snapshot::{self, Missing, Owned, Scope};
+use accept_queue_core::rules::detector::{Condition, Settings, on_clock};
 use accept_queue_core::rules::diagnosis::diagnose;
 use accept_queue_core::rules::facts::Unread;
-use accept_queue_core::{Errno, Error, Listener};
+use accept_queue_core::{Endpoint, Errno, Error, Listener};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -147,12 +149,81 @@ fn without_inet_diag_the_files_say_what_they_can_and_that_it_is_not_all() {
     });
     for snapshot in taken.join().expect("no panic") {
         let snapshot = snapshot.expect("a part");
-        let found = snapshot.partial.iter().find(|owned| owned.queue.address == address.into()).expect("the listener");
-        assert_eq!((found.queue.queued, found.queue.queued_alive), (2, Some(2)));
-        assert!(snapshot.queues.is_empty());
+        let is_it = |owned: &&Owned| owned.queue.endpoint == Endpoint::Tcp(address.into());
+        let counts = snapshot.queues.iter().find(is_it).expect("the listener").queue.census.counts;
+        assert_eq!((counts.queued, counts.queued_alive, counts.oldest_wait), (2, Some(2), None));
+        assert_eq!((counts.depth().known_limit(), counts.drops), (None, None));
         assert_eq!(snapshot.gaps.iter().map(|gap| gap.missing).collect::<Vec<_>>(), [Missing::Diag]);
     }
     assert!(Missing::Diag.to_string().contains("no sock_diag for TCP (modules inet_diag and tcp_diag)"));
+}
+
+/// Reads this listener from outside, over and over without sock_diag, until what is read of it is what is wanted. Each reading has a census.
+fn observed_without_sock_diag(
+    address: SocketAddr,
+    settings: Settings,
+    mut is_wanted: impl FnMut(&Reading) -> bool + Send + 'static,
+) {
+    let observed = thread::spawn(move || {
+        refuse_sock_diag();
+        let mut observer = Observer::new(Scope::Process(std::process::id() as i32), settings);
+        let begun = Instant::now();
+        let mut next = || {
+            thread::sleep(Duration::from_millis(10));
+            let sample = observer.sample(on_clock(begun.elapsed()), CensusScope::All).expect("a sample");
+            assert!(sample.gaps.iter().any(|gap| gap.missing == Missing::Diag), "{:?}", sample.gaps);
+            let is_it = |reading: &&Reading| reading.endpoint == Endpoint::Tcp(address.into());
+            is_wanted(sample.readings.iter().find(is_it).expect("the listener"))
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !next() {
+            assert!(Instant::now() < deadline, "it did not come about in time");
+        }
+    });
+    observed.join().expect("no panic");
+}
+
+fn holds(reading: &Reading, condition: Condition) -> bool {
+    reading.status.conditions.iter().any(|&(held, _)| held == condition)
+}
+
+#[test]
+fn without_inet_diag_an_observer_finds_what_is_stuck_and_behind_and_when_it_is_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let _clients = [(); 3].map(|()| TcpStream::connect(address).expect("a client"));
+    let ms = Duration::from_millis;
+    let settings =
+        Settings { interval: ms(10), hold_for: ms(200), stuck: ms(500), clear: ms(200), ..Settings::default() };
+    let mut served = None;
+    observed_without_sock_diag(address, settings, move |reading| {
+        assert_eq!((reading.depth_reading.depth.known_limit(), reading.depth_reading.drops), (None, None));
+        assert!(!holds(reading, Condition::Overflowing));
+        if served.is_none() && [Condition::Stuck, Condition::Behind].iter().all(|&condition| holds(reading, condition))
+        {
+            let counts = reading.census.as_ref().expect("a census").counts;
+            assert!(counts.queued == 3 && counts.oldest_wait >= Some(ms(500)), "{counts:?}");
+            served = Some([(); 3].map(|()| listener.accept().expect("a connection")));
+        }
+        served.is_some() && reading.status.conditions.is_empty()
+    });
+}
+
+#[test]
+fn without_inet_diag_a_queue_that_is_refilled_as_fast_as_it_is_accepted_from_is_not_stuck() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let connect = move || TcpStream::connect(address).expect("a client");
+    let mut clients: Vec<_> = (0..5).map(|_| connect()).collect();
+    let settings =
+        Settings { interval: Duration::from_millis(10), stuck: Duration::from_secs(1), ..Settings::default() };
+    observed_without_sock_diag(address, settings, move |reading| {
+        assert!(!holds(reading, Condition::Stuck), "{reading:?}");
+        assert_eq!(reading.depth_reading.depth.queued, 5);
+        drop(listener.accept().expect("a connection"));
+        clients.push(connect());
+        reading.status.watched_for > Duration::from_secs(3)
+    });
 }
 
 #[test]

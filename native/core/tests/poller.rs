@@ -21,7 +21,8 @@ fn now() -> Time {
 }
 
 fn quick() -> Settings {
-    Settings { interval: 10 * MS, hold_for: 100 * MS, stuck: 300 * MS, clear: 100 * MS, ..Settings::default() }
+    let (interval, sample) = (10 * MS, 10 * MS);
+    Settings { interval, sample, hold_for: 100 * MS, stuck: 300 * MS, clear: 100 * MS, ..Settings::default() }
 }
 
 fn listener() -> (TcpListener, SocketAddr) {
@@ -246,5 +247,167 @@ fn the_thread_ends_when_the_poller_is_dropped() {
     let begun = Instant::now();
     while reports.recv_timeout(DEADLINE) != Err(RecvTimeoutError::Disconnected) {
         assert!(begun.elapsed() < DEADLINE);
+    }
+}
+
+/// Until the kernel is to say when a connection comes: it is as if its queue had been read just now, at whatever time.
+fn wait_until_it_is_waited_for(watch: &Watch) {
+    let begun = Instant::now();
+    let is_read_now = || {
+        std::thread::sleep(MS);
+        watch.status(now()).read_ago == Some(Duration::ZERO)
+    };
+    while !(0..30).all(|_| is_read_now()) {
+        assert!(begun.elapsed() < DEADLINE, "it is quiet");
+    }
+}
+
+/// How often the thread of a poller has slept, by its number.
+fn switches(thread: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("its switches");
+    line.trim().parse().expect("a number")
+}
+
+/// The reporter knows its thread.
+fn mailbox_and_thread() -> (Reporter, Receiver<Report>, Receiver<String>) {
+    let (reporter, reports) = mailbox();
+    let (sender, thread) = channel();
+    let mut reporter = reporter;
+    let with_thread = Box::new(move |report| {
+        let _ = sender.send(rustix::thread::gettid().as_raw_pid().to_string());
+        reporter(report);
+    });
+    (with_thread, reports, thread)
+}
+
+#[test]
+fn while_no_connection_waits_the_thread_sleeps_and_the_first_one_wakes_it() {
+    let (reporter, reports, thread) = mailbox_and_thread();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let (listener, address) = listener();
+    let watch = watch(7, &listener, quick());
+    poller.watch(vec![Arc::clone(&watch)], false);
+    let thread = thread.recv_timeout(DEADLINE).expect("a first report");
+    // Other tests open listeners meanwhile: one quiet period is enough.
+    let begun = Instant::now();
+    loop {
+        let (since, before) = (Instant::now(), switches(&thread));
+        std::thread::sleep(500 * MS);
+        let per_second = (switches(&thread) - before) as f64 / since.elapsed().as_secs_f64();
+        if per_second < 10.0 {
+            break;
+        }
+        assert!(begun.elapsed() < 3 * DEADLINE, "{per_second} wake-ups a second at an interval of 10 ms");
+    }
+    wait_until_it_is_waited_for(&watch);
+    let _client = TcpStream::connect(address).expect("a client");
+    let connected = now();
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let (id, notice) = next_notice(&reports);
+        assert_eq!(id, 7);
+        heard.extend(changes(notice));
+    }
+    assert_eq!(heard.iter().filter_map(raised).collect::<Vec<_>>(), [Condition::Behind, Condition::Stuck]);
+    let Change::Raised { evidence, .. } = &heard[1] else { panic!("{heard:?}") };
+    assert!(evidence.held_for >= 300 * MS && evidence.held_for <= now() - connected + 300 * MS, "{evidence:?}");
+}
+
+#[test]
+fn a_socket_that_takes_the_number_of_one_that_is_waited_for_is_no_matter() {
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let (first, _) = listener();
+    let (second, address) = listener();
+    let watches = [watch(7, &first, quick()), watch(8, &second, quick())];
+    poller.watch(watches.to_vec(), false);
+    watches.iter().for_each(|watch| wait_until_it_is_waited_for(watch));
+    // Other tests open descriptors as well: whoever has the number now, it is not the first listener.
+    drop(first);
+    let (_third, other) = listener();
+    let _clients = [TcpStream::connect(other), TcpStream::connect(address)];
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let (id, notice) = next_notice(&reports);
+        if id == 8 {
+            heard.extend(changes(notice).iter().filter_map(raised));
+        } else {
+            assert_eq!((id, notice), (7, Notice::Failed(Error::Closed)));
+        }
+    }
+    assert_eq!(heard, [Condition::Behind, Condition::Stuck]);
+}
+
+#[test]
+fn a_closed_listener_that_another_process_holds_is_not_waited_for_for_ever() {
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let (listener, _) = listener();
+    let held = listener.try_clone().expect("another descriptor of the same socket");
+    let watch = watch(7, &listener, Settings { census: 100 * MS, ..quick() });
+    poller.watch(vec![Arc::clone(&watch)], false);
+    wait_until_it_is_waited_for(&watch);
+    drop(listener);
+    assert_eq!(next_notice(&reports), (7, Notice::Failed(Error::Closed)));
+    drop(held);
+}
+
+/// A queue that fills and drains while the thread is on its way is empty when the thread arrives: the counter of the kernel tells.
+#[test]
+fn a_burst_that_overflows_and_drains_unseen_is_reported() {
+    let (mut reporter, reports) = mailbox();
+    let (is_held, held) = channel();
+    let (let_go, may_go) = channel::<()>();
+    let poller = Poller::start(
+        now,
+        Box::new(move |report| {
+            // It tells of the listener that the test opens when it is to be held, and of those of other tests.
+            if report == Report::ListenersChanged && is_held.send(()).is_ok() {
+                let _ = may_go.recv();
+            }
+            reporter(report);
+        }),
+    )
+    .expect("a thread");
+    let (listener, address) = listener();
+    listener.set_nonblocking(true).expect("no wait");
+    let handle = Listener::open(listener.as_raw_fd()).expect("a listener");
+    handle.resize(1).expect("a short queue");
+    let watch = Arc::new(Watch::new(7, handle.clone().into(), quick(), now()));
+    poller.watch(vec![Arc::clone(&watch)], false);
+    // Other tests open listeners meanwhile.
+    let (is_quiet, quiet) = channel();
+    let gate = std::thread::spawn(move || {
+        while quiet.recv_timeout(MS) == Err(RecvTimeoutError::Timeout) {
+            if held.try_recv().is_ok() {
+                let_go.send(()).expect("a thread that is held");
+            }
+        }
+        (held, let_go)
+    });
+    wait_until_it_is_waited_for(&watch);
+    is_quiet.send(()).expect("a gate");
+    let (held, let_go) = gate.join().expect("no panic");
+    let _new = self::listener();
+    held.recv_timeout(DEADLINE).expect("the thread is held");
+    let overflow = || {
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a client");
+        client.set_nonblocking(true).expect("no wait");
+        let _ = client.connect(&address.into());
+        client
+    };
+    let clients: Vec<_> = (0..4).map(|_| overflow()).collect();
+    assert!(handle.depth().expect("a depth").drops > Some(0), "there was no room");
+    drop(clients);
+    while listener.accept().is_ok() {}
+    assert_eq!(handle.depth().expect("a depth").queued, 0);
+    drop(held);
+    let_go.send(()).expect("a thread that is held");
+    loop {
+        let found = changes(next_notice(&reports).1);
+        if found.iter().filter_map(raised).any(|condition| condition == Condition::Overflowing) {
+            break;
+        }
     }
 }

@@ -34,7 +34,7 @@ mod atoms {
         interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms, sample_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
-        counts_ago_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed, samples,
+        counts_ago_ms, census_every_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed, samples,
         // how long accepted connections waited
         waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,
         // what is set wrongly
@@ -422,6 +422,7 @@ impl Encoder for Terms<(core::rules::history::Status, Waits)> {
                 (atoms::drops(), or_undefined(env, status.drops)),
                 (atoms::counts(), or_undefined(env, counts.map(Terms))),
                 (atoms::counts_ago_ms(), or_undefined(env, counts_ago.map(Terms))),
+                (atoms::census_every_ms(), Terms(status.census_every).encode(env)),
                 (atoms::window(), or_undefined(env, status.window.map(Terms))),
                 (atoms::watched_ms(), Terms(status.watched_for).encode(env)),
                 (atoms::read_ago_ms(), or_undefined(env, status.read_ago.map(Terms))),

@@ -4,7 +4,7 @@ use accept_queue_core::Counts;
 use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
-use accept_queue_core::rules::check::{Severity, Trouble};
+use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::Condition;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -79,8 +79,8 @@ impl Exposition<'_> {
         ));
         text.add(gauges(
             "limit",
-            "The backlog in force. As of the last sample.",
-            each(|reading| just(Some(reading.depth_reading.depth.limit))),
+            "The backlog in force; absent where it is not known. As of the last sample.",
+            each(|reading| just(reading.depth_reading.depth.known_limit())),
         ));
         text.add(gauges(
             "peak_connections",
@@ -142,9 +142,15 @@ impl Exposition<'_> {
             each(|reading| counted(reading, |counts| just(Some(counts.sockets)))),
         ));
         text.add(gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))));
+        let is_partial = |reading: &&Reading| reading.depth_reading.depth.known_limit().is_none();
+        text.add(gauges(
+            "partly_read_listeners",
+            "Of these, those of which no limit and no drops are known: sock_diag cannot be asked, and /proc/net/tcp is read.",
+            one(Some(sample.readings.iter().filter(is_partial).count() as f64)),
+        ));
         text.add(gauges(
             "omitted_listeners",
-            "Of these, those without metrics of their own.",
+            "Of the listeners, those without metrics of their own.",
             one(Some(others.len() as f64)),
         ));
         text.add(gauges(
@@ -177,8 +183,7 @@ impl Exposition<'_> {
 
 /// How much a listener wants to be seen.
 fn rank(reading: &Reading) -> (Severity, u32) {
-    let gravest = reading.status.conditions.iter().map(|held| Trouble::Condition(held.0).severity()).max();
-    (gravest.unwrap_or(Severity::Ok), reading.depth_reading.depth.queued)
+    (Severity::of(reading.status.conditions.iter().map(|held| held.0)), reading.depth_reading.depth.queued)
 }
 
 /// Of the network namespace of the exporter.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use accept_queue_core::Endpoint;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
+use accept_queue_core::{Depth, Endpoint};
 
 use super::event::Event;
 use crate::condition::{many, seconds};
@@ -22,14 +22,13 @@ pub(crate) struct Summary {
 /// The fullest queue of all samples.
 #[derive(Debug)]
 struct WorstQueue {
-    queued: u32,
-    limit: u32,
+    depth: Depth,
     endpoint: Endpoint,
 }
 
 impl WorstQueue {
     fn fill(&self) -> f64 {
-        f64::from(self.queued) / (f64::from(self.limit) + 1.0)
+        f64::from(self.depth.queued) / (f64::from(self.depth.limit) + 1.0)
     }
 }
 
@@ -53,9 +52,9 @@ impl Summary {
     }
 
     fn compare(&mut self, Reading { depth_reading, endpoint, .. }: &Reading) {
-        let (queued, limit) = (depth_reading.depth.queued, depth_reading.depth.limit);
-        if queued > 0 {
-            let now = WorstQueue { queued, limit, endpoint: endpoint.clone() };
+        let depth = depth_reading.depth;
+        if depth.queued > 0 {
+            let now = WorstQueue { depth, endpoint: endpoint.clone() };
             if self.worst.as_ref().is_none_or(|worst| worst.fill() < now.fill()) {
                 self.worst = Some(now);
             }
@@ -70,9 +69,10 @@ impl Summary {
             Some(many(self.listeners.len() as u64, "listener")),
             Some(format!("{} raised", many(self.raised, "condition"))),
             Some(match &self.worst {
-                Some(WorstQueue { queued, limit, endpoint }) => {
-                    format!("the worst queue {queued} of {limit} at {endpoint}")
-                }
+                Some(WorstQueue { depth, endpoint }) => match depth.known_limit() {
+                    Some(limit) => format!("the worst queue {} of {limit} at {endpoint}", depth.queued),
+                    None => format!("the worst queue {} at {endpoint}", depth.queued),
+                },
                 None => "no connection waited".to_owned(),
             }),
         ];

@@ -287,6 +287,7 @@ impl From<(Status, Waits)> for Term {
             ("drops", status.drops.into()),
             ("counts", counts.into()),
             ("counts_ago_ms", counts_ago.into()),
+            ("census_every_ms", status.census_every.into()),
             ("window", status.window.into()),
             ("watched_ms", status.watched_for.into()),
             ("read_ago_ms", status.read_ago.into()),

@@ -206,7 +206,11 @@ fn figures(reading: &Reading, before: FigureValues) -> FigureValues {
             figures[count] = figures[count].map(|_| 0);
         }
     }
-    figures[..3].copy_from_slice(&[Some(depth.queued.into()), Some(depth.limit.into()), reading.depth_reading.drops]);
+    figures[..3].copy_from_slice(&[
+        Some(depth.queued.into()),
+        depth.known_limit().map(u64::from),
+        reading.depth_reading.drops,
+    ]);
     figures
 }
 
@@ -224,6 +228,7 @@ mod tests {
     use std::sync::Arc;
 
     use accept_queue_core::outside::snapshot::Owner;
+    use accept_queue_core::rules::detector::Outlook;
     use accept_queue_core::rules::history::{CensusTaken, DepthReading, Status};
     use accept_queue_core::vm::find::Candidate;
     use accept_queue_core::{Counts, Depth};
@@ -246,15 +251,20 @@ mod tests {
                 drops: Some(7),
                 changes: Vec::new(),
                 wants_census: false,
+                outlook: Outlook::default(),
                 resumed: false,
                 is_sample: false,
             },
-            census: counts.map(|counts| CensusTaken { counts, changes: Vec::new(), is_sample: true }),
+            census: counts.map(|counts| {
+                let outlook = Outlook::default();
+                CensusTaken { counts, changes: Vec::new(), is_sample: false, outlook }
+            }),
             status: Status {
                 conditions: Vec::new(),
                 depth: Some(depth),
                 drops: Some(7),
                 counts: None,
+                census_every: Duration::ZERO,
                 window: None,
                 watched_for: Duration::ZERO,
                 read_ago: None,

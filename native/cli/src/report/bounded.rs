@@ -1,4 +1,4 @@
-//! Lists that keep their first entries and count the others. Pure.
+//! Lists that keep their first entries, or their worst, and count the others. Pure.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -54,5 +54,67 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST>
             kept.more += 1;
         }
         Ok(kept)
+    }
+}
+
+/// Entries of which some matter more.
+pub(super) trait Ranked {
+    /// What has the lesser rank is kept.
+    fn rank(&self) -> impl Ord;
+}
+
+/// The worst of a list, the very worst first, and how many more there were.
+#[derive(Debug)]
+pub(super) struct Worst<T, const MOST: usize = MOST_ENTRIES> {
+    pub(super) kept: Vec<T>,
+    pub(super) more: u64,
+}
+
+impl<T, const MOST: usize> Default for Worst<T, MOST> {
+    fn default() -> Self {
+        Worst { kept: Vec::new(), more: 0 }
+    }
+}
+
+impl<T: Ranked, const MOST: usize> Worst<T, MOST> {
+    fn add(&mut self, one: T) {
+        self.kept.push(one);
+        if self.kept.len() >= 2 * MOST {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.kept.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        self.more += self.kept.len().saturating_sub(MOST) as u64;
+        self.kept.truncate(MOST);
+    }
+}
+
+/// Each entry is read, and twice as many as are kept are held at a time.
+impl<'de, T: Deserialize<'de> + Ranked, const MOST: usize> Deserialize<'de> for Worst<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(WorstOf(PhantomData))
+    }
+}
+
+struct WorstOf<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Ranked, const MOST: usize> Visitor<'de> for WorstOf<T, MOST> {
+    type Value = Worst<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Worst<T, MOST>, A::Error> {
+        let mut worst = Worst::default();
+        while let Some(one) = list.next_element()? {
+            worst.add(one);
+        }
+        if worst.kept.len() > MOST {
+            worst.cut();
+        }
+        Ok(worst)
     }
 }

@@ -1,12 +1,14 @@
 //! An evidence file of the watchdog -> the entries that `record` would have written, and the findings. Pure.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
+use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::Condition;
 use serde::Deserialize;
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, Ranked, Worst};
 use super::timeline::LATEST_MS;
 use crate::condition::{self, seconds};
 use crate::figures::SCHEMA;
@@ -48,7 +50,7 @@ struct FoundText {
 struct Sampled {
     at: u64,
     #[serde(default)]
-    listeners: Bounded<ListenerSample>,
+    listeners: Worst<ListenerSample>,
     /// Listeners that are left out.
     #[serde(default)]
     omitted: u64,
@@ -66,6 +68,19 @@ struct ListenerSample {
     close_wait: Option<u64>,
     #[serde(default)]
     conditions: Bounded<String>,
+}
+
+impl ListenerSample {
+    fn conditions(&self) -> impl Iterator<Item = Condition> {
+        let is_named = |known: &Condition| self.conditions.first.iter().any(|name| name == condition::name(*known));
+        Condition::ALL.into_iter().filter(is_named)
+    }
+}
+
+impl Ranked for ListenerSample {
+    fn rank(&self) -> impl Ord {
+        (Reverse(Severity::of(self.conditions())), Reverse(self.queued), &self.address)
+    }
 }
 
 /// Hands the entries to `add`, and returns the findings, as text.
@@ -126,7 +141,7 @@ impl Follower {
         let Sampled { listeners, omitted, unreadable, .. } = sampled;
         let mut items = Vec::new();
         let is_partial = omitted > 0 || listeners.more > 0 || !unreadable.first.is_empty();
-        let listeners = listeners.first;
+        let listeners = listeners.kept;
         let now: BTreeSet<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
         let missing: Vec<_> = self.numbers.iter().filter(|(address, _)| !now.contains(*address)).collect();
         // Where something is left out, a listener that is not there need not be gone.
@@ -149,7 +164,8 @@ impl Follower {
     }
 
     fn listener(&mut self, listener: ListenerSample, items: &mut Vec<Item>) {
-        let ListenerSample { address, queued, limit, drops, oldest_wait_ms, close_wait, conditions } = listener;
+        let now: BTreeSet<_> = listener.conditions().collect();
+        let ListenerSample { address, queued, limit, drops, oldest_wait_ms, close_wait, .. } = listener;
         let number = match self.numbers.get(&address) {
             Some(number) => *number,
             None => {
@@ -169,10 +185,6 @@ impl Follower {
             (CLOSE_WAIT, close_wait),
         ];
         items.push(Item::Figures { number, changed });
-        let now: BTreeSet<_> = Condition::ALL
-            .into_iter()
-            .filter(|known| conditions.first.iter().any(|name| name == condition::name(*known)))
-            .collect();
         let before = self.held.insert(number, now.clone()).unwrap_or_default();
         items.extend(now.difference(&before).map(|&condition| Item::Raised { number, condition, held_ms: 0 }));
         items.extend(before.difference(&now).map(|&condition| Item::Cleared { number, condition, lasted_ms: 0 }));
@@ -268,6 +280,20 @@ mod tests {
         assert_eq!(refused, "has more than 1000 samples, and is no evidence file of the watchdog");
         let refused = read(&vec![b' '; LARGEST as usize + 1], |_| {}).expect_err("too large");
         assert_eq!(refused, "has more than 8388608 bytes, and is no evidence file of the watchdog");
+    }
+
+    #[test]
+    fn of_more_listeners_than_are_kept_the_worst_are_kept() {
+        let listener = |n: usize| {
+            let conditions = if n == 4321 { json!(["stuck"]) } else { json!([]) };
+            json!({"address": format!("a:{n:04}"), "queued": n % 1000, "conditions": conditions})
+        };
+        let sampled = json!({"at": 1, "listeners": (0..5000).map(listener).collect::<Vec<_>>()});
+        let sampled: Sampled = serde_json::from_str(&sampled.to_string()).expect("a sample");
+        let kept: Vec<_> = sampled.listeners.kept.iter().map(|listener| listener.address.as_str()).collect();
+        assert_eq!((kept.len(), sampled.listeners.more), (MOST_ENTRIES, 5000 - MOST_ENTRIES as u64));
+        assert_eq!(kept[..3], ["a:4321", "a:0999", "a:1999"]);
+        assert_eq!(kept[MOST_ENTRIES - 1], "a:3900");
     }
 
     #[test]

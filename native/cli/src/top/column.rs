@@ -125,7 +125,10 @@ impl Column {
         };
         match self {
             Column::Address => row.address.clone(),
-            Column::Queued => format!("{}/{}", row.depth.queued, row.depth.limit),
+            Column::Queued => match row.depth.known_limit() {
+                Some(limit) => format!("{}/{limit}", row.depth.queued),
+                None => format!("{}/?", row.depth.queued),
+            },
             Column::Fill | Column::History => String::new(),
             Column::Oldest => row.oldest_wait().map_or_else(|| "-".to_owned(), words::span),
             Column::Drops => row.drops_per_second().map_or_else(|| "-".to_owned(), words::rate),

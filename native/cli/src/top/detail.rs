@@ -50,7 +50,7 @@ fn queue(counts: &Counts) -> Vec<String> {
         format!(
             "queue      {} with limit {}: alive {}, closed {}, reset {}; oldest {oldest}, {} bytes",
             counts.queued,
-            counts.limit,
+            or_dash(counts.known_limit().map(u64::from)),
             or_dash(counts.queued_alive.map(u64::from)),
             or_dash(counts.queued_closed.map(u64::from)),
             or_dash(counts.queued_reset().map(u64::from)),

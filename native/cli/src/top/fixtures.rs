@@ -6,7 +6,7 @@ use std::time::Duration;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
 use accept_queue_core::outside::snapshot::{Gap, Missing, Owner};
-use accept_queue_core::rules::detector::{Condition, Time};
+use accept_queue_core::rules::detector::{Condition, Outlook, Time};
 use accept_queue_core::rules::facts::{Blocked, Doing, ListenerFacts, ProcessFacts, ThreadFacts, Unread};
 use accept_queue_core::rules::history::{DepthReading, Span, Status};
 use accept_queue_core::vm::find::Candidate;
@@ -164,6 +164,7 @@ impl MadeUp {
                 drops: self.drops.map(u64::from),
                 changes: Vec::new(),
                 wants_census: false,
+                outlook: Outlook::default(),
                 resumed: false,
                 is_sample: false,
             },
@@ -173,6 +174,7 @@ impl MadeUp {
                 depth: Some(depth),
                 drops: self.drops.map(u64::from),
                 counts: Some((counts, Duration::ZERO)),
+                census_every: Duration::ZERO,
                 window: Some(Span {
                     min: 0,
                     max: self.queued,

@@ -136,8 +136,7 @@ impl ListenerRow {
 
     /// Of the worst of them.
     pub(crate) fn severity(&self) -> Severity {
-        let severities = self.status.conditions.iter().map(|&(condition, _)| Trouble::Condition(condition).severity());
-        severities.max().unwrap_or(Severity::Ok)
+        Severity::of(self.status.conditions.iter().map(|&(condition, _)| condition))
     }
 
     /// Whether a text typed as a filter names it.

@@ -80,7 +80,7 @@ struct Socket {
     cookie: u64,
     inode: Option<u32>,
     queued: u32,
-    limit: u32,
+    limit: Option<u32>,
     drops: Option<u32>,
 }
 
@@ -95,7 +95,7 @@ enum Read {
     },
     Depth {
         queued: u32,
-        limit: u32,
+        limit: Option<u32>,
         drops: Option<u64>,
     },
 }
@@ -154,13 +154,14 @@ impl<'a, T: Into<ListenerRef<'a>>> From<T> for Place {
 impl Socket {
     fn of(SocketEvidence { cookie, depth }: &SocketEvidence, reading: &Reading) -> Socket {
         let inode = reading.sockets.iter().find_map(|(known, inode)| (known == cookie).then_some(inode.0));
-        Socket { cookie: cookie.0, inode, queued: depth.queued, limit: depth.limit, drops: depth.drops }
+        Socket { cookie: cookie.0, inode, queued: depth.queued, limit: depth.known_limit(), drops: depth.drops }
     }
 }
 
 impl Read {
     fn depth(Reading { depth_reading, .. }: &Reading) -> Read {
-        Read::Depth { queued: depth_reading.depth.queued, limit: depth_reading.depth.limit, drops: depth_reading.drops }
+        let depth = depth_reading.depth;
+        Read::Depth { queued: depth.queued, limit: depth.known_limit(), drops: depth_reading.drops }
     }
 
     fn all(reading: &Reading) -> Read {

@@ -6,14 +6,13 @@ use accept_queue_core::outside::observer::Reading;
 use anstyle::{AnsiColor, Style};
 
 use crate::condition;
-use crate::figures::Process;
+use crate::figures::{self, Process};
 use crate::follow::event::{Event, ListenerRef};
 
 pub(super) fn line(at: SystemTime, event: &Event) -> String {
     let (style, sentence) = match event {
         Event::Added(reading) => {
-            let depth = reading.depth_reading.depth;
-            let read = format!("is watched: {} of {} queued.", depth.queued, depth.limit);
+            let read = format!("is watched: {}.", figures::queued(&reading.depth_reading.depth));
             (Style::new(), sentence((*reading).into(), &read))
         }
         Event::Sample(reading) => (Style::new().dimmed(), sentence((*reading).into(), &sample(reading))),
@@ -43,10 +42,9 @@ fn sentence(listener: ListenerRef, what: &str) -> String {
 }
 
 fn sample(reading: &Reading) -> String {
-    let depth = reading.depth_reading.depth;
     let counts = reading.census.as_ref().map(|census| census.counts);
     let parts = [
-        Some(format!("{} of {} queued", depth.queued, depth.limit)),
+        Some(figures::queued(&reading.depth_reading.depth)),
         counts.and_then(|counts| {
             let (alive, closed, reset) = (counts.queued_alive?, counts.queued_closed?, counts.queued_reset()?);
             Some(format!("{alive} alive, {closed} closed, {reset} reset"))

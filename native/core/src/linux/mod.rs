@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod counters;
 pub mod diag;
+pub mod epoll;
 pub mod namespace;
 pub(crate) mod proc_file;
 pub mod sockopt;

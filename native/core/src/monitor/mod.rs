@@ -1,5 +1,6 @@
 //! Follows the listeners of this process over time.
 
+mod budget;
 mod overflows;
 pub mod poller;
 pub mod reader;

@@ -1,4 +1,8 @@
-//! Reads the watched listeners of this process at their intervals, on a thread of its own, and reports what changed.
+//! Reads the watched listeners of this process, on a thread of its own, and reports what changed.
+//!
+//! While no connection waits at a listener the thread does not read it: the kernel wakes it when one comes. Then it is read at once,
+//! and at its interval until its queue has been empty for a while. Once a second the thread sees whether listeners have come or gone,
+//! and each five seconds whether a queue has overflowed and drained before it was looked at.
 //!
 //! A VM that is woken ten times a second pays for the waking itself, several times what a reading costs: its schedulers look for
 //! more work before they sleep again. So it gets no message while there is nothing to report. This thread also goes on reading
@@ -12,12 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::linux::clock::Wakeup;
+use crate::linux::clock::monotonic;
+use crate::linux::diag::DiagSocket;
+use crate::linux::epoll::{Arrivals, Token};
+use crate::monitor::budget::Budget;
 use crate::monitor::overflows::Namespaces;
-use crate::monitor::schedule::{Poll, Schedule};
+use crate::monitor::schedule::{Poll, Schedule, Search};
 use crate::monitor::watch::{self, Tier, Watch};
 use crate::reading::survey;
-use crate::rules::detector::Time;
+use crate::rules::detector::{Outlook, Time};
 use crate::rules::history::{CensusTaken, DepthReading};
 use crate::{Cookie, Error};
 
@@ -63,7 +70,7 @@ pub type Reporter = Box<dyn FnMut(Report) + Send>;
 struct Shared {
     clock: fn() -> Time,
     control: Mutex<Control>,
-    changed: Wakeup,
+    arrivals: Arrivals,
     /// Takes the next report in place of the reporter before. The lock is never held for longer than a move.
     next_reporter: Mutex<Option<Reporter>>,
     /// When the thread last began to look for what is due, in ms of the clock.
@@ -91,7 +98,7 @@ impl Poller {
         let shared = Arc::new(Shared {
             clock,
             control: Mutex::default(),
-            changed: Wakeup::default(),
+            arrivals: Arrivals::new(),
             next_reporter: Mutex::default(),
             last_round_ms: AtomicU64::new(ms(clock())),
             samples: Samples::default(),
@@ -125,7 +132,7 @@ impl Poller {
     pub fn watch(&self, watches: Vec<Arc<Watch>>, samples: bool) {
         let now = (self.shared.clock)();
         locked(&self.shared.control).schedule.replace(now, watches, samples);
-        self.shared.changed.wake();
+        self.shared.arrivals.wake();
     }
 
     /// Whether its thread still runs. Before this is dropped it ends only by a fault of ours.
@@ -138,12 +145,13 @@ impl Poller {
 impl Drop for Poller {
     fn drop(&mut self) {
         locked(&self.shared.control).has_ended = true;
-        self.shared.changed.wake();
+        self.shared.arrivals.wake();
     }
 }
 
 fn run(shared: &Shared, mut reporter: Reporter) {
     let mut namespaces = Namespaces::new();
+    let mut budget = Budget::default();
     let mut listening = ListeningSockets::default();
     while let Some(poll) = shared.next_poll() {
         let mut report = |report| {
@@ -155,15 +163,17 @@ fn run(shared: &Shared, mut reporter: Reporter) {
         if let Some(late) = poll.late {
             report(Report::Late(late));
         }
+        let round = Round::of(&poll, &mut namespaces, &mut budget);
+        shared.settle(&poll, &round);
         let (samples, notices): (Vec<_>, Vec<_>) =
-            read(&poll, &mut namespaces).into_iter().partition(|(_, notice)| notice.is_sample());
+            round.notices.into_iter().partition(|(_, notice)| notice.is_sample());
         if let Some(samples) = shared.samples.unless_under_way(samples) {
             report(Report::Samples(samples));
         }
         if !notices.is_empty() {
             report(Report::Notices(notices));
         }
-        if poll.search && listening.has_changed(survey::listening().map(survey::cookies)) {
+        if poll.search.is_some() && listening.look() {
             report(Report::ListenersChanged);
         }
     }
@@ -193,49 +203,112 @@ impl Samples {
     }
 }
 
-fn read(poll: &Poll, namespaces: &mut Namespaces) -> Vec<(u64, Notice)> {
-    let mut notices = Vec::new();
-    let mut wanting = Vec::new();
-    let watches: Vec<_> = poll.watches().collect();
-    for (watch, reading) in watches.iter().copied().zip(namespaces.read(&watches, poll.at)) {
-        if reading.as_ref().is_ok_and(|reading| reading.wants_census) {
-            wanting.push(watch);
+/// What a round of readings brought.
+#[derive(Default)]
+struct Round<'a> {
+    notices: Vec<(u64, Notice)>,
+    outlooks: Vec<(&'a Watch, Outlook)>,
+    /// Of those that are waited for, those that are to be read again.
+    poll_again: Vec<&'a Watch>,
+}
+
+impl<'a> Round<'a> {
+    fn of(poll: &'a Poll, namespaces: &mut Namespaces, budget: &mut Budget) -> Round<'a> {
+        let mut round = Round::default();
+        let mut wanting = round.read_depths(poll, namespaces);
+        if let Some(Search { waited, may_have_overflowed }) = &poll.search {
+            if *may_have_overflowed {
+                round.poll_again.extend(namespaces.that_may_have_overflowed(waited));
+            }
+            wanting.extend(waited.iter().map(|watch| &**watch).filter(|watch| watch.wants_census(poll.at)));
         }
-        let notice = match reading {
-            Ok(reading) => {
-                if reading.resumed {
-                    watch.has_recovered(Tier::Depth);
-                }
-                let is_wanted = reading.is_news() || (poll.wants_samples && reading.is_sample);
-                is_wanted.then_some(Notice::Depth(reading))
-            }
-            Err(error) => watch.has_failed(Tier::Depth, error, poll.generation).then_some(Notice::Failed(error)),
-        };
-        notices.extend(notice.map(|notice| (watch.id(), notice)));
+        if !wanting.is_empty() && budget.allows(poll.at) {
+            let begun = monotonic();
+            let is_well = round.outlooks.iter().all(|(_, outlook)| outlook.is_quiet);
+            round.take_censuses(poll, &wanting);
+            let took = monotonic().saturating_sub(begun);
+            let pause = budget.spent(poll.at + took, took, is_well);
+            wanting.iter().for_each(|watch| watch.pauses_for(pause));
+        }
+        round
     }
-    for (watch, census) in wanting.iter().zip(watch::census(&wanting, poll.at)) {
-        let notice = match census {
-            Ok(census) => {
-                if watch.has_recovered(Tier::Census) {
-                    notices.push((watch.id(), Notice::CensusRecovered));
+
+    /// Which of them want a census.
+    fn read_depths(&mut self, poll: &'a Poll, namespaces: &mut Namespaces) -> Vec<&'a Watch> {
+        let mut wanting = Vec::new();
+        namespaces.read(poll.watches.iter().map(|watch| &**watch), poll.at, |watch, reading| {
+            let notice = match reading {
+                Ok(reading) => {
+                    if reading.wants_census {
+                        wanting.push(watch);
+                    }
+                    self.outlooks.push((watch, reading.outlook));
+                    if reading.resumed {
+                        watch.has_recovered(Tier::Depth);
+                    }
+                    let is_wanted = reading.is_news() || (poll.wants_samples && reading.is_sample);
+                    is_wanted.then_some(Notice::Depth(reading))
                 }
-                let is_wanted = !census.changes.is_empty() || (poll.wants_samples && census.is_sample);
-                is_wanted.then_some(Notice::Census(census))
-            }
-            // The next reading of the first tier says so.
-            Err(Error::Closed) => None,
-            Err(error) => watch.has_failed(Tier::Census, error, poll.generation).then_some(Notice::CensusFailed(error)),
-        };
-        notices.extend(notice.map(|notice| (watch.id(), notice)));
+                Err(error) => {
+                    self.outlooks.push((watch, Outlook::default()));
+                    watch.has_failed(Tier::Depth, error, poll.generation).then_some(Notice::Failed(error))
+                }
+            };
+            self.notices.extend(notice.map(|notice| (watch.id(), notice)));
+        });
+        wanting
     }
-    notices
+
+    fn take_censuses(&mut self, poll: &'a Poll, wanting: &[&'a Watch]) {
+        for (&watch, census) in wanting.iter().zip(watch::census(wanting, poll.at)) {
+            let notice = match census {
+                Ok(census) => {
+                    if watch.has_recovered(Tier::Census) {
+                        self.notices.push((watch.id(), Notice::CensusRecovered));
+                    }
+                    self.outlooks.push((watch, census.outlook));
+                    let is_wanted = !census.changes.is_empty() || (poll.wants_samples && census.is_sample);
+                    is_wanted.then_some(Notice::Census(census))
+                }
+                // The next reading of the first tier says so.
+                Err(Error::Closed) => None,
+                Err(error) => {
+                    watch.has_failed(Tier::Census, error, poll.generation).then_some(Notice::CensusFailed(error))
+                }
+            };
+            self.notices.extend(notice.map(|notice| (watch.id(), notice)));
+            // Where another process has it as well, the kernel does not say when it is closed here.
+            if !watch.are_open() {
+                self.poll_again.push(watch);
+            }
+        }
+    }
 }
 
 impl Shared {
+    /// Decides how each that was read, or is waited for, goes on.
+    fn settle(&self, poll: &Poll, round: &Round<'_>) {
+        let mut quiet = Vec::new();
+        {
+            let schedule = &mut locked(&self.control).schedule;
+            for &(watch, outlook) in &round.outlooks {
+                quiet.extend(schedule.was_read(poll.at, watch.id(), outlook).map(|token| (watch, token)));
+            }
+            round.poll_again.iter().for_each(|watch| schedule.poll_again(poll.at, watch.id()));
+        }
+        for (watch, token) in quiet {
+            match watch.wait_for_a_connection(&self.arrivals, token) {
+                Ok(()) => {}
+                Err(Error::Closed) => locked(&self.control).schedule.poll_all_again(poll.at),
+                Err(_) => locked(&self.control).schedule.poll_again(poll.at, watch.id()),
+            }
+        }
+    }
+
     /// Sleeps until something is due; `None`: the poller has been dropped.
     fn next_poll(&self) -> Option<Poll> {
         loop {
-            let ticket = self.changed.ticket();
+            let ticket = self.arrivals.ticket();
             let now = (self.clock)();
             self.last_round_ms.store(ms(now), Ordering::Relaxed);
             let patience = {
@@ -248,7 +321,12 @@ impl Shared {
                 }
                 control.schedule.next_due().saturating_sub(now)
             };
-            self.changed.sleep(ticket, Some(patience));
+            let arrived = self.arrivals.wait(ticket, patience);
+            if !arrived.is_empty() {
+                let now = (self.clock)();
+                let schedule = &mut locked(&self.control).schedule;
+                arrived.into_iter().for_each(|token: Token| schedule.arrived(now, token));
+            }
         }
     }
 }
@@ -260,11 +338,27 @@ fn ms(time: Time) -> u64 {
 /// The sockets that listen, as of the last search.
 #[derive(Debug, Default)]
 struct ListeningSockets {
+    /// Kept from one search to the next: to make one is a part of what a search costs.
+    diag: Option<DiagSocket>,
     cookies: Vec<Cookie>,
     has_just_changed: bool,
 }
 
 impl ListeningSockets {
+    /// Whether they have changed.
+    fn look(&mut self) -> bool {
+        let read = |diag: DiagSocket| {
+            let mut diag = diag;
+            let listening = survey::listening_through(&mut diag)?;
+            Ok((diag, survey::cookies(listening)))
+        };
+        // After an error the rest of an answer may still be in the socket.
+        let found = self.diag.take().map_or_else(DiagSocket::open, Ok).and_then(read);
+        let (diag, now) = found.map_or_else(|error| (None, Err(error)), |(diag, now)| (Some(diag), Ok(now)));
+        self.diag = diag;
+        self.has_changed(now)
+    }
+
     /// What could not be read has not changed.
     fn has_changed(&mut self, now: Result<Vec<Cookie>, Error>) -> bool {
         let Ok(now) = now else { return false };

@@ -1,109 +1,260 @@
 //! When to read which watches. Pure: the caller passes the time.
+//!
+//! A watch is *polled*, at its interval, or *waited for*: its queue has been empty for a while, and the kernel says when a connection
+//! comes. One to which connections come soon after each other costs less when it is polled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::linux::epoll::Token;
 use crate::monitor::watch::Watch;
-use crate::rules::detector::Time;
+use crate::rules::detector::{Outlook, Time};
 
-/// What is watched, by interval.
+/// What is watched.
 #[derive(Default)]
 pub(super) struct Schedule {
+    followed: HashMap<u64, Followed>,
+    /// Those that are polled, by interval.
     grids: BTreeMap<Duration, Grid>,
+    /// Those that are to be read before their turn: a connection has come, or a condition is about to hold.
+    early: BTreeSet<(Time, u64)>,
+    tokens: HashMap<Token, u64>,
+    next_token: Token,
     search_due: Time,
+    overflows_due: Time,
     wants_samples: bool,
     generation: u64,
 }
 
+struct Followed {
+    watch: Arc<Watch>,
+    mode: Mode,
+    /// How long its queue must have been empty before it is waited for.
+    patience: Duration,
+    early: Option<Time>,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Polled { quiet_since: Option<Time> },
+    Waited { since: Time, token: Token, sockets: u64 },
+}
+
 /// The watches of one interval, read together: each waking costs more than what is done in it.
+#[derive(Default)]
 struct Grid {
     due: Time,
-    watches: Arc<[Arc<Watch>]>,
+    watches: BTreeMap<u64, Arc<Watch>>,
 }
 
 /// What is due now.
 pub(super) struct Poll {
     pub(super) at: Time,
-    watches: Vec<Arc<[Arc<Watch>]>>,
+    pub(super) watches: Vec<Arc<Watch>>,
     /// It comes later than the next one was due, by this much.
     pub(super) late: Option<Duration>,
     /// It is time to see whether a listener is new or gone.
-    pub(super) search: bool,
+    pub(super) search: Option<Search>,
     /// Readings that change nothing are to be reported too, at the pace of each watch.
     pub(super) wants_samples: bool,
     /// How often the watches have been replaced.
     pub(super) generation: u64,
 }
 
+/// Once a second.
+pub(super) struct Search {
+    /// Those that are waited for.
+    pub(super) waited: Vec<Arc<Watch>>,
+    /// It is also time to see whether one of their queues has overflowed and drained unseen.
+    pub(super) may_have_overflowed: bool,
+}
+
 /// How often to see whether a listener is new or gone: a dump of the listening sockets.
 const SEARCH: Duration = Duration::from_secs(1);
+/// How often to see whether a queue has overflowed and drained unseen: a file, which costs as much.
+const OVERFLOWS: Duration = Duration::from_secs(5);
 /// A shorter interval would take a processor of its own.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// How long a queue must have been empty before it is waited for ...
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// ... and where connections always came soon after.
+const MOST_PATIENCE: Duration = Duration::from_secs(64);
 
 impl Schedule {
-    /// Replaces what is watched. An interval that was there before keeps its grid.
+    /// Replaces what is watched. One that was there before goes on as it did, unless its sockets are others.
     pub(super) fn replace(&mut self, now: Time, watches: Vec<Arc<Watch>>, wants_samples: bool) {
-        let mut by_interval: BTreeMap<Duration, Vec<Arc<Watch>>> = BTreeMap::new();
-        for watch in watches {
-            by_interval.entry(watch.interval().max(SHORTEST)).or_default().push(watch);
-        }
-        self.grids = by_interval
-            .into_iter()
-            .map(|(interval, watches)| {
-                let due = self.grids.get(&interval).map_or(now + interval, |grid| grid.due);
-                (interval, Grid { due, watches: watches.into() })
-            })
-            .collect();
         self.wants_samples = wants_samples;
         self.generation += 1;
+        let mut before = std::mem::take(&mut self.followed);
+        self.grids.values_mut().for_each(|grid| grid.watches.clear());
+        self.early.clear();
+        for watch in watches {
+            let known = before.remove(&watch.id()).filter(|known| Arc::ptr_eq(&known.watch, &watch));
+            let followed = known.unwrap_or_else(|| Followed::new(watch));
+            let goes_on = !wants_samples && followed.is_waited_for() && !followed.has_other_sockets();
+            let id = followed.watch.id();
+            self.early.extend(followed.early.map(|at| (at, id)));
+            self.followed.insert(id, followed);
+            if !goes_on {
+                self.poll(now, id);
+            }
+        }
+        self.grids.retain(|_, grid| !grid.watches.is_empty());
+        let followed = &self.followed;
+        self.tokens.retain(|_, id| followed.get(id).is_some_and(Followed::is_waited_for));
     }
 
     /// What is due; `None`: nothing is.
     pub(super) fn due(&mut self, at: Time) -> Option<Poll> {
         let (mut watches, mut late) = (Vec::new(), None);
-        for (&interval, grid) in self.grids.iter_mut().filter(|(_, grid)| grid.due <= at) {
-            watches.push(Arc::clone(&grid.watches));
+        while let Some(&(due, id)) = self.early.first().filter(|(due, _)| *due <= at) {
+            self.early.remove(&(due, id));
+            let Some(followed) = self.followed.get_mut(&id) else { continue };
+            followed.early = None;
+            let is_due_anyway = self.grids.get(&interval(&followed.watch)).is_some_and(|grid| grid.due <= at);
+            if !is_due_anyway {
+                watches.push(Arc::clone(&followed.watch));
+            }
+        }
+        for (&interval, grid) in self.grids.iter_mut().filter(|(_, grid)| grid.is_due(at)) {
+            watches.extend(grid.watches.values().cloned());
             late = late.max(Some(at - grid.due).filter(|&late| late > interval));
-            grid.due = next_on_grid(grid.due, interval, at);
+            grid.due = next_on_grid(interval, at);
         }
-        // Together with readings where it can be.
-        let search = self.search_due <= at + SEARCH / 20;
-        if search {
-            self.search_due = at + SEARCH;
-        }
+        let search = (self.search_due <= at).then(|| {
+            self.search_due = next_on_grid(SEARCH, at);
+            let may_have_overflowed = self.overflows_due <= at;
+            if may_have_overflowed {
+                self.overflows_due = next_on_grid(OVERFLOWS, at);
+            }
+            let waited = self.followed.values().filter(|followed| followed.is_waited_for());
+            Search { waited: waited.map(|followed| Arc::clone(&followed.watch)).collect(), may_have_overflowed }
+        });
         let Schedule { wants_samples, generation, .. } = *self;
-        (search || !watches.is_empty()).then_some(Poll { at, watches, late, search, wants_samples, generation })
+        (search.is_some() || !watches.is_empty()).then_some(Poll {
+            at,
+            watches,
+            late,
+            search,
+            wants_samples,
+            generation,
+        })
     }
 
     /// When something is due next.
     pub(super) fn next_due(&self) -> Time {
-        self.grids.values().map(|grid| grid.due).fold(self.search_due, Time::min)
+        let grids = self.grids.values().filter(|grid| !grid.watches.is_empty()).map(|grid| grid.due);
+        let early = self.early.first().map(|&(due, _)| due);
+        grids.chain(early).fold(self.search_due, Time::min)
+    }
+
+    /// A watch has been read: whether it is to be waited for from now on, and by which token. Then it is, unless
+    /// [`Schedule::poll_again`] says that it cannot be.
+    pub(super) fn was_read(&mut self, at: Time, id: u64, outlook: Outlook) -> Option<Token> {
+        let wants_samples = self.wants_samples;
+        let followed = self.followed.get_mut(&id)?;
+        let early = followed.early.take();
+        early.map(|due| self.early.remove(&(due, id)));
+        if let Some(due) = outlook.due_at {
+            followed.early = Some(due);
+            self.early.insert((due, id));
+        }
+        let Mode::Polled { quiet_since } = &mut followed.mode else { return None };
+        if !outlook.is_quiet {
+            *quiet_since = None;
+            return None;
+        }
+        let quiet_for = at.saturating_sub(*quiet_since.get_or_insert(at));
+        if wants_samples || quiet_for < followed.patience {
+            return None;
+        }
+        self.next_token = self.next_token.wrapping_add(1);
+        let token = self.next_token;
+        followed.mode = Mode::Waited { since: at, token, sockets: followed.watch.sockets_version() };
+        self.tokens.insert(token, id);
+        if let Some(grid) = self.grids.get_mut(&interval(&followed.watch)) {
+            grid.watches.remove(&id);
+        }
+        Some(token)
+    }
+
+    /// A connection waits: it is read at once.
+    pub(super) fn arrived(&mut self, at: Time, token: Token) {
+        let Some(&id) = self.tokens.get(&token) else { return };
+        if let Some(followed) = self.followed.get_mut(&id)
+            && let Mode::Waited { since, .. } = followed.mode
+        {
+            let is_soon = at.saturating_sub(since) < followed.patience;
+            let patience = if is_soon { followed.patience * 2 } else { LEAST_PATIENCE };
+            followed.patience = patience.min(MOST_PATIENCE);
+            self.poll_at_once(at, id);
+        }
+    }
+
+    /// It cannot be waited for, or something may have happened to it of which the kernel does not say a word.
+    pub(super) fn poll_again(&mut self, at: Time, id: u64) {
+        if self.followed.get(&id).is_some_and(Followed::is_waited_for) {
+            self.poll_at_once(at, id);
+        }
+    }
+
+    /// All of them.
+    pub(super) fn poll_all_again(&mut self, at: Time) {
+        let waited: Vec<_> = self.followed.iter().filter(|(_, one)| one.is_waited_for()).map(|(&id, _)| id).collect();
+        waited.into_iter().for_each(|id| self.poll_at_once(at, id));
+    }
+
+    fn poll_at_once(&mut self, at: Time, id: u64) {
+        if let Some(followed) = self.followed.get_mut(&id) {
+            let before = followed.early.replace(at);
+            before.map(|due| self.early.remove(&(due, id)));
+            self.early.insert((at, id));
+            self.poll(at, id);
+        }
+    }
+
+    fn poll(&mut self, now: Time, id: u64) {
+        let Some(followed) = self.followed.get_mut(&id) else { return };
+        if let Mode::Waited { token, .. } = followed.mode {
+            self.tokens.remove(&token);
+            followed.mode = Mode::Polled { quiet_since: None };
+        }
+        let interval = interval(&followed.watch);
+        let grid = self.grids.entry(interval).or_default();
+        if grid.watches.is_empty() && grid.due <= now {
+            grid.due = next_on_grid(interval, now);
+        }
+        grid.watches.insert(id, Arc::clone(&followed.watch));
     }
 }
 
-impl Poll {
-    /// The watches to be read.
-    pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.watches.iter().flat_map(|watches| watches.iter()).map(|watch| &**watch)
+impl Followed {
+    fn new(watch: Arc<Watch>) -> Followed {
+        Followed { watch, mode: Mode::Polled { quiet_since: None }, patience: LEAST_PATIENCE, early: None }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        matches!(self.mode, Mode::Waited { .. })
+    }
+
+    fn has_other_sockets(&self) -> bool {
+        matches!(self.mode, Mode::Waited { sockets, .. } if sockets != self.watch.sockets_version())
     }
 }
 
-/// The next one keeps to the grid, and leaves out what has been missed.
-fn next_on_grid(due: Time, interval: Duration, at: Time) -> Time {
-    let past = (at - due).as_nanos() % interval.as_nanos();
+impl Grid {
+    fn is_due(&self, at: Time) -> bool {
+        self.due <= at && !self.watches.is_empty()
+    }
+}
+
+fn interval(watch: &Watch) -> Duration {
+    watch.interval().max(SHORTEST)
+}
+
+/// The multiples of an interval since the clock began: grids meet where they can. What has been missed is left out.
+fn next_on_grid(interval: Duration, at: Time) -> Time {
+    let past = at.as_nanos() % interval.as_nanos();
     at + interval - Duration::from_nanos(past as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    #[test]
-    fn a_poll_that_comes_late_is_followed_by_one_on_the_grid() {
-        let next = |due, at| next_on_grid(MS * due, MS * 100, MS * at).as_millis();
-        assert_eq!([next(500, 500), next(500, 540), next(500, 600), next(500, 1730)], [600, 600, 700, 1800]);
-    }
 }

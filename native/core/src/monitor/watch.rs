@@ -1,18 +1,19 @@
 //! One watched listener of this process: its sockets and its history. What the monitor keeps of each.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::linux::counters;
-use crate::linux::namespace;
-use crate::linux::sockopt::SocketNamespace;
+use crate::linux::epoll::{Arrivals, Token};
+use crate::linux::sockopt::{self, SocketNamespace};
+use crate::linux::{counters, namespace};
 use crate::reading::queue::Queues;
 use crate::reading::survey;
 use crate::reading::waits::{self, Waits};
 use crate::rules::detector::{Settings, Time};
 use crate::rules::history::{CensusTaken, DepthReading, History, Status};
 use crate::rules::overflows::{Dropped, Overflowed};
-use crate::{Depth, Error, Listeners, Members};
+use crate::{Depth, Endpoint, Error, Listener, Listeners, Members};
 
 /// A listener that is read again and again. Its status may be asked for at any time, from any thread.
 #[derive(Debug)]
@@ -21,7 +22,11 @@ pub struct Watch {
     interval: Duration,
     /// `None`: that of this process, or not known.
     namespace: Option<SocketNamespace>,
-    listeners: Mutex<Arc<Listeners>>,
+    listeners: Mutex<Listeners>,
+    /// After the last census, by what it cost; in ms.
+    census_pause_ms: AtomicU64,
+    /// How often the sockets have been replaced.
+    sockets_version: AtomicU64,
     history: Mutex<History>,
     reported: Mutex<Reported>,
 }
@@ -41,14 +46,23 @@ pub(super) enum Tier {
     Census,
 }
 
+/// What became of a reading of the first tier.
+pub(super) enum Taken {
+    /// It was taken in.
+    Whole(DepthReading),
+    /// So much was dropped, and it is not known yet whether that was for want of room: [`Watch::take_in`] waits for it.
+    Dropped(Members<Depth>, Dropped),
+}
+
 impl Watch {
     /// Begins now, by the number that its owner gives it.
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
         let interval = settings.interval;
         let namespace = listeners.sockets().first().and_then(|socket| namespace::foreign(socket.fd()));
         let history = Mutex::new(History::new(settings, at));
-        let listeners = Mutex::new(Arc::new(listeners));
-        Watch { id, interval, namespace, listeners, history, reported: Mutex::default() }
+        let listeners = Mutex::new(listeners);
+        let (census_pause_ms, sockets_version, reported) = <_>::default();
+        Watch { id, interval, namespace, listeners, census_pause_ms, sockets_version, history, reported }
     }
 
     /// Its owner's number for it.
@@ -63,7 +77,46 @@ impl Watch {
 
     /// Goes on with these sockets: one has come or gone, or all have been closed and opened again. What is known stays.
     pub fn replace_sockets(&self, listeners: Listeners) {
-        *locked(&self.listeners) = Arc::new(listeners);
+        *locked(&self.listeners) = listeners;
+        self.sockets_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number when the sockets have been replaced.
+    pub(super) fn sockets_version(&self) -> u64 {
+        self.sockets_version.load(Ordering::Acquire)
+    }
+
+    /// From now on, and until it is read again, its queue is empty as long as the kernel does not say that a connection waits.
+    /// [`Error::Closed`]: a descriptor is no longer that of its socket. Then what another socket was armed for may be lost.
+    pub(super) fn wait_for_a_connection(&self, arrivals: &Arrivals, token: Token) -> Result<(), Error> {
+        let listeners = self.listeners();
+        for socket in listeners.sockets() {
+            // What is its own before and after was so in between.
+            socket.vouched(Ok(()))?;
+            socket.vouched(arrivals.arm(sockopt::borrow(socket.fd())?, token))?;
+        }
+        locked(&self.history).wait_for_a_connection();
+        Ok(())
+    }
+
+    /// Whether each of its sockets is open. One system call a socket.
+    pub(super) fn are_open(&self) -> bool {
+        self.listeners().sockets().iter().all(Listener::is_open)
+    }
+
+    /// Whether it is time for a census.
+    pub(super) fn wants_census(&self, at: Time) -> bool {
+        locked(&self.history).wants_census(at)
+    }
+
+    /// No census is taken for so long.
+    pub(super) fn pauses_for(&self, pause: Duration) {
+        self.census_pause_ms.store(pause.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether it has a queue that may overflow and drain without being seen: the kernel counts that, but not of a Unix socket.
+    pub(super) fn may_drop(&self) -> bool {
+        self.listeners().sockets().iter().any(|socket| matches!(socket.endpoint(), Endpoint::Tcp(_)))
     }
 
     /// Reads the first tier: three system calls a socket. [`Error::Closed`] where all of its sockets have been closed.
@@ -73,14 +126,19 @@ impl Watch {
     }
 
     /// The same without taking it in.
-    pub(super) fn depths(&self) -> Result<Members<Depth>, Error> {
+    fn depths(&self) -> Result<Members<Depth>, Error> {
         self.listeners().depths().inspect_err(|_| locked(&self.history).reading_failed())
     }
 
-    /// What has been dropped since the reading before this one, and whether it is time for a census.
-    pub(super) fn dropped(&self, depths: &Members<Depth>, at: Time) -> (Dropped, bool) {
-        let history = locked(&self.history);
-        (history.dropped(depths), history.wants_census(at))
+    /// The same, taken in where nothing was dropped since the reading before. `counted`: the overflows of its namespace before it.
+    pub(super) fn read_unless_dropped(&self, at: Time, counted: Option<u64>) -> Result<Taken, Error> {
+        let depths = self.depths()?;
+        let mut history = locked(&self.history);
+        let dropped = history.dropped(&depths);
+        if dropped.count > 0 {
+            return Ok(Taken::Dropped(depths, dropped));
+        }
+        Ok(Taken::Whole(history.depth_read(at, &depths, Overflowed { at_most: None, since: counted })))
     }
 
     /// Takes a reading in.
@@ -114,8 +172,8 @@ impl Watch {
         locked(&self.reported).of(tier).take().is_some()
     }
 
-    fn listeners(&self) -> Arc<Listeners> {
-        Arc::clone(&locked(&self.listeners))
+    fn listeners(&self) -> Listeners {
+        locked(&self.listeners).clone()
     }
 
     /// How long the connections waited that were accepted from it, as far as they were counted.
@@ -125,7 +183,9 @@ impl Watch {
 
     /// What is known, without a reading.
     pub fn status(&self, at: Time) -> Status {
-        locked(&self.history).status(at)
+        let status = locked(&self.history).status(at);
+        let pause = Duration::from_millis(self.census_pause_ms.load(Ordering::Relaxed));
+        Status { census_every: status.census_every.max(pause), ..status }
     }
 }
 

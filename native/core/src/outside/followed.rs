@@ -34,9 +34,13 @@ impl Followed {
         }
     }
 
-    /// Whether any of these is one of its sockets: others have come or gone.
+    /// Whether any of these is one of its sockets: others have come or gone. By inode, for the files have no cookies.
     pub(super) fn goes_on_with(&self, sockets: &[(Cookie, Inode)]) -> bool {
-        self.sockets.iter().any(|socket| sockets.contains(socket))
+        self.sockets.iter().any(|(_, known)| sockets.iter().any(|(_, inode)| inode == known))
+    }
+
+    pub(super) fn owners(&self) -> &[Owner] {
+        &self.owners
     }
 
     /// Its sockets have closed, and it may be opened again.

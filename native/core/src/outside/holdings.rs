@@ -5,7 +5,6 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
 use crate::linux::counters;
-use crate::linux::diag::DiagSocket;
 use crate::linux::namespace::{Namespace, beside};
 use crate::outside::scope::{Gap, Missing, Owner, Scope};
 use crate::reading::unix_table;
@@ -172,11 +171,6 @@ impl Member {
 }
 
 impl Place {
-    /// A netlink socket there.
-    pub(crate) fn open(&self) -> Result<DiagSocket, Error> {
-        self.inside(DiagSocket::open)
-    }
-
     /// A BEAM whose command line names no node may have become one since. epmd knows it by the port at which it listens for
     /// other nodes, and is asked once, where there is one that may be meant.
     pub(crate) fn learn_names(&mut self, listening: &[Listening]) {
@@ -215,15 +209,23 @@ impl Place {
     }
 
     /// Runs `act` there.
-    fn inside<T: Send>(&self, act: impl Fn() -> Result<T, Error> + Sync) -> Result<T, Error> {
+    pub(crate) fn inside<T: Send>(&self, act: impl Fn() -> Result<T, Error> + Sync) -> Result<T, Error> {
         if self.is_own()? {
             return act();
         }
         self.by_any(|pid| beside(pid, &act))?.ok_or(Error::NotFound)
     }
 
+    /// Reads files of this place without entering it: those of any process there.
+    pub(crate) fn in_files<T>(&self, mut read: impl FnMut(i32) -> Result<T, Error>) -> Result<T, Error> {
+        if self.is_own()? {
+            return read(std::process::id() as i32);
+        }
+        self.by_any(read)?.ok_or(Error::NotFound)
+    }
+
     /// Any of its processes will do, for one may have ended; `None`: there is none.
-    pub(crate) fn by_any<T>(&self, ask: impl Fn(i32) -> Result<T, Error>) -> Result<Option<T>, Error> {
+    fn by_any<T>(&self, mut ask: impl FnMut(i32) -> Result<T, Error>) -> Result<Option<T>, Error> {
         let mut refusal = None;
         for process in &self.members {
             match ask(process.pid) {
@@ -268,11 +270,8 @@ impl Place {
         wanted.then_some(owners)
     }
 
-    /// Those who hold a Unix socket that listens, where the kernel refused to tell of these.
-    pub(crate) fn unread_unix(&self, diag: &DiagSocket) -> Result<Vec<Gap>, Error> {
-        if !diag.lacks_unix() {
-            return Ok(Vec::new());
-        }
+    /// Those who hold a Unix socket that listens: the kernel refused to tell of these.
+    pub(crate) fn unread_unix(&self) -> Result<Vec<Gap>, Error> {
         let listening = self.by_any(unix_table::listening)?.unwrap_or_default();
         let holders = listening.iter().flat_map(|&inode| self.held(inode)).map(|held| held.member);
         let holders: BTreeSet<_> = holders.collect();
@@ -292,7 +291,11 @@ impl Place {
         if self.members.is_empty() || self.is_own()? {
             return Err(error);
         }
-        let gap = |member: &Member| Some(Gap { process: member.candidate()?, missing: Missing::Namespace(error) });
-        Ok(self.members.iter().filter_map(gap).collect())
+        Ok(self.gaps(Missing::Namespace(error)))
+    }
+
+    /// That something is missing of each of its processes.
+    pub(crate) fn gaps(&self, missing: Missing) -> Vec<Gap> {
+        self.members.iter().filter_map(|member| Some(Gap { process: member.candidate()?, missing })).collect()
     }
 }

@@ -10,3 +10,4 @@ pub mod remote_watch;
 mod sample;
 mod scope;
 pub mod snapshot;
+mod source;

@@ -1,18 +1,18 @@
 //! The accept queues of other processes over time: [`crate::outside::snapshot`], again and again, judged by the same detector as a
 //! listener that is watched from inside.
 //!
-//! A sample is one dump of the listeners of each network namespace, in the place of the owner's `getsockopt`. The processes that
+//! A sample is one dump of the listeners of each network namespace, in the place of the owner's `getsockopt`; where that is refused,
+//! one reading of `/proc/PID/net/tcp`, which has less in it. The processes that
 //! own a listener are looked up when it is new, and all of them every few seconds, for a server may have begun in another
 //! namespace.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::linux::diag::DiagSocket;
 use crate::outside::followed::Followed;
 use crate::outside::holdings::{Holdings, Place, holdings};
 use crate::outside::scope::{Gap, Scope};
-use crate::reading::survey::{listening_through, survey_some};
+use crate::outside::source::Source;
 use crate::rules::detector::{Settings, Time};
 use crate::rules::overflows::Overflows;
 use crate::{Cookie, Endpoint, Error, Listening, Members, QueueKey};
@@ -36,9 +36,11 @@ const SEARCH: Duration = Duration::from_secs(5);
 /// A network namespace that is read.
 struct Visited {
     place: Place,
-    diag: Option<DiagSocket>,
+    source: Option<Source>,
     /// It could not be entered. Not tried again before the next search: each attempt costs a thread.
     refusal: Option<Error>,
+    /// It may be that more can be read there now.
+    may_improve: bool,
     known: HashSet<Cookie>,
     followed: BTreeMap<QueueKey, Followed>,
     overflows: Overflows,
@@ -80,7 +82,7 @@ impl Observer {
             let read = listening.and_then(|listening| {
                 self.gone.extend(visited.fold(at, listening, self.settings));
                 visited.take_census(at, scope)?;
-                gaps.extend(visited.diag.as_ref().map_or(Ok(Vec::new()), |diag| visited.place.unread_unix(diag))?);
+                gaps.extend(visited.missing()?);
                 Ok(())
             });
             if let Err(error) = read {
@@ -108,7 +110,7 @@ impl Observer {
     fn listening(&mut self) -> (Vec<Result<Vec<Listening>, Error>>, bool) {
         let mut has_new = false;
         let mut ask = |visited: &mut Visited| {
-            let listening = visited.with_diag(listening_through)?;
+            let listening = visited.with_source(Source::listening)?;
             let now: HashSet<_> = listening.iter().map(|socket| socket.cookie).collect();
             has_new |= !now.is_subset(&visited.known);
             visited.known = now;
@@ -123,11 +125,12 @@ impl Observer {
         for place in places {
             let known = before.iter().position(|visited| visited.place.namespace == place.namespace);
             self.visited.push(match known {
-                Some(index) => Visited { place, refusal: None, ..before.swap_remove(index) },
+                Some(index) => Visited { place, refusal: None, may_improve: true, ..before.swap_remove(index) },
                 None => Visited {
                     place,
-                    diag: None,
+                    source: None,
                     refusal: None,
+                    may_improve: false,
                     known: HashSet::new(),
                     followed: BTreeMap::new(),
                     overflows: Overflows::default(),
@@ -144,16 +147,27 @@ impl Observer {
 }
 
 impl Visited {
-    /// A socket that failed may have the rest of an answer in it.
-    fn with_diag<T>(&mut self, ask: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
-        let mut diag = match (self.diag.take(), self.refusal) {
-            (Some(diag), _) => diag,
+    /// A netlink socket that failed may have the rest of an answer in it, and is opened again.
+    fn with_source<T>(&mut self, ask: impl FnOnce(&mut Source, &Place) -> Result<T, Error>) -> Result<T, Error> {
+        let may_improve = std::mem::take(&mut self.may_improve);
+        let mut source = match (self.source.take(), self.refusal) {
+            (Some(source), _) if may_improve && source.is_partial() => match Source::open(&self.place) {
+                Ok(better) if !better.is_partial() => better,
+                _ => source,
+            },
+            (Some(source), _) => source,
             (None, Some(refusal)) => return Err(refusal),
-            (None, None) => self.place.open().inspect_err(|&error| self.refusal = Some(error))?,
+            (None, None) => Source::open(&self.place).inspect_err(|&error| self.refusal = Some(error))?,
         };
-        let answer = ask(&mut diag)?;
-        self.diag = Some(diag);
+        let answer = ask(&mut source, &self.place)?;
+        self.source = Some(source);
         Ok(answer)
+    }
+
+    /// What its source does not say.
+    fn missing(&self) -> Result<Vec<Gap>, Error> {
+        let owners = self.followed.values().flat_map(Followed::owners);
+        self.source.as_ref().map_or(Ok(Vec::new()), |source| source.missing(&self.place, owners))
     }
 
     /// Takes in how deep the queues are. What is no longer there, and has not been opened again in time, comes back.
@@ -214,7 +228,7 @@ impl Visited {
         let wanted: Vec<_> = self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(key, _)| key.clone()).collect();
         let begun = Instant::now();
         let endpoints: Vec<_> = wanted.iter().map(|key| &key.endpoint).collect();
-        let queues = self.with_diag(|diag| survey_some(diag, &endpoints))?;
+        let queues = self.with_source(|source, place| source.survey(place, &endpoints))?;
         let took = begun.elapsed();
         let taken: HashMap<_, _> = queues
             .into_iter()

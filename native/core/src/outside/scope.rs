@@ -69,18 +69,25 @@ pub enum Missing {
     /// Its Unix sockets.
     #[error("its Unix sockets could not be read: this kernel has no unix_diag (CONFIG_UNIX_DIAG)")]
     Unix,
-    /// All but a [`crate::reading::tcp_table::PartialQueue`] of its queues, for the kernel tells no more.
+    /// All that `/proc/net/tcp` does not say of its queues, for the kernel tells no more.
     #[error(
-        "of its queues no limit, drops and waits are known, and nothing of its Unix sockets: this kernel or sandbox has no \
-         sock_diag for TCP (modules inet_diag and tcp_diag)"
+        "of its queues no limit and no drops are known, waits only while they are watched, and nothing of its Unix sockets: \
+         this kernel or sandbox has no sock_diag for TCP (modules inet_diag and tcp_diag)"
     )]
     Diag,
-    /// All but a [`crate::reading::tcp_table::PartialQueue`] of its queues.
+    /// All that `/proc/net/tcp` does not say of its queues.
     #[error(
-        "its network namespace could not be entered ({0}): of its queues no limit, drops and waits are known, and nothing \
-         of its Unix sockets; CAP_SYS_ADMIN would allow it"
+        "its network namespace could not be entered ({0}): of its queues no limit and no drops are known, waits only while \
+         they are watched, and nothing of its Unix sockets; CAP_SYS_ADMIN would allow it"
     )]
     Part(Error),
+}
+
+impl Missing {
+    /// Its queues are read from files that say less.
+    pub fn is_partial(&self) -> bool {
+        matches!(self, Missing::Diag | Missing::Part(_))
+    }
 }
 
 impl Owned {

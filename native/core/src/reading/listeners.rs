@@ -1,16 +1,18 @@
 //! One or more listening sockets that answer as one: the members of a SO_REUSEPORT group, or all listeners of one port number.
 
+use std::sync::Arc;
+
 use crate::members::{Members, Sum};
 use crate::reading::queue::Queues;
 use crate::{Census, Cookie, Counts, Depth, Error, Listener};
 
 /// Sockets whose figures are summed. One that has been closed is left out; [`Error::Closed`] where all have been.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listeners(Vec<Listener>);
+pub struct Listeners(Arc<[Listener]>);
 
 impl From<Listener> for Listeners {
     fn from(listener: Listener) -> Listeners {
-        Listeners(vec![listener])
+        Listeners([listener].into())
     }
 }
 
@@ -81,6 +83,6 @@ impl Listeners {
         &self,
         read: impl Fn(&Listener) -> Result<(T, Vec<Cookie>), Error>,
     ) -> Result<T, Error> {
-        Members::read_shared(&self.0, |listener| listener.cookie(), |listener| read(listener)).map(|all| all.sum())
+        Members::read_shared(&*self.0, |listener| listener.cookie(), |listener| read(listener)).map(|all| all.sum())
     }
 }

@@ -61,6 +61,12 @@ pub(crate) fn listening_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Res
     Ok(found)
 }
 
+/// Whether the kernel tells of TCP at all: [`Error::Unsupported`] where inet_diag or tcp_diag is missing. Both families are asked for one
+/// port.
+pub(crate) fn has_tcp(diag: &mut DiagSocket) -> Result<(), Error> {
+    each_family(|family| tcp_listening(diag, family, Some(1), &mut Vec::new()))
+}
+
 fn tcp_listening(
     diag: &mut DiagSocket,
     family: Family,

@@ -1,66 +1,124 @@
-//! The queues of a network namespace that cannot be entered, out of `/proc/PID/net/tcp` and `tcp6`.
+//! The queues of a network namespace without sock_diag, out of `/proc/PID/net/tcp` and `tcp6`.
 //!
-//! These files are readable where setns is not allowed: those of a rootless container, for the user who started it. They
-//! say less than sock_diag, so what was counted has a type of its own: no limit, no drops, no ages, no Unix sockets.
+//! These files are there where a kernel has no inet_diag, and readable where setns is not allowed: those of a rootless container, for the
+//! user who started it. They say less than sock_diag: no limit, no drops, no Unix sockets. They have no ages either, but each connection is
+//! named by its ends: one that is still in the queue has waited since it was seen there first.
+//!
+//! Cost: the kernel writes, and this parses, a line of 150 bytes for each connection of the namespace.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
 use procfs::{FromReadSI, ProcError, current_system_info};
 
+use crate::counts::UNKNOWN_LIMIT;
 use crate::linux::diag::{ChildState, QueuedState, Row};
 use crate::linux::proc_file as file;
 use crate::reading::census;
 use crate::reading::tally::{Group, Tally};
-use crate::{Address, Cookie, Errno, Error, Inode, Interface};
+use crate::{Address, Cookie, Depth, Endpoint, Errno, Error, Inode, Interface, Listening, Queue};
 
-/// A queue, as far as these files show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartialQueue {
-    /// The address.
-    pub address: Address,
-    /// The sockets that share it (SO_REUSEPORT); the figures are their sum.
-    pub sockets: Vec<Inode>,
-    /// Connections that wait for `accept`.
-    pub queued: u32,
-    /// Of the queued: the client is still there.
-    pub queued_alive: Option<u32>,
-    /// Of the queued: the client has closed while it waited.
-    pub queued_closed: Option<u32>,
-    /// Of the queued: the client has reset.
-    pub queued_reset: Option<u32>,
-    /// Request bytes that queued clients have sent.
-    pub queued_bytes: Option<u64>,
-    /// Handshakes not finished.
-    pub syn_recv: Option<u32>,
-    /// Accepted and open on both sides.
-    pub established: u32,
-    /// Accepted; the peer has closed and the application still holds the socket.
-    pub close_wait: u32,
+/// The tables of one network namespace, read over and over.
+#[derive(Debug, Default)]
+pub struct TcpTables {
+    /// When each connection that was queued at the last reading was first seen in a queue; `None`: there was no reading.
+    first_seen: Option<HashMap<Ends, Instant>>,
+    /// By these ages are known: there was a reading before the last.
+    has_ages: bool,
 }
+
+/// Local and remote. The files have no cookies: these name a connection, until a client takes the same port again.
+type Ends = (SocketAddr, SocketAddr);
 
 /// Of a file: a hundred thousand connections.
 const MOST: usize = 16 << 20;
 
-/// Every TCP queue in the network namespace of a process. [`Error::Truncated`] where there are more connections than are read.
-pub fn read(pid: i32) -> Result<Vec<PartialQueue>, Error> {
-    read_within(pid, MOST)
+impl TcpTables {
+    /// Every TCP socket that listens in the network namespace of a process, as far as the files say. [`Error::Truncated`] where there are
+    /// more connections than are read.
+    pub fn listening(&mut self, pid: i32) -> Result<Vec<Listening>, Error> {
+        let mut listening = Vec::new();
+        let mut queued = HashMap::new();
+        let now = Instant::now();
+        for text in tables(pid, MOST)? {
+            for entry in entries(&text)? {
+                let ends = (entry.local_address, entry.remote_address);
+                match row(&entry, Cookie(0), Duration::ZERO) {
+                    Some(Row::Listener { address, cookie, inode, queued, limit, drops, .. }) => {
+                        let depth = Depth { queued, limit, drops };
+                        listening.push(Listening { endpoint: Endpoint::Tcp(address), cookie, inode, depth });
+                    }
+                    Some(Row::Child { state: ChildState::Queued { .. }, .. }) => {
+                        let first_seen = self.first_seen.as_ref().and_then(|seen| seen.get(&ends).copied());
+                        queued.insert(ends, first_seen.unwrap_or(now));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.has_ages = self.first_seen.replace(queued).is_some();
+        Ok(listening)
+    }
+
+    /// Every queue there, after its listener has been read. How long a connection has waited is how long it has been seen to wait: that
+    /// long at least.
+    pub fn queues(&self, pid: i32) -> Result<Vec<Queue>, Error> {
+        self.queues_within(pid, MOST)
+    }
+
+    fn queues_within(&self, pid: i32, most: usize) -> Result<Vec<Queue>, Error> {
+        let mut queues = Vec::new();
+        for name in TABLES {
+            let table =
+                || table(pid, name, most)?.map_or(Ok(Tally::default()), |text| Ok(self.counted(&entries(&text)?)));
+            let tally = census::settled(|_| table())?;
+            queues.extend(tally.into_groups().into_iter().map(|group| self.queue(group)));
+        }
+        Ok(queues)
+    }
+
+    /// Listeners come first in the file, as in a dump.
+    fn counted(&self, entries: &[TcpNetEntry]) -> Tally {
+        let mut tally = Tally::default();
+        let mut numbers = HashMap::new();
+        let now = Instant::now();
+        for entry in entries {
+            let ends = (entry.local_address, entry.remote_address);
+            let next = numbers.len() as u64;
+            let cookie = Cookie(*numbers.entry(ends).or_insert(next));
+            let first_seen = self.first_seen.as_ref().and_then(|seen| seen.get(&ends));
+            let waited = first_seen.map_or(Duration::ZERO, |&seen| now.saturating_duration_since(seen));
+            if let Some(row) = row(entry, cookie, waited) {
+                tally.add(&row);
+            }
+        }
+        tally
+    }
+
+    fn queue(&self, group: Group) -> Queue {
+        let mut queue = Queue::from(group);
+        if !self.has_ages {
+            queue.census.waits = None;
+            queue.census.counts.oldest_wait = None;
+        }
+        queue
+    }
 }
 
-fn read_within(pid: i32, most: usize) -> Result<Vec<PartialQueue>, Error> {
-    let mut partial = Vec::new();
-    for name in ["tcp", "tcp6"] {
-        let table = || match file::read(&format!("/proc/{pid}/net/{name}"), most) {
-            Ok(text) => entries(&text).map(|entries| counted(&entries)),
-            // A kernel without the family, or the process has ended: the other file says.
-            Err(Error::NotFound) if !partial.is_empty() => Ok(Tally::default()),
-            Err(error) => Err(error),
-        };
-        let tally = census::settled(|_| table())?;
-        partial.extend(tally.into_groups().into_iter().map(PartialQueue::from));
+const TABLES: [&str; 2] = ["tcp", "tcp6"];
+
+fn tables(pid: i32, most: usize) -> Result<Vec<Vec<u8>>, Error> {
+    TABLES.into_iter().map(|name| table(pid, name, most)).filter_map(Result::transpose).collect()
+}
+
+/// `None`: a kernel without IPv6.
+fn table(pid: i32, name: &str, most: usize) -> Result<Option<Vec<u8>>, Error> {
+    match file::read(&format!("/proc/{pid}/net/{name}"), most) {
+        Err(Error::NotFound) if name == TABLES[1] => Ok(None),
+        read => read.map(Some),
     }
-    Ok(partial)
 }
 
 fn entries(text: &[u8]) -> Result<Vec<TcpNetEntry>, Error> {
@@ -68,31 +126,15 @@ fn entries(text: &[u8]) -> Result<Vec<TcpNetEntry>, Error> {
     Ok(entries)
 }
 
-/// Listeners come first in the file, as in a dump. The file has no cookies: the two ends are what names a connection.
-fn counted(entries: &[TcpNetEntry]) -> Tally {
-    let mut tally = Tally::default();
-    let mut ends = HashMap::new();
-    for entry in entries {
-        let number = ends.len() as u64;
-        let cookie = Cookie(*ends.entry((entry.local_address, entry.remote_address)).or_insert(number));
-        if let Some(row) = row(entry, cookie) {
-            tally.add(&row);
-        }
-    }
-    tally
-}
-
-/// What the file does not say is made up here, and left out again in [`PartialQueue`].
-fn row(entry: &TcpNetEntry, cookie: Cookie) -> Option<Row> {
-    const UNKNOWN_AGE: Duration = Duration::ZERO;
-    const UNKNOWN_LIMIT: u32 = 0;
+/// `waited`: what is known of the age, which is not in the file.
+fn row(entry: &TcpNetEntry, cookie: Cookie, waited: Duration) -> Option<Row> {
     let TcpNetEntry { local_address, remote_address, state, rx_queue, inode, .. } = entry;
     // The device is not in the file.
     let end = |address| Address { interface: Interface::default(), ..Address::from(address) };
     let (local, bytes, inode) = (end(*local_address), *rx_queue, Inode(*inode as u32));
     // The peer's FIN counts as a byte.
     let bytes_before_fin = bytes.saturating_sub(1);
-    let queued = |state, bytes| ChildState::Queued { state, bytes, waited: UNKNOWN_AGE };
+    let queued = |state, bytes| ChildState::Queued { state, bytes, waited };
     let state = match (state, inode) {
         (TcpState::Listen, _) => {
             return Some(Row::Listener {
@@ -111,28 +153,11 @@ fn row(entry: &TcpNetEntry, cookie: Cookie) -> Option<Row> {
         (TcpState::Established, _) => ChildState::Established,
         (TcpState::CloseWait, _) => {
             let peer = end(*remote_address);
-            ChildState::CloseWait { peer, inode, bytes: bytes_before_fin, silent: UNKNOWN_AGE }
+            ChildState::CloseWait { peer, inode, bytes: bytes_before_fin, silent: Duration::ZERO }
         }
         _ => return None,
     };
     Some(Row::Child { cookie, local, is_transparent: false, state })
-}
-
-impl From<Group> for PartialQueue {
-    fn from(Group { address, sockets, counts, .. }: Group) -> PartialQueue {
-        PartialQueue {
-            address,
-            sockets: sockets.into_iter().map(|(_, inode)| inode).collect(),
-            queued: counts.queued,
-            queued_alive: counts.queued_alive,
-            queued_closed: counts.queued_closed,
-            queued_reset: counts.queued_reset(),
-            queued_bytes: counts.queued_bytes,
-            syn_recv: counts.syn_recv,
-            established: counts.established,
-            close_wait: counts.close_wait,
-        }
-    }
 }
 
 /// The bytes are read already: what is wrong is what they say.
@@ -145,7 +170,10 @@ fn reason(error: ProcError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::Counts;
 
     /// Linux 6.18, without the lines of others. Six had connected to port 9999 with room for eleven: one was accepted and
     /// left, one was accepted and stays, one waits, one left while it waited after 3 bytes, one reset, one handshake.
@@ -162,33 +190,111 @@ mod tests {
 
     #[test]
     fn a_file_tells_who_waits_and_who_has_left_but_no_limit() {
+        let tables = TcpTables::default();
         let entries = entries(FILE.as_bytes()).expect("a table");
-        let partial: Vec<_> = counted(&entries).into_groups().into_iter().map(PartialQueue::from).collect();
-        let address = Address::from("127.0.0.1:9999".parse::<std::net::SocketAddr>().expect("an address"));
-        let expected = PartialQueue {
-            address,
-            sockets: vec![Inode(5001)],
+        let queues: Vec<_> =
+            tables.counted(&entries).into_groups().into_iter().map(|group| tables.queue(group)).collect();
+        let [queue] = &queues[..] else { panic!("one listener: {queues:?}") };
+        let address = Address::from("127.0.0.1:9999".parse::<SocketAddr>().expect("an address"));
+        assert_eq!((&queue.endpoint, queue.sockets[0].1), (&Endpoint::Tcp(address), Inode(5001)));
+        let counts = queue.census.counts;
+        let expected = Counts {
             queued: 3,
+            limit: UNKNOWN_LIMIT,
+            drops: None,
+            syn_recv: Some(1),
             queued_alive: Some(1),
             queued_closed: Some(1),
-            queued_reset: Some(1),
             queued_bytes: Some(3),
-            syn_recv: Some(1),
+            oldest_wait: None,
             established: 1,
             close_wait: 1,
+            sockets: 1,
+            full_sockets: 0,
         };
-        assert_eq!(partial, [expected]);
+        assert_eq!((counts, counts.queued_reset()), (expected, Some(1)));
+        assert_eq!((counts.is_full(), counts.depth().known_limit(), &queue.census.waits), (false, None, &None));
+    }
+
+    #[test]
+    fn a_connection_has_waited_for_as_long_as_it_has_been_seen_to_wait() {
+        let own = std::process::id() as i32;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let _early = std::net::TcpStream::connect(address).expect("a client");
+        let mut tables = TcpTables::default();
+        let read = |tables: &mut TcpTables| {
+            let listening = tables.listening(own).expect("a table");
+            let depth =
+                listening.iter().find(|socket| socket.endpoint == Endpoint::Tcp(address.into())).expect("it").depth;
+            let queues = tables.queues(own).expect("a table");
+            (
+                depth,
+                queues.into_iter().find(|queue| queue.endpoint == Endpoint::Tcp(address.into())).expect("it").census,
+            )
+        };
+        let (depth, census) = read(&mut tables);
+        assert_eq!((depth.queued, depth.known_limit(), depth.drops), (1, None, None));
+        assert_eq!((census.waits, census.counts.oldest_wait), (None, None), "nothing was seen before");
+        let begun = Instant::now();
+        let _late = std::net::TcpStream::connect(address).expect("another");
+        std::thread::sleep(Duration::from_millis(20));
+        let (_, census) = read(&mut tables);
+        let (mut waits, oldest) = (census.waits.expect("ages"), census.counts.oldest_wait.expect("an age"));
+        waits.sort_unstable();
+        assert!(oldest >= Duration::from_millis(20) && oldest == waits[1], "{oldest:?} of {waits:?}");
+        assert!(waits[0] <= begun.elapsed(), "{waits:?}");
     }
 
     #[test]
     fn a_process_that_is_not_there_is_not_found() {
-        assert_eq!(read(i32::MAX), Err(Error::NotFound));
+        assert_eq!(TcpTables::default().listening(i32::MAX).map(drop), Err(Error::NotFound));
+        assert_eq!(TcpTables::default().queues(i32::MAX).map(drop), Err(Error::NotFound));
     }
 
     #[test]
     fn a_table_that_is_too_long_is_an_error_and_not_its_beginning() {
         let own = std::process::id() as i32;
-        assert_eq!(read_within(own, 10), Err(Error::Truncated));
-        assert!(read(own).is_ok());
+        assert_eq!(TcpTables::default().queues_within(own, 10).map(drop), Err(Error::Truncated));
+        assert!(TcpTables::default().queues(own).is_ok());
+    }
+
+    /// A line of the file with anything in the place of some of its words, or anything at all.
+    fn line() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            40 => Just(None),
+            1 => "[0-9A-F]{0,40}(:[0-9A-F]{0,8})?".prop_map(Some),
+            1 => "\\PC{0,20}".prop_map(Some),
+        ];
+        let changed = |words: Vec<Option<String>>| {
+            let line = FILE.lines().nth(3).expect("a connection");
+            let of = |(index, word): (usize, &str)| words.get(index).cloned().flatten().unwrap_or(word.to_owned());
+            line.split_ascii_whitespace().enumerate().map(of).collect::<Vec<_>>().join(" ")
+        };
+        prop_oneof![3 => prop::collection::vec(word, 0..20).prop_map(changed), 1 => "\\PC{0,200}"]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_are_nothing_breaks(bytes: Vec<u8>) {
+            let _ = entries(&bytes).map(|entries| TcpTables::default().counted(&entries));
+        }
+    }
+
+    #[test]
+    fn whatever_the_lines_are_no_more_is_counted_than_they_are() {
+        proptest!(|(lines in prop::collection::vec(line(), 0..6))| {
+            let text = format!("{}\n{}\n", FILE.lines().next().expect("a heading"), lines.join("\n"));
+            if let Ok(entries) = entries(text.as_bytes()) {
+                prop_assert!(entries.len() <= text.lines().count());
+                let tables = TcpTables::default();
+                let groups = tables.counted(&entries).into_groups();
+                prop_assert!(groups.len() <= entries.len());
+                for counts in groups.into_iter().map(|group| tables.queue(group).census.counts) {
+                    let rows = counts.queued_alive.unwrap_or(0) + counts.queued_closed.unwrap_or(0) + counts.established;
+                    prop_assert!(rows as usize <= entries.len());
+                }
+            }
+        });
     }
 }

@@ -56,4 +56,12 @@ mod tests {
             let _ = listeners(&bytes);
         }
     }
+
+    #[test]
+    fn whatever_the_lines_are_no_more_listen_than_they_are() {
+        proptest!(|(lines in prop::collection::vec("([0-9a-f]{0,16}:? ?){0,8}(\\PC{0,120}|/run/a)", 0..20))| {
+            let text = lines.join("\n");
+            prop_assert!(listeners(text.as_bytes()).len() <= text.lines().count());
+        });
+    }
 }

@@ -37,6 +37,14 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// Of what holds, the worst.
+    pub fn of(conditions: impl IntoIterator<Item = Condition>) -> Severity {
+        let severities = conditions.into_iter().map(|condition| Trouble::Condition(condition).severity());
+        severities.max().unwrap_or(Severity::Ok)
+    }
+}
+
 /// What is wrong with a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {

@@ -1,9 +1,10 @@
 //! The recent past of one listener, wherever its readings come from: its detector, its last minute. Pure.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::rules::detector::{Change, Condition, Detector, Settings, Time};
+use crate::rules::detector::{Change, Condition, Detector, Outlook, Settings, Time};
 use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
@@ -19,6 +20,8 @@ pub struct History {
     read_at: Option<Time>,
     samples: Pace,
     census_samples: Pace,
+    /// The queue is empty, and the kernel is to say when a connection waits.
+    is_waited_for: bool,
 }
 
 /// A reading of the first tier, and what it changed.
@@ -36,6 +39,8 @@ pub struct DepthReading {
     pub resumed: bool,
     /// It is time for a sample ([`Settings::sample`]).
     pub is_sample: bool,
+    /// What to expect of it.
+    pub outlook: Outlook,
 }
 
 impl DepthReading {
@@ -54,6 +59,8 @@ pub struct CensusTaken {
     pub changes: Vec<Change>,
     /// It is time for a sample: censuses have a pace of their own.
     pub is_sample: bool,
+    /// What to expect of it.
+    pub outlook: Outlook,
 }
 
 /// What is known without asking the kernel.
@@ -67,6 +74,8 @@ pub struct Status {
     pub drops: Option<u64>,
     /// The last census, and how old it is.
     pub counts: Option<(Counts, Duration)>,
+    /// How often one is taken while nothing is suspicious: at the configured interval, or less often where one costs much.
+    pub census_every: Duration,
     /// The last minute.
     pub window: Option<Span>,
     /// Since the watch began.
@@ -93,14 +102,9 @@ pub struct Span {
 impl History {
     /// Begins now.
     pub fn new(settings: Settings, at: Time) -> History {
-        History {
-            begun: at,
-            detector: Detector::new(settings),
-            window: Window::default(),
-            read_at: None,
-            samples: Pace::new(settings),
-            census_samples: Pace::new(settings),
-        }
+        let (detector, window) = (Detector::new(settings), Window::new(settings.interval));
+        let (samples, census_samples) = (Pace::new(settings), Pace::new(settings));
+        History { begun: at, detector, window, read_at: None, samples, census_samples, is_waited_for: false }
     }
 
     /// A reading failed.
@@ -125,34 +129,58 @@ impl History {
 
     /// A reading of the first tier: the depth of each socket that shares the address, and how many of its drops were overflows.
     pub fn depth_read(&mut self, at: Time, members: &Members<Depth>, overflowed: Overflowed) -> DepthReading {
+        if std::mem::take(&mut self.is_waited_for) {
+            self.was_empty_until(at);
+        }
         let depth = members.sum();
         let resumed = self.detector.depth().is_none();
         self.read_at = Some(at);
         self.window.add(at, depth.queued);
         let changes = self.detector.depth_read(at, members, overflowed);
         let drops = self.detector.total_drops();
-        let is_sample = self.samples.is_due(at);
-        DepthReading { depth, drops, changes, wants_census: self.detector.wants_census(at), resumed, is_sample }
+        let (wants_census, outlook) = (self.detector.wants_census(at), self.detector.outlook(at));
+        DepthReading { depth, drops, changes, wants_census, resumed, is_sample: self.samples.is_due(at), outlook }
     }
 
-    /// A census, after a reading of the first tier at the same time.
+    /// A census, after a reading of the first tier at the same time, or of a listener that is waited for.
     pub fn census_taken(&mut self, at: Time, census: &Census) -> CensusTaken {
+        if self.is_waited_for {
+            self.was_empty_until(at);
+        }
         let changes = self.detector.census_taken(at, census);
         let counts = self.detector.counts().map_or(census.counts, |(_, counts)| counts);
-        CensusTaken { counts, changes, is_sample: self.census_samples.is_due(at) }
+        let is_sample = self.census_samples.is_due(at);
+        CensusTaken { counts, changes, is_sample, outlook: self.detector.outlook(at) }
+    }
+
+    /// It is not read again before a connection waits: the kernel says when. Until then its queue is empty.
+    pub fn wait_for_a_connection(&mut self) {
+        self.is_waited_for = true;
+    }
+
+    fn was_empty_until(&mut self, at: Time) {
+        self.window.fill(self.read_at.unwrap_or(at), at);
+        self.detector.was_empty_until(at);
+        self.read_at = Some(at);
     }
 
     /// What is known.
     pub fn status(&self, at: Time) -> Status {
         let since = |then: Time| at.saturating_sub(then);
+        let read_at = if self.is_waited_for { Some(at) } else { self.read_at };
+        let mut window = Cow::Borrowed(&self.window);
+        if self.is_waited_for {
+            window.to_mut().fill(self.read_at.unwrap_or(at), at);
+        }
         Status {
             conditions: self.detector.conditions().map(|(condition, raised)| (condition, since(raised))).collect(),
             depth: self.detector.depth(),
             drops: self.detector.total_drops(),
             counts: self.detector.counts().map(|(then, counts)| (counts, since(then))),
-            window: self.window.span(at),
+            census_every: self.detector.settings().census,
+            window: window.span(at),
             watched_for: since(self.begun),
-            read_ago: self.read_at.map(since),
+            read_ago: read_at.map(since),
         }
     }
 }
@@ -179,8 +207,11 @@ impl Pace {
 }
 
 /// A minute in six parts: what is kept does not grow with how often the queue is read.
-#[derive(Debug)]
-struct Window(VecDeque<Part>);
+#[derive(Debug, Clone)]
+struct Window {
+    parts: VecDeque<Part>,
+    interval: Duration,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Part {
@@ -195,15 +226,13 @@ struct Part {
 const PARTS: usize = 6;
 const PART: Duration = Duration::from_secs(10);
 
-impl Default for Window {
-    fn default() -> Window {
-        Window(VecDeque::with_capacity(PARTS))
-    }
-}
-
 impl Window {
+    fn new(interval: Duration) -> Window {
+        Window { parts: VecDeque::with_capacity(PARTS), interval }
+    }
+
     fn add(&mut self, at: Time, queued: u32) {
-        match self.0.back_mut() {
+        match self.parts.back_mut() {
             Some(part) if at.saturating_sub(part.begun) < PART => {
                 part.min = part.min.min(queued);
                 if queued > part.max {
@@ -214,17 +243,32 @@ impl Window {
                 part.readings += 1;
             }
             _ => {
-                if self.0.len() == PARTS {
-                    self.0.pop_front();
+                if self.parts.len() == PARTS {
+                    self.parts.pop_front();
                 }
                 let sum = queued.into();
-                self.0.push_back(Part { begun: at, min: queued, max: queued, peak_at: at, sum, readings: 1 });
+                self.parts.push_back(Part { begun: at, min: queued, max: queued, peak_at: at, sum, readings: 1 });
             }
         }
     }
 
+    /// The queue was empty between the two: as many readings as there would have been.
+    fn fill(&mut self, from: Time, to: Time) {
+        let mut at = from.max(to.saturating_sub(PART * PARTS as u32));
+        while at < to {
+            let end = (at + PART).min(to);
+            self.add((at + self.interval).min(end), 0);
+            if let Some(part) = self.parts.back_mut() {
+                let readings = (end - at).as_nanos() / self.interval.as_nanos().max(1);
+                part.readings =
+                    part.readings.saturating_add(u32::try_from(readings).unwrap_or(u32::MAX).saturating_sub(1));
+            }
+            at = end;
+        }
+    }
+
     fn span(&self, at: Time) -> Option<Span> {
-        let recent = || self.0.iter().filter(|part| at.saturating_sub(part.begun) <= PART * PARTS as u32);
+        let recent = || self.parts.iter().filter(|part| at.saturating_sub(part.begun) <= PART * PARTS as u32);
         let peak = recent().max_by_key(|part| part.max)?;
         let readings: u32 = recent().map(|part| part.readings).sum();
         let sum: u64 = recent().map(|part| part.sum).sum();
@@ -241,9 +285,52 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Cookie, Error};
 
     fn seconds(seconds: u64) -> Time {
         Duration::from_secs(seconds)
+    }
+
+    fn read(history: &mut History, at: Time, queued: u32, drops: u32) -> DepthReading {
+        let depth = Depth { queued, limit: 8, drops: Some(drops) };
+        let members = Members::read([(Cookie(1), Ok::<_, Error>(depth))]).expect("one is open");
+        history.depth_read(at, &members, Overflowed::default())
+    }
+
+    fn raised(reading: &DepthReading) -> Vec<Condition> {
+        let raised = |change: &Change| match *change {
+            Change::Raised { condition, .. } => Some(condition),
+            Change::Cleared { .. } => None,
+        };
+        reading.changes.iter().filter_map(raised).collect()
+    }
+
+    /// An hour without a reading is no gap, and no time for which the first connection has waited.
+    #[test]
+    fn one_that_was_waited_for_is_judged_from_its_first_connection_on() {
+        for hours in [0, 1, 24] {
+            let mut history = History::new(Settings::default(), seconds(1));
+            assert!(read(&mut history, seconds(1), 0, 3).outlook.is_quiet);
+            history.wait_for_a_connection();
+            let arrived = seconds(2 + 3600 * hours);
+            let status = history.status(arrived);
+            assert_eq!((status.read_ago, status.window.map(|span| span.max)), (Some(Duration::ZERO), Some(0)));
+            let reading = read(&mut history, arrived, 1, 3);
+            assert_eq!(reading.outlook, Outlook { is_quiet: false, due_at: Some(arrived + seconds(5)) });
+            for tenth in 1..50 {
+                assert_eq!(raised(&read(&mut history, arrived + Duration::from_millis(100) * tenth, 2, 3)), []);
+            }
+            assert_eq!(raised(&read(&mut history, arrived + seconds(5), 2, 3)), [Condition::Stuck], "{hours} hours");
+            assert_eq!(history.status(arrived + seconds(6)).read_ago, Some(seconds(1)), "it is read again");
+        }
+    }
+
+    #[test]
+    fn what_was_dropped_meanwhile_is_not_forgotten() {
+        let mut history = History::new(Settings::default(), seconds(1));
+        read(&mut history, seconds(1), 0, u32::MAX);
+        history.wait_for_a_connection();
+        assert_eq!(read(&mut history, seconds(7200), 1, 4).drops, Some(u64::from(u32::MAX) + 5));
     }
 
     #[test]
@@ -265,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_window_covers_the_last_minute_and_no_more() {
-        let mut window = Window::default();
+        let mut window = Window::new(seconds(1));
         window.add(seconds(100), 90);
         for second in 160..220 {
             window.add(seconds(second), (second == 180).into());
@@ -274,5 +361,23 @@ mod tests {
         assert_eq!((span.min, span.max, span.peak_ago), (0, 1, seconds(40)));
         assert!((span.mean - 1.0 / 60.0).abs() < 1e-9);
         assert_eq!(window.span(seconds(1000)), None, "nothing has been read for a minute");
+    }
+
+    #[test]
+    fn a_time_that_was_waited_through_counts_like_one_that_was_read() {
+        let read = |window: &mut Window| (100..159).for_each(|second| window.add(seconds(second), 0));
+        let wait = |window: &mut Window| window.fill(seconds(99), seconds(158));
+        for through in [&read as &dyn Fn(&mut Window), &wait] {
+            let mut window = Window::new(seconds(1));
+            window.add(seconds(99), 30);
+            through(&mut window);
+            let span = window.span(seconds(158)).expect("a minute");
+            assert_eq!((span.min, span.max), (0, 30));
+            assert!((55..=61).contains(&span.readings) && span.mean < 1.0, "{span:?}");
+        }
+        let mut window = Window::new(seconds(1));
+        window.add(seconds(100), 30);
+        window.fill(seconds(100), seconds(100_000));
+        assert_eq!(window.span(seconds(100_000)).map(|span| (span.min, span.max)), Some((0, 0)), "a night");
     }
 }

@@ -13,6 +13,8 @@ pub struct Overflows {
     /// `ListenOverflows`; `None`: it could not be read.
     counted: Option<u64>,
     explained: u64,
+    /// `ListenOverflows` when it was last looked at.
+    looked_at: Option<u64>,
 }
 
 /// What a listener has dropped since its last reading.
@@ -72,6 +74,18 @@ impl Overflows {
         overflowed
     }
 
+    /// Whether some queue of the namespace has overflowed since this was last asked: also one that was empty at each reading. `None`:
+    /// that cannot be known.
+    pub fn have_risen(&mut self, count: impl FnOnce() -> Option<u64>) -> Option<bool> {
+        let before = std::mem::replace(&mut self.looked_at, count());
+        self.looked_at.map(|now| before.is_none_or(|before| now > before))
+    }
+
+    /// `ListenOverflows` when it was read last.
+    pub fn counted(&self) -> Option<u64> {
+        self.counted
+    }
+
     fn unexplained(&self) -> Option<u64> {
         self.counted.map(|counted| counted.saturating_sub(self.explained))
     }
@@ -102,6 +116,15 @@ mod tests {
             "the full ones explain them"
         );
         assert_eq!(at_most(104, &[dropped(0, false)]), [None]);
+    }
+
+    #[test]
+    fn a_rise_of_the_counter_is_seen_once() {
+        let mut overflows = Overflows::default();
+        let mut seen = |counted| overflows.have_risen(|| counted);
+        assert_eq!(seen(Some(7)), Some(true), "there was nothing to compare with");
+        assert_eq!([seen(Some(7)), seen(Some(9)), seen(Some(9))].map(Option::unwrap), [false, true, false]);
+        assert_eq!([seen(None), seen(Some(9))], [None, Some(true)]);
     }
 
     #[test]

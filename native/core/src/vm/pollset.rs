@@ -20,6 +20,7 @@ use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
+use crate::linux::epoll;
 use crate::linux::proc_file::ended;
 use crate::{Error, Inode};
 
@@ -158,7 +159,8 @@ pub fn registrations(sets: &[Pollset], socket: Inode, fd: Option<RawFd>) -> Vec<
         .collect()
 }
 
-/// The entries in the text of an epoll descriptor's fdinfo (`ep_show_fdinfo`, fs/eventpoll.c). Other lines mean other things.
+/// The entries in the text of an epoll descriptor's fdinfo (`ep_show_fdinfo`, fs/eventpoll.c), but for those by which this library
+/// waits in the VM. Other lines mean other things.
 pub fn entries(fdinfo: &[u8]) -> impl Iterator<Item = Entry> {
     fdinfo.split(|&byte| byte == b'\n').filter_map(|line| entry(str::from_utf8(line).ok()?))
 }
@@ -169,6 +171,10 @@ fn entry(line: &str) -> Option<Entry> {
     let fd = words.next()?.parse().ok()?;
     let _ = words.next().filter(|&label| label == "events:")?;
     let events = Events(u32::from_str_radix(words.next()?, 16).ok()?);
+    let data = words.clone().skip_while(|&word| word != "data:").nth(1);
+    if data.and_then(|data| u64::from_str_radix(data, 16).ok()).is_some_and(epoll::is_marked) {
+        return None;
+    }
     let inode = words.find_map(|word| word.strip_prefix("ino:"));
     let inode = inode.map(|inode| u64::from_str_radix(inode, 16)).transpose().ok()?;
     Some(Entry { fd, events, inode })

@@ -53,7 +53,8 @@ impl Worded {
             Subject::Queue(found) => queue::words(found, at),
             Subject::Coverage(found) => coverage::words(found),
         };
-        let Finding { gravity, confidence, .. } = *finding;
+        let Finding { gravity, confidence, more, .. } = *finding;
+        let text = if more > 0 { format!("{text} {more} more are like this one, and not listed.") } else { text };
         Worded { id: finding.id(), gravity, confidence, listener, text, advice, figures }
     }
 

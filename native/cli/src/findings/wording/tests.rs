@@ -21,7 +21,16 @@ fn ms(ms: u64) -> Duration {
 
 fn worded(subject: Subject) -> Worded {
     let listener = Some(Endpoint::Unix(b"/run/a\x1b".to_vec()));
-    Worded::of(&Finding { subject, gravity: Gravity::Hang, confidence: Confidence::Certain, listener }, PID)
+    Worded::of(&Finding { subject, gravity: Gravity::Hang, confidence: Confidence::Certain, listener, more: 0 }, PID)
+}
+
+#[test]
+fn the_last_of_many_that_are_alike_says_how_many_more_there_are() {
+    let subject = Subject::Queue(QueueFinding::Trouble(QueueTrouble::Full, queue()));
+    let finding =
+        Finding { subject, gravity: Gravity::Trouble, confidence: Confidence::Certain, listener: None, more: 41 };
+    let text = Worded::of(&finding, PID).text;
+    assert!(text.ends_with(". 41 more are like this one, and not listed."), "{text}");
 }
 
 fn scheduler() -> SchedulerThread {

@@ -69,7 +69,7 @@ struct SampleFigures {
 struct ListenerFigures {
     address: String,
     queued: u32,
-    limit: u32,
+    limit: Option<u32>,
     drops: Option<u32>,
     conditions: Vec<&'static str>,
 }
@@ -165,7 +165,7 @@ fn listener(queue: &QueueSample) -> ListenerFigures {
     ListenerFigures {
         address: queue.endpoint.to_string(),
         queued: queue.depth.queued,
-        limit: queue.depth.limit,
+        limit: queue.depth.known_limit(),
         drops: queue.depth.drops,
         conditions: queue.conditions.iter().copied().map(condition::name).collect(),
     }

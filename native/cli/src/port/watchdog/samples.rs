@@ -1,5 +1,6 @@
 //! The last minute of a VM's queues, read by the program itself: before and during a hang.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use accept_queue_core::linux::counters;
 use accept_queue_core::outside::observer::{CensusScope, Observer, Reading};
 use accept_queue_core::outside::snapshot::Scope;
+use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::{Condition, Settings};
 use accept_queue_core::{Depth, Endpoint};
 
@@ -16,7 +18,7 @@ use accept_queue_core::{Depth, Endpoint};
 #[derive(Debug, Clone)]
 pub(super) struct QueuesSample {
     pub(super) at: SystemTime,
-    /// The deepest [`MOST_QUEUES`].
+    /// [`MOST_QUEUES`]: those with the gravest conditions, then the deepest, then by address.
     pub(super) queues: Vec<QueueSample>,
     /// Queues beyond those.
     pub(super) omitted: usize,
@@ -86,7 +88,8 @@ fn sample(observer: &mut Observer, pid: i32, at: Duration) -> QueuesSample {
     let counters = counters::of(pid).inspect_err(|error| unreadable.push(error.to_string())).unwrap_or_default();
     let omitted = queues.len().saturating_sub(MOST_QUEUES);
     if omitted > 0 {
-        queues.sort_by_key(|queue: &QueueSample| std::cmp::Reverse(queue.depth.queued));
+        // The sort is stable: among those that are alike the order of the sample stays.
+        queues.sort_by_cached_key(|queue: &QueueSample| Reverse(queue.rank()));
         queues.truncate(MOST_QUEUES);
     }
     QueuesSample {
@@ -96,6 +99,12 @@ fn sample(observer: &mut Observer, pid: i32, at: Duration) -> QueuesSample {
         listen_overflows: counters.listen_overflows,
         listen_drops: counters.listen_drops,
         unreadable,
+    }
+}
+
+impl QueueSample {
+    fn rank(&self) -> (Severity, u32) {
+        (Severity::of(self.conditions.iter().copied()), self.depth.queued)
     }
 }
 

@@ -39,6 +39,10 @@ impl Rule for Behind {
         is_occupied && self.since.map_or(observed.census.is_none(), |since| observed.is_throughout(since))
     }
 
+    fn due_at(&self, observed: &Observed) -> Option<Time> {
+        Some(self.since? + observed.settings.hold_for)
+    }
+
     fn as_of(&self, observed: &Observed, at: Time) -> Time {
         self.since.map_or(at, |_| observed.census_at(at))
     }

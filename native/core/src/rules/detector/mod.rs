@@ -63,6 +63,15 @@ pub struct Detector {
     census_failed_at: Option<Time>,
 }
 
+/// When the next reading of a listener is worth its cost, by what has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// Its queue is empty and nothing is raised: until a connection waits there is nothing to read.
+    pub is_quiet: bool,
+    /// When a condition will hold if nothing changes until then.
+    pub due_at: Option<Time>,
+}
+
 /// How often to take a census while something is suspicious.
 const CLOSE_CENSUS: Duration = Duration::from_millis(200);
 
@@ -79,6 +88,11 @@ impl Detector {
             tracks: [Track::default(); Condition::ALL.len()],
             census_failed_at: None,
         }
+    }
+
+    /// As configured.
+    pub fn settings(&self) -> &Settings {
+        &self.observed.settings
     }
 
     /// What holds now, and when it was raised.
@@ -127,8 +141,16 @@ impl Detector {
         self.overflowing.depth_read(at, rise);
         if members.sum().queued == 0 {
             self.emptied(at);
+            if self.is_idle() {
+                return Vec::new();
+            }
         }
         self.judge(at)
+    }
+
+    /// Nothing is raised, and an empty queue raises nothing: what is not about the queue itself a census raises at once.
+    fn is_idle(&self) -> bool {
+        self.overflowing.drops().at.is_none() && !self.tracks.iter().any(Track::is_raised)
     }
 
     /// A census, after a reading of the first tier at the same time.
@@ -141,6 +163,22 @@ impl Detector {
             self.emptied(at);
         }
         self.judge(at)
+    }
+
+    /// The queue was empty up to now: the kernel was to say when a connection waits. What is read at this time begins a new
+    /// observation, and nothing has been missed.
+    pub fn was_empty_until(&mut self, at: Time) {
+        self.observed.was_empty_until(at);
+        self.emptied(at);
+    }
+
+    /// What to expect of it.
+    pub fn outlook(&self, at: Time) -> Outlook {
+        let is_quiet = self.depth().is_some_and(|depth| depth.queued == 0) && self.conditions().next().is_none();
+        let to_come = Condition::ALL.into_iter().filter(|&condition| !self.track(condition).is_raised());
+        let due_at =
+            to_come.filter_map(|condition| self.rule(condition).due_at(&self.observed)).filter(|&due| due > at);
+        Outlook { is_quiet, due_at: if is_quiet { None } else { due_at.min() } }
     }
 
     fn emptied(&mut self, at: Time) {
@@ -157,7 +195,7 @@ impl Detector {
             return false;
         }
         let every = if self.is_suspicious(at) { CLOSE_CENSUS } else { usual };
-        taken.is_none_or(|ago| ago >= every) || self.is_due(at)
+        taken.is_none_or(|ago| ago >= every) || self.observed.occupied_since.is_some() && self.is_due(at)
     }
 
     /// A condition has lasted long enough to be raised, unless it has ended since the last census.

@@ -123,6 +123,15 @@ impl Observed {
         rise
     }
 
+    /// The queue was empty up to now, though it was not read.
+    pub(super) fn was_empty_until(&mut self, at: Time) {
+        if let Some(last) = &mut self.last {
+            *last = Last { at, gap: Duration::ZERO, depth: Depth { queued: 0, ..last.depth } };
+        }
+        self.sockets.was_empty_until();
+        self.since = at;
+    }
+
     /// Takes in a census. Where the kernel keeps no ages, the oldest has waited at least for as long as it has been seen.
     pub(super) fn census_taken(&mut self, at: Time, census: &Census) {
         let view = View::of(census, &self.sockets, self.is_shared());

@@ -52,4 +52,8 @@ impl Rule for Overflowing {
     fn may_still_hold(&self, observed: &Observed) -> bool {
         observed.sockets.full_since().is_some_and(|since| observed.is_throughout(since))
     }
+
+    fn due_at(&self, observed: &Observed) -> Option<Time> {
+        Some(observed.sockets.full_since()? + observed.settings.hold_for)
+    }
 }

@@ -14,6 +14,11 @@ pub(super) trait Rule {
     /// say that it holds. What was raised before stays raised.
     fn may_still_hold(&self, observed: &Observed) -> bool;
 
+    /// When it will hold if nothing changes until then; `None`: nothing that has been read leads there.
+    fn due_at(&self, _observed: &Observed) -> Option<Time> {
+        None
+    }
+
     /// As of when it is known whether it holds: what a census has shown may have ended since.
     fn as_of(&self, _observed: &Observed, at: Time) -> Time {
         at

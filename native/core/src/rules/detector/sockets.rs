@@ -47,7 +47,7 @@ impl Sockets {
     pub(super) fn dropped(&self, now: &Members<Depth>) -> Dropped {
         let mut all = Dropped { since: self.counted_before, ..Dropped::default() };
         for (index, (cookie, &depth)) in now.iter().enumerate() {
-            if let Some(before) = self.find(index, cookie) {
+            if let Some(before) = find(&self.list, index, cookie) {
                 let dropped = dropped(before.depth, depth);
                 all.count += dropped;
                 all.is_near_full |= dropped > 0 && is_near_full(before.depth, depth);
@@ -58,22 +58,40 @@ impl Sockets {
 
     /// Takes in a reading. After a gap nothing of the past is known but the drops.
     pub(super) fn read(&mut self, at: Time, now: &Members<Depth>, overflowed: Overflowed, is_gap: bool) -> Rise {
+        let mut rise = self.attribute(at, now, overflowed);
+        self.counted_before = overflowed.since;
+        for (index, (cookie, &depth)) in now.iter().enumerate() {
+            let known = find(&self.list, index, cookie).map(|known| known.depth);
+            rise.has_fallen |= known.is_some_and(|known| depth.queued < known.queued);
+            self.add_drops(known, depth);
+        }
+        // Almost always they are the same, and nothing is allocated.
+        if self.list.iter().map(|socket| socket.cookie).eq(now.iter().map(|(cookie, _)| cookie)) {
+            for (socket, (cookie, &depth)) in self.list.iter_mut().zip(now.iter()) {
+                *socket = Socket::after(at, cookie, depth, Some(socket), is_gap);
+            }
+            return rise;
+        }
         let before = std::mem::take(&mut self.list);
-        let before = Sockets { list: before, ..Sockets::default() };
+        let after = |(index, (cookie, &depth)): (usize, (Cookie, &Depth))| {
+            Socket::after(at, cookie, depth, find(&before, index, cookie), is_gap)
+        };
+        self.list = now.iter().enumerate().map(after).collect();
+        let is_there = |socket: &&Socket| self.list.iter().any(|now| now.cookie == socket.cookie);
+        rise.gone = before.iter().filter(|socket| !is_there(socket)).map(|socket| socket.depth.queued).sum();
+        rise
+    }
+
+    /// Which of the drops since the last reading were for want of room; it is noted of each socket.
+    fn attribute(&mut self, at: Time, now: &Members<Depth>, overflowed: Overflowed) -> Rise {
         let mut rise = Rise::default();
         let mut left = overflowed.at_most;
-        self.counted_before = overflowed.since;
         // Those that are near full first: the others have what they leave of the overflows.
-        let has_near_full = overflowed.at_most.is_some() && before.dropped(now).is_near_full;
+        let has_near_full = left.is_some() && self.dropped(now).is_near_full;
         for is_first in [true, false] {
             for (index, (cookie, &depth)) in now.iter().enumerate() {
-                let known = before.find(index, cookie);
-                if is_first {
-                    self.list.push(Socket::after(at, cookie, depth, known.filter(|_| !is_gap)));
-                    self.add_drops(known, depth);
-                    rise.has_fallen |= known.is_some_and(|known| depth.queued < known.depth.queued);
-                }
-                let Some(known) = known else { continue };
+                let Some(place) = place(&self.list, index, cookie) else { continue };
+                let known = &mut self.list[place];
                 let is_near_full = is_near_full(known.depth, depth);
                 let is_turn = is_first == (is_near_full || !has_near_full);
                 let dropped = if is_turn { dropped(known.depth, depth) } else { 0 };
@@ -94,16 +112,12 @@ impl Sockets {
                 // tcp_v4_syn_recv_sock, and tcp_v4_rcv, which discards the packet).
                 rise.otherwise += dropped.saturating_sub(overflows.saturating_mul(2));
                 if overflows > 0 {
-                    self.list[index].overflowed_at = Some(at);
+                    known.overflowed_at = Some(at);
                 }
             }
             if !has_near_full {
                 break;
             }
-        }
-        if before.list.len() != self.list.len() || are_others(&before.list, &self.list) {
-            let is_there = |socket: &&Socket| self.list.iter().any(|now| now.cookie == socket.cookie);
-            rise.gone = before.list.iter().filter(|socket| !is_there(socket)).map(|socket| socket.depth.queued).sum();
         }
         rise
     }
@@ -111,13 +125,18 @@ impl Sockets {
     /// Something has been accepted from each of these: fewer are queued than were read.
     pub(super) fn counted(&mut self, at: Time, queued: &[(Cookie, u32)]) {
         for (index, &(cookie, queued)) in queued.iter().enumerate() {
-            let place = self.place(index, cookie);
+            let place = place(&self.list, index, cookie);
             if let Some(socket) = place.map(|place| &mut self.list[place])
                 && (queued == 0 || queued < socket.depth.queued)
             {
                 socket.progress_at = at;
             }
         }
+    }
+
+    /// Nothing waited at any of them up to now.
+    pub(super) fn was_empty_until(&mut self) {
+        self.list.iter_mut().for_each(|socket| (socket.depth.queued, socket.full_since) = (0, None));
     }
 
     /// Something has been accepted from each.
@@ -134,7 +153,7 @@ impl Sockets {
     }
 
     pub(super) fn has(&self, index: usize, cookie: Cookie) -> bool {
-        self.place(index, cookie).is_some()
+        place(&self.list, index, cookie).is_some()
     }
 
     /// Widened to 64 bits, and never less than before.
@@ -153,39 +172,38 @@ impl Sockets {
         last.max_by_key(|socket| (socket.overflowed_at, socket.full_since.map(std::cmp::Reverse), socket.depth.queued))
     }
 
-    fn add_drops(&mut self, known: Option<&Socket>, now: Depth) {
+    fn add_drops(&mut self, known: Option<Depth>, now: Depth) {
         if let Some(drops) = now.drops {
-            let more = known.map_or(u64::from(drops), |known| dropped(known.depth, now));
+            let more = known.map_or(u64::from(drops), |known| dropped(known, now));
             self.total_drops = Some(self.total_drops.unwrap_or(0) + more);
         }
     }
+}
 
-    /// A reading has the sockets in the order of the one before, but where one has come or gone.
-    fn place(&self, index: usize, cookie: Cookie) -> Option<usize> {
-        let is_it = |socket: &Socket| socket.cookie == cookie;
-        if self.list.get(index).is_some_and(is_it) { Some(index) } else { self.list.iter().position(is_it) }
-    }
+/// A reading has the sockets in the order of the one before, but where one has come or gone.
+fn place(list: &[Socket], index: usize, cookie: Cookie) -> Option<usize> {
+    let is_it = |socket: &Socket| socket.cookie == cookie;
+    if list.get(index).is_some_and(is_it) { Some(index) } else { list.iter().position(is_it) }
+}
 
-    fn find(&self, index: usize, cookie: Cookie) -> Option<&Socket> {
-        self.place(index, cookie).map(|place| &self.list[place])
-    }
+fn find(list: &[Socket], index: usize, cookie: Cookie) -> Option<&Socket> {
+    place(list, index, cookie).map(|place| &list[place])
 }
 
 impl Socket {
-    fn after(at: Time, cookie: Cookie, depth: Depth, before: Option<&Socket>) -> Socket {
+    /// After a gap nothing is known of the time before it.
+    fn after(at: Time, cookie: Cookie, depth: Depth, before: Option<&Socket>, is_gap: bool) -> Socket {
+        let overflowed_at = before.and_then(|before| before.overflowed_at).filter(|&then| !is_gap || then == at);
+        let before = before.filter(|_| !is_gap);
         let is_served = depth.queued == 0 || before.is_some_and(|before| depth.queued < before.depth.queued);
         Socket {
             cookie,
             depth,
             full_since: (depth.queued > depth.limit).then(|| before.and_then(|before| before.full_since).unwrap_or(at)),
             progress_at: before.filter(|_| !is_served).map_or(at, |before| before.progress_at),
-            overflowed_at: before.and_then(|before| before.overflowed_at),
+            overflowed_at,
         }
     }
-}
-
-fn are_others(before: &[Socket], now: &[Socket]) -> bool {
-    before.iter().zip(now).any(|(before, now)| before.cookie != now.cookie)
 }
 
 /// Modulo 2³², as the kernel counts.

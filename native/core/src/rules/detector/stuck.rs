@@ -32,6 +32,10 @@ impl Rule for Stuck {
         Stuck::idle_since(observed).is_some_and(|since| observed.is_throughout(since))
     }
 
+    fn due_at(&self, observed: &Observed) -> Option<Time> {
+        Some(Stuck::idle_since(observed)? + observed.settings.stuck)
+    }
+
     fn as_of(&self, observed: &Observed, at: Time) -> Time {
         if observed.head.is_by_census() { observed.census_at(at) } else { at }
     }

@@ -17,6 +17,8 @@ mod process;
 mod queue;
 mod threads;
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::Duration;
 
 pub use accepting::{AcceptingFinding, NotAccepting, StoppedThreads};
@@ -44,7 +46,13 @@ pub struct Finding {
     pub confidence: Confidence,
     /// Of which listener; `None`: of the process.
     pub listener: Option<Endpoint>,
+    /// So many others with the same id are left out: the last of [`MOST_ALIKE`] has their number.
+    pub more: usize,
 }
+
+/// Findings with the same id that are kept: those of the deepest queues. A VM may have thousands of listeners, and an address as many
+/// sockets.
+pub const MOST_ALIKE: usize = 8;
 
 /// What a finding is about. Each kind has its own figures.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +78,19 @@ impl Finding {
             Subject::Accepting(finding) => finding.id(),
             Subject::Queue(finding) => finding.id(),
             Subject::Coverage(finding) => finding.id(),
+        }
+    }
+
+    /// How many wait in the queue that it is about.
+    fn queued(&self) -> u32 {
+        match &self.subject {
+            Subject::Accepting(AcceptingFinding::NotAccepting(_, queue))
+            | Subject::Queue(QueueFinding::Trouble(_, queue)) => queue.depth.queued,
+            Subject::Process(_)
+            | Subject::Threads(_)
+            | Subject::Accepting(AcceptingFinding::PoolAtLimit { .. })
+            | Subject::Queue(QueueFinding::BacklogClipped { .. })
+            | Subject::Coverage(_) => 0,
         }
     }
 }
@@ -110,7 +131,25 @@ fn judge(case: &Case) -> Vec<Finding> {
     }
     // A stable sort: within a gravity the order above is the order of strength.
     found.sort_by_key(|finding| finding.gravity);
-    found
+    bounded(found)
+}
+
+/// Of those that are alike the gravest and deepest few, in the order in which they stand.
+fn bounded(found: Vec<Finding>) -> Vec<Finding> {
+    let mut alike: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, finding) in found.iter().enumerate() {
+        alike.entry(finding.id()).or_default().push(index);
+    }
+    let mut more = vec![Some(0); found.len()];
+    for mut indices in alike.into_values().filter(|indices| indices.len() > MOST_ALIKE) {
+        indices.sort_by_key(|&index| (found[index].gravity, Reverse(found[index].queued())));
+        let left_out = indices.split_off(MOST_ALIKE);
+        if let Some(&last) = indices.iter().max() {
+            more[last] = Some(left_out.len());
+        }
+        left_out.into_iter().for_each(|index| more[index] = None);
+    }
+    found.into_iter().zip(more).filter_map(|(finding, more)| Some(Finding { more: more?, ..finding })).collect()
 }
 
 /// Of findings that were graded by their subject.
@@ -120,15 +159,16 @@ fn about<T>(subject: fn(T) -> Subject) -> impl Fn(Graded<T>) -> Finding {
         gravity,
         confidence,
         listener,
+        more: 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
     use crate::rules::facts::{Doing, Run, ThreadFacts};
     use crate::vm::threads::{Role, State, Thread};
+    use crate::{Depth, Error};
 
     fn scheduler(number: u32, doing: Doing) -> ThreadFacts {
         let thread = Thread {
@@ -142,6 +182,35 @@ mod tests {
             call: Err(Error::Unsupported),
         };
         ThreadFacts { thread, used: Duration::ZERO, doing }
+    }
+
+    fn full(name: usize, queued: u32) -> Finding {
+        let queue = QueueFigures {
+            member: None,
+            depth: Depth { queued, limit: 5, drops: None },
+            dropped: 0,
+            counts: None,
+            stalled_for: None,
+            epoll_events: None,
+        };
+        Finding {
+            subject: Subject::Queue(QueueFinding::Trouble(QueueTrouble::Full, Box::new(queue))),
+            gravity: Gravity::Trouble,
+            confidence: Confidence::Certain,
+            listener: Some(Endpoint::Unix(format!("/{name}").into_bytes())),
+            more: 0,
+        }
+    }
+
+    #[test]
+    fn of_many_that_are_alike_the_deepest_are_kept_and_the_others_counted() {
+        let few: Vec<_> = (0..MOST_ALIKE).map(|name| full(name, 6)).collect();
+        assert_eq!(bounded(few.clone()), few);
+        let many = (0..5000).map(|name| full(name, (name / 1000) as u32));
+        let kept = bounded(many.collect());
+        let mut expected: Vec<_> = (4000..4000 + MOST_ALIKE).map(|name| full(name, 4)).collect();
+        expected[MOST_ALIKE - 1].more = 5000 - MOST_ALIKE;
+        assert_eq!(kept, expected);
     }
 
     #[test]

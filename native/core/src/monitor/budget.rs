@@ -1,0 +1,65 @@
+//! How much of a core censuses may take: one that took long is followed by a longer pause. Pure.
+//!
+//! A census walks the table of connections: with a million of them it takes a second. What a rule would know sooner by the next one
+//! is not worth a core.
+
+use std::time::Duration;
+
+use crate::rules::detector::Time;
+
+/// When the next census may be taken.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    free_at: Time,
+}
+
+/// One part in so many of a core while all is well ...
+const WELL: u32 = 100;
+/// ... and while something is wrong.
+const WRONG: u32 = 20;
+
+impl Budget {
+    pub(super) fn allows(&self, at: Time) -> bool {
+        self.free_at <= at
+    }
+
+    /// A census ended at this time, and took so long. Returns the pause that follows it.
+    pub(super) fn spent(&mut self, at: Time, took: Duration, is_well: bool) -> Duration {
+        let pause = took.saturating_mul(if is_well { WELL } else { WRONG } - 1);
+        self.free_at = at.saturating_add(pause);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The part of a core that censuses take which are asked for at each millisecond of ten minutes, and how often one is taken.
+    fn share(took: Duration, is_well: bool) -> (f64, u32) {
+        let (end, mut budget, mut at, mut taken) = (Duration::from_secs(600), Budget::default(), Time::ZERO, 0);
+        while at < end {
+            if budget.allows(at) {
+                at += took;
+                taken += 1;
+                budget.spent(at, took, is_well);
+            } else {
+                at += Duration::from_millis(1);
+            }
+        }
+        (took.as_secs_f64() * f64::from(taken) / end.as_secs_f64(), taken)
+    }
+
+    #[test]
+    fn censuses_take_their_part_of_a_core_and_no_more_at_whatever_they_cost() {
+        for ms in [1, 19, 200, 1100] {
+            let took = Duration::from_millis(ms);
+            for (is_well, most) in [(true, 0.01), (false, 0.05)] {
+                let (share, taken) = share(took, is_well);
+                // The first one comes unasked.
+                assert!(share <= most + took.as_secs_f64() / 600.0, "{share} with {ms} ms");
+                assert!(taken >= 5, "{taken} with {ms} ms");
+            }
+        }
+    }
+}

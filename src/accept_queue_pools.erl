@@ -1,0 +1,192 @@
+%% @private
+%% Looks at each listener of this VM while all is well, so that the first alarm knows the pool and the server by name without a caller
+%% having asked: when the monitor has found one, a second later, and every ten seconds.
+%%
+%% A look reads the listeners, one dump, and of each which processes are in accept: one `port_info', or on the `socket' backend the
+%% processes that were found before. Where those are not all, the processes of the VM are searched, and its sockets where a listening
+%% descriptor has none, for a two-hundredth of the time at most. A framework is asked for a name alone, with a time-out, and not again for half a minute where it has not answered.
+%%
+%% A process of its own: the monitor must not wait for a port or a framework. It does not wait for this one either: a call leaves a row,
+%% and a message only where none is under way.
+-module(accept_queue_pools).
+-behaviour(gen_server).
+
+-export([new/0, start_link/0, look/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-record(state, {
+    timer :: reference() | undefined,
+    %% When the VM may be searched again.
+    search_ms :: integer(),
+    %% Listeners whose framework did not answer, and until when it is not asked again.
+    unanswered = #{} :: #{accept_queue:cookie() => MonotonicMs :: integer()}
+}).
+
+-define(TABLE, ?MODULE).
+%% Acceptors start a little after their listener.
+-define(SOON_MS, 1000).
+-define(SEARCH_SHARE, 200).
+-define(ASK_AGAIN_MS, 30000).
+
+%% To be called by the process that is to own the table.
+-spec new() -> ok.
+new() ->
+    accept_queue_memory:table(?TABLE, [], []).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    accept_queue_child:start_link(?MODULE, [], []).
+
+%% To be called when listeners may have come or changed. Never waits.
+-spec look() -> ok.
+look() ->
+    try ets:insert_new(?TABLE, {asked}) of
+        true -> gen_server:cast(?MODULE, look);
+        false -> ok
+    catch
+        %% The table is missing: the next look comes by itself.
+        error:badarg -> ok
+    end.
+
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    self() ! look,
+    {ok, #state{search_ms = now_ms()}}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, badarg}, #state{}}.
+handle_call(_, _From, State) ->
+    {reply, {error, badarg}, State}.
+
+-spec handle_cast(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
+handle_cast(look, State) ->
+    {noreply, soon(all(State)), hibernate};
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec handle_info(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
+handle_info(look, State) ->
+    Looked = all(State#state{timer = undefined}),
+    {noreply, Looked#state{timer = accept_queue_beat:next(look)}, hibernate};
+handle_info(_, State) ->
+    {noreply, State}.
+
+soon(#state{timer = Timer} = State) ->
+    _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
+    State#state{timer = erlang:send_after(?SOON_MS, self(), look)}.
+
+%% What is asked for from here on is another look.
+all(State) ->
+    _ = ets:whereis(?TABLE) =/= undefined andalso ets:delete_all_objects(?TABLE),
+    Remembered = accept_queue_pool_cache:cookies(),
+    case accept_queue_reading:make(fun accept_queue_registry:listeners/0) of
+        {ok, Listeners} ->
+            {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, [Entry || {Entry, _Shown} <- Listeners]),
+            ok = forget_closed(Remembered, Bare ++ Owned),
+            Unread = [Entry || Entry <- Owned, not read(Entry)],
+            {Taken, Searched} = search(Bare, Unread, State),
+            name(Taken ++ Owned, Searched);
+        %% The next look may read them.
+        {error, _} ->
+            State
+    end.
+
+%% What was remembered before these were read, and is none of them.
+forget_closed(Remembered, Entries) ->
+    Open = maps:from_list([{Cookie, true} || #{cookie := Cookie} <- Entries]),
+    lists:foreach(fun accept_queue_pool_cache:forget/1, [Cookie || Cookie <- Remembered, not is_map_key(Cookie, Open)]).
+
+%% Whether all that are in accept are known now.
+read(#{socket := Socket, handle := Handle, cookie := Cookie}) ->
+    {Count, Waiting} = accept_queue_acceptors:in_accept(Socket, Handle, known(Cookie)),
+    ok = accept_queue_pool_cache:remember(Cookie, Waiting),
+    length(Waiting) >= Count.
+
+%% The bare ones that have a socket by now; and the pools that were not read whole.
+search([], [], State) ->
+    {[], State};
+search(Bare, Unread, #state{search_ms = SearchMs} = State) ->
+    BegunMs = now_ms(),
+    case BegunMs >= SearchMs of
+        true ->
+            Taken = taken_over(Bare),
+            ok = search_processes(Unread),
+            EndedMs = now_ms(),
+            {Taken, State#state{search_ms = EndedMs + ?SEARCH_SHARE * (EndedMs - BegunMs)}};
+        false ->
+            {[], State}
+    end.
+
+%% A listening descriptor that came without an Erlang socket, from systemd or another VM.
+taken_over([]) ->
+    [];
+taken_over(Bare) ->
+    Found = accept_queue_backend:find([Fd || #{fd := Fd} <- Bare]),
+    _ = [ok = accept_queue_registry:forget() || map_size(Found) > 0],
+    [Entry#{socket := map_get(Fd, Found)} || #{fd := Fd} = Entry <- Bare, is_map_key(Fd, Found)].
+
+search_processes([]) ->
+    ok;
+search_processes(Unread) ->
+    Found = accept_queue_socket:search([Socket || #{socket := Socket} <- Unread]),
+    lists:foreach(
+        fun(#{socket := Socket, handle := Handle, cookie := Cookie}) ->
+            #{Socket := Pids} = Found,
+            _ = [ok = accept_queue_pool_cache:remember(Cookie, Pids) || accept_queue_acceptors:held(Socket, Handle, Pids) =:= []]
+        end,
+        Unread
+    ).
+
+known(Cookie) ->
+    case accept_queue_pool_cache:pool(Cookie) of
+        undefined -> [];
+        Pids -> Pids
+    end.
+
+%% Frameworks are asked last, and no more of them once one has not answered.
+name(Entries, #state{unanswered = Unanswered} = State) ->
+    NowMs = now_ms(),
+    Resting = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered),
+    Listeners = [
+        {Cookie, Socket, Owner, accept_queue_framework:named(Owner)}
+     || #{socket := Socket, cookie := Cookie} <- Entries, Owner <- [accept_queue_backend:owner(Socket)]
+    ],
+    {Plain, Framed} = lists:partition(fun({_, _, _, Named}) -> Named =:= undefined end, Listeners),
+    Elsewhere = elsewhere(Plain, Framed),
+    ok = lists:foreach(fun({Cookie, Socket, Owner, _}) -> name_plain(Cookie, Socket, Owner, Elsewhere) end, Plain),
+    State#state{unanswered = name_framed(Framed, Resting, NowMs)}.
+
+%% A framework may accept from a socket that another process owns.
+elsewhere([], _Framed) ->
+    #{};
+elsewhere(_Plain, Framed) ->
+    accept_queue_framework:elsewhere([Named || {_, _, _, Named} <- Framed]).
+
+name_plain(Cookie, Socket, Owner, Elsewhere) ->
+    case Elsewhere of
+        #{Socket := Server} -> accept_queue_pool_cache:name(Cookie, Owner, Server);
+        #{} -> accept_queue_pool_cache:name(Cookie, Owner, accept_queue_process:server(Owner))
+    end.
+
+%% The whole name is asked for once, for as long as the owner is the same.
+name_framed([{Cookie, _Socket, Owner, Named} | Others], Resting, NowMs) ->
+    case accept_queue_pool_cache:named(Cookie) of
+        {Owner, Server} when element(1, Server) =:= element(1, Named), Server =/= Named ->
+            name_framed(Others, Resting, NowMs);
+        _ when is_map_key(Cookie, Resting) ->
+            ok = accept_queue_pool_cache:name(Cookie, Owner, Named),
+            name_framed(Others, Resting, NowMs);
+        _ ->
+            case accept_queue_framework:whole_name(Named, Owner) of
+                {ok, Server} ->
+                    ok = accept_queue_pool_cache:name(Cookie, Owner, Server),
+                    name_framed(Others, Resting, NowMs);
+                {error, timeout} ->
+                    ok = accept_queue_pool_cache:name(Cookie, Owner, Named),
+                    Resting#{Cookie => NowMs + ?ASK_AGAIN_MS}
+            end
+    end;
+name_framed([], Resting, _NowMs) ->
+    Resting.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -2,7 +2,7 @@
 -module(bench_report).
 
 -export([machine/0, markdown/2, json/1]).
--export([readings/1, calls/2, port/1, ports/1, monitor/1, alarms/1, watchdog/1, program/1, watch/1, record/1, diagnose/1, acceptors/1]).
+-export([readings/1, calls/2, port/1, ports/1, monitor/1, alarms/2, watchdog/1, program/1, watch/1, record/1, diagnose/1, acceptors/1]).
 
 -export_type([part/0]).
 
@@ -42,6 +42,9 @@
 -define(SAID_NS, 2000).
 %% Of the program beside ten listeners.
 -define(WATCH_PERCENT, 0.5).
+-define(CROWDED_PERCENT, 5).
+%% The limit in contrib/kubernetes/daemonset.yaml.
+-define(CROWDED_MIB, 128).
 -define(WATCH_MIB, 20).
 %% Of a core, a look of `diagnose'.
 -define(DIAGNOSE_PERCENT, 1.0).
@@ -320,13 +323,18 @@ monitored(#{listeners := Count, name := Name, percent := Percent, goal := Goal, 
         ]
     ].
 
--spec alarms(bench_alarms:figures()) -> [section()].
-alarms(Alarms) ->
+-spec alarms(bench_alarms:figures(), bench_resets:figures()) -> [section()].
+alarms(Alarms, #{per_second := PerSecond, counts := Counts, false := False, most := Most}) ->
     [
         #{
             title => "How late an alarm is, after the time that it has to hold for",
             headings => ["what begins", "each run", "the worst", "goal", ""],
             rows => [alarm(Alarm) || Alarm <- Alarms]
+        },
+        #{
+            title => "Resets that never were, at a server at full speed",
+            headings => ["connections a second", "`counts`", "with a reset", "the most at once"],
+            rows => [[{count, PerSecond}, {count, Counts}, {percent, 100 * False / Counts}, {count, Most}]]
         }
     ].
 
@@ -336,18 +344,21 @@ alarm({Begins, Late, Goal}) ->
 
 -spec watchdog(bench_watch:figures()) -> [section()].
 watchdog(Figures) ->
-    [used("What the watchdog costs", Figures)].
+    [used("What the watchdog costs", Figures, {?WATCH_PERCENT, ?WATCH_MIB})].
 
--spec watch(bench_watch:figures()) -> [section()].
-watch(Figures) ->
-    [used("What watching from outside costs, beside ten listeners, every 100 ms", Figures)].
+-spec watch({bench_watch:figures(), bench_watch:figures()}) -> [section()].
+watch({Own, Foreign}) ->
+    [
+        used("What watching from outside costs, beside ten listeners, every 100 ms", Own, {?WATCH_PERCENT, ?WATCH_MIB}),
+        used("The same beside 15,000 listeners of another process", Foreign, {?CROWDED_PERCENT, ?CROWDED_MIB})
+    ].
 
-used(Title, Figures) ->
+used(Title, Figures, {MostPercent, MostMib}) ->
     #{
         title => Title,
         headings => ["command", "while", "of a core", "goal", "", "memory at most", "its goal", " "],
         rows => [
-            [Name, When, {percent, Percent} | within(Goal, {percent, ?WATCH_PERCENT}, Percent)] ++ [{mib, MiB} | within(Goal, {mib, ?WATCH_MIB}, MiB)]
+            [Name, When, {percent, Percent} | within(Goal, {percent, MostPercent}, Percent)] ++ [{mib, MiB} | within(Goal, {mib, MostMib}, MiB)]
          || {Name, When, Percent, MiB, Goal} <- Figures
         ]
     }.

@@ -12,8 +12,16 @@
 -define(WATCH_MS, 30_000).
 
 %% {command, what is going on, percent of a core, the most memory it ever took}
--spec measure() -> figures().
+-define(FOREIGN, 15_000).
+%% As Prometheus does.
+-define(SCRAPE_MS, 15_000).
+
+%% Beside a few listeners of this VM, and beside many of another process.
+-spec measure() -> {figures(), figures()}.
 measure() ->
+    {own(), foreign()}.
+
+own() ->
     Listeners = [listener() || _ <- lists:seq(1, ?LISTENERS)],
     Recording = beside("bench.aq"),
     _ = file:delete(Recording),
@@ -34,6 +42,33 @@ measure() ->
     lists:foreach(fun({_, _, Program}) -> stop(Program) end, Programs),
     lists:foreach(fun gen_tcp:close/1, [Client | Listeners]),
     Quiet ++ Waiting.
+
+%% Each is scraped meanwhile.
+foreign() ->
+    Many = bench_program:start(beside("listeners"), [integer_to_list(?FOREIGN)]),
+    "ready" = bench_program:answer(Many),
+    Commands = [{"`export`", "", 19700}, {"`export --all`", " --all", 19701}],
+    Line = fun(Options, Port) -> io_lib:format("exec $0 export --listen 127.0.0.1:~b~s", [Port, Options]) end,
+    Programs = [{Name, goal, start(lists:flatten(Line(Options, Port)))} || {Name, Options, Port} <- Commands],
+    Scraper = spawn_link(fun() -> scrape([Port || {_, _, Port} <- Commands]) end),
+    Used = used("all queues are empty; scraped every 15 s", Programs),
+    true = unlink(Scraper) andalso exit(Scraper, kill),
+    lists:foreach(fun({_, _, Program}) -> stop(Program) end, Programs),
+    ok = bench_program:stop(Many),
+    Used.
+
+scrape(Ports) ->
+    timer:sleep(?SCRAPE_MS),
+    _ = [
+        begin
+            {ok, Scraper} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+            ok = gen_tcp:send(Scraper, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"),
+            {ok, <<"HTTP/1.1 200", _/binary>>} = gen_tcp:recv(Scraper, 0, ?WATCH_MS),
+            gen_tcp:close(Scraper)
+        end
+     || Port <- Ports
+    ],
+    scrape(Ports).
 
 %% Of the port program that keeps the watchdog, beside this VM.
 -spec watchdog() -> figures().

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use accept_queue_core::Error;
+use accept_queue_core::linux::clock::processor_time;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::outside::snapshot::Missing;
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::args::ExportOptions;
 use crate::interrupt::on_interrupt;
-use crate::pace::{Pace, processor_time};
+use crate::pace::Pace;
 use metrics::{Exposition, MOST_LISTENERS, Tally};
 
 /// To the thread that reads.

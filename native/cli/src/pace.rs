@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use accept_queue_core::rules::detector::{Time, on_clock};
-use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) struct Pace {
     begun: Instant,
@@ -47,12 +46,6 @@ impl Pace {
 
 /// One part in so many: 4 %.
 const SHARE: u32 = 25;
-
-/// What this thread has taken of processors.
-pub(crate) fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 /// The first point of the grid after this one that is not over.
 fn following(point: Duration, interval: Duration, elapsed: Duration) -> Duration {

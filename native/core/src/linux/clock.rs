@@ -14,6 +14,11 @@ pub fn monotonic() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
 
+/// What this thread has taken of processors.
+pub fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
 /// Wakes threads from a sleep.
 #[derive(Debug, Default)]
 pub struct Wakeup {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::linux::clock::monotonic;
+use crate::linux::clock::{monotonic, processor_time};
 use crate::linux::diag::DiagSocket;
 use crate::linux::epoll::{Arrivals, Token};
 use crate::monitor::budget::Budget;
@@ -222,12 +222,13 @@ impl<'a> Round<'a> {
             }
             wanting.extend(waited.iter().map(|watch| &**watch).filter(|watch| watch.wants_census(poll.at)));
         }
-        if !wanting.is_empty() && budget.allows(poll.at) {
-            let begun = monotonic();
-            let is_well = round.outlooks.iter().all(|(_, outlook)| outlook.is_quiet);
+        let is_well = round.outlooks.iter().all(|(_, outlook)| outlook.is_quiet);
+        if !wanting.is_empty() && budget.allows(poll.at, is_well) {
+            // A thread that others kept from the processor has cost nothing meanwhile.
+            let (begun, before) = (monotonic(), processor_time());
             round.take_censuses(poll, &wanting);
-            let took = monotonic().saturating_sub(begun);
-            let pause = budget.spent(poll.at + took, took, is_well);
+            let ended_at = poll.at + monotonic().saturating_sub(begun);
+            let pause = budget.spent(ended_at, processor_time().saturating_sub(before), is_well);
             wanting.iter().for_each(|watch| watch.pauses_for(pause));
         }
         round

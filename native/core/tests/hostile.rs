@@ -1,6 +1,7 @@
 //! What other processes and file systems do to hold us up, or to eat our memory.
 
-use std::collections::BTreeMap;
+mod sandbox;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,9 +21,6 @@ use accept_queue_core::rules::diagnosis::diagnose;
 use accept_queue_core::rules::facts::Unread;
 use accept_queue_core::{Endpoint, Errno, Error, Listener};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
 
 /// A file whose server has stopped answering, as that of a dead NFS mount: a FUSE file system of one file.
 struct DeadFile {
@@ -124,18 +122,8 @@ fn a_file_that_does_not_answer_is_no_socket_at_once() {
     until(|| dead.was_asked_for_its_attributes());
 }
 
-/// `socket(AF_NETLINK, _, NETLINK_SOCK_DIAG)` is refused to this thread, as by a kernel without inet_diag.
 fn refuse_sock_diag() {
-    let argument = |index, value: i32| {
-        SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value as u64).expect("a condition")
-    };
-    let rule = SeccompRule::new(vec![argument(0, libc::AF_NETLINK), argument(2, libc::NETLINK_SOCK_DIAG)]);
-    let refused = SeccompAction::Errno(libc::EPROTONOSUPPORT as u32);
-    let rules = BTreeMap::from([(libc::SYS_socket, vec![rule.expect("a rule")])]);
-    let arch = std::env::consts::ARCH.try_into().expect("a known machine");
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).expect("a filter");
-    let program: BpfProgram = filter.try_into().expect("a program");
-    seccompiler::apply_filter(&program).expect("applied");
+    sandbox::refuse_sock_diag(libc::EPROTONOSUPPORT).expect("a sandbox");
 }
 
 #[test]

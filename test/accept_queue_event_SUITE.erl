@@ -127,7 +127,11 @@ an_alarm_carries_the_pool_in_short(_) ->
     ok = looks:have_found(L, [Acceptor]),
     {_, Port} = Address = sockets:address(L),
     _Client = sockets:client(Address),
-    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
+    %% It has its connection, and waits for what it does next.
+    eventually:is({0, ?MODULE, waiting}, fun() ->
+        [{current_function, {Module, _, _}}, {status, Status}] = process_info(Acceptor, [current_function, status]),
+        {accept_queue_backend:waiting(L), Module, Status}
+    end),
     ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
     eventually:is([{stuck, Port}], fun alarms/0),
     [{_, #{acceptors_summary := Summary, acceptors := none_waiting}}] = alarm_handler:get_alarms(),

@@ -122,28 +122,34 @@ figures_are_measurements_and_the_rest_is_metadata(_) ->
 
 an_alarm_carries_the_pool_in_short(_) ->
     ok = start_sasl(),
-    L = sockets:listen(5),
-    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive after infinity -> ok end end),
-    ok = looks:have_found(L, [Acceptor]),
-    {_, Port} = Address = sockets:address(L),
-    _Client = sockets:client(Address),
-    %% It has its connection, and waits for what it does next.
-    eventually:is({0, ?MODULE, waiting}, fun() ->
-        [{current_function, {Module, _, _}}, {status, Status}] = process_info(Acceptor, [current_function, status]),
-        {accept_queue_backend:waiting(L), Module, Status}
-    end),
-    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
-    eventually:is([{stuck, Port}], fun alarms/0),
-    [{_, #{acceptors_summary := Summary, acceptors := none_waiting}}] = alarm_handler:get_alarms(),
+    {Acceptor, Details} = alarm_of_one_acceptor(8),
     ?assertMatch(
         #{
             waiting_count := 0, pool_count := 1, busy_count := 1, reasons := [{'receive', 1}],
             examples := [#{reason := 'receive', pid := Acceptor, current_function := {_, _, _}, text := <<"waits for a message", _/binary>>}]
         },
-        Summary
+        maps:get(acceptors_summary, Details)
     ),
-    unlink(Acceptor),
-    exit(Acceptor, kill).
+    ?assertMatch(#{acceptors := none_waiting}, Details).
+
+%% What a very busy machine does not find out about the pool within 150 ms is left out of the event. So it is tried with other listeners.
+alarm_of_one_acceptor(Tries) ->
+    L = sockets:listen(5),
+    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive stop -> ok end end),
+    ok = looks:have_found(L, [Acceptor]),
+    {_, Port} = Address = sockets:address(L),
+    _Client = sockets:client(Address),
+    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
+    eventually:is({status, waiting}, fun() -> process_info(Acceptor, status) end),
+    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
+    eventually:is(true, fun() -> lists:member({stuck, Port}, alarms()) end),
+    [Details] = [Of || {{accept_queue, stuck, At}, Of} <- alarm_handler:get_alarms(), At =:= Address],
+    eventually:ends(Acceptor, stop),
+    gen_tcp:close(L),
+    case Details of
+        #{acceptors_summary := undefined} when Tries > 1 -> alarm_of_one_acceptor(Tries - 1);
+        #{} -> {Acceptor, Details}
+    end.
 
 details_of_a_thousand_acceptors_are_below_two_thousand_words(_) ->
     ok = accept_queue:subscribe(),

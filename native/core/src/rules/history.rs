@@ -325,6 +325,29 @@ mod tests {
         }
     }
 
+    /// Raised by what was dropped, it does not end before it would be raised for being full, however short the time of clearing is.
+    #[test]
+    fn a_queue_that_is_full_goes_on_overflowing() {
+        let settings = Settings { clear: Duration::from_millis(700), ..Settings::default() };
+        let mut history = History::new(settings, seconds(1));
+        let mut turns = Vec::new();
+        for tenth in 0..60 {
+            let (queued, drops) = match tenth {
+                0 => (0, 0),
+                1..40 => (9, 4),
+                _ => (0, 4),
+            };
+            let at = seconds(1) + Duration::from_millis(100) * tenth;
+            let changes = read(&mut history, at, queued, drops).changes;
+            turns.extend(changes.into_iter().filter_map(|change| match change {
+                Change::Raised { condition: Condition::Overflowing, .. } => Some((tenth, "raised")),
+                Change::Cleared { condition: Condition::Overflowing, .. } => Some((tenth, "cleared")),
+                _ => None,
+            }));
+        }
+        assert_eq!(turns, [(1, "raised"), (47, "cleared")]);
+    }
+
     #[test]
     fn what_was_dropped_meanwhile_is_not_forgotten() {
         let mut history = History::new(Settings::default(), seconds(1));

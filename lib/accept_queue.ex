@@ -5,9 +5,12 @@ defmodule AcceptQueue do
   A client whose handshake is done waits in the listener's accept queue until some process calls accept. When the queue
   is full, Linux drops the next client's SYN without a word, and the VM never learns of it.
 
-  This is the Erlang module `:accept_queue` with structs for its maps: the same names, the same figures, the same
-  errors, `:undefined` where a figure is absent. Every call reads the kernel again. Only the processes that
-  were found in accept are remembered, as the pool.
+  This is the Erlang module `:accept_queue` as Elixir has it: the same names, the same figures, the same errors; structs for its
+  maps, keyword lists or maps for options, and `nil` for what is absent, where Erlang has `:undefined`. Every call reads the
+  kernel again, unless it says that it answers from memory.
+
+  The events, and every error with its cause, are in `AcceptQueue.Events`; a child for your supervision tree is
+  `AcceptQueue.Watcher`; a ready list of metrics is `AcceptQueue.Telemetry.metrics/0`.
 
   | question | function | cost |
   |---|---|---|
@@ -39,6 +42,16 @@ defmodule AcceptQueue do
       iex> {counts.queued_alive, counts.queued_closed}
       {1, 1}
 
+  ## A figure that is absent
+
+  `nil > 100` is true in Elixir: every atom is greater than every number. Ask first whether it is a figure:
+
+      iex> long? = fn ms -> is_integer(ms) and ms > 100 end
+      iex> {:ok, listener} = :gen_tcp.listen(0, [])
+      iex> {:ok, counts} = AcceptQueue.counts(listener)
+      iex> {counts.oldest_wait_ms, long?.(counts.oldest_wait_ms)}
+      {nil, false}
+
   ## Errors
 
   "Could not read" is always `{:error, reason}`, never a zero and never an empty list:
@@ -58,7 +71,20 @@ defmodule AcceptQueue do
       true
   """
 
-  alias AcceptQueue.{Accepted, Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status, Waits}
+  alias AcceptQueue.{
+    Accepted,
+    Acceptors,
+    Advice,
+    Busy,
+    Counts,
+    Depth,
+    Holder,
+    KernelLimits,
+    Listener,
+    Resized,
+    Status,
+    Waits
+  }
 
   @structs %{
     depth: Depth,
@@ -69,7 +95,7 @@ defmodule AcceptQueue do
     accepted: Accepted,
     waits: Waits,
     resize: Resized,
-    kernel: Kernel,
+    kernel: KernelLimits,
     advice: Advice,
     status: Status
   }
@@ -92,8 +118,39 @@ defmodule AcceptQueue do
   @typedoc "A listener looked up once. Holds nothing open."
   @type handle :: :accept_queue.handle()
 
-  @typedoc "Why there is no figure; `:accept_queue` has the list."
+  @typedoc "Why there is no figure; `AcceptQueue.Events` says what each means."
   @type reason :: :accept_queue.reason()
+
+  @typedoc "What may be wrong with a listener; `docs/alarms.md` says when each is raised, and what to do."
+  @type condition :: :behind | :overflowing | :stuck | :abandoned | :leaking
+
+  @typedoc "`:ok`, or what is wrong. `overflowing` and `stuck` are failing, everything else is degraded."
+  @type health :: :accept_queue.health()
+
+  @typedoc """
+  An option of `watch/2`, with its default; milliseconds where it ends in `_ms`.
+
+    * `:interval_ms`, 100: how often a listener with waiting connections is read
+    * `:census_ms`, 5000: a census when nothing is suspicious
+    * `:max_wait_ms`, 100, and `:for_ms`, 1000: `:behind`, the oldest connection has waited longer than the one throughout the other
+    * `:stuck_ms`, 5000: `:stuck`, connections wait and none was accepted for so long
+    * `:abandoned_ratio`, 0.5, and `:abandoned_min`, 5: `:abandoned`, so many of the queued have left
+    * `:close_wait_max`, 1000: `:leaking`, more accepted sockets than this in CLOSE_WAIT
+    * `:clear_ms`, 5000: a condition is cleared after it has been absent for so long
+  """
+  @type watch_option ::
+          {:interval_ms, pos_integer()}
+          | {:census_ms, pos_integer()}
+          | {:max_wait_ms, pos_integer()}
+          | {:for_ms, pos_integer()}
+          | {:stuck_ms, pos_integer()}
+          | {:abandoned_ratio, number()}
+          | {:abandoned_min, pos_integer()}
+          | {:close_wait_max, pos_integer()}
+          | {:clear_ms, pos_integer()}
+
+  @typedoc "The options of `watch/2`, as a keyword list or as a map."
+  @type watch_options :: [watch_option()] | %{optional(atom()) => number()}
 
   @typedoc "A reading for `cluster/2`: the name of a function, or `{name, arguments}`."
   @type call :: :accept_queue.call()
@@ -141,7 +198,7 @@ defmodule AcceptQueue do
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
       iex> {:ok, counts} = AcceptQueue.counts(listener)
       iex> counts.oldest_wait_ms
-      :undefined
+      nil
       iex> {:ok, port} = :inet.port(listener)
       iex> {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [])
       iex> :gen_tcp.send(client, "GET /")
@@ -168,12 +225,12 @@ defmodule AcceptQueue do
   @doc """
   Which processes are blocked in accept now, and what the others of the pool do instead.
 
-  The pool is ranch's, or else the processes that earlier calls have found in accept: call it once while all is well. No
-  process is stopped or sent a message, except ranch's supervisors.
+  The pool is the framework's (ranch, Thousand Island, Bandit, mochiweb, elli, esockd), or else the processes that were found in
+  accept while all was well. No process is stopped or sent a message, except a framework's supervisors.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       iex> AcceptQueue.acceptors(listener)
-      {:ok, %AcceptQueue.Acceptors{waiting_count: 0, waiting: [], pool: :undefined, busy: [], busy_count: 0}}
+      {:ok, %AcceptQueue.Acceptors{waiting_count: 0, waiting: [], pool: nil, busy: [], busy_count: 0}}
   """
   @spec acceptors(listener()) :: {:ok, Acceptors.t()} | {:error, reason()}
   def acceptors(listener), do: listener |> :accept_queue.acceptors() |> as(:acceptors)
@@ -198,14 +255,15 @@ defmodule AcceptQueue do
   def holders(listener), do: listener |> :accept_queue.holders() |> as(:holders)
 
   @doc """
-  As `holders/1`, so many at most: `%{limit: 10}`.
+  As `holders/1`, so many at most.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, [])
-      iex> AcceptQueue.holders(listener, %{limit: 10})
+      iex> AcceptQueue.holders(listener, limit: 10)
       {:ok, []}
   """
-  @spec holders(listener(), %{optional(:limit) => pos_integer()}) :: {:ok, [Holder.t()]} | {:error, reason()}
-  def holders(listener, options), do: listener |> :accept_queue.holders(options) |> as(:holders)
+  @spec holders(listener(), [limit: pos_integer()] | %{optional(:limit) => pos_integer()}) ::
+          {:ok, [Holder.t()]} | {:error, reason()}
+  def holders(listener, options), do: listener |> :accept_queue.holders(map(options)) |> as(:holders)
 
   @doc """
   How long a connection waited in the queue, in milliseconds. For one that has just been accepted and not been written to:
@@ -271,7 +329,7 @@ defmodule AcceptQueue do
       iex> {:ok, listener} = :gen_tcp.listen(0, active: false)
       iex> {:ok, waits} = AcceptQueue.waits(listener)
       iex> {waits.count, waits.p99_ms, List.last(waits.buckets)}
-      {0, :undefined, {:infinity, 0}}
+      {0, nil, {:infinity, 0}}
   """
   @spec waits(listener()) :: {:ok, Waits.t()} | {:error, reason()}
   def waits(listener), do: listener |> :accept_queue.waits() |> as(:waits)
@@ -297,7 +355,7 @@ defmodule AcceptQueue do
       iex> File.read!("/proc/sys/net/core/somaxconn") == "\#{kernel.somaxconn}\\n"
       true
   """
-  @spec kernel() :: {:ok, Kernel.t()} | {:error, reason()}
+  @spec kernel() :: {:ok, KernelLimits.t()} | {:error, reason()}
   def kernel, do: :accept_queue.kernel() |> as(:kernel)
 
   @doc """
@@ -335,10 +393,10 @@ defmodule AcceptQueue do
 
   @doc """
   Watches a listener with options of its own; the others are those of the environment. For a child of your supervision
-  tree see `AcceptQueue.Watcher`. `:accept_queue_event` lists the events.
+  tree see `AcceptQueue.Watcher`. `t:watch_option/0` has the options, `AcceptQueue.Events` the events.
 
       iex> {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-      iex> AcceptQueue.watch(listener, %{stuck_ms: 2000})
+      iex> AcceptQueue.watch(listener, stuck_ms: 2000)
       :ok
       iex> {:ok, address} = :inet.sockname(listener)
       iex> address in AcceptQueue.watched()
@@ -346,8 +404,8 @@ defmodule AcceptQueue do
       iex> AcceptQueue.unwatch(listener)
       :ok
   """
-  @spec watch(listener(), map()) :: :ok | {:error, reason() | :not_running}
-  defdelegate watch(listener, options), to: :accept_queue
+  @spec watch(listener(), watch_options()) :: :ok | {:error, reason() | :not_running}
+  def watch(listener, options), do: :accept_queue.watch(listener, map(options))
 
   @doc """
   Watches a listener no longer, until `watch/1` asks for it. Its conditions are cleared.
@@ -395,7 +453,7 @@ defmodule AcceptQueue do
       ...> end
       200
   """
-  @spec health() :: :accept_queue.health()
+  @spec health() :: health()
   defdelegate health(), to: :accept_queue
 
   @doc """
@@ -410,11 +468,11 @@ defmodule AcceptQueue do
       iex> AcceptQueue.health([listener])
       {:degraded, [not_watched: listener]}
   """
-  @spec health(listener() | [listener()]) :: :accept_queue.health()
+  @spec health(listener() | [listener()]) :: health()
   defdelegate health(listeners), to: :accept_queue
 
   @doc """
-  Sends the events of `:accept_queue_event` to the calling process as messages, until it ends.
+  Sends the events of `AcceptQueue.Events` to the calling process as messages, until it ends.
 
       iex> AcceptQueue.subscribe()
       :ok
@@ -481,21 +539,25 @@ defmodule AcceptQueue do
   defp each_as(answers, {function, _arguments}), do: each_as(answers, function)
   defp each_as(answers, function), do: Map.new(answers, fn {node, answer} -> {node, as(answer, function)} end)
 
+  # A keyword list is Elixir's way to write these maps; what else there is, Erlang refuses with a sentence.
+  defp map(options), do: if(Keyword.keyword?(options), do: Map.new(options), else: options)
+
   # A struct is the Erlang map with a name: no key is added, dropped or given a default.
   defp as({:ok, answer}, function), do: {:ok, named(answer, @structs[function])}
   defp as({:error, _reason} = error, _function), do: error
   defp as(answer, _function), do: answer
 
+  defp named(:undefined, _struct), do: nil
   defp named(maps, struct) when is_list(maps), do: Enum.map(maps, &named(&1, struct))
-  defp named(%{busy: busy} = map, Acceptors), do: Map.put(%{map | busy: named(busy, Busy)}, :__struct__, Acceptors)
 
-  defp named(%{depth: depth, counts: counts, waits: waits} = map, Status) do
-    parts = %{map | depth: known(depth, Depth), counts: known(counts, Counts), waits: named(waits, Waits)}
-    Map.put(parts, :__struct__, Status)
+  defp named(map, struct) do
+    Map.new(map, fn {key, value} -> {key, part(struct, key, value)} end) |> Map.put(:__struct__, struct)
   end
 
-  defp named(map, struct), do: Map.put(map, :__struct__, struct)
-
-  defp known(:undefined, _struct), do: :undefined
-  defp known(map, struct), do: named(map, struct)
+  defp part(Acceptors, :busy, busy), do: named(busy, Busy)
+  defp part(Status, :depth, depth), do: named(depth, Depth)
+  defp part(Status, :counts, counts), do: named(counts, Counts)
+  defp part(Status, :waits, waits), do: named(waits, Waits)
+  defp part(_struct, _key, :undefined), do: nil
+  defp part(_struct, _key, value), do: value
 end

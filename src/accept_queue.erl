@@ -343,7 +343,7 @@ list() ->
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
 %% The pool is that of the framework (ranch, Thousand Island and with it Bandit and Phoenix, mochiweb, elli, esockd), or else the
-%% processes that were found in accept while all was well: the application looks every five seconds, without a call. It has as many
+%% processes that were found in accept while all was well: the application looks every ten seconds, without a call. It has as many
 %% places as were taken at once; a process that is new in accept takes the place of the one that has been away longest.
 %%
 %% On the `socket' backend one process at a time is woken for a connection. While that one does something else, `waiting_count' is 0, and the
@@ -579,7 +579,7 @@ watched() ->
 %% 1> {ok, L} = gen_tcp:listen(0, []), {ok, Port} = inet:port(L), ok = accept_queue:watch(L, #{for_ms => 200}).
 %% 2> ok = accept_queue:subscribe(), {ok, _Client} = gen_tcp:connect("localhost", Port, []).
 %% 3> receive {accept_queue, raised, behind, _} -> accept_queue:status(L) end.
-%% {ok,#{conditions => [behind],counts => #{...},census_every_ms => 5000,counts_age_ms => ...,
+%% {ok,#{census_every_ms => 5000,conditions => [behind],counts => #{...},counts_age_ms => ...,
 %%       depth => #{drops => 0,limit => 5,queued => 1},since => ...,stale => false,waits => #{...},
 %%       window => #{max => 1,mean => ...,min => 0,peak_at => ...}}}
 %% '''
@@ -630,6 +630,7 @@ health(Listeners) ->
     ?READING([Listeners], accept_queue_health:health(Listeners)).
 
 %% @doc Sends the events of {@link accept_queue_event} to the calling process as messages, until it ends.
+%% First, before this returns, a `raised' message for each condition that stands, with `standing => true' in its details.
 %%
 %% ```
 %% 1> accept_queue:subscribe().

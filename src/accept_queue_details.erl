@@ -89,6 +89,7 @@ name({Of, What}) ->
     #{event => unicode:characters_to_binary(io_lib:format("accept_queue.~ts.~ts", [Of, What]))}.
 
 plain_value(_Key, undefined) -> false;
+plain_value(current_function, Function) -> {true, text(accept_queue_text:function(Function), ?TEXT_MAX)};
 plain_value(reasons, Reasons) -> {true, maps:from_list(Reasons)};
 plain_value(_Key, #{} = Map) -> {true, maps:filtermap(fun plain_value/2, Map)};
 plain_value(_Key, Value) -> {true, plain(Value)}.

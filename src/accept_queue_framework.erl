@@ -27,11 +27,8 @@
 
 %% The name of a listener's server as of now, without a question: the last whole name, while the owner is the same.
 -spec server(accept_queue_backend:socket() | undefined, accept_queue:cookie()) -> accept_queue:server().
-server(undefined, Cookie) ->
-    case accept_queue_pool_cache:named(Cookie) of
-        {_, Server} -> Server;
-        undefined -> undefined
-    end;
+server(undefined, _Cookie) ->
+    undefined;
 server(Socket, Cookie) ->
     Owner = accept_queue_backend:owner(Socket),
     case accept_queue_pool_cache:named(Cookie) of

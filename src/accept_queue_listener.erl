@@ -113,7 +113,8 @@ resolved(Listener) ->
 resolve({ranch, Ref}) ->
     case accept_queue_ranch:sockets(Ref) of
         %% A supervisor that is stuck must not hide its listener: the registry knows the sockets that it owns.
-        {error, timeout} -> select(fun(#{framework := Framework}) -> Framework =:= {ranch, Ref} end);
+        {error, timeout} ->
+            select(fun(#{socket := Socket, cookie := Cookie}) -> accept_queue_framework:server(Socket, Cookie) =:= {ranch, Ref} end);
         Answer -> Answer
     end;
 resolve(Term) ->
@@ -155,7 +156,7 @@ joined(Opened) ->
     end.
 
 row(#{socket := Socket, cookie := Cookie} = Entry, Depth) ->
-    Row = maps:merge(maps:without([fd, handle, framework], Entry), Depth),
+    Row = maps:merge(maps:without([fd, handle], Entry), Depth),
     Row#{
         owner => owner(Socket),
         server => server(Socket, Cookie),

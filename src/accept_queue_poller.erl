@@ -37,7 +37,7 @@
 start_link() ->
     Atomics = atomics:new(3, []),
     %% One that reported to a process that was just killed is about to end, and may still be in the middle of a poll.
-    case gen_server:start_link({local, ?MODULE}, ?MODULE, {self(), Atomics}, []) of
+    case accept_queue_child:start_link(?MODULE, {self(), Atomics}, []) of
         {ok, Pid} ->
             {ok, {Pid, Atomics}};
         {error, {already_started, Before}} ->

@@ -65,14 +65,20 @@ handle_cast(_, State) ->
 
 -spec handle_info(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
 handle_info(look, State) ->
-    Looked = all(State#state{timer = undefined}),
+    Looked = all(State),
+    ok = cancel(Looked),
     {noreply, Looked#state{timer = accept_queue_beat:next(look)}, hibernate};
 handle_info(_, State) ->
     {noreply, State}.
 
-soon(#state{timer = Timer} = State) ->
-    _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
+soon(State) ->
+    ok = cancel(State),
     State#state{timer = erlang:send_after(?SOON_MS, self(), look)}.
+
+%% One look is due at a time, also where one came otherwise.
+cancel(#state{timer = Timer}) ->
+    _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
+    ok.
 
 %% What is asked for from here on is another look.
 all(State) ->

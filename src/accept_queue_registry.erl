@@ -21,13 +21,13 @@
     cookie := accept_queue:cookie(),
     inode := pos_integer(),
     handle := accept_queue:handle(),
-    socket := accept_queue_backend:socket() | undefined,
-    %% As of the last scan.
-    framework := accept_queue:server() | undefined
+    socket := accept_queue_backend:socket() | undefined
 }.
 
 -define(TABLE, ?MODULE).
 -define(SCAN_IS_GOOD_FOR_MS, 10000).
+-define(BARE_IS_GOOD_FOR_MS, 1000).
+-define(BARE_SHARE, 200).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
@@ -117,16 +117,19 @@ last_scan() ->
         error:badarg -> none
     end.
 
-%% A listening descriptor without a socket may belong to one that is just being made: the next call scans once more.
-remember(Known, Entries) ->
+%% A listening descriptor without a socket may belong to one that is just being made: the next call scans once more. And it may be taken
+%% over later: then a scan is good for a second, or for so much longer that scans take a two-hundredth of the time at most.
+remember(Known, Entries, TookMs) ->
     Before =
         case last_scan() of
             {_, _, Last} -> bare(Last);
             none -> []
         end,
+    Bare = bare(Entries),
     GoodForMs =
-        case bare(Entries) -- Before of
-            [] -> ?SCAN_IS_GOOD_FOR_MS;
+        case Bare -- Before of
+            [] when Bare =:= [] -> ?SCAN_IS_GOOD_FOR_MS;
+            [] -> min(?SCAN_IS_GOOD_FOR_MS, max(?BARE_IS_GOOD_FOR_MS, ?BARE_SHARE * TookMs));
             _ -> 0
         end,
     try
@@ -141,6 +144,7 @@ bare(Entries) ->
 
 %% The kernel was asked before the VM: a listener that was opened in between is a new cookie for the next call.
 scan(Shown) ->
+    BeganMs = erlang:monotonic_time(millisecond),
     case accept_queue_source:own() of
         {ok, Own} ->
             Sockets = accept_queue_backend:find([Fd || #{fd := Fd} <- Own]),
@@ -148,7 +152,7 @@ scan(Shown) ->
                 {ok, Found} ->
                     Entries = distinct(Found),
                     Cookies = maps:keys(Shown) ++ [Cookie || #{cookie := Cookie} <- Entries],
-                    ok = remember(maps:from_keys(Cookies, true), Entries),
+                    ok = remember(maps:from_keys(Cookies, true), Entries, erlang:monotonic_time(millisecond) - BeganMs),
                     {ok, Entries};
                 {error, _} = Error ->
                     Error
@@ -165,10 +169,7 @@ entry(#{fd := Fd} = Listener, IsOpen, Sockets) ->
             true -> Known;
             false -> undefined
         end,
-    Listener#{socket => Socket, framework => framework(Socket)}.
-
-framework(undefined) -> undefined;
-framework(Socket) -> accept_queue_framework:named(accept_queue_backend:owner(Socket)).
+    Listener#{socket => Socket}.
 
 %% A listener may have several descriptors. One with an Erlang socket is preferred.
 distinct(Entries) ->

@@ -102,12 +102,20 @@ inside(Socket) -> Socket.
 -spec held(accept_queue_backend:socket(), [pid()]) -> [pid()].
 held(Socket, Pids) ->
     {'$socket', Ref} = inside(Socket),
-    [Pid || Pid <- Pids, is_monitored_by(Pid, Ref), does_something_else(erlang:process_info(Pid, [status, message_queue_len, current_stacktrace]))].
+    [Pid || Pid <- Pids, has_message(Pid), is_monitored_by(Pid, Ref), does_something_else(Pid)].
 
-does_something_else([{status, Status}, {message_queue_len, Length}, {current_stacktrace, Stack}]) when Length > 0 ->
-    Status =:= suspended orelse not lists:any(fun is_accept/1, Stack);
-does_something_else(_) ->
-    false.
+%% Most have none, and are asked nothing else.
+has_message(Pid) ->
+    case erlang:process_info(Pid, message_queue_len) of
+        {message_queue_len, Length} -> Length > 0;
+        undefined -> false
+    end.
+
+does_something_else(Pid) ->
+    case erlang:process_info(Pid, [status, current_stacktrace]) of
+        [{status, Status}, {current_stacktrace, Stack}] -> Status =:= suspended orelse not lists:any(fun is_accept/1, Stack);
+        undefined -> false
+    end.
 
 is_accept({socket, Function, _, _}) -> lists:prefix("accept", atom_to_list(Function));
 is_accept(_) -> false.

@@ -3,7 +3,7 @@
 %% try. Pure.
 -module(accept_queue_text).
 
--export([line/2, report/1, address/1, server/1]).
+-export([line/2, report/1, address/1, server/1, function/1]).
 
 %% As `report_cb' of a report that has its line. A formatter with `chars_limit' cuts the end.
 -spec report(logger:report()) -> {io:format(), [term()]}.
@@ -121,6 +121,7 @@ reason({Reason, Count}, #{pid := Pid, current_function := Function, text := Text
 in(undefined) -> "";
 in(Function) -> [" in ", function(Function)].
 
+-spec function(mfa()) -> iodata().
 function({Module, Name, Arity}) ->
     case atom_to_list(Module) of
         "Elixir." ++ Elixir -> io_lib:format("~ts.~ts/~b", [Elixir, Name, Arity]);

@@ -122,24 +122,34 @@ figures_are_measurements_and_the_rest_is_metadata(_) ->
 
 an_alarm_carries_the_pool_in_short(_) ->
     ok = start_sasl(),
-    L = sockets:listen(5),
-    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive after infinity -> ok end end),
-    ok = looks:have_found(L, [Acceptor]),
-    {_, Port} = Address = sockets:address(L),
-    _Client = sockets:client(Address),
-    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
-    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
-    eventually:is([{stuck, Port}], fun alarms/0),
-    [{_, #{acceptors_summary := Summary, acceptors := none_waiting}}] = alarm_handler:get_alarms(),
+    {Acceptor, Details} = alarm_of_one_acceptor(8),
     ?assertMatch(
         #{
             waiting_count := 0, pool_count := 1, busy_count := 1, reasons := [{'receive', 1}],
             examples := [#{reason := 'receive', pid := Acceptor, current_function := {_, _, _}, text := <<"waits for a message", _/binary>>}]
         },
-        Summary
+        maps:get(acceptors_summary, Details)
     ),
-    unlink(Acceptor),
-    exit(Acceptor, kill).
+    ?assertMatch(#{acceptors := none_waiting}, Details).
+
+%% What a very busy machine does not find out about the pool within 150 ms is left out of the event. So it is tried with other listeners.
+alarm_of_one_acceptor(Tries) ->
+    L = sockets:listen(5),
+    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive stop -> ok end end),
+    ok = looks:have_found(L, [Acceptor]),
+    {_, Port} = Address = sockets:address(L),
+    _Client = sockets:client(Address),
+    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
+    eventually:is({status, waiting}, fun() -> process_info(Acceptor, status) end),
+    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
+    eventually:is(true, fun() -> lists:member({stuck, Port}, alarms()) end),
+    [Details] = [Of || {{accept_queue, stuck, At}, Of} <- alarm_handler:get_alarms(), At =:= Address],
+    eventually:ends(Acceptor, stop),
+    gen_tcp:close(L),
+    case Details of
+        #{acceptors_summary := undefined} when Tries > 1 -> alarm_of_one_acceptor(Tries - 1);
+        #{} -> {Acceptor, Details}
+    end.
 
 details_of_a_thousand_acceptors_are_below_two_thousand_words(_) ->
     ok = accept_queue:subscribe(),
@@ -148,9 +158,14 @@ details_of_a_thousand_acceptors_are_below_two_thousand_words(_) ->
     Acceptors = [spawn_link(fun() -> receive stop -> ok end end) || _ <- lists:seq(1, 1000)],
     %% As if they had been found in accept.
     ok = accept_queue_pool_cache:remember(looks:cookie(L), Acceptors),
-    {ok, Pool} = accept_queue_acceptors:summary(Address),
-    Summary = accept_queue_details:acceptors(Pool),
-    ?assertMatch(#{waiting_count := 0, pool_count := 1000, busy_count := 1000, reasons := [{'receive', 1000}], examples := [_]}, Summary),
+    Summarised = fun() ->
+        {ok, Pool} = accept_queue_acceptors:summary(Address),
+        accept_queue_details:acceptors(Pool)
+    end,
+    %% Once all of them have got as far.
+    eventually:is([{'receive', 1000}], fun() -> maps:get(reasons, Summarised()) end),
+    Summary = Summarised(),
+    ?assertMatch(#{waiting_count := 0, pool_count := 1000, busy_count := 1000, examples := [_]}, Summary),
     %% On a busy machine it may come without the summary.
     ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
     Details = subscriber_got(raised, stuck),
@@ -252,6 +267,12 @@ levels_of_module_and_application_count(_) ->
         end
      || {N, {Set, Unset}} <- lists:zip([1, 2], Levels)
     ],
+    %% Below the primary level.
+    ok = logger:set_primary_config(level, notice),
+    ok = logger:set_application_level(accept_queue, debug),
+    ok = accept_queue_event:listener(added, maps:with([address, server], details(1))),
+    {debug, _} = logged({listener, added}),
+    ok = logger:unset_application_level(accept_queue),
     raised(behind, 3),
     receive
         {logged, warning, {raised, behind}, _, Meta} ->
@@ -273,11 +294,11 @@ a_report_can_be_encoded_as_json(_) ->
     ok = accept_queue_event:hung(#{duration_ms => 9, file => <<255>>, reason => undefined, finding => undefined, text => undefined}),
     {error, Hung} = logged({vm, hung}),
     Summary = accept_queue_details:acceptors(#{
-        waiting_count => 0, pool => [Acceptor], busy => [#{pid => Acceptor, parked => {sleep, <<"sleeps">>}}], busy_count => 1
+        waiting_count => 0, pool => [Acceptor], busy => [#{pid => Acceptor, current_function => {'Elixir.Shop', pay, 1}, parked => {sleep, <<"sleeps">>}}], busy_count => 1
     }),
     Stuck = accept_queue_details:report({raised, stuck}, accept_queue_details:found((details(1))#{acceptors_summary => Summary})),
     ?assertMatch(#{event := <<"accept_queue.condition.raised">>, condition := stuck, listener := _, name := _}, Stuck),
-    ?assertMatch(#{acceptors_summary := #{reasons := #{sleep := 1}, examples := [#{pid := <<"<", _/binary>>}]}}, Stuck),
+    ?assertMatch(#{acceptors_summary := #{reasons := #{sleep := 1}, examples := [#{pid := <<"<", _/binary>>, current_function := <<"Shop.pay/1">>}]}}, Stuck),
     ?assertMatch(#{event := <<"accept_queue.read.failed">>, reason := <<"{errno,emfile}">>}, Failed),
     Reports = [Overflowing, Leaking, Failed, Hung, Stuck],
     [json(Report) || Report <- Reports],
@@ -439,14 +460,14 @@ what_was_found_while_no_process_published_is_published_afterwards(_) ->
     ok = supervisor:terminate_child(accept_queue_sup, accept_queue_event),
     raised(stuck, 1),
     cleared(stuck, 1),
-    raised(behind, 2),
+    raised(behind, 1),
     {ok, _} = supervisor:restart_child(accept_queue_sup, accept_queue_event),
     Events = events_until(behind),
     ?assertEqual([{subscriber, raised}, {subscriber, cleared}], [{R, W} || {subscriber = R, W, stuck} <- Events]),
     ?assertEqual([{telemetry, raised}, {telemetry, cleared}], [{R, W} || {telemetry = R, W, stuck} <- Events]),
     %% The alarm of what has ended by then is none.
     ?assertEqual([], [What || {alarm, What, stuck} <- Events]),
-    ?assertEqual([{behind, 2}], alarms()).
+    ?assertEqual([{behind, 1}], alarms()).
 
 subscribers_survive_the_process(_) ->
     ok = accept_queue:subscribe(),

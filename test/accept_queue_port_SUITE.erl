@@ -93,7 +93,7 @@ what_a_stopped_program_does_not_answer_is_a_timeout_and_leaves_nothing_behind(_)
     L = sockets:listen(5),
     {ok, Handle} = accept_queue:open(L),
     %% No other process is to ask meanwhile.
-    ok = supervisor:terminate_child(accept_queue_sup, accept_queue_monitor),
+    [ok = supervisor:terminate_child(accept_queue_sup, Child) || Child <- [accept_queue_monitor, accept_queue_pools]],
     Pid = program(),
     signal("STOP", Pid),
     %% More than are let out at once, and more than the pipe takes.

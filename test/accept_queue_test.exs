@@ -1,6 +1,7 @@
 defmodule AcceptQueueTest do
   use ExUnit.Case, async: true
   import ExUnit.CaptureIO
+  import ExUnit.CaptureLog
 
   test "every module, function and type is documented, and each of AcceptQueue's functions has an example" do
     undocumented =
@@ -26,8 +27,23 @@ defmodule AcceptQueueTest do
   end
 
   doctest AcceptQueue
+  doctest AcceptQueue.Watcher
+  doctest AcceptQueue.Events
 
-  alias AcceptQueue.{Accepted, Acceptors, Advice, Busy, Counts, Depth, Holder, Kernel, Listener, Resized, Status, Waits}
+  alias AcceptQueue.{
+    Accepted,
+    Acceptors,
+    Advice,
+    Busy,
+    Counts,
+    Depth,
+    Holder,
+    KernelLimits,
+    Listener,
+    Resized,
+    Status,
+    Waits
+  }
 
   @localhost {127, 0, 0, 1}
 
@@ -91,7 +107,10 @@ defmodule AcceptQueueTest do
 
     test "accepted/2 and waits/1 are the Erlang answers as structs", %{listener: listener} do
       {:ok, connection} = :gen_tcp.accept(listener)
-      assert {:ok, %Accepted{peer_closed: false, wait_ms: wait_ms} = accepted} = AcceptQueue.accepted(listener, connection)
+
+      assert {:ok, %Accepted{peer_closed: false, wait_ms: wait_ms} = accepted} =
+               AcceptQueue.accepted(listener, connection)
+
       assert fields(accepted) == fields(Accepted.__struct__())
       assert {:ok, %Waits{count: 1, max_ms: ^wait_ms} = waits} = AcceptQueue.waits(listener)
       assert {:ok, Map.from_struct(waits)} == :accept_queue.waits(listener)
@@ -119,7 +138,7 @@ defmodule AcceptQueueTest do
     test "cluster/1 has the structs of what was asked for, for each node", %{listener: listener, port: port} do
       assert %{nonode@nohost: {:ok, %Depth{queued: 2}}} = AcceptQueue.cluster({:depth, [listener]})
       assert %{nonode@nohost: {:ok, %Counts{queued: 2}}} = AcceptQueue.cluster({:counts, [{:port, port}]}, 5000)
-      assert %{nonode@nohost: {:ok, %Kernel{}}} = AcceptQueue.cluster(:kernel)
+      assert %{nonode@nohost: {:ok, %KernelLimits{}}} = AcceptQueue.cluster(:kernel)
       assert %{nonode@nohost: {:ok, listeners}} = AcceptQueue.cluster(:list)
       assert %Listener{queued: 2} = Enum.find(listeners, &(&1.socket == listener))
     end
@@ -132,6 +151,7 @@ defmodule AcceptQueueTest do
 
   test "cluster/2 says of a node that has not answered in time that it has not" do
     assert AcceptQueue.cluster(:list, 0) == %{nonode@nohost: {:error, :timeout}}
+
     assert_raise ArgumentError, ~r/1st argument: no reading of accept_queue; allowed is/, fn ->
       AcceptQueue.cluster(:halt, 0)
     end
@@ -171,27 +191,130 @@ defmodule AcceptQueueTest do
     assert Enum.all?(everywhere, &is_struct(&1, Advice))
   end
 
-  test "a Unix listener has its path for an address, and :undefined for what the kernel does not count of it" do
+  test "a Unix listener has its path for an address, and nil for what the kernel does not count of it" do
     path = Path.join(System.tmp_dir!(), "accept_queue_test_#{System.pid()}.sock")
     {:ok, listener} = :gen_tcp.listen(0, ifaddr: {:local, path})
     on_exit(fn -> File.rm!(path) end)
 
-    assert {:ok, %Counts{queued: 0, syn_recv: :undefined, queued_bytes: :undefined}} = AcceptQueue.counts(listener)
-    assert {:ok, %Depth{queued: 0, drops: :undefined}} = AcceptQueue.depth({:local, path})
+    assert {:ok, %Counts{queued: 0, syn_recv: nil, queued_bytes: nil}} = AcceptQueue.counts(listener)
+    assert {:ok, %Depth{queued: 0, drops: nil}} = AcceptQueue.depth({:local, path})
     assert {:ok, listeners} = AcceptQueue.list()
     assert [%Listener{socket: ^listener}] = Enum.filter(listeners, &(&1.address == {:local, path}))
   end
 
-  test "what is absent is :undefined and not nil" do
-    {:ok, listener} = :gen_tcp.listen(0, [])
-    assert {:ok, %Counts{oldest_wait_ms: :undefined}} = AcceptQueue.counts(listener)
+  test "what is absent is nil, wherever Erlang has undefined" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+    :ok = AcceptQueue.watch(listener)
+
+    answers = [
+      AcceptQueue.counts(listener),
+      AcceptQueue.depth(listener),
+      AcceptQueue.acceptors(listener),
+      AcceptQueue.waits(listener),
+      AcceptQueue.status(listener),
+      AcceptQueue.holders(listener),
+      AcceptQueue.list(),
+      AcceptQueue.kernel(),
+      AcceptQueue.advice()
+    ]
+
+    assert [] == for({:ok, answer} <- answers, figure <- figures(answer), figure == :undefined, do: answer)
+    assert {:ok, %Counts{oldest_wait_ms: nil}} = hd(answers)
+    assert length(for {:ok, _} <- answers, do: :ok) == length(answers)
+  end
+
+  test "options may be a keyword list or a map, and one that is none is refused by name" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+    assert :ok = AcceptQueue.watch(listener, stuck_ms: 2000)
+    assert :ok = AcceptQueue.watch(listener, %{stuck_ms: 2000})
+    assert {:ok, []} = AcceptQueue.holders(listener, %{limit: 1})
+    assert_raise ArgumentError, ~r/stuk_ms/, fn -> AcceptQueue.watch(listener, stuk_ms: 2000) end
+    assert_raise ArgumentError, ~r/2nd argument/, fn -> AcceptQueue.watch(listener, [:stuck_ms]) end
+  end
+
+  test "a watcher starts from a keyword list, from a map, and from nothing, and then says what is watched" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+    {:ok, _} = Application.ensure_all_started(:logger)
+    start_supervised!({AcceptQueue.Watcher, %{id: :by_map, listeners: [listener], stuck_ms: 2000}})
+    said = capture_log(fn -> start_supervised!({AcceptQueue.Watcher, []}) end)
+    assert said =~ "AcceptQueue.Watcher has no :listeners; the application watches all of this VM without it"
+    start_supervised!({AcceptQueue.Watcher, %{id: :by_nothing}})
+  end
+
+  test "every event and error of Erlang is in AcceptQueue.Events" do
+    {:docs_v1, _, _, _, %{"en" => documented}, _, _} = Code.fetch_docs(AcceptQueue.Events)
+    erlang = File.read!("src/accept_queue_event.erl")
+
+    events = Regex.scan(~r/`\[accept_queue, (\w+), (\w+)\]'/, erlang, capture: :all_but_first)
+    assert length(events) > 5
+
+    assert [] ==
+             for([group, name] <- events, not (documented =~ "[:accept_queue, :#{group}, :#{name}]"), do: {group, name})
+
+    assert documented =~ "[:accept_queue, :sample]"
+
+    assert [] ==
+             for(
+               [:accept_queue, group, name] <- AcceptQueue.Events.telemetry(),
+               ["#{group}", "#{name}"] not in events,
+               do: name
+             )
+
+    [_, errors] = Regex.run(~r/-type reason\(\) ::(.*?)\./s, File.read!("src/accept_queue.erl"))
+    names = Regex.scan(~r/\w+/, String.replace(errors, "{errno, atom()}", ""))
+    assert length(names) > 5
+    assert [] == for([name] <- names, not (documented =~ "`:#{name}`"), do: name)
+  end
+
+  test "every public function has a spec" do
+    without =
+      for module <- Application.spec(:accept_queue, :modules),
+          match?("Elixir." <> _, Atom.to_string(module)),
+          {:ok, specs} = Code.Typespec.fetch_specs(module),
+          function <- module.__info__(:functions),
+          not match?({:__struct__, _}, function),
+          not List.keymember?(specs, function, 0),
+          do: {module, function}
+
+    assert without == []
+  end
+
+  describe "AcceptQueue.Telemetry.metrics/0" do
+    test "names the library where it is not there" do
+      refute Code.ensure_loaded?(Telemetry.Metrics)
+
+      assert_raise RuntimeError,
+                   ~r/add {:telemetry_metrics, "~> 1.0"} to the dependencies/,
+                   &AcceptQueue.Telemetry.metrics/0
+    end
+
+    test "makes each metric by the library's own function, with tags that are binaries or atoms in the events" do
+      # It stands in for the library, which is not there: it returns what it was asked for.
+      Code.compile_string("""
+      defmodule Telemetry.Metrics do
+        for kind <- [:last_value, :counter, :summary] do
+          def unquote(kind)(name, options), do: %{kind: unquote(kind), name: name, options: options}
+        end
+      end
+      """)
+
+      metrics = AcceptQueue.Telemetry.metrics()
+      assert %{kind: :last_value, name: [:accept_queue, :sample, :queued]} = hd(metrics)
+      events = AcceptQueue.Events.telemetry() ++ [[:accept_queue, :sample]]
+      assert [] == for(%{name: name} <- metrics, Enum.drop(name, -1) not in events, do: name)
+      tags = Enum.uniq(for %{options: options} <- metrics, tag <- options[:tags], do: tag)
+      assert Enum.sort(tags) == [:condition, :listener, :name, :reason]
+    after
+      :code.purge(Telemetry.Metrics)
+      :code.delete(Telemetry.Metrics)
+    end
   end
 
   test "kernel/0 has the Erlang limits as a struct" do
     {:ok, limits} = :accept_queue.kernel()
-    assert {:ok, %Kernel{} = kernel} = AcceptQueue.kernel()
+    assert {:ok, %KernelLimits{} = kernel} = AcceptQueue.kernel()
     assert Map.take(kernel, [:somaxconn, :tcp_syncookies]) == Map.take(limits, [:somaxconn, :tcp_syncookies])
-    assert fields(kernel) == fields(Kernel.__struct__())
+    assert fields(kernel) == fields(KernelLimits.__struct__())
   end
 
   test "a wrong option raises with the sentence that names it, also for Exception.blame/3" do
@@ -217,6 +340,12 @@ defmodule AcceptQueueTest do
       assert_raise ArgumentError, ~r/1st argument: no listener; allowed is/, fn -> read.(:no_listener) end
     end
   end
+
+  # Of structs and of the maps and lists in them.
+  defp figures(%{__struct__: _} = struct), do: struct |> Map.from_struct() |> figures()
+  defp figures(%{} = map), do: map |> Map.values() |> figures()
+  defp figures(list) when is_list(list), do: Enum.flat_map(list, &figures/1)
+  defp figures(figure), do: [figure]
 
   defp fields(map), do: map |> Map.keys() |> Enum.sort()
 

@@ -7,13 +7,13 @@ defmodule AcceptQueue.Counts do
     * `queued_closed`: of the queued, those whose client has closed while it waited
     * `queued_reset`: of the queued, those whose client has reset; only the place in the queue is left of them
     * `queued_bytes`: request bytes that queued clients have already sent
-    * `oldest_wait_ms`: how long the longest-waiting queued connection has waited; `:undefined` where none waits
+    * `oldest_wait_ms`: how long the longest-waiting queued connection has waited; `nil` where none waits
     * `established`: accepted, and open on both sides
     * `close_wait`: accepted; the client has closed and this application still holds the socket
     * `sockets`: how many listening sockets share the address (SO_REUSEPORT); the other fields are their sum
 
-  Of a Unix socket the kernel has no `drops`, `syn_recv`, `queued_bytes` and `oldest_wait_ms`: they are `:undefined`.
-  `queued_alive`, `queued_closed` and `queued_reset` are `:undefined` where rows cannot be credited: of a transparent proxy, and of
+  Of a Unix socket the kernel has no `drops`, `syn_recv`, `queued_bytes` and `oldest_wait_ms`: they are `nil`.
+  `queued_alive`, `queued_closed` and `queued_reset` are `nil` where rows cannot be credited: of a transparent proxy, and of
   a Unix socket with more than about 8,000 waiting clients.
   """
 
@@ -36,13 +36,13 @@ defmodule AcceptQueue.Counts do
   @type t :: %__MODULE__{
           queued: non_neg_integer(),
           limit: non_neg_integer(),
-          drops: non_neg_integer() | :undefined,
-          syn_recv: non_neg_integer() | :undefined,
-          queued_alive: non_neg_integer() | :undefined,
-          queued_closed: non_neg_integer() | :undefined,
-          queued_reset: non_neg_integer() | :undefined,
-          queued_bytes: non_neg_integer() | :undefined,
-          oldest_wait_ms: non_neg_integer() | :undefined,
+          drops: non_neg_integer() | nil,
+          syn_recv: non_neg_integer() | nil,
+          queued_alive: non_neg_integer() | nil,
+          queued_closed: non_neg_integer() | nil,
+          queued_reset: non_neg_integer() | nil,
+          queued_bytes: non_neg_integer() | nil,
+          oldest_wait_ms: non_neg_integer() | nil,
           established: non_neg_integer(),
           close_wait: non_neg_integer(),
           sockets: pos_integer()

@@ -11,7 +11,7 @@ defmodule AcceptQueue.Holder do
     * `initial_call`, `current_function`, `registered_name`, `label`: what the process is called, and the function that it is in
     * `close_wait`: how many such connections there are in all, also where the list is shorter
 
-  `pid`, `socket` and the fields of the process are `:undefined` where the socket is not this VM's, or has been closed
+  `pid`, `socket` and the fields of the process are `nil` where the socket is not this VM's, or has been closed
   meanwhile.
   """
 
@@ -31,14 +31,14 @@ defmodule AcceptQueue.Holder do
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
-          pid: pid() | :undefined,
-          socket: AcceptQueue.socket() | :undefined,
+          pid: pid() | nil,
+          socket: AcceptQueue.socket() | nil,
           peer: AcceptQueue.address(),
           state: :close_wait,
           age_ms: non_neg_integer(),
           recv_bytes: non_neg_integer(),
-          initial_call: mfa() | :undefined,
-          current_function: mfa() | :undefined,
+          initial_call: mfa() | nil,
+          current_function: mfa() | nil,
           registered_name: atom(),
           label: term(),
           close_wait: pos_integer()

@@ -4,13 +4,13 @@ defmodule AcceptQueue.Listener do
 
     * `address`: where it listens
     * `socket`: the listen socket, good as an argument of `AcceptQueue.counts/1`
-    * `owner`: the process that owns it; `:undefined` where it has been closed meanwhile
+    * `owner`: the process that owns it; `nil` where it has been closed meanwhile
     * `server`: the reference of a ranch listener, the owner's registered name, or else the function it started with
     * `cookie`: the kernel's name for the socket, never given twice
     * `inode`: as in `/proc/PID/fd`
     * `waiting_acceptors`: how many processes are blocked in accept now
 
-  `socket`, `owner`, `server` and `waiting_acceptors` are `:undefined` for a listening descriptor of this operating system
+  `socket`, `owner`, `server` and `waiting_acceptors` are `nil` for a listening descriptor of this operating system
   process that has no Erlang socket.
   """
 
@@ -30,14 +30,14 @@ defmodule AcceptQueue.Listener do
 
   @type t :: %__MODULE__{
           address: AcceptQueue.address(),
-          socket: AcceptQueue.socket() | :undefined,
-          owner: pid() | :undefined,
+          socket: AcceptQueue.socket() | nil,
+          owner: pid() | nil,
           server: {:ranch, term()} | atom() | mfa(),
           cookie: :accept_queue.cookie(),
           inode: pos_integer(),
           queued: non_neg_integer(),
           limit: non_neg_integer(),
-          drops: non_neg_integer() | :undefined,
-          waiting_acceptors: non_neg_integer() | :undefined
+          drops: non_neg_integer() | nil,
+          waiting_acceptors: non_neg_integer() | nil
         }
 end

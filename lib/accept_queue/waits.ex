@@ -9,7 +9,7 @@ defmodule AcceptQueue.Waits do
     * `buckets`: `{up_to_ms, count}`, how many waited up to so long and longer than the bucket before; the last one is
       `{:infinity, count}`
 
-  `max_ms`, `p50_ms` and `p99_ms` are `:undefined` where `count` is 0.
+  `max_ms`, `p50_ms` and `p99_ms` are `nil` where `count` is 0.
   """
 
   @enforce_keys [:count, :sum_ms, :max_ms, :p50_ms, :p99_ms, :buckets]
@@ -18,9 +18,9 @@ defmodule AcceptQueue.Waits do
   @type t :: %__MODULE__{
           count: non_neg_integer(),
           sum_ms: non_neg_integer(),
-          max_ms: non_neg_integer() | :undefined,
-          p50_ms: non_neg_integer() | :undefined,
-          p99_ms: non_neg_integer() | :undefined,
+          max_ms: non_neg_integer() | nil,
+          p50_ms: non_neg_integer() | nil,
+          p99_ms: non_neg_integer() | nil,
           buckets: [{pos_integer() | :infinity, non_neg_integer()}]
         }
 end

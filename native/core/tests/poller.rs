@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use accept_queue_core::monitor::watch::Watch;
 use accept_queue_core::rules::detector::{Change, Condition, Settings, Time, on_clock};
 use accept_queue_core::rules::history::Status;
 use accept_queue_core::{Error, Listener};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const MS: Duration = Duration::from_millis(1);
@@ -406,6 +408,50 @@ fn a_burst_that_overflows_and_drains_unseen_is_reported() {
     loop {
         let found = changes(next_notice(&reports).1);
         if found.iter().filter_map(raised).any(|condition| condition == Condition::Overflowing) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_unix_listener_is_waited_for_as_well() {
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let folder = std::env::temp_dir().join(format!("accept_queue_poller_{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let path = folder.join("socket");
+    let listener = UnixListener::bind(&path).expect("a listener");
+    let handle = Listener::open(listener.as_raw_fd()).expect("a listener");
+    let watch = Arc::new(Watch::new(7, handle.into(), quick(), now()));
+    poller.watch(vec![Arc::clone(&watch)], false);
+    wait_until_it_is_waited_for(&watch);
+    let _client = UnixStream::connect(&path).expect("a client");
+    while !changes(next_notice(&reports).1).iter().filter_map(raised).any(|condition| condition == Condition::Stuck) {}
+    std::fs::remove_dir_all(&folder).expect("the folder");
+}
+
+/// As many as the process may have descriptors, up to ten thousand; two thousand at least.
+#[test]
+fn of_thousands_that_are_waited_for_the_one_to_which_a_client_comes_is_reported() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the hard limit");
+    let most = limit.maximum.map_or(10_000, |maximum| 10_000.min(maximum as usize / 2));
+    assert!(most >= 2_000, "{limit:?}");
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let listeners: Vec<_> = (0..most).map(|_| listener()).collect();
+    // A round of so many takes longer than ten milliseconds.
+    let settings = Settings { interval: 100 * MS, hold_for: 500 * MS, stuck: 1000 * MS, ..Settings::default() };
+    let watches: Vec<_> = (0..).zip(&listeners).map(|(id, (listener, _))| watch(id, listener, settings)).collect();
+    poller.watch(watches.clone(), false);
+    watches.iter().step_by(most / 4).for_each(|watch| wait_until_it_is_waited_for(watch));
+    let chosen = most / 2;
+    let _client = TcpStream::connect(listeners[chosen].1).expect("a client");
+    loop {
+        let (id, notice) = next_notice(&reports);
+        let found = changes(notice);
+        assert!(found.is_empty() || id == chosen as u64, "{id}: {found:?}");
+        if found.iter().filter_map(raised).any(|condition| condition == Condition::Stuck) {
             break;
         }
     }

@@ -1,6 +1,6 @@
-defmodule AcceptQueue.Kernel do
+defmodule AcceptQueue.KernelLimits do
   @moduledoc """
-  What `AcceptQueue.kernel/0` answers. A figure that this kernel or network namespace does not have is `:undefined`.
+  What `AcceptQueue.kernel/0` answers. A figure that this kernel or network namespace does not have is `nil`.
 
   Limits, from `/proc/sys/net`: `somaxconn`, `tcp_max_syn_backlog`, `tcp_abort_on_overflow`, `tcp_syncookies`,
   `tcp_synack_retries`.
@@ -29,8 +29,8 @@ defmodule AcceptQueue.Kernel do
   ]
   defstruct @enforce_keys
 
-  @typedoc "`:undefined`: this kernel or network namespace does not have it."
-  @type figure :: non_neg_integer() | :undefined
+  @typedoc "`nil`: this kernel or network namespace does not have it."
+  @type figure :: non_neg_integer() | nil
 
   @type t :: %__MODULE__{
           somaxconn: figure(),

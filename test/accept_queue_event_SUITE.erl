@@ -48,6 +48,7 @@ all() ->
         events_of_one_listener_keep_their_order,
         publishing_costs_the_same_beside_eight_hundred_raised_conditions,
         samples_wait_for_a_monitor_that_is_suspended_and_are_counted,
+        samples_come_at_their_own_pace,
         samples_are_wanted_while_a_handler_is_attached,
         samples_that_find_no_place_are_counted_and_conditions_are_published_all_the_same
     ].
@@ -724,7 +725,7 @@ samples_wait_for_a_monitor_that_is_suspended_and_are_counted(_) ->
     ok = attach([[accept_queue, sample]]),
     eventually:is(true, fun accept_queue_event:wants_samples/0),
     L = sockets:listen(5),
-    ok = accept_queue:watch(L, #{interval_ms => 10}),
+    ok = accept_queue:watch(L, #{interval_ms => 10, sample_ms => 10}),
     receive {telemetry, [accept_queue, sample], _, _} -> ok after ?MESSAGE_MS -> ct:fail(not_published) end,
     Before = accept_queue_event:dropped_samples(),
     Monitor = whereis(accept_queue_monitor),
@@ -735,6 +736,24 @@ samples_wait_for_a_monitor_that_is_suspended_and_are_counted(_) ->
     ok = sys:resume(Monitor),
     eventually:is(true, fun() -> accept_queue_event:dropped_samples() - Before > 50 end),
     gen_tcp:close(L).
+
+%% A reading is a sample once in `sample_ms', however often the queue is read.
+samples_come_at_their_own_pace(_) ->
+    ok = attach([[accept_queue, sample]]),
+    eventually:is(true, fun accept_queue_event:wants_samples/0),
+    L = sockets:listen(5),
+    Address = sockets:address(L),
+    ok = accept_queue:watch(L, #{interval_ms => 10, sample_ms => 1000, census_ms => 3600000}),
+    [AtMs | _] = Times = [sampled(Address) || _ <- lists:seq(1, 4)],
+    %% A sample may wait for its publisher, so only the whole time is bounded, and only from below.
+    ?assert(lists:last(Times) - AtMs > 1500, Times),
+    gen_tcp:close(L).
+
+sampled(Address) ->
+    receive
+        {telemetry, [accept_queue, sample], #{queued := _}, #{address := Address}} -> erlang:monotonic_time(millisecond)
+    after ?MESSAGE_MS -> ct:fail(not_published)
+    end.
 
 samples_are_wanted_while_a_handler_is_attached(_) ->
     ok = load_telemetry(),

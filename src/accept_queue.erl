@@ -83,6 +83,7 @@
     | {inet:ip_address(), inet:port_number()}
     | {inet:ip6_address(), inet:port_number(), Scope :: non_neg_integer()}
     | {local, Path :: binary() | string()}
+    | {address(), {device, binary()} | {namespace | inode, pos_integer()}}
     | handle().
 %% Any term for a listener. A gen_tcp listen socket of either backend, one of the `socket' module, or an ssl one; the
 %% reference of a ranch listener; an address or a port of this VM, where several sockets are answered with their sum; the
@@ -96,8 +97,13 @@
 -type address() ::
     {inet:ip_address(), inet:port_number()}
     | {inet:ip6_address(), inet:port_number(), Scope :: non_neg_integer()}
-    | {local, binary()}.
-%% The scope, an interface's index, stands with a link-local address only.
+    | {local, binary()}
+    | {address(), {device, binary()} | {namespace | inode, pos_integer()}}.
+%% The scope, an interface's index, stands with a link-local address only. The last form is for what is watched: an address may stand for
+%% more than one queue, where sockets are bound to different devices (SO_BINDTODEVICE) or live in different network namespaces, or
+%% where a Unix path was made anew while the old socket listens on. Then one of them is called by the address, and each other one also by the
+%% device, the inode of the namespace or that of the socket: in events, `watched/0', `status/1' and `health/0'. A name stays for as
+%% long as its sockets do.
 
 -type cookie() :: pos_integer().
 %% Names a socket for as long as the machine runs; never given twice.
@@ -143,13 +149,16 @@
     server := server(),
     cookie := cookie(),
     inode := pos_integer(),
+    device := binary() | undefined,
+    namespace := pos_integer() | undefined,
     queued := non_neg_integer(),
     limit := non_neg_integer(),
     drops := non_neg_integer() | undefined,
     waiting_acceptors := non_neg_integer() | undefined
 }.
 %% `socket', `owner', `server' and `waiting_acceptors' are `undefined' for a listening descriptor of this operating system process
-%% that has no Erlang socket.
+%% that has no Erlang socket. `device': the one that it is bound to, if any. `namespace': its network namespace, by the inode that
+%% `/proc/PID/ns/net' shows, where that is not the VM's own.
 
 -type acceptors() :: #{
     waiting_count := non_neg_integer(),
@@ -333,8 +342,8 @@ counts(Listener) ->
 %% ```
 %% 1> {ok, L} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {backlog, 30}]).
 %% 2> {ok, Listeners} = accept_queue:list(), [Row || #{socket := S} = Row <- Listeners, S =:= L].
-%% [#{address => {{127,0,0,1},...},cookie => ...,drops => 0,inode => ...,limit => 30,
-%%    owner => ...,queued => 0,server => ...,socket => #Port<...>,waiting_acceptors => 0}]
+%% [#{address => {{127,0,0,1},...},cookie => ...,device => undefined,drops => 0,inode => ...,limit => 30,
+%%    namespace => undefined,owner => ...,queued => 0,server => ...,socket => #Port<...>,waiting_acceptors => 0}]
 %% '''
 -spec list() -> {ok, [listed()]} | {error, reason()}.
 list() ->

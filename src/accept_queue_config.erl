@@ -190,6 +190,7 @@ allowed(abandoned_ratio) -> ratio;
 allowed(abandoned_min) -> {1, 16#ffff};
 allowed(close_wait_max) -> {1, 16#ffffffff};
 allowed(clear_ms) -> {1, ?HOUR_MS};
+allowed(sample_ms) -> {1, ?HOUR_MS};
 allowed(_) -> unknown.
 
 known(Settings) ->

@@ -6,7 +6,7 @@
 -module(accept_queue_health).
 
 -export([new/0, health/0, health/1, is_held_up/0]).
--export([raised/1, raised/3, cleared/2, failed/3, recovered/2, named/1, search/1]).
+-export([raised/1, raised/3, cleared/2, failed/3, recovered/2, named/2, search/1]).
 
 -export_type([health/0, tier/0]).
 
@@ -22,7 +22,7 @@
 %% Which reading fails. A census alone that fails leaves the depth, by which `overflowing' and `stuck' are still found.
 -type tier() :: depth | census.
 
-%% `{{raised, Address, Condition}, SinceMs}', `{{failed, Address, tier()}, Reason}', `{{missing, Listener}, SinceMs}',
+%% `{{raised, Address, Condition}, SinceMs}', `{{failed, Address, tier()}, Reason}', `{{missing, Listener}, FromMs}',
 %% `{search, Reason}'.
 -define(TABLE, ?MODULE).
 %% A poller that has begun no round for so long is held up; it begins one a second.
@@ -62,13 +62,14 @@ recovered(Tier, Address) ->
         [] -> did_not_fail
     end.
 
-%% The listeners that the environment names, and whether there is one of each. `unknown': it is as it was.
--spec named([{accept_queue:listener(), there | missing | unknown}]) -> ok.
-named(Named) ->
-    NowMs = now_ms(),
+%% The listeners that the environment names, and whether there is one of each. `unknown': it is as it was. One that is missing may be
+%% about to be opened, or opened again, for so long.
+-spec named([{accept_queue:listener(), there | missing | unknown}], ReopenMs :: non_neg_integer()) -> ok.
+named(Named, ReopenMs) ->
+    FromMs = now_ms() + ReopenMs,
     Before = lists:append(ets:match(?TABLE, {{missing, '$1'}, '_'})),
     _ = [forget({missing, Listener}) || Listener <- Before -- [Other || {Other, So} <- Named, So =/= there]],
-    _ = [ets:insert_new(?TABLE, {{missing, Listener}, NowMs}) || {Listener, missing} <- Named],
+    _ = [ets:insert_new(?TABLE, {{missing, Listener}, FromMs}) || {Listener, missing} <- Named],
     ok.
 
 %% Whether the listeners of this VM could be listed.
@@ -156,12 +157,8 @@ reason({{raised, Address, Condition}, _SinceMs}, _NowMs) -> {true, {Condition, A
 reason({{failed, Address, depth}, Reason}, _NowMs) -> {true, {unreadable, Address, Reason}};
 reason({{failed, _Address, census}, _Reason}, _NowMs) -> false;
 reason({search, Reason}, _NowMs) -> {true, {listeners_unreadable, Reason}};
-%% It may be about to be opened, or opened again.
-reason({{missing, Listener}, SinceMs}, NowMs) ->
-    case NowMs - SinceMs >= accept_queue_monitor:reopen_ms() of
-        true -> {true, {not_listening, Listener}};
-        false -> false
-    end.
+reason({{missing, Listener}, FromMs}, NowMs) when NowMs >= FromMs -> {true, {not_listening, Listener}};
+reason({{missing, _Listener}, _FromMs}, _NowMs) -> false.
 
 %% A watchdog is wanted, and its program is not there or ends before it has said anything: whoever relies on its evidence will have none.
 %% One that ends and comes back within seconds is not reported.

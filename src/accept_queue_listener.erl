@@ -59,7 +59,7 @@ all() ->
             Error
     end.
 
-%% Which addresses the term means, where it says so itself.
+%% Which addresses the term means, where it says so itself; or the one name of `accept_queue_naming'.
 -spec matches(accept_queue:listener()) -> {ok, fun((accept_queue:address()) -> boolean())} | no_address | {error, badarg}.
 matches({port, Port}) when is_integer(Port), Port > 0, Port =< 65535 ->
     {ok, fun(Address) -> element(2, Address) =:= Port end};
@@ -79,6 +79,11 @@ matches({Ip, Port}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535
     end);
 matches({Ip, Port, Scope}) when is_tuple(Ip), is_integer(Port), Port > 0, Port =< 65535, is_integer(Scope) ->
     of_ip(Ip, fun(Address) -> Address =:= {Ip, Port, Scope} end);
+matches({Address, {By, _}} = Name) when By =:= device; By =:= namespace; By =:= inode ->
+    case matches(Address) of
+        {ok, _} -> {ok, fun(Other) -> Other =:= Name end};
+        _ -> {error, badarg}
+    end;
 matches(_) ->
     no_address.
 
@@ -131,7 +136,7 @@ transport(Socket) ->
     end.
 
 bound(Matches) ->
-    select(fun(#{address := Address}) -> Matches(Address) end).
+    select(fun(Entry) -> lists:any(Matches, accept_queue_naming:names(Entry)) end).
 
 handle(Handle) ->
     Cookies = accept_queue_source:cookies(Handle),
@@ -156,8 +161,10 @@ joined(Opened) ->
     end.
 
 row(#{socket := Socket, cookie := Cookie} = Entry, Depth) ->
-    Row = maps:merge(maps:without([fd, handle], Entry), Depth),
+    Row = maps:merge(maps:without([fd, handle, queue], Entry), Depth),
+    {_Interface, Namespace} = accept_queue_naming:place(Entry),
     Row#{
+        namespace => Namespace,
         owner => owner(Socket),
         server => server(Socket, Cookie),
         waiting_acceptors => waiting(Socket, Cookie, Depth)

@@ -12,7 +12,7 @@
 -behaviour(gen_server).
 
 -export([new/0, start_link/0, watch/2, unwatch/1, watched/0, addresses/1, status/1, statuses/0]).
--export([silence_ms/0, reopen_ms/0, memory/0, library_replaced/0, samples/1]).
+-export([silence_ms/0, memory/0, library_replaced/0, samples/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([condition/0, status/0]).
@@ -33,10 +33,11 @@
 }.
 -type member() :: #{fd := non_neg_integer(), inode := pos_integer(), socket := accept_queue_backend:socket() | undefined}.
 
-%% One watched address. Row of the table, by address.
+%% One watched queue. Row of the table, by its name.
 -record(row, {
     address :: accept_queue:address(),
     cookies :: [accept_queue:cookie()],
+    place :: accept_queue_naming:place(),
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
     interval_ms :: pos_integer(),
@@ -53,14 +54,15 @@
     poller :: accept_queue_source:poller(),
     %% The watches of the poller.
     addresses = #{} :: #{accept_queue_source:watch_id() => accept_queue:address()},
-    %% A telemetry handler wants every reading.
-    samples :: boolean()
+    %% A telemetry handler wants readings that change nothing.
+    samples :: boolean(),
+    %% An address that is closed and opened again within this time is the same listener.
+    reopen_ms :: pos_integer()
 }).
 
-%% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced.
+%% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced, of all
+%% that is shown with the address or of one queue alone; and `{alike, true}' where a queue is called by more than its address.
 -define(TABLE, ?MODULE).
-%% An address that is closed and opened again within this time is the same listener: `REOPEN', native/core/src/rules/history.rs.
--define(REOPEN_MS, 2000).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
 %% A reading older than three intervals and this is stale, and so is a census.
@@ -101,7 +103,7 @@ unwatch(Listener) ->
 
 -spec watched() -> [accept_queue:address()].
 watched() ->
-    lists:sort(unless_gone(fun watched_now/0)).
+    lists:sort(fun accept_queue_naming:is_before/2, unless_gone(fun names/0)).
 
 %% From memory, of all that the term means together.
 -spec status(accept_queue:listener()) -> {ok, status()} | {error, accept_queue:reason() | not_watched | not_running | badarg}.
@@ -122,46 +124,59 @@ status_of(Listener, Rows) ->
         {_, {error, _} = Error} -> Error
     end.
 
-%% The watched addresses of a listener, from memory; of a socket the kernel is asked.
+%% The watched queues of a listener, by name, from memory; of a socket the kernel is asked.
 -spec addresses(accept_queue:listener()) ->
     {ok, [accept_queue:address(), ...]} | {error, accept_queue:reason() | not_watched | not_running | badarg}.
 addresses(Listener) ->
-    case row(Listener) =/= [] orelse remembered(Listener) of
-        true -> {ok, [Listener]};
-        [_ | _] = Addresses -> {ok, Addresses};
+    case remembered(Listener) of
+        [_ | _] = Names -> {ok, Names};
         [] -> asked(Listener)
     end.
 
 remembered({ranch, _} = Server) ->
-    [Address || [Address, At] <- unless_gone(fun() -> each(#row.server) end), At =:= Server];
+    [Name || [Name, At] <- unless_gone(fun() -> each([#row.server]) end), At =:= Server];
 remembered(Listener) ->
-    case accept_queue_listener:matches(Listener) of
-        {ok, Matches} -> [Address || Address <- unless_gone(fun watched_now/0), Matches(Address)];
-        _ -> []
+    case row(Listener) =/= [] andalso not unless_gone(fun() -> ets:member(?TABLE, alike) end) of
+        true ->
+            [Listener];
+        _ ->
+            case accept_queue_listener:matches(Listener) of
+                {ok, Matches} -> [Name || Name <- unless_gone(fun names/0), Matches(Name) orelse Matches(accept_queue_naming:base(Name))];
+                _ -> []
+            end
     end.
 
-watched_now() ->
-    [Address || [Address, _] <- each(#row.cookies)].
-
 asked(Listener) ->
-    case {addresses_now(Listener), ets:whereis(?TABLE)} of
+    case {entries(Listener), ets:whereis(?TABLE)} of
         {{error, badarg} = Error, _} ->
             Error;
         {_, undefined} ->
             {error, not_running};
-        {{ok, Addresses}, _} ->
-            case [Address || Address <- Addresses, row(Address) =/= []] of
+        {{ok, Entries}, _} ->
+            case names_of(Entries) of
                 [] -> {error, not_watched};
-                Watched -> {ok, Watched}
+                Names -> {ok, Names}
             end;
         {{error, _} = Error, _} ->
             Error
     end.
 
+%% A socket that was opened a moment ago has the row of its address.
+names_of(Entries) ->
+    Cookies = cookies(Entries),
+    case [Name || [Name, Known] <- each([#row.cookies]), lists:any(fun(Cookie) -> lists:member(Cookie, Known) end, Cookies)] of
+        [] -> [Address || Address <- lists:usort([Address || #{address := Address} <- Entries]), row(Address) =/= []];
+        Names -> Names
+    end.
+
+names() ->
+    lists:append(ets:match(?TABLE, {'$1', row_with([])})).
+
 %% All that is watched, ordered by address, from memory.
 -spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
 statuses() ->
-    [{Address, server_now(Row), status_of(Row)} || #row{address = Address} = Row <- lists:sort(rows())].
+    Ordered = lists:sort(fun(#row{address = One}, #row{address = Other}) -> accept_queue_naming:is_before(One, Other) end, rows()),
+    [{Address, server_now(Row), status_of(Row)} || #row{address = Address} = Row <- Ordered].
 
 %% How long ago what reads the listeners last began a round; `lost': of a library that was replaced.
 -spec silence_ms() -> non_neg_integer() | lost | not_running.
@@ -170,11 +185,6 @@ silence_ms() ->
         [{poller, Poller}] when Poller =/= undefined -> accept_queue_source:poller_silence_ms(Poller);
         _ -> not_running
     end.
-
-%% Within this time an address that is closed may be opened again.
--spec reopen_ms() -> pos_integer().
-reopen_ms() ->
-    ?REOPEN_MS.
 
 %% Names the memory of what is watched: another one where that was lost, `undefined' where there is none.
 -spec memory() -> ets:tid() | undefined.
@@ -198,35 +208,40 @@ init(#{watch := Wanted, options := Options}) ->
     _ = process_flag(trap_exit, true),
     _ = process_flag(message_queue_data, off_heap),
     %% From here on reports come to this process; what the detectors found before is published now.
-    case accept_queue_source:poller(ets:lookup_element(?TABLE, poller, 2)) of
-        {ok, Poller} ->
+    case {accept_queue_source:poller(ets:lookup_element(?TABLE, poller, 2)), accept_queue_source:reopen_ms()} of
+        {{ok, Poller}, {ok, ReopenMs}} ->
             true = ets:insert(?TABLE, {poller, Poller}),
             ok = lists:foreach(fun reconcile/1, rows()),
             self() ! search_now_and_then,
             {ok, poll(#state{
-                wanted = Wanted, options = Options, poller = Poller, samples = accept_queue_event:wants_samples()
+                wanted = Wanted,
+                options = Options,
+                poller = Poller,
+                samples = accept_queue_event:wants_samples(),
+                reopen_ms = ReopenMs
             })};
-        {error, Reason} ->
+        Answers ->
+            {error, Reason} = lists:keyfind(error, 1, tuple_to_list(Answers)),
             {stop, {shutdown, {no_poller, Reason}}}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
 handle_call({watch, Listener, Options}, _From, State) ->
     ok = has_memory(State),
-    case entries(Listener) of
-        {ok, Entries} ->
-            Added = [add(Group, Options, State) || Group <- groups(Entries)],
-            true = ets:insert(?TABLE, [{{asked, Address}, Options} || #{address := Address} <- Entries]),
+    case queues_of(Listener) of
+        {ok, Queues} ->
+            Added = [add(Queue, Options, State) || Queue <- Queues],
+            true = ets:insert(?TABLE, [{{asked, Address}, Options} || Address <- asked_for(Listener, Queues)]),
             Answer = hd([Error || {error, _} = Error <- Added] ++ [ok]),
             {reply, Answer, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
     end;
 handle_call({unwatch, Listener}, _From, State) ->
-    case addresses_now(Listener) of
-        {ok, Addresses} ->
-            _ = [remove(Row, unwatched) || Address <- Addresses, Row <- row(Address)],
-            true = ets:insert(?TABLE, [{{asked, Address}, never} || Address <- Addresses]),
+    case queues_of(Listener) of
+        {ok, Queues} ->
+            _ = [remove(Row, unwatched) || {Name, _} <- Queues, Row <- row(Name)],
+            true = ets:insert(?TABLE, [{{asked, Address}, never} || Address <- asked_for(Listener, Queues)]),
             {reply, ok, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
@@ -276,7 +291,7 @@ handle_info(_, State) ->
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, _State) when Reason =:= shutdown; Reason =:= normal; element(1, Reason) =:= shutdown ->
     ok = accept_queue_health:search(ok),
-    ok = accept_queue_health:named([]),
+    ok = accept_queue_health:named([], 0),
     lists:foreach(fun(Row) -> remove(Row, stopped) end, rows());
 terminate(_Reason, _State) ->
     ok.
@@ -284,31 +299,31 @@ terminate(_Reason, _State) ->
 %% What the poller reports.
 
 %% A notice of a watch that has ended is dropped.
-noticed(Notices, #state{addresses = Addresses, samples = Samples} = State) ->
-    Taken = [notice(map_get(Id, Addresses), Notice, Samples) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
+noticed(Notices, #state{addresses = Addresses} = State) ->
+    Taken = [notice(map_get(Id, Addresses), Notice, State) || {Id, Notice} <- Notices, is_map_key(Id, Addresses)],
     case lists:member(other_watches, Taken) of
         true -> poll(State);
         false -> State
     end.
 
-notice(Address, {reading, {Queued, Limit, Drops}, Changes}, Samples) ->
+notice(Address, {reading, {Queued, Limit, Drops}, Changes}, #state{samples = Samples}) ->
     Depth = #{queued => Queued, limit => Limit, drops => Drops},
     _ = [sample(Address, Depth) || Samples],
     ok = lists:foreach(fun(Row) -> recovered(Row, depth) end, row(Address)),
     change(Address, Depth, Changes);
-notice(Address, {census, Counts, Changes}, Samples) ->
+notice(Address, {census, Counts, Changes}, #state{samples = Samples}) ->
     _ = [sample(Address, Counts) || Samples],
     change(Address, maps:with([queued, limit, drops], Counts), Changes);
-notice(Address, {error, closed}, _Samples) ->
-    lists:foreach(fun closed/1, row(Address));
-notice(Address, {error, lost}, _Samples) ->
+notice(Address, {error, closed}, State) ->
+    lists:foreach(fun(Row) -> closed(Row, State) end, row(Address));
+notice(Address, {error, lost}, _State) ->
     ok = lists:foreach(fun again/1, row(Address)),
     other_watches;
-notice(Address, {error, Reason}, _Samples) ->
+notice(Address, {error, Reason}, _State) ->
     lists:foreach(fun(Row) -> failed(Row, depth, Reason) end, row(Address));
-notice(Address, {census_error, Reason}, _Samples) ->
+notice(Address, {census_error, Reason}, _State) ->
     lists:foreach(fun(Row) -> failed(Row, census, Reason) end, row(Address));
-notice(Address, census_recovered, _Samples) ->
+notice(Address, census_recovered, _State) ->
     lists:foreach(fun(Row) -> recovered(Row, census) end, row(Address)).
 
 sample(Address, Figures) ->
@@ -385,33 +400,29 @@ recovered(#row{address = Address} = Row, Tier) ->
     end.
 
 %% It may be opened again: what is raised stays until that is known.
-closed(#row{closed_ms = undefined} = Row) ->
-    _ = erlang:send_after(?REOPEN_MS, self(), search),
+closed(#row{closed_ms = undefined} = Row, #state{reopen_ms = ReopenMs}) ->
+    _ = erlang:send_after(ReopenMs, self(), search),
     true = ets:insert(?TABLE, {Row#row.address, Row#row{closed_ms = now_ms()}}),
     ok;
-closed(_Row) ->
+closed(_Row, _State) ->
     ok.
 
 %% Which listeners are watched.
 
 search(#state{wanted = Wanted} = State) ->
     ok = has_memory(State),
-    case accept_queue_registry:listeners() of
-        {ok, Listeners} ->
+    case queues() of
+        {ok, Queues} ->
             ok = accept_queue_health:search(ok),
-            Groups = groups([Entry || {Entry, _Shown} <- Listeners]),
-            Here = maps:from_list([{Address, Group} || {Address, _} = Group <- Groups]),
-            Changed = [
-                Row
-             || [Address, Cookies] <- each(#row.cookies), has_changed(Address, Cookies, Here), Row <- row(Address)
-            ],
-            Followed = [follow(Row, Here) || Row <- Changed],
-            IsWanted = wanted(Wanted),
+            Here = maps:from_list(Queues),
+            Changed = [Row || [Name, Cookies] <- each([#row.cookies]), has_changed(Name, Cookies, Here), Row <- row(Name)],
+            Followed = [follow(Row, Here, State) || Row <- Changed],
+            IsWanted = wanted(Wanted, State),
             Excluded = excluded(Wanted, IsWanted),
             _ = [remove(Row, unwatched) || Row <- Excluded],
             Added = [
-                add(Group, Options, State)
-             || {Address, _} = Group <- Groups, not ets:member(?TABLE, Address), {ok, Options} <- [options(Address, IsWanted)]
+                add(Queue, Options, State)
+             || {Name, _} = Queue <- Queues, not ets:member(?TABLE, Name), {ok, Options} <- [options(Name, IsWanted)]
             ],
             _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
             ok = forget_asked(Here),
@@ -425,20 +436,54 @@ search(#state{wanted = Wanted} = State) ->
             State
     end.
 
+%% All queues of this VM, by their names.
+queues() ->
+    case accept_queue_registry:listeners() of
+        {ok, Listeners} ->
+            Known = [{Name, Cookies, Place} || [Name, Cookies, Place] <- each([#row.cookies, #row.place])],
+            {ok, accept_queue_naming:queues([Entry || {Entry, _Shown} <- Listeners], Known)};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Those of a listener, each with all its sockets.
+queues_of(Listener) ->
+    case {entries(Listener), queues()} of
+        {{ok, Entries}, {ok, Queues}} ->
+            Cookies = maps:from_keys(cookies(Entries), true),
+            IsOf = fun({_, Sockets}) -> lists:any(fun(Cookie) -> is_map_key(Cookie, Cookies) end, cookies(Sockets)) end,
+            case lists:filter(IsOf, Queues) of
+                [] -> {error, closed};
+                Found -> {ok, Found}
+            end;
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {error, _} = Error} ->
+            Error
+    end.
+
+%% What is asked of an address is asked of all that is shown with it, also later.
+asked_for(Listener, Queues) ->
+    case accept_queue_listener:matches(Listener) of
+        {ok, _} when is_tuple(Listener), tuple_size(element(2, Listener)) =:= 2 -> [Name || {Name, _} <- Queues];
+        {ok, _} -> lists:usort([accept_queue_naming:base(Name) || {Name, _} <- Queues]);
+        no_address -> [Name || {Name, _} <- Queues]
+    end.
+
 search_again() ->
     erlang:send_after(?SEARCH_AGAIN_MS, self(), search).
 
 %% What the environment wants to be watched, by address. What it names and is not there is noted.
-wanted(all) ->
+wanted(all, _State) ->
     fun(_Address) -> true end;
-wanted(none) ->
+wanted(none, _State) ->
     fun(_Address) -> false end;
-wanted({all_but, Listeners}) ->
+wanted({all_but, Listeners}, _State) ->
     Others = lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses_now(Listener)]]),
     fun(Address) -> not lists:member(Address, Others) end;
-wanted(Listeners) ->
+wanted(Listeners, #state{reopen_ms = ReopenMs}) ->
     Found = [{Listener, addresses_now(Listener)} || Listener <- Listeners],
-    ok = accept_queue_health:named([{Listener, presence(Answer)} || {Listener, Answer} <- Found]),
+    ok = accept_queue_health:named([{Listener, presence(Answer)} || {Listener, Answer} <- Found], ReopenMs),
     Named = lists:append([Addresses || {_, {ok, Addresses}} <- Found]),
     fun(Address) -> lists:member(Address, Named) end.
 
@@ -448,15 +493,18 @@ presence({error, _}) -> unknown.
 
 %% What was found before it was known for one of the others, as that of a ranch which was just starting.
 excluded({all_but, _}, IsWanted) ->
-    [Row || Address <- watched_now(), options(Address, IsWanted) =:= none, Row <- row(Address)];
+    [Row || Name <- names(), options(Name, IsWanted) =:= none, Row <- row(Name)];
 excluded(_, _IsWanted) ->
     [].
 
 %% With which options it is watched: a caller's, or those of the environment.
-options(Address, IsWanted) ->
-    case ets:lookup(?TABLE, {asked, Address}) of
-        [{_, never}] -> none;
-        [{_, Options}] -> {ok, Options};
+options(Name, IsWanted) ->
+    Address = accept_queue_naming:base(Name),
+    case ets:lookup(?TABLE, {asked, Name}) ++ ets:lookup(?TABLE, {asked, Address}) of
+        [{_, never} | _] ->
+            none;
+        [{_, Options} | _] ->
+            {ok, Options};
         [] ->
             case IsWanted(Address) of
                 true -> {ok, #{}};
@@ -464,32 +512,33 @@ options(Address, IsWanted) ->
             end
     end.
 
-%% What was asked of a listener ends with it, once its address is forgotten.
+%% What was asked of a listener ends with it, once its name is forgotten.
 forget_asked(Here) ->
+    Kept = maps:from_keys(lists:append([[Name, accept_queue_naming:base(Name)] || Name <- maps:keys(Here) ++ names()]), true),
     Asked = lists:append(ets:match(?TABLE, {{asked, '$1'}, '_'})),
-    lists:foreach(fun(Address) -> ets:delete(?TABLE, {asked, Address}) end, [A || A <- Asked, not is_map_key(A, Here), row(A) =:= []]).
+    lists:foreach(fun(Address) -> ets:delete(?TABLE, {asked, Address}) end, [A || A <- Asked, not is_map_key(A, Kept)]).
 
 %% Closed, or other sockets than the watched ones.
 has_changed(Address, Cookies, Here) ->
     case Here of
-        #{Address := {_, Entries}} -> cookies(Entries) =/= Cookies;
+        #{Address := Entries} -> cookies(Entries) =/= Cookies;
         #{} -> true
     end.
 
 %% A member of a group that comes or goes, and an address that is closed and opened again, change the sockets of a listener: what is
 %% raised stays, with the options of `watch/2'. Whether the watches of the poller have changed.
-follow(#row{address = Address, watch = Watch, closed_ms = ClosedMs} = Row, Here) ->
+follow(#row{address = Address, watch = Watch, closed_ms = ClosedMs} = Row, Here, #state{reopen_ms = ReopenMs} = State) ->
     case Here of
-        #{Address := {_, Entries}} ->
+        #{Address := Entries} ->
             Followed = accept_queue_source:watch_sockets(Watch, join(Entries)),
             true = ets:insert(?TABLE, {Address, with_sockets(Row#row{watch = Followed, closed_ms = undefined}, Entries)}),
             true;
         #{} when ClosedMs =/= undefined ->
-            IsGone = now_ms() - ClosedMs >= ?REOPEN_MS,
+            IsGone = now_ms() - ClosedMs >= ReopenMs,
             _ = [remove(Row, closed) || IsGone],
             IsGone;
         #{} ->
-            ok = closed(Row),
+            ok = closed(Row, State),
             false
     end.
 
@@ -498,15 +547,7 @@ join(Entries) ->
 
 with_sockets(Row, Entries) ->
     Members = maps:from_list([{Cookie, maps:with([fd, inode, socket], Entry)} || #{cookie := Cookie} = Entry <- Entries]),
-    Row#row{cookies = cookies(Entries), server = server(hd(Entries)), members = Members}.
-
-groups(Entries) ->
-    ByAddress = lists:foldl(
-        fun(#{address := Address} = Entry, So) -> maps:update_with(Address, fun(Es) -> [Entry | Es] end, [Entry], So) end,
-        #{},
-        Entries
-    ),
-    maps:to_list(ByAddress).
+    Row#row{cookies = cookies(Entries), place = accept_queue_naming:place(hd(Entries)), server = server(hd(Entries)), members = Members}.
 
 cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
 
@@ -518,13 +559,14 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
             New = #row{
                 address = Address,
                 cookies = [],
+                place = accept_queue_naming:place(hd(Entries)),
                 watch = Watch,
                 server = undefined,
                 interval_ms = maps:get(interval_ms, Settings),
                 members = #{}
             },
             Row = with_sockets(New, Entries),
-            true = ets:insert(?TABLE, {Address, Row}),
+            true = ets:insert(?TABLE, [{alike, true} || accept_queue_naming:base(Address) =/= Address] ++ [{Address, Row}]),
             accept_queue_event:listener(added, #{address => Address, server => Row#row.server});
         {error, _} = Error ->
             Error
@@ -587,7 +629,7 @@ reconcile(Address, Held, Read) ->
 
 %% The table says what is watched; the poller follows it.
 poll(#state{poller = Poller, samples = Samples} = State) ->
-    Watches = [{Watch, Address} || [Address, Watch] <- each(#row.watch)],
+    Watches = [{Watch, Address} || [Address, Watch] <- each([#row.watch])],
     ok = accept_queue_source:poller_watch(Poller, [Watch || {Watch, _} <- Watches], Samples),
     State#state{addresses = maps:from_list([{accept_queue_source:watch_id(Watch), Address} || {Watch, Address} <- Watches])}.
 
@@ -600,9 +642,12 @@ has_memory(#state{poller = Poller}) ->
     true = accept_queue_source:poller_is_running(Poller),
     ok.
 
-%% One field of each row, with its address: a search copies no more of a thousand rows than it needs.
-each(Field) ->
-    ets:match(?TABLE, {'$1', erlang:make_tuple(record_info(size, row), '_', [{1, row}, {Field, '$2'}])}).
+%% Some fields of each row, with its name: a search copies no more of a thousand rows than it needs.
+each(Fields) ->
+    ets:match(?TABLE, {'$1', row_with(lists:zip(Fields, lists:sublist(['$2', '$3'], length(Fields))))}).
+
+row_with(Fields) ->
+    erlang:make_tuple(record_info(size, row), '_', [{1, row} | Fields]).
 
 %% Empty where the application does not run.
 table(Table) ->

@@ -12,18 +12,18 @@
 -export([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
+    default_settings/0, reopen_ms/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
     poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
 ]).
 -export([load/0, load_error/0, priv_dir/0]).
 
--export_type([watch/0, poller/0, reader/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, held/0, facts/0, advised/0, reading/0]).
+-export_type([watch/0, poller/0, reader/0, settings/0, change/0, finding/0, handle/0, fd/0, listening/0, own/0, queue/0, held/0, facts/0, advised/0, reading/0]).
 
 -on_load(load/0).
 -nifs([
     open/1, join/1, depth/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
-    default_settings/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
+    default_settings/0, reopen_ms/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
     poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
 ]).
 
@@ -44,8 +44,14 @@
     handle := handle(),
     address := accept_queue:address(),
     cookie := accept_queue:cookie(),
-    inode := pos_integer()
+    inode := pos_integer(),
+    queue := queue(),
+    %% The name of the one that it is bound to.
+    device := binary() | undefined
 }.
+%% What an address leaves open: sockets of one address are one queue where this is the same. The index of the device that it is bound to
+%% (0: none), its network namespace where that is not the VM's own (the inode that `/proc/PID/ns/net' shows), the cookie of a Unix socket.
+-type queue() :: {Interface :: non_neg_integer(), Namespace :: pos_integer() | undefined, accept_queue:cookie() | undefined}.
 -type held() :: #{
     fd := fd() | undefined,
     inode := pos_integer(),
@@ -98,7 +104,8 @@
     abandoned_ratio := float(),
     abandoned_min := pos_integer(),
     close_wait_max := pos_integer(),
-    clear_ms := pos_integer()
+    clear_ms := pos_integer(),
+    sample_ms := pos_integer()
 }.
 -type change() ::
     {raised | cleared, accept_queue:condition(), #{
@@ -220,6 +227,11 @@ allow_ptrace(_OsPid) ->
 default_settings() ->
     erlang:nif_error(not_loaded).
 
+%% An address that is closed and opened again within this time is the same listener.
+-spec reopen_ms() -> pos_integer().
+reopen_ms() ->
+    erlang:nif_error(not_loaded).
+
 %% Reads the listener once, so that later readings are compared with this one.
 -spec watch(Id :: non_neg_integer(), handle(), settings()) -> watch().
 watch(_Id, _Handle, _Settings) ->
@@ -271,9 +283,9 @@ poller_start(_ReportsTo) ->
 poller_report_to(_Poller, _Pid) ->
     erlang:nif_error(not_loaded).
 
-%% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
--spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
-poller_watch(_Poller, _Watches, _All) ->
+%% Replaces what is polled. Each watch has its own interval. `Samples': readings that change nothing are reported too, at the pace of each.
+-spec poller_watch(poller(), [watch()], Samples :: boolean()) -> ok.
+poller_watch(_Poller, _Watches, _Samples) ->
     erlang:nif_error(not_loaded).
 
 -spec poller_is_running(poller()) -> boolean().

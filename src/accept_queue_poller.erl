@@ -18,7 +18,8 @@
     reports_to :: pid(),
     atomics :: atomics:atomics_ref(),
     watches = #{} :: #{IntervalMs :: pos_integer() => [accept_queue_source:watch()]},
-    all = false :: boolean(),
+    %% Whether readings that change nothing are reported too.
+    samples = false :: boolean(),
     %% Which cannot be read, and the reason that was reported.
     failing = #{} :: #{accept_queue_source:watch_id() | {census, accept_queue_source:watch_id()} => accept_queue:reason() | lost},
     listening = [] :: [accept_queue:cookie()],
@@ -47,10 +48,10 @@ start_link() ->
             end
     end.
 
-%% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
--spec watch(poller(), [accept_queue_source:watch()], All :: boolean()) -> ok.
-watch({Pid, _}, Watches, All) ->
-    gen_server:cast(Pid, {watch, Watches, All}).
+%% Replaces what is polled. Each watch has its own interval. `Samples': readings that change nothing are reported too, at the pace of each.
+-spec watch(poller(), [accept_queue_source:watch()], Samples :: boolean()) -> ok.
+watch({Pid, _}, Watches, Samples) ->
+    gen_server:cast(Pid, {watch, Watches, Samples}).
 
 -spec is_running(poller()) -> boolean().
 is_running({Pid, _}) -> is_process_alive(Pid).
@@ -78,11 +79,11 @@ handle_call(_, _From, State) ->
     {reply, {error, badarg}, State}.
 
 -spec handle_cast({watch, [accept_queue_source:watch()], boolean()} | term(), #state{}) -> {noreply, #state{}}.
-handle_cast({watch, Watches, All}, #state{watches = Before} = State) ->
+handle_cast({watch, Watches, Samples}, #state{watches = Before} = State) ->
     ByInterval = maps:groups_from_list(fun accept_queue_source:interval_ms/1, Watches),
     NowMs = now_ms(),
     _ = [schedule(Interval, NowMs, NowMs) || Interval <- maps:keys(ByInterval), not is_map_key(Interval, Before)],
-    {noreply, State#state{watches = ByInterval, all = All, failing = still_failing(Watches, State)}};
+    {noreply, State#state{watches = ByInterval, samples = Samples, failing = still_failing(Watches, State)}};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -117,21 +118,23 @@ still_failing(Watches, #state{failing = Failing}) ->
         Failing
     ).
 
-%% A program that was stopped has read all the same what timed out here: to it nothing is new, so it is asked for all.
-poll(Watches, #state{all = All, failing = Before} = State) ->
-    IsFailing = lists:any(fun(Watch) -> is_map_key(id(Watch), Before) end, Watches),
-    Readings = accept_queue_source:read(Watches, All orelse IsFailing),
-    Censuses = accept_queue_source:census([Watch || {Watch, {ok, {_, _, _, _, true}}} <- Readings]),
-    Notices = lists:map(fun reading/1, Readings) ++ lists:flatmap(fun(Census) -> census(Census, All) end, Censuses),
-    {New, Failing} = lists:foldl(fun unless_reported/2, {[], Before}, Notices),
-    {Samples, News} = lists:partition(fun(Notice) -> All andalso is_sample(Notice, State) end, lists:reverse(New)),
-    ok = samples(Samples, State),
-    _ = [report(News, State) || News =/= []],
+poll(Watches, State) ->
+    Readings = accept_queue_source:read(Watches, wanted(Watches, State)),
+    Censuses = accept_queue_source:census([Watch || {Watch, {ok, {_, _, _, _, true, _}}} <- Readings]),
+    Reports = lists:flatmap(fun(Reading) -> reading(Reading, State) end, Readings) ++ lists:flatmap(fun census/1, Censuses),
+    Notices = [Notice || {news, Notice} <- Reports],
+    {News, Failing} = lists:foldl(fun unless_reported/2, {[], State#state.failing}, Notices),
+    ok = samples([Sample || {sample, Sample} <- Reports, State#state.samples], State),
+    _ = [report(lists:reverse(News), State) || News =/= []],
     State#state{failing = Failing}.
 
-%% A reading that is reported although it changed nothing.
-is_sample({Id, {_, _Figures, []}}, #state{failing = Failing}) -> not is_map_key(Id, Failing);
-is_sample({_Id, _}, _State) -> false.
+%% A program that was stopped has read all the same what timed out here: to it nothing is new, so it is asked for all.
+wanted(Watches, #state{failing = Failing, samples = Samples}) ->
+    case {lists:any(fun(Watch) -> is_map_key(id(Watch), Failing) end, Watches), Samples} of
+        {true, _} -> all;
+        {false, true} -> samples;
+        {false, false} -> news
+    end.
 
 samples([], _State) ->
     ok;
@@ -144,15 +147,22 @@ samples(Samples, #state{atomics = Atomics} = State) ->
             atomics:add(Atomics, ?LEFT_OUT, length(Samples))
     end.
 
-%% The program leaves out a reading that changed nothing, unless it wants a census.
-reading({Watch, {ok, {Queued, Limit, Drops, Changes, _}}}) -> {id(Watch), {reading, {Queued, Limit, Drops}, Changes}};
-reading({Watch, {error, Reason}}) -> {id(Watch), {error, Reason}}.
+reading({Watch, {ok, {Queued, Limit, Drops, Changes, _, Kind}}}, #state{failing = Failing}) ->
+    Id = id(Watch),
+    Notice = {Id, {reading, {Queued, Limit, Drops}, Changes}},
+    case Kind of
+        _ when is_map_key(Id, Failing) -> [{news, Notice}];
+        quiet -> [];
+        _ -> [{Kind, Notice}]
+    end;
+reading({Watch, {error, Reason}}, _State) ->
+    [{news, {id(Watch), {error, Reason}}}].
 
-census({Watch, {ok, {_Counts, []}}}, false) -> [{id(Watch), census_recovered}];
-census({Watch, {ok, {Counts, Changes}}}, _All) -> [{id(Watch), census_recovered}, {id(Watch), {census, Counts, Changes}}];
+census({Watch, {ok, {_Counts, [], quiet}}}) -> [{news, {id(Watch), census_recovered}}];
+census({Watch, {ok, {Counts, Changes, Kind}}}) -> [{news, {id(Watch), census_recovered}}, {Kind, {id(Watch), {census, Counts, Changes}}}];
 %% The next reading of the depth says so.
-census({_Watch, {error, Reason}}, _All) when Reason =:= closed; Reason =:= lost -> [];
-census({Watch, {error, Reason}}, _All) -> [{id(Watch), {census_error, Reason}}].
+census({_Watch, {error, Reason}}) when Reason =:= closed; Reason =:= lost -> [];
+census({Watch, {error, Reason}}) -> [{news, {id(Watch), {census_error, Reason}}}].
 
 %% A failure is reported once, until the reading works or fails for another reason; lost detectors, until they are replaced.
 unless_reported({Id, {error, Reason}}, {New, Failing}) when Reason =/= lost, map_get(Id, Failing) =:= Reason -> {New, Failing};

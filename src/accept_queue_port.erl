@@ -29,7 +29,7 @@
 }).
 
 -define(TABLE, ?MODULE).
--define(HELLO, {accept_queue, 2}).
+-define(HELLO, {accept_queue, 3}).
 -define(CALL_MS, 5000).
 -define(RESTART_MS, 1000).
 -define(RESTART_MAX_MS, 30000).
@@ -120,7 +120,7 @@ words() ->
         peer, recv_bytes, age_ms,
         somaxconn, tcp_max_syn_backlog, tcp_abort_on_overflow, tcp_syncookies, tcp_synack_retries, listen_overflows,
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv, syncookies_failed,
-        interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms,
+        interval_ms, census_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, sample_ms, news, sample, quiet,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, socket, depth, counts, conditions, window,
         min, max, mean, peak_ago_ms, watched_ms, read_ago_ms, counts_ago_ms, census_every_ms,
         waits, count, sum_ms, max_ms, p50_ms, p99_ms, buckets, infinity,

@@ -123,6 +123,7 @@ labels(Address, Server) -> labels(Address, undefined) ++ [{server, text(accept_q
 %% As the exporter spells it.
 listener({local, <<0, Name/binary>>}) -> ["unix:@", escaped(Name)];
 listener({local, Path}) -> ["unix:", escaped(Path)];
+listener({Address, {_, _} = Apart}) -> [listener(Address), accept_queue_text:apart(Apart)];
 listener(Address) -> accept_queue_text:address(Address).
 
 %% Rust's escape_ascii.

@@ -20,6 +20,8 @@
     address := accept_queue:address(),
     cookie := accept_queue:cookie(),
     inode := pos_integer(),
+    queue := accept_queue_nif:queue(),
+    device := binary() | undefined,
     handle := accept_queue:handle(),
     socket := accept_queue_backend:socket() | undefined
 }.

@@ -13,7 +13,7 @@
     open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
--export([default_settings/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1, waits_of_watch/1]).
+-export([default_settings/0, reopen_ms/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1, waits_of_watch/1]).
 -export([poller/1, poller_watch/3, poller_is_running/1, poller_silence_ms/1, poller_samples_taken/1, is_process/2]).
 -export([interval_ms/1, read/2, census/1, listening_cookies/0]).
 
@@ -176,8 +176,8 @@ own() ->
             end
     end.
 
-own({Fd, Cookie, Inode, Address} = Socket) ->
-    #{fd => Fd, handle => {?HANDLE, [Socket]}, address => Address, cookie => Cookie, inode => Inode}.
+own({{Fd, Cookie, Inode, Address} = Socket, Queue, Device}) ->
+    #{fd => Fd, handle => {?HANDLE, [Socket]}, address => Address, cookie => Cookie, inode => Inode, queue => Queue, device => Device}.
 
 -spec waited(accept_queue_nif:fd()) -> {ok, non_neg_integer()} | unread().
 waited(Fd) ->
@@ -227,6 +227,11 @@ verdict(Reading) ->
 default_settings() ->
     either(fun() -> {ok, accept_queue_nif:default_settings()} end, default_settings, []).
 
+%% An address that is closed and opened again within this time is the same listener.
+-spec reopen_ms() -> {ok, pos_integer()} | unread().
+reopen_ms() ->
+    either(fun() -> {ok, accept_queue_nif:reopen_ms()} end, reopen_ms, []).
+
 %% Watches. Each reads its listener once when it begins, so that later readings are compared with this one.
 %%
 %% The detectors of the program end with it: then a watch is `lost', and has to be replaced (`again/1'). Those of the library are lost
@@ -236,7 +241,7 @@ default_settings() ->
 watch({?HANDLE, _} = Handle, Settings) ->
     case unread_watch(Handle, Settings) of
         {ok, {?WATCH, Id, _, _}} = Begun ->
-            _ = ask(read, [[Id], now_ms(), false]),
+            _ = ask(read, [[Id], now_ms(), news]),
             Begun;
         {error, _} = Error ->
             Error
@@ -316,12 +321,12 @@ poller(Before) ->
             accept_queue_poller:start_link()
     end.
 
-%% Replaces what is polled. Each watch has its own interval. `All': every reading is reported.
--spec poller_watch(poller(), [watch()], All :: boolean()) -> ok.
-poller_watch(Poller, Watches, All) when is_reference(Poller) ->
-    accept_queue_nif:poller_watch(Poller, [Watch || {_Id, Watch} <- Watches], All);
-poller_watch(Poller, Watches, All) ->
-    accept_queue_poller:watch(Poller, Watches, All).
+%% Replaces what is polled. Each watch has its own interval. `Samples': readings that change nothing are reported too, at the pace of each.
+-spec poller_watch(poller(), [watch()], Samples :: boolean()) -> ok.
+poller_watch(Poller, Watches, Samples) when is_reference(Poller) ->
+    accept_queue_nif:poller_watch(Poller, [Watch || {_Id, Watch} <- Watches], Samples);
+poller_watch(Poller, Watches, Samples) ->
+    accept_queue_poller:watch(Poller, Watches, Samples).
 
 -spec poller_is_running(poller()) -> boolean().
 poller_is_running(Poller) when is_reference(Poller) -> of_instance(fun() -> accept_queue_nif:poller_is_running(Poller) end, false);
@@ -351,9 +356,10 @@ is_process(Poller, Pid) -> accept_queue_poller:is_process(Poller, Pid).
 -spec interval_ms(watch()) -> pos_integer().
 interval_ms({?WATCH, _Id, _Handle, #{interval_ms := IntervalMs}}) -> IntervalMs.
 
--spec read([watch()], All :: boolean()) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
-read(Watches, All) ->
-    case ask(read, [ids(Watches), now_ms(), All]) of
+%% Of those that changed nothing the samples, or all, or none.
+-spec read([watch()], news | samples | all) -> [{watch(), {ok, tuple()} | {error, lost} | unread()}].
+read(Watches, Wanted) ->
+    case ask(read, [ids(Watches), now_ms(), Wanted]) of
         {ok, Readings} ->
             ByPlace = list_to_tuple(Watches),
             [{element(Place, ByPlace), Reading} || {Place, Reading} <- Readings];
@@ -362,7 +368,7 @@ read(Watches, All) ->
     end.
 
 -spec census([watch()]) ->
-    [{watch(), {ok, {accept_queue:counts(), [accept_queue_nif:change()]}} | {error, lost} | unread()}].
+    [{watch(), {ok, {accept_queue:counts(), [accept_queue_nif:change()], news | sample | quiet}} | {error, lost} | unread()}].
 census([]) ->
     [];
 census(Watches) ->

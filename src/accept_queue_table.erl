@@ -35,8 +35,27 @@ readings() ->
 %% The readings as text. Pure.
 -spec text({ok, [reading()]} | {error, accept_queue:reason()}) -> io_lib:chars().
 text({ok, []}) -> "No listener in this VM.\n";
-text({ok, Readings}) -> table([row(Listener, Counts) || {Listener, Counts} <- Readings]);
+text({ok, Readings}) ->
+    Alike = alike([Listener || {Listener, _} <- Readings]),
+    table([row(apart(Listener, Alike), Counts) || {Listener, Counts} <- Readings]);
 text({error, Reason}) -> io_lib:format("The listeners could not be read: ~tp\n", [Reason]).
+
+%% The addresses that stand for more than one queue.
+alike(Listed) ->
+    Queues = lists:usort([{Address, differs(Listener)} || #{address := Address} = Listener <- Listed]),
+    Addresses = [Address || {Address, _} <- Queues],
+    Addresses -- lists:usort(Addresses).
+
+apart(#{address := Address} = Listener, Alike) ->
+    case {lists:member(Address, Alike), differs(Listener)} of
+        {true, {_, _} = Differs} -> Listener#{address := {Address, Differs}};
+        _ -> Listener
+    end.
+
+differs(#{address := {local, _}, inode := Inode}) -> {inode, Inode};
+differs(#{device := Device}) when Device =/= undefined -> {device, Device};
+differs(#{namespace := Namespace}) when Namespace =/= undefined -> {namespace, Namespace};
+differs(#{}) -> nothing.
 
 row(Listener, Reading) ->
     [lists:flatten(Cell(Listener, Reading)) || {_, Cell} <- ?COLUMNS].

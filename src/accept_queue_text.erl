@@ -3,7 +3,7 @@
 %% try. Pure.
 -module(accept_queue_text).
 
--export([line/2, report/1, address/1, server/1, function/1]).
+-export([line/2, report/1, address/1, apart/1, server/1, function/1]).
 
 %% As `report_cb' of a report that has its line. A formatter with `chars_limit' cuts the end.
 -spec report(logger:report()) -> {io:format(), [term()]}.
@@ -175,10 +175,18 @@ address({local, Name}) ->
     end;
 address({Ip, Port, Scope}) ->
     ["[", inet:ntoa(Ip), "%", integer_to_list(Scope), "]:", integer_to_list(Port)];
-address({Ip, Port}) when tuple_size(Ip) =:= 8 ->
+address({Ip, Port}) when tuple_size(Ip) =:= 8, is_integer(Port) ->
     ["[", inet:ntoa(Ip), "]:", integer_to_list(Port)];
+address({Address, {_, _} = Apart}) ->
+    [address(Address), apart(Apart)];
 address({Ip, Port}) ->
     [inet:ntoa(Ip), ":", integer_to_list(Port)].
+
+%% What a queue differs in from others of its address: as `ip' spells a device, and `/proc' a namespace and a socket.
+-spec apart({device, binary()} | {namespace | inode, pos_integer()}) -> iodata().
+apart({device, Name}) -> ["%", printable(Name)];
+apart({namespace, Number}) -> io_lib:format("%net:[~b]", [Number]);
+apart({inode, Number}) -> io_lib:format("%socket:[~b]", [Number]).
 
 -spec server(accept_queue:server()) -> iodata().
 server({M, F, A}) -> io_lib:format("~ts:~ts/~b", [accept_queue_process:module_name(M), F, A]);

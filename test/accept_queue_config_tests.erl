@@ -12,12 +12,12 @@ what_is_wrong_is_said_in_a_sentence_test_() ->
             {
                 #{intervall_ms => 100},
                 "intervall_ms is no option; there are abandoned_min, abandoned_ratio, census_ms, clear_ms, "
-                "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
+                "close_wait_max, for_ms, interval_ms, max_wait_ms, sample_ms, stuck_ms"
             },
             {
                 #{watchdog => #{}},
                 "watchdog is no option; there are abandoned_min, abandoned_ratio, census_ms, clear_ms, "
-                "close_wait_max, for_ms, interval_ms, max_wait_ms, stuck_ms"
+                "close_wait_max, for_ms, interval_ms, max_wait_ms, sample_ms, stuck_ms"
             },
             {[interval_ms], "interval_ms is no pair of an option and its value"},
             {#{for_ms => 50}, "for_ms is 50; allowed is interval_ms, 100, or more: a condition needs two readings"},

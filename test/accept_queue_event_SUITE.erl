@@ -48,6 +48,7 @@ all() ->
         events_of_one_listener_keep_their_order,
         publishing_costs_the_same_beside_eight_hundred_raised_conditions,
         samples_wait_for_a_monitor_that_is_suspended_and_are_counted,
+        samples_come_at_their_own_pace,
         samples_are_wanted_while_a_handler_is_attached,
         samples_that_find_no_place_are_counted_and_conditions_are_published_all_the_same
     ].
@@ -122,24 +123,34 @@ figures_are_measurements_and_the_rest_is_metadata(_) ->
 
 an_alarm_carries_the_pool_in_short(_) ->
     ok = start_sasl(),
-    L = sockets:listen(5),
-    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive after infinity -> ok end end),
-    ok = looks:have_found(L, [Acceptor]),
-    {_, Port} = Address = sockets:address(L),
-    _Client = sockets:client(Address),
-    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
-    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
-    eventually:is([{stuck, Port}], fun alarms/0),
-    [{_, #{acceptors_summary := Summary, acceptors := none_waiting}}] = alarm_handler:get_alarms(),
+    {Acceptor, Details} = alarm_of_one_acceptor(8),
     ?assertMatch(
         #{
             waiting_count := 0, pool_count := 1, busy_count := 1, reasons := [{'receive', 1}],
             examples := [#{reason := 'receive', pid := Acceptor, current_function := {_, _, _}, text := <<"waits for a message", _/binary>>}]
         },
-        Summary
+        maps:get(acceptors_summary, Details)
     ),
-    unlink(Acceptor),
-    exit(Acceptor, kill).
+    ?assertMatch(#{acceptors := none_waiting}, Details).
+
+%% What a very busy machine does not find out about the pool within 150 ms is left out of the event. So it is tried with other listeners.
+alarm_of_one_acceptor(Tries) ->
+    L = sockets:listen(5),
+    Acceptor = spawn_link(fun() -> {ok, _} = gen_tcp:accept(L), receive stop -> ok end end),
+    ok = looks:have_found(L, [Acceptor]),
+    {_, Port} = Address = sockets:address(L),
+    _Client = sockets:client(Address),
+    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
+    eventually:is({status, waiting}, fun() -> process_info(Acceptor, status) end),
+    ok = accept_queue_event:raised(stuck, (details(1))#{address := Address}),
+    eventually:is(true, fun() -> lists:member({stuck, Port}, alarms()) end),
+    [Details] = [Of || {{accept_queue, stuck, At}, Of} <- alarm_handler:get_alarms(), At =:= Address],
+    eventually:ends(Acceptor, stop),
+    gen_tcp:close(L),
+    case Details of
+        #{acceptors_summary := undefined} when Tries > 1 -> alarm_of_one_acceptor(Tries - 1);
+        #{} -> {Acceptor, Details}
+    end.
 
 details_of_a_thousand_acceptors_are_below_two_thousand_words(_) ->
     ok = accept_queue:subscribe(),
@@ -714,7 +725,7 @@ samples_wait_for_a_monitor_that_is_suspended_and_are_counted(_) ->
     ok = attach([[accept_queue, sample]]),
     eventually:is(true, fun accept_queue_event:wants_samples/0),
     L = sockets:listen(5),
-    ok = accept_queue:watch(L, #{interval_ms => 10}),
+    ok = accept_queue:watch(L, #{interval_ms => 10, sample_ms => 10}),
     receive {telemetry, [accept_queue, sample], _, _} -> ok after ?MESSAGE_MS -> ct:fail(not_published) end,
     Before = accept_queue_event:dropped_samples(),
     Monitor = whereis(accept_queue_monitor),
@@ -725,6 +736,24 @@ samples_wait_for_a_monitor_that_is_suspended_and_are_counted(_) ->
     ok = sys:resume(Monitor),
     eventually:is(true, fun() -> accept_queue_event:dropped_samples() - Before > 50 end),
     gen_tcp:close(L).
+
+%% A reading is a sample once in `sample_ms', however often the queue is read.
+samples_come_at_their_own_pace(_) ->
+    ok = attach([[accept_queue, sample]]),
+    eventually:is(true, fun accept_queue_event:wants_samples/0),
+    L = sockets:listen(5),
+    Address = sockets:address(L),
+    ok = accept_queue:watch(L, #{interval_ms => 10, sample_ms => 1000, census_ms => 3600000}),
+    [AtMs | _] = Times = [sampled(Address) || _ <- lists:seq(1, 4)],
+    %% A sample may wait for its publisher, so only the whole time is bounded, and only from below.
+    ?assert(lists:last(Times) - AtMs > 1500, Times),
+    gen_tcp:close(L).
+
+sampled(Address) ->
+    receive
+        {telemetry, [accept_queue, sample], #{queued := _}, #{address := Address}} -> erlang:monotonic_time(millisecond)
+    after ?MESSAGE_MS -> ct:fail(not_published)
+    end.
 
 samples_are_wanted_while_a_handler_is_attached(_) ->
     ok = load_telemetry(),

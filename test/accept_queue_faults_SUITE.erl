@@ -204,6 +204,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {inode, 1} => [{[NoFd], {error, {errno, ebadf}}}, {[StandardInput], {error, {errno, enotsock}}} | BadIntegers],
         {verdict, 1} => [{[Standing], [full, nobody_accepts]} | [{[Bad], badarg} || Bad <- [#{}, [], full]]],
         {default_settings, 0} => [{[], Settings}],
+        {reopen_ms, 0} => [{[], 2000}],
         {watch, 3} => [{[1, Bad, Settings], badarg} || Bad <- NoHandle] ++ [{[1, Handle, #{}], badarg}, {[-1, Handle, Settings], badarg}],
         {watch_sockets, 2} => [{[Watch, Handle], ok}, {[Handle, Handle], badarg}, {[Watch, Watch], badarg}],
         {status, 1} => BadHandles ++ [{[Handle], badarg}],

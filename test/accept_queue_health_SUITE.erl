@@ -19,6 +19,7 @@ all() ->
     ].
 
 init_per_testcase(_, Config) ->
+    _ = application:stop(accept_queue),
     _ = application:load(accept_queue),
     [{source, application:get_env(accept_queue, source)} | Config].
 

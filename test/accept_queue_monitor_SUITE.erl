@@ -126,15 +126,28 @@ each_way_to_block_a_pool_is_stuck_with_its_reason(_) ->
 
 %% All of the pool take a connection and do not come back; the fifth client waits.
 blocked(Reason, Block) ->
-    {L, Address} = watched(8),
-    Pool = waiting_pool(L, Block),
-    _ = sockets:clients(?POOL + 1, Address),
-    #{acceptors := none_waiting, acceptors_summary := Who} = await({raised, stuck}, Address),
+    {Pool, #{acceptors := none_waiting, acceptors_summary := Who}} = summarised(fun() ->
+        {L, Address} = watched(8),
+        Acceptors = waiting_pool(L, Block),
+        _ = sockets:clients(?POOL + 1, Address),
+        Stuck = await({raised, stuck}, Address),
+        [exit(Pid, kill) || Pid <- Acceptors],
+        gen_tcp:close(L),
+        {Acceptors, Stuck}
+    end),
     ?assertMatch(#{waiting_count := 0, pool_count := ?POOL, busy_count := ?POOL, reasons := [{Reason, ?POOL}]}, Who),
     #{examples := [#{reason := Reason, pid := Example}]} = Who,
-    ?assert(lists:member(Example, Pool)),
-    [exit(Pid, kill) || Pid <- Pool],
-    gen_tcp:close(L).
+    ?assert(lists:member(Example, Pool)).
+
+%% What a very busy machine does not find out about the pool within 150 ms is left out of the event. So it is tried with other listeners.
+summarised(Stall) ->
+    summarised(Stall, 8).
+
+summarised(Stall, Tries) ->
+    case Stall() of
+        {_, #{acceptors_summary := undefined}} when Tries > 1 -> summarised(Stall, Tries - 1);
+        {_, #{acceptors_summary := #{}}} = Summarised -> Summarised
+    end.
 
 accept_and(L, Block) ->
     {ok, Socket} = gen_tcp:accept(L),
@@ -142,19 +155,26 @@ accept_and(L, Block) ->
 
 %% Connections that were accepted for it while it was suspended do not bring it back.
 a_suspended_pool_is_stuck(_) ->
-    {L, Address} = watched(8),
-    Pool = waiting_pool(L),
-    [true = erlang:suspend_process(Pid) || Pid <- Pool],
-    _ = sockets:clients(?POOL + 1, Address),
-    ?assertMatch(#{acceptors_summary := #{reasons := [{suspended, ?POOL}]}}, await({raised, stuck}, Address)),
-    [exit(Pid, kill) || Pid <- Pool].
+    {_, #{acceptors_summary := Who}} = summarised(fun() ->
+        {L, Address} = watched(8),
+        Pool = waiting_pool(L),
+        [true = erlang:suspend_process(Pid) || Pid <- Pool],
+        _ = sockets:clients(?POOL + 1, Address),
+        Stuck = await({raised, stuck}, Address),
+        [exit(Pid, kill) || Pid <- Pool],
+        {L, Stuck}
+    end),
+    ?assertMatch(#{reasons := [{suspended, ?POOL}]}, Who).
 
 a_pool_that_has_exited_is_stuck(_) ->
-    {L, Address} = watched(8),
-    [exit(Pid, kill) || Pid <- waiting_pool(L)],
-    eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
-    _ = sockets:client(Address),
-    ?assertMatch(#{acceptors := none_waiting, acceptors_summary := #{pool_count := 0, busy_count := 0, reasons := []}}, await({raised, stuck}, Address)).
+    {_, Stuck} = summarised(fun() ->
+        {L, Address} = watched(8),
+        [exit(Pid, kill) || Pid <- waiting_pool(L)],
+        eventually:is(0, fun() -> accept_queue_backend:waiting(L) end),
+        _ = sockets:client(Address),
+        {L, await({raised, stuck}, Address)}
+    end),
+    ?assertMatch(#{acceptors := none_waiting, acceptors_summary := #{pool_count := 0, busy_count := 0, reasons := []}}, Stuck).
 
 a_pool_of_ranch_at_max_connections_is_stuck(_) ->
     case components:load([ranch]) of
@@ -163,18 +183,22 @@ a_pool_of_ranch_at_max_connections_is_stuck(_) ->
         ok ->
             {ok, _} = application:ensure_all_started(ranch),
             Options = #{num_acceptors => ?POOL, max_connections => 1, socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}]},
-            {ok, _} = ranch:start_listener(?FUNCTION_NAME, ranch_tcp, Options, ?MODULE, []),
-            Address = ranch:get_addr(?FUNCTION_NAME),
-            ok = accept_queue:watch({ranch, ?FUNCTION_NAME}, ?QUICK),
-            _ = sockets:clients(2 * ?POOL + 2, Address),
-            #{server := Server, acceptors_summary := Who} = await({raised, stuck}, Address),
-            ?assertEqual({ranch, ?FUNCTION_NAME}, Server),
-            ?assertMatch(#{busy_count := ?POOL, reasons := [{max_connections, ?POOL}]}, Who),
-            %% The cause ends.
-            ranch:set_max_connections(?FUNCTION_NAME, 100),
-            _ = await({cleared, stuck}, Address),
-            ok = ranch:stop_listener(?FUNCTION_NAME)
+            {_, Stuck} = summarised(fun() -> at_max_connections(?FUNCTION_NAME, Options) end),
+            ?assertMatch(#{server := {ranch, ?FUNCTION_NAME}}, Stuck),
+            ?assertMatch(#{acceptors_summary := #{busy_count := ?POOL, reasons := [{max_connections, ?POOL}]}}, Stuck)
     end.
+
+at_max_connections(Ref, Options) ->
+    {ok, _} = ranch:start_listener(Ref, ranch_tcp, Options, ?MODULE, []),
+    Address = ranch:get_addr(Ref),
+    ok = accept_queue:watch({ranch, Ref}, ?QUICK),
+    _ = sockets:clients(2 * ?POOL + 2, Address),
+    Stuck = await({raised, stuck}, Address),
+    %% The cause ends.
+    ranch:set_max_connections(Ref, 100),
+    _ = await({cleared, stuck}, Address),
+    ok = ranch:stop_listener(Ref),
+    {Ref, Stuck}.
 
 %% A protocol of ranch's that keeps its connection.
 start_link(_Ref, _Transport, _Options) ->

@@ -5,7 +5,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--define(HELLO, {accept_queue, 2}).
+-define(HELLO, {accept_queue, 3}).
 -define(FRAME_MS, 10000).
 
 all() ->
@@ -196,7 +196,7 @@ a_frame_that_lies_is_reported_and_the_next_one_answered(_) ->
             {depth, [[{5, 1, 1, {{127, 0, 0, 256}, 80}}]], {error, badarg}},
             {open, [-1], {error, closed}},
             {inode, [0.5], {error, badarg}},
-            {read, [[1, 2], 5, false], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
+            {read, [[1, 2], 5, news], {ok, [{1, {error, lost}}, {2, {error, lost}}]}},
             {census, [[1], 5], {ok, [{error, lost}]}},
             {status, [1, 5], {error, lost}},
             {watch, [1, [], #{}, 0], {error, badarg}},
@@ -223,7 +223,7 @@ another_version_ends_the_program(_) ->
     Port = start_by_hand(os:getpid()),
     true = port_command(Port, term_to_binary({accept_queue, 1})),
     ?HELLO = frame(Port),
-    {event, malformed, <<"the first frame is not {accept_queue, 2}">>} = frame(Port),
+    {event, malformed, <<"the first frame is not {accept_queue, 3}">>} = frame(Port),
     receive
         {Port, {exit_status, 1}} -> ok
     end.

@@ -242,7 +242,7 @@ never_starts(Ebin, Status) ->
 
 a_program_that_says_hello_and_ends_is_logged_once_a_minute(Config) ->
     Ebin = copy(Config, ?FUNCTION_NAME),
-    Hello = [io_lib:format("\\~3.8.0b", [Byte]) || <<Byte>> <= frame({accept_queue, 2})],
+    Hello = [io_lib:format("\\~3.8.0b", [Byte]) || <<Byte>> <= frame({accept_queue, 3})],
     ok = file:write_file(program(Ebin), ["#!/bin/sh\nprintf '", Hello, "'\nexit 4\n"]),
     Lines = minute(Ebin, ["-accept_queue", "source", "port"], {error, timeout}),
     ?assert(length([Line || {warning, Line} <- Lines, string:find(Line, "exit status 4") =/= nomatch]) =< 2, Lines).

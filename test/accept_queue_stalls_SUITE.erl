@@ -60,7 +60,8 @@ quick() ->
         listeners => 20,
         stalls => 10,
         per_second => 40,
-        settings => #{interval_ms => 50, for_ms => 500, stuck_ms => 1500, clear_ms => 700, census_ms => 500}
+        %% Beside another suite on two cores a VM stands still for half a second now and then, and is `behind' if it may not.
+        settings => #{interval_ms => 50, for_ms => 1000, stuck_ms => 2000, clear_ms => 700, census_ms => 500}
     }.
 
 every_stall_is_reported_once_and_nothing_else_is(_) ->
@@ -214,7 +215,7 @@ kind(abandoned, #{stuck_ms := Ms}, LateMs) -> {blocked, [{24, leave}], Ms + Late
 kind(behind, #{for_ms := Ms, max_wait_ms := MaxMs}, LateMs) -> {slow, [{?SLOWLY_SERVED, stay}], Ms + MaxMs + LateMs};
 kind(leaking, #{census_ms := Ms}, LateMs) -> {holding, [{?CLOSE_WAIT_MAX + 10, leave}], ?LEAVES_AFTER_MS + Ms + LateMs};
 %% Shorter than any condition.
-kind(brief, #{for_ms := Ms}, _) -> {blocked, [{3, stay}], Ms div 3}.
+kind(brief, #{for_ms := Ms}, _) -> {blocked, [{3, stay}], Ms div 6}.
 
 expected_of(stuck) -> [behind, stuck];
 expected_of(overflowing) -> [behind, overflowing, stuck];

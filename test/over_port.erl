@@ -47,6 +47,7 @@ is_wanted() ->
 
 cannot(a_listener_in_another_network_namespace_is_read_there) -> ?NAMESPACE;
 cannot(a_namespace_that_may_not_be_entered_is_eperm) -> ?NAMESPACE;
+cannot(two_namespaces_are_two_queues) -> ?NAMESPACE;
 cannot(a_handle_sent_as_bytes_works_while_it_lives_and_is_badarg_afterwards) ->
     "a handle of the program's is a term that holds all that is known, and works as long as the listener is open";
 cannot(without_sock_diag_counts_are_unsupported_and_the_depth_is_read) ->

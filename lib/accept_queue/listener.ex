@@ -8,6 +8,7 @@ defmodule AcceptQueue.Listener do
     * `server`: the owner's name for a person, `t:AcceptQueue.server/0`
     * `cookie`: the kernel's name for the socket, never given twice
     * `inode`: as in `/proc/PID/fd`
+    * `device`: the one that it is bound to, if any; `namespace`: its network namespace, where that is not the VM's own
     * `waiting_acceptors`: how many processes are blocked in accept now
 
   `socket`, `owner`, `server` and `waiting_acceptors` are `nil` for a listening descriptor of this operating system
@@ -21,6 +22,8 @@ defmodule AcceptQueue.Listener do
     :server,
     :cookie,
     :inode,
+    :device,
+    :namespace,
     :queued,
     :limit,
     :drops,
@@ -35,6 +38,8 @@ defmodule AcceptQueue.Listener do
           server: AcceptQueue.server(),
           cookie: :accept_queue.cookie(),
           inode: pos_integer(),
+          device: binary() | nil,
+          namespace: pos_integer() | nil,
           queued: non_neg_integer(),
           limit: non_neg_integer(),
           drops: non_neg_integer() | nil,

@@ -29,7 +29,7 @@ use rate_limit::RateLimit;
 use term::{atom, tuple};
 
 /// Raised when a frame changes its meaning.
-const VERSION: i128 = 2;
+const VERSION: i128 = 3;
 
 pub(crate) fn run(options: &PortOptions) -> Result<(), String> {
     let vm = options.vm;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::Cookie;
+
 /// The index of a network device that a socket is bound to; 0 where it is bound to none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Interface(pub u32);
@@ -28,6 +30,35 @@ pub enum Endpoint {
     Tcp(Address),
     /// A Unix stream socket: a path, or a NUL and an abstract name. Either may hold any byte.
     Unix(Vec<u8>),
+}
+
+/// What is one queue to a client, though others may be shown with its address: sockets that share all of this share their clients.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueKey {
+    /// The address, with the device that a socket is bound to.
+    pub endpoint: Endpoint,
+    /// The network namespace, where that is another one than the reader's.
+    pub namespace: Option<u64>,
+    /// Of a Unix socket: a path that was unlinked and bound again names two, each with a queue of its own.
+    pub cookie: Option<Cookie>,
+}
+
+impl QueueKey {
+    /// That of a socket.
+    pub fn of(endpoint: &Endpoint, namespace: Option<u64>, cookie: Cookie) -> QueueKey {
+        let is_unix = matches!(endpoint, Endpoint::Unix(_));
+        QueueKey { endpoint: endpoint.clone(), namespace, cookie: is_unix.then_some(cookie) }
+    }
+}
+
+impl Endpoint {
+    /// The device that it is bound to.
+    pub fn interface(&self) -> Interface {
+        match self {
+            Endpoint::Tcp(address) => address.interface,
+            Endpoint::Unix(_) => Interface::default(),
+        }
+    }
 }
 
 impl Address {

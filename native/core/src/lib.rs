@@ -52,7 +52,7 @@ pub mod rules;
 mod socket;
 pub mod vm;
 
-pub use address::{Address, Endpoint, Interface};
+pub use address::{Address, Endpoint, Interface, QueueKey};
 pub use counts::{Census, Counts, Depth};
 pub use error::{Errno, Error};
 pub use members::{Members, Sum};

@@ -758,11 +758,22 @@ fn any_ms() -> impl Strategy<Value = Duration> {
 
 prop_compose! {
     fn any_settings()(
-        times in prop::array::uniform6(any_ms()), ratio in any::<f64>(), min in any::<u32>(), max in any::<u32>(),
+        times in prop::array::uniform7(any_ms()), ratio in any::<f64>(), min in any::<u32>(), max in any::<u32>(),
     ) -> Settings {
-        let [interval, max_wait, hold_for, stuck, clear, census] = times;
+        let [interval, max_wait, hold_for, stuck, clear, census, sample] = times;
         let (abandoned_ratio, abandoned_min, close_wait_max) = (ratio, min, max);
-        Settings { interval, max_wait, hold_for, stuck, abandoned_ratio, abandoned_min, close_wait_max, clear, census }
+        Settings {
+            interval,
+            max_wait,
+            hold_for,
+            stuck,
+            abandoned_ratio,
+            abandoned_min,
+            close_wait_max,
+            clear,
+            census,
+            sample,
+        }
     }
 }
 

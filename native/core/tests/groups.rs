@@ -7,7 +7,7 @@ use std::time::Duration;
 use accept_queue_core::rules::detector::Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
 use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings, Time};
 use accept_queue_core::rules::history::History;
-use accept_queue_core::rules::overflows::Overflows;
+use accept_queue_core::rules::overflows::{Overflowed, Overflows};
 use accept_queue_core::{Census, Cookie, Counts, Depth, Error, Members};
 use proptest::prelude::*;
 
@@ -462,5 +462,35 @@ proptest! {
             _ => None,
         }).sum();
         prop_assert_eq!(reported, group.overflows - 7);
+    }
+}
+
+proptest! {
+    /// Neither on which polls were made, nor on the order in which the sockets were read.
+    #[test]
+    fn what_a_group_drops_does_not_depend_on_how_its_polls_are_split(
+        before in any::<[u32; 3]>(),
+        ticks in prop::collection::vec((any::<[u8; 3]>(), any::<bool>(), 0usize..3), 1..40),
+    ) {
+        let total = |is_polled: fn(bool) -> bool, turned: fn(usize) -> usize| {
+            let mut history = History::new(Settings::default(), ms(1_000_000));
+            let mut read = |at, drops: [u32; 3], turn| {
+                let depth = |drops| Ok::<_, Error>(Depth { queued: 0, limit: 8, drops: Some(drops) });
+                let mut sockets = [0, 1, 2].map(|member| (Cookie(member as u64), depth(drops[member])));
+                sockets.rotate_left(turn);
+                let members = Members::read(sockets).expect("all are open");
+                history.depth_read(at, &members, Overflowed::default()).drops
+            };
+            let mut drops = before;
+            let mut total = read(ms(1_000_000), drops, 0);
+            for (tick, &(dropped, flag, turn)) in (1u64..).zip(&ticks) {
+                drops = [0, 1, 2].map(|member| drops[member].wrapping_add(u32::from(dropped[member])));
+                if is_polled(flag) || tick as usize == ticks.len() {
+                    total = read(ms(1_000_000 + 100 * tick), drops, turned(turn));
+                }
+            }
+            total
+        };
+        prop_assert_eq!(total(|flag| flag, |turn| turn), total(|_| true, |_| 0));
     }
 }

@@ -23,7 +23,8 @@ fn now() -> Time {
 }
 
 fn quick() -> Settings {
-    Settings { interval: 10 * MS, hold_for: 100 * MS, stuck: 300 * MS, clear: 100 * MS, ..Settings::default() }
+    let (interval, sample) = (10 * MS, 10 * MS);
+    Settings { interval, sample, hold_for: 100 * MS, stuck: 300 * MS, clear: 100 * MS, ..Settings::default() }
 }
 
 fn listener() -> (TcpListener, SocketAddr) {

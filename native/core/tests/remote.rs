@@ -54,7 +54,7 @@ fn depth_and_counts_are_those_of_the_owner() {
         timeless(remote.census(std::slice::from_ref(&socket)).map(|census| census.counts)),
         timeless(own.counts())
     );
-    assert!(remote.own().expect("its listeners").contains(&socket));
+    assert!(remote.own().expect("its listeners").contains(&(socket.clone(), None)));
 }
 
 #[test]

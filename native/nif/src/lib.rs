@@ -126,6 +126,11 @@ fn default_settings() -> Terms<core::rules::detector::Settings> {
     Terms(core::rules::detector::Settings::default())
 }
 
+#[rustler::nif(schedule = "Normal")]
+fn reopen_ms() -> Terms<Duration> {
+    Terms(core::rules::history::REOPEN)
+}
+
 #[rustler::nif(schedule = "DirtyIo")]
 fn watch(id: u64, handle: &Handle, settings: Terms<core::rules::detector::Settings>) -> ResourceArc<Watched> {
     Watched::new(id, handle, settings.0)
@@ -159,8 +164,8 @@ fn poller_report_to(poller: &PollerHandle, pid: LocalPid) -> Atom {
 }
 
 #[rustler::nif(schedule = "Normal")]
-fn poller_watch(poller: &PollerHandle, watches: Vec<ResourceArc<Watched>>, all: bool) -> Atom {
-    poller.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), all);
+fn poller_watch(poller: &PollerHandle, watches: Vec<ResourceArc<Watched>>, samples: bool) -> Atom {
+    poller.0.watch(watches.iter().map(|watched| Arc::clone(&watched.0)).collect(), samples);
     ok()
 }
 

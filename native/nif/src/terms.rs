@@ -18,7 +18,7 @@ mod atoms {
         // errors
         second_tier, already_written, unsupported, not_listening, closed, not_found, eacces, eperm, truncated, interrupted, timeout, errno,
         // a listener
-        address, local, cookie, inode, fd, handle, queued, limit, drops,
+        address, local, cookie, inode, fd, handle, queue, device, queued, limit, drops,
         // its connections
         syn_recv, queued_alive, queued_closed, queued_reset, queued_bytes, oldest_wait_ms, established, close_wait,
         sockets,
@@ -31,7 +31,7 @@ mod atoms {
         listen_drops, tcp_req_q_full_drop, tcp_req_q_full_do_cookies, syncookies_sent, syncookies_recv,
         syncookies_failed,
         // what is watched
-        interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms,
+        interval_ms, max_wait_ms, for_ms, stuck_ms, abandoned_ratio, abandoned_min, close_wait_max, clear_ms, census_ms, sample_ms,
         overflowing, stuck, abandoned, raised, cleared, held_ms, dropped, dropped_otherwise, depth,
         counts, conditions, window, min, max, mean, peak_ago_ms, watched_ms, read_ago_ms,
         counts_ago_ms, census_every_ms, accept_queue_poller, reading, census, census_error, census_recovered, late, listeners_changed, samples,
@@ -167,8 +167,19 @@ impl Encoder for Terms<core::Listener> {
                 (atoms::address(), Terms(listener.endpoint()).encode(env)),
                 (atoms::cookie(), Terms(listener.cookie()).encode(env)),
                 (atoms::inode(), Terms(listener.inode()).encode(env)),
+                (atoms::queue(), Terms(&listener.queue_key()).encode(env)),
+                (atoms::device(), or_undefined(env, listener.device().as_deref().map(|name| Terms(name.as_bytes())))),
             ],
         )
+    }
+}
+
+/// `{Interface, Namespace, Cookie}`: what an address leaves open. Two sockets of one address are one queue where this is the same.
+impl Encoder for Terms<&core::QueueKey> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let core::QueueKey { endpoint, namespace, cookie } = self.0;
+        let interface = endpoint.interface().0;
+        (interface, or_undefined(env, *namespace), or_undefined(env, cookie.map(Terms))).encode(env)
     }
 }
 
@@ -281,6 +292,7 @@ impl Encoder for Terms<Settings> {
                 (atoms::close_wait_max(), settings.close_wait_max.encode(env)),
                 (atoms::clear_ms(), Terms(settings.clear).encode(env)),
                 (atoms::census_ms(), Terms(settings.census).encode(env)),
+                (atoms::sample_ms(), Terms(settings.sample).encode(env)),
             ],
         )
     }
@@ -299,6 +311,7 @@ impl<'a> Decoder<'a> for Terms<Settings> {
             close_wait_max: settings.map_get(atoms::close_wait_max())?.decode()?,
             clear: ms(atoms::clear_ms())?,
             census: ms(atoms::census_ms())?,
+            sample: ms(atoms::sample_ms())?,
         }))
     }
 }

@@ -14,7 +14,7 @@ use accept_queue_core::rules::advice::{Advice, AdviceSeverity};
 use accept_queue_core::rules::detector::{Change, Condition, ConditionEvidence, Settings, SocketEvidence};
 use accept_queue_core::rules::history::{CensusTaken, DepthReading, Span, Status};
 use accept_queue_core::rules::verdict::Symptom;
-use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Listening};
+use accept_queue_core::{Address, Cookie, Counts, Depth, Endpoint, Error, Inode, Listening, QueueKey};
 
 use super::etf::Term;
 use super::term::{atom, map, tuple};
@@ -97,6 +97,21 @@ impl From<Endpoint> for Term {
 impl From<RemoteSocket> for Term {
     fn from(socket: RemoteSocket) -> Term {
         tuple([socket.fd.into(), socket.cookie.into(), socket.inode.into(), socket.endpoint.into()])
+    }
+}
+
+/// As `own` answers: `{{Fd, Cookie, Inode, Address}, {Interface, Namespace, Cookie}, Device}`.
+impl From<(RemoteSocket, Option<String>)> for Term {
+    fn from((socket, device): (RemoteSocket, Option<String>)) -> Term {
+        let key = socket.queue_key();
+        tuple([socket.into(), key.into(), device.map(|name| Term::Binary(name.into_bytes())).into()])
+    }
+}
+
+/// What an address leaves open. Two sockets of one address are one queue where this is the same.
+impl From<QueueKey> for Term {
+    fn from(QueueKey { endpoint, namespace, cookie }: QueueKey) -> Term {
+        tuple([endpoint.interface().0.into(), namespace.into(), cookie.into()])
     }
 }
 
@@ -192,23 +207,34 @@ impl From<Settings> for Term {
             ("close_wait_max", settings.close_wait_max.into()),
             ("clear_ms", settings.clear.into()),
             ("census_ms", settings.census.into()),
+            ("sample_ms", settings.sample.into()),
         ])
     }
 }
 
-/// `{Queued, Limit, Drops, Changes, WantsCensus}`.
+/// `{Queued, Limit, Drops, Changes, WantsCensus, news | sample | quiet}`.
 impl From<DepthReading> for Term {
     fn from(reading: DepthReading) -> Term {
+        let kind = kind(reading.is_news(), reading.is_sample);
         let DepthReading { depth, drops, changes, wants_census, .. } = reading;
-        tuple([depth.queued.into(), depth.limit.into(), drops.into(), changes.into(), wants_census.into()])
+        tuple([depth.queued.into(), depth.limit.into(), drops.into(), changes.into(), wants_census.into(), kind])
     }
 }
 
-/// `{Counts, Changes}`.
+/// `{Counts, Changes, news | sample | quiet}`.
 impl From<CensusTaken> for Term {
-    fn from(looked: CensusTaken) -> Term {
-        tuple([looked.counts.into(), looked.changes.into()])
+    fn from(taken: CensusTaken) -> Term {
+        let kind = kind(!taken.changes.is_empty(), taken.is_sample);
+        tuple([taken.counts.into(), taken.changes.into(), kind])
     }
+}
+
+fn kind(is_news: bool, is_sample: bool) -> Term {
+    atom(match (is_news, is_sample) {
+        (true, _) => "news",
+        (false, true) => "sample",
+        (false, false) => "quiet",
+    })
 }
 
 /// `{raised | cleared, Condition, ConditionEvidence}`.

@@ -107,6 +107,7 @@ impl Argument for Settings {
             close_wait_max: required(settings, "close_wait_max")?,
             clear: required(settings, "clear_ms")?,
             census: required(settings, "census_ms")?,
+            sample: required(settings, "sample_ms")?,
         })
     }
 }

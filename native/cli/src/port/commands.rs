@@ -9,12 +9,13 @@ use accept_queue_core::outside::remote_watch::Watches;
 use accept_queue_core::reading::survey;
 use accept_queue_core::rules::advice::{Facts, advise};
 use accept_queue_core::rules::detector::{Settings, Time, on_clock};
+use accept_queue_core::rules::history::{DepthReading, REOPEN};
 use accept_queue_core::rules::verdict::{ListenerState, verdict};
 
 use super::answers::answer;
 use super::arguments::Argument;
 use super::etf::Term;
-use super::term::{atom, tuple};
+use super::term::{atom, tuple, word};
 
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
@@ -63,6 +64,7 @@ impl Dispatcher {
             ("verdict", [state]) => ok(verdict(&argument::<ListenerState>(state)?, &Settings::default())),
             ("advise", [facts]) => ok(advise(&argument::<Facts>(facts)?)),
             ("default_settings", []) => ok(Settings::default()),
+            ("reopen_ms", []) => ok(REOPEN),
             ("watch", [id, sockets, settings, at]) => {
                 watches.begin(argument(id)?, argument(sockets)?, argument(settings)?, time(at)?);
                 atom("ok")
@@ -75,8 +77,8 @@ impl Dispatcher {
                 watches.end(argument(id)?);
                 atom("ok")
             }
-            ("read", [ids, at, all]) => {
-                ok(readings(watches, remote, &argument::<Vec<_>>(ids)?, time(at)?, argument(all)?))
+            ("read", [ids, at, wanted]) => {
+                ok(readings(watches, remote, &argument::<Vec<_>>(ids)?, time(at)?, argument(wanted)?))
             }
             ("census", [ids, at]) => {
                 let taken = watches.census(remote, &argument::<Vec<_>>(ids)?, time(at)?);
@@ -112,6 +114,7 @@ const COMMANDS: &[&str] = &[
     "verdict",
     "advise",
     "default_settings",
+    "reopen_ms",
     "watch",
     "watch_sockets",
     "unwatch",
@@ -133,10 +136,38 @@ fn time(at: &Term) -> Option<Time> {
     argument(at).map(on_clock)
 }
 
-/// Each reading with the place of its watch in `ids`, counted from 1. One that changes nothing and wants no census is left out,
-/// unless `all` are wanted.
-fn readings(watches: &mut Watches, remote: &mut Remote, ids: &[u64], at: Duration, all: bool) -> Vec<Term> {
+/// Which readings are answered. One that fails, or wants a census, always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    News,
+    Samples,
+    All,
+}
+
+impl Argument for Wanted {
+    fn from_term(term: &Term) -> Option<Self> {
+        match word(term)? {
+            "news" => Some(Wanted::News),
+            "samples" => Some(Wanted::Samples),
+            "all" => Some(Wanted::All),
+            _ => None,
+        }
+    }
+}
+
+impl Wanted {
+    fn has(self, reading: &DepthReading) -> bool {
+        let is_sample = self == Wanted::Samples && reading.is_sample;
+        reading.is_news() || reading.wants_census || is_sample || self == Wanted::All
+    }
+}
+
+/// Each reading with the place of its watch in `ids`, counted from 1.
+fn readings(watches: &mut Watches, remote: &mut Remote, ids: &[u64], at: Duration, wanted: Wanted) -> Vec<Term> {
     let readings = watches.read(remote, ids, at).into_iter().enumerate();
-    let reported = readings.filter(|(_, reading)| all || !matches!(reading, Ok(Ok(reading)) if reading.is_quiet()));
+    let reported = readings.filter(|(_, reading)| match reading {
+        Ok(Ok(reading)) => wanted.has(reading),
+        _ => true,
+    });
     reported.map(|(index, reading)| tuple([(index + 1).into(), answer(reading)])).collect()
 }

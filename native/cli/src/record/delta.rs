@@ -253,8 +253,12 @@ mod tests {
                 wants_census: false,
                 outlook: Outlook::default(),
                 resumed: false,
+                is_sample: false,
             },
-            census: counts.map(|counts| CensusTaken { counts, changes: Vec::new(), outlook: Outlook::default() }),
+            census: counts.map(|counts| {
+                let outlook = Outlook::default();
+                CensusTaken { counts, changes: Vec::new(), is_sample: false, outlook }
+            }),
             status: Status {
                 conditions: Vec::new(),
                 depth: Some(depth),

@@ -166,6 +166,7 @@ impl MadeUp {
                 wants_census: false,
                 outlook: Outlook::default(),
                 resumed: false,
+                is_sample: false,
             },
             census: None,
             status: Status {

@@ -1,7 +1,9 @@
 //! The network namespace of a process: its listeners are in no other's dump.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::LazyLock;
 use std::thread;
 
 use rustix::fs::{CWD, readlinkat};
@@ -9,6 +11,7 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::proc_file::ended;
+use super::sockopt::{self, SocketNamespace};
 use crate::Error;
 
 /// A network namespace, by the inode that `/proc/PID/ns/net` shows.
@@ -24,6 +27,26 @@ impl Namespace {
     /// Of a process. Needs the same user, or CAP_SYS_PTRACE.
     pub fn of(pid: i32) -> Result<Namespace, Error> {
         identify(&pid.to_string())
+    }
+}
+
+/// The network namespace of a socket; `None`: that of this process, or not known.
+pub(crate) fn foreign(socket: RawFd) -> Option<SocketNamespace> {
+    of_socket(socket).filter(|namespace| Some(*namespace) != *HOME)
+}
+
+/// The network namespace of this process.
+static HOME: LazyLock<Option<SocketNamespace>> = LazyLock::new(|| of_socket(UnixDatagram::unbound().ok()?.as_raw_fd()));
+
+fn of_socket(socket: RawFd) -> Option<SocketNamespace> {
+    sockopt::namespace(socket).ok()?
+}
+
+/// Its number to a person: the inode that `/proc/PID/ns/net` shows, or its cookie where that may not be known.
+pub(crate) fn number(namespace: SocketNamespace, socket: RawFd) -> u64 {
+    match (namespace, sockopt::namespace_before_5_14(socket)) {
+        (SocketNamespace::Inode(inode), _) | (_, Ok(Some(SocketNamespace::Inode(inode)))) => inode,
+        (SocketNamespace::Cookie(cookie), _) => cookie,
     }
 }
 

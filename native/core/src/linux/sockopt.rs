@@ -60,6 +60,8 @@ const _: () = {
 const SO_MEMINFO: c_int = 55;
 /// include/uapi/asm-generic/socket.h, since Linux 4.12.
 const SO_COOKIE: c_int = 57;
+/// include/uapi/asm-generic/socket.h, since Linux 5.1.
+const SO_BINDTOIFINDEX: c_int = 62;
 /// include/uapi/asm-generic/socket.h, since Linux 5.14.
 const SO_NETNS_COOKIE: c_int = 71;
 /// include/uapi/linux/sockios.h: a descriptor of the network namespace of a socket.
@@ -214,6 +216,17 @@ pub fn packets_lost(fd: RawFd) -> Result<u32, Error> {
     let mut packets_and_drops = [0u32; 2];
     read(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut packets_and_drops)?;
     Ok(packets_and_drops[1])
+}
+
+/// The index of the device that a socket is bound to (`SO_BINDTODEVICE`, or the scope of a link-local address); 0: to none, and
+/// always so before Linux 5.1.
+pub fn bound_device(fd: RawFd) -> Result<u32, Error> {
+    let mut index = 0u32;
+    match read(fd, libc::SOL_SOCKET, SO_BINDTOIFINDEX, &mut index) {
+        Ok(()) => Ok(index),
+        Err(Error::Errno(Errno(libc::ENOPROTOOPT))) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Which socket the number stands for now.

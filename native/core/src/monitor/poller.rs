@@ -33,7 +33,7 @@ use crate::{Cookie, Error};
 pub enum Report {
     /// Of watches, each by the number that it was given.
     Notices(Vec<(u64, Notice)>),
-    /// Readings that changed nothing, where all are wanted. The next ones follow when these have been taken
+    /// Readings that changed nothing, where samples are wanted. The next ones follow when these have been taken
     /// ([`Poller::samples_taken`]); those in between are left out.
     Samples(Vec<(u64, Notice)>),
     /// A poll came later than the next one was due, by this much.
@@ -46,9 +46,9 @@ pub enum Report {
 /// News of one watch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// A reading of the first tier changed something, or is the first after one that failed, or all are wanted.
+    /// A reading of the first tier changed something, or is the first after one that failed, or is a sample.
     Depth(DepthReading),
-    /// A census changed something, or all are wanted.
+    /// A census changed something, or is a sample.
     Census(CensusTaken),
     /// It cannot be read. Reported once, until it can or fails in another way.
     Failed(Error),
@@ -127,11 +127,11 @@ impl Poller {
         (self.shared.clock)().saturating_sub(last_round)
     }
 
-    /// Watches these from now on, each at its own interval, and nothing else. `all`: report each reading, not only those that
-    /// change something. Does not block.
-    pub fn watch(&self, watches: Vec<Arc<Watch>>, all: bool) {
+    /// Watches these from now on, each at its own interval, and nothing else. `samples`: report also readings that change nothing, at
+    /// the pace of each watch. Does not block.
+    pub fn watch(&self, watches: Vec<Arc<Watch>>, samples: bool) {
         let now = (self.shared.clock)();
-        locked(&self.shared.control).schedule.replace(now, watches, all);
+        locked(&self.shared.control).schedule.replace(now, watches, samples);
         self.shared.arrivals.wake();
     }
 
@@ -183,7 +183,7 @@ impl Notice {
     /// A reading that was to be reported although it changed nothing.
     fn is_sample(&self) -> bool {
         match self {
-            Notice::Depth(reading) => reading.changes.is_empty() && !reading.resumed,
+            Notice::Depth(reading) => !reading.is_news(),
             Notice::Census(census) => census.changes.is_empty(),
             Notice::Failed(_) | Notice::CensusFailed(_) | Notice::CensusRecovered => false,
         }
@@ -247,8 +247,8 @@ impl<'a> Round<'a> {
                     if reading.resumed {
                         watch.has_recovered(Tier::Depth);
                     }
-                    let is_news = !reading.changes.is_empty() || reading.resumed;
-                    (poll.wants_all || is_news).then_some(Notice::Depth(reading))
+                    let is_wanted = reading.is_news() || (poll.wants_samples && reading.is_sample);
+                    is_wanted.then_some(Notice::Depth(reading))
                 }
                 Err(error) => {
                     self.outlooks.push((watch, Outlook::default()));
@@ -268,7 +268,8 @@ impl<'a> Round<'a> {
                         self.notices.push((watch.id(), Notice::CensusRecovered));
                     }
                     self.outlooks.push((watch, census.outlook));
-                    (poll.wants_all || !census.changes.is_empty()).then_some(Notice::Census(census))
+                    let is_wanted = !census.changes.is_empty() || (poll.wants_samples && census.is_sample);
+                    is_wanted.then_some(Notice::Census(census))
                 }
                 // The next reading of the first tier says so.
                 Err(Error::Closed) => None,

@@ -23,7 +23,7 @@ pub(super) struct Schedule {
     next_token: Token,
     search_due: Time,
     overflows_due: Time,
-    wants_all: bool,
+    wants_samples: bool,
     generation: u64,
 }
 
@@ -56,8 +56,8 @@ pub(super) struct Poll {
     pub(super) late: Option<Duration>,
     /// It is time to see whether a listener is new or gone.
     pub(super) search: Option<Search>,
-    /// Each reading is to be reported, not only those that change something.
-    pub(super) wants_all: bool,
+    /// Readings that change nothing are to be reported too, at the pace of each watch.
+    pub(super) wants_samples: bool,
     /// How often the watches have been replaced.
     pub(super) generation: u64,
 }
@@ -83,8 +83,8 @@ const MOST_PATIENCE: Duration = Duration::from_secs(64);
 
 impl Schedule {
     /// Replaces what is watched. One that was there before goes on as it did, unless its sockets are others.
-    pub(super) fn replace(&mut self, now: Time, watches: Vec<Arc<Watch>>, wants_all: bool) {
-        self.wants_all = wants_all;
+    pub(super) fn replace(&mut self, now: Time, watches: Vec<Arc<Watch>>, wants_samples: bool) {
+        self.wants_samples = wants_samples;
         self.generation += 1;
         let mut before = std::mem::take(&mut self.followed);
         self.grids.values_mut().for_each(|grid| grid.watches.clear());
@@ -92,7 +92,7 @@ impl Schedule {
         for watch in watches {
             let known = before.remove(&watch.id()).filter(|known| Arc::ptr_eq(&known.watch, &watch));
             let followed = known.unwrap_or_else(|| Followed::new(watch));
-            let goes_on = !wants_all && followed.is_waited_for() && !followed.has_other_sockets();
+            let goes_on = !wants_samples && followed.is_waited_for() && !followed.has_other_sockets();
             let id = followed.watch.id();
             self.early.extend(followed.early.map(|at| (at, id)));
             self.followed.insert(id, followed);
@@ -131,8 +131,15 @@ impl Schedule {
             let waited = self.followed.values().filter(|followed| followed.is_waited_for());
             Search { waited: waited.map(|followed| Arc::clone(&followed.watch)).collect(), may_have_overflowed }
         });
-        let Schedule { wants_all, generation, .. } = *self;
-        (search.is_some() || !watches.is_empty()).then_some(Poll { at, watches, late, search, wants_all, generation })
+        let Schedule { wants_samples, generation, .. } = *self;
+        (search.is_some() || !watches.is_empty()).then_some(Poll {
+            at,
+            watches,
+            late,
+            search,
+            wants_samples,
+            generation,
+        })
     }
 
     /// When something is due next.
@@ -145,7 +152,7 @@ impl Schedule {
     /// A watch has been read: whether it is to be waited for from now on, and by which token. Then it is, unless
     /// [`Schedule::poll_again`] says that it cannot be.
     pub(super) fn was_read(&mut self, at: Time, id: u64, outlook: Outlook) -> Option<Token> {
-        let wants_all = self.wants_all;
+        let wants_samples = self.wants_samples;
         let followed = self.followed.get_mut(&id)?;
         let early = followed.early.take();
         early.map(|due| self.early.remove(&(due, id)));
@@ -159,7 +166,7 @@ impl Schedule {
             return None;
         }
         let quiet_for = at.saturating_sub(*quiet_since.get_or_insert(at));
-        if wants_all || quiet_for < followed.patience {
+        if wants_samples || quiet_for < followed.patience {
             return None;
         }
         self.next_token = self.next_token.wrapping_add(1);

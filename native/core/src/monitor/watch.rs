@@ -1,14 +1,12 @@
 //! One watched listener of this process: its sockets and its history. What the monitor keeps of each.
 
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::linux::counters;
 use crate::linux::epoll::{Arrivals, Token};
 use crate::linux::sockopt::{self, SocketNamespace};
+use crate::linux::{counters, namespace};
 use crate::reading::queue::Queues;
 use crate::reading::survey;
 use crate::reading::waits::{self, Waits};
@@ -60,8 +58,7 @@ impl Watch {
     /// Begins now, by the number that its owner gives it.
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
         let interval = settings.interval;
-        let namespace =
-            listeners.sockets().first().and_then(|socket| namespace(socket.fd())).filter(|it| Some(*it) != *HOME);
+        let namespace = listeners.sockets().first().and_then(|socket| namespace::foreign(socket.fd()));
         let history = Mutex::new(History::new(settings, at));
         let listeners = Mutex::new(listeners);
         let (census_pause_ms, sockets_version, reported) = <_>::default();
@@ -199,13 +196,6 @@ impl Reported {
             Tier::Census => &mut self.census,
         }
     }
-}
-
-/// The network namespace of this process.
-static HOME: LazyLock<Option<SocketNamespace>> = LazyLock::new(|| namespace(UnixDatagram::unbound().ok()?.as_raw_fd()));
-
-fn namespace(socket: RawFd) -> Option<SocketNamespace> {
-    sockopt::namespace(socket).ok()?
 }
 
 /// A thread that panicked with the lock in hand has left figures, and nothing that could be broken by half.

@@ -15,7 +15,7 @@ use crate::outside::scope::{Gap, Scope};
 use crate::outside::source::Source;
 use crate::rules::detector::{Settings, Time};
 use crate::rules::overflows::Overflows;
-use crate::{Cookie, Endpoint, Error, Listening, Members};
+use crate::{Cookie, Endpoint, Error, Listening, Members, QueueKey};
 
 pub use crate::outside::sample::{Gone, Reading, Sample};
 
@@ -42,7 +42,7 @@ struct Visited {
     /// It may be that more can be read there now.
     may_improve: bool,
     known: HashSet<Cookie>,
-    followed: BTreeMap<Key, Followed>,
+    followed: BTreeMap<QueueKey, Followed>,
     overflows: Overflows,
 }
 
@@ -232,7 +232,7 @@ impl Visited {
         let took = begun.elapsed();
         let taken: HashMap<_, _> = queues
             .into_iter()
-            .map(|queue| (Key::of(&queue.endpoint, queue.sockets[0].0), queue.census.taken_in(took)))
+            .map(|queue| (key(&queue.endpoint, queue.sockets[0].0), queue.census.taken_in(took)))
             .collect();
         for key in wanted {
             if let (Some(followed), Some(census)) = (self.followed.get_mut(&key), taken.get(&key)) {
@@ -254,26 +254,16 @@ impl Visited {
     }
 }
 
-/// What is one queue to a client.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
-    endpoint: Endpoint,
-    /// Of a Unix socket: a path that was unlinked and bound again names two, each with a queue of its own.
-    cookie: Option<Cookie>,
-}
-
-impl Key {
-    fn of(endpoint: &Endpoint, cookie: Cookie) -> Key {
-        let is_unix = matches!(endpoint, Endpoint::Unix(_));
-        Key { endpoint: endpoint.clone(), cookie: is_unix.then_some(cookie) }
-    }
+/// By queue, within the namespace that is read.
+fn key(endpoint: &Endpoint, cookie: Cookie) -> QueueKey {
+    QueueKey::of(endpoint, None, cookie)
 }
 
 /// The TCP sockets that share an address are one queue to a client.
-fn by_queue(listening: Vec<Listening>) -> BTreeMap<Key, Vec<Listening>> {
-    let mut shared: BTreeMap<Key, Vec<Listening>> = BTreeMap::new();
+fn by_queue(listening: Vec<Listening>) -> BTreeMap<QueueKey, Vec<Listening>> {
+    let mut shared: BTreeMap<QueueKey, Vec<Listening>> = BTreeMap::new();
     for socket in listening {
-        shared.entry(Key::of(&socket.endpoint, socket.cookie)).or_default().push(socket);
+        shared.entry(key(&socket.endpoint, socket.cookie)).or_default().push(socket);
     }
     for sockets in shared.values_mut() {
         sockets.sort_by_key(|socket| socket.cookie);

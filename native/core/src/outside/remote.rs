@@ -23,7 +23,7 @@ use crate::reading::held::{self, Held};
 use crate::reading::queue::Queues;
 use crate::reading::survey::{listening_some, listening_through, survey_some};
 use crate::vm::descriptors;
-use crate::{Census, Cookie, Depth, Errno, Error, Inode, Listener, Listening, Members};
+use crate::{Census, Cookie, Depth, Errno, Error, Inode, Listener, Listening, Members, QueueKey};
 
 /// A process that is read from outside.
 #[derive(Debug)]
@@ -47,6 +47,13 @@ pub struct RemoteSocket {
 
 /// A VM starts its port programs through a process of its own (`erl_child_setup`).
 const GENERATIONS: usize = 2;
+
+impl RemoteSocket {
+    /// What is one queue to a client, in the process's own network namespace.
+    pub fn queue_key(&self) -> QueueKey {
+        QueueKey::of(&self.endpoint, None, self.cookie)
+    }
+}
 
 /// Whether this process was started by that one, or by a child of it.
 pub fn is_descendant_of(pid: i32) -> bool {
@@ -190,13 +197,18 @@ impl Remote {
         self.ask(listening_through)
     }
 
-    /// Every listener among its descriptors, as far as its own network namespace shows them.
-    pub fn own(&mut self) -> Result<Vec<RemoteSocket>, Error> {
+    /// Every listener among its descriptors, as far as its own network namespace shows them, each with the name of the device that it is
+    /// bound to.
+    pub fn own(&mut self) -> Result<Vec<(RemoteSocket, Option<String>)>, Error> {
         let held = descriptors::by_inode(self.pid)?;
-        let own = self.listening()?.into_iter().filter_map(|Listening { endpoint, cookie, inode, .. }| {
-            held.get(&inode).map(|&fd| RemoteSocket { fd, cookie, inode, endpoint })
-        });
-        Ok(own.collect())
+        self.ask(|diag| {
+            let own =
+                listening_through(diag)?.into_iter().filter_map(|Listening { endpoint, cookie, inode, .. }| {
+                    let device = diag.device(endpoint.interface());
+                    held.get(&inode).map(|&fd| (RemoteSocket { fd, cookie, inode, endpoint }, device))
+                });
+            Ok(own.collect())
+        })
     }
 
     /// How long a connection waited in the queue: one walk over the connections.

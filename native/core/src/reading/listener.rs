@@ -4,11 +4,12 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::netdevice::index_to_name;
 use socket2::{Protocol, SockAddr, SockRef, Type};
 
-use crate::address::{Address, Endpoint};
+use crate::address::{Address, Endpoint, Interface, QueueKey};
 use crate::linux::diag::{DiagSocket, Family, Request, Row, States, UnixRow, UnixSocketRequest};
-use crate::linux::sockopt;
+use crate::linux::{namespace, sockopt};
 use crate::reading::census;
 use crate::{Census, Cookie, Counts, Depth, Error, Inode};
 
@@ -47,7 +48,7 @@ impl Listener {
             fd,
             cookie: sockopt::cookie(fd)?,
             inode: sockopt::inode(fd)?,
-            endpoint: endpoint(&socket.local_addr()?).ok_or(Error::NotListening)?,
+            endpoint: endpoint(&socket.local_addr()?, fd)?,
             subflow: None,
             is_multipath: socket.protocol()? == Some(Protocol::MPTCP),
         };
@@ -75,6 +76,18 @@ impl Listener {
     /// What it is bound to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// What is one queue to a client. Two system calls, and one more in another network namespace.
+    pub fn queue_key(&self) -> QueueKey {
+        let namespace = namespace::foreign(self.fd).map(|foreign| namespace::number(foreign, self.fd));
+        QueueKey::of(&self.endpoint, namespace, self.cookie())
+    }
+
+    /// The name of the device that it is bound to, as it is now.
+    pub fn device(&self) -> Option<String> {
+        let Interface(index) = self.endpoint.interface();
+        index_to_name(self.borrow().ok().filter(|_| index > 0)?, index).ok()
     }
 
     /// Whether [`Listener::depth`] is a few `getsockopt`. Of a Unix socket the kernel's table alone has the depth, and of a
@@ -207,10 +220,16 @@ impl Listener {
     }
 }
 
-fn endpoint(local: &SockAddr) -> Option<Endpoint> {
-    if let Some(address) = local.as_socket() {
-        return Some(Endpoint::Tcp(address.into()));
+fn endpoint(local: &SockAddr, fd: RawFd) -> Result<Endpoint, Error> {
+    match local.as_socket() {
+        Some(address) => {
+            Ok(Endpoint::Tcp(Address { interface: Interface(sockopt::bound_device(fd)?), ..address.into() }))
+        }
+        None => unix_endpoint(local).ok_or(Error::NotListening),
     }
+}
+
+fn unix_endpoint(local: &SockAddr) -> Option<Endpoint> {
     let name = match (local.as_pathname(), local.as_abstract_namespace()) {
         (Some(path), _) => path.as_os_str().as_bytes().to_vec(),
         (None, Some(name)) => [&[0], name].concat(),

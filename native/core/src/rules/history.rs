@@ -9,7 +9,6 @@ use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
 /// An address that is closed and opened again within this time is the same listener: a restart takes less. What is raised stays.
-/// The monitor has the same (`REOPEN_MS`, src/accept_queue_monitor.erl).
 pub const REOPEN: Duration = Duration::from_secs(2);
 
 /// What is remembered of a listener that is read again and again.
@@ -19,6 +18,8 @@ pub struct History {
     detector: Detector,
     window: Window,
     read_at: Option<Time>,
+    samples: Pace,
+    census_samples: Pace,
     /// The queue is empty, and the kernel is to say when a connection waits.
     is_waited_for: bool,
 }
@@ -36,14 +37,16 @@ pub struct DepthReading {
     pub wants_census: bool,
     /// The reading before this one failed, or there was none.
     pub resumed: bool,
+    /// It is time for a sample ([`Settings::sample`]).
+    pub is_sample: bool,
     /// What to expect of it.
     pub outlook: Outlook,
 }
 
 impl DepthReading {
-    /// There is nothing to report, and nothing to do.
-    pub fn is_quiet(&self) -> bool {
-        self.changes.is_empty() && !self.wants_census && !self.resumed
+    /// Something has changed.
+    pub fn is_news(&self) -> bool {
+        !self.changes.is_empty() || self.resumed
     }
 }
 
@@ -54,6 +57,8 @@ pub struct CensusTaken {
     pub counts: Counts,
     /// The conditions that began or ended.
     pub changes: Vec<Change>,
+    /// It is time for a sample: censuses have a pace of their own.
+    pub is_sample: bool,
     /// What to expect of it.
     pub outlook: Outlook,
 }
@@ -98,7 +103,8 @@ impl History {
     /// Begins now.
     pub fn new(settings: Settings, at: Time) -> History {
         let (detector, window) = (Detector::new(settings), Window::new(settings.interval));
-        History { begun: at, detector, window, read_at: None, is_waited_for: false }
+        let (samples, census_samples) = (Pace::new(settings), Pace::new(settings));
+        History { begun: at, detector, window, read_at: None, samples, census_samples, is_waited_for: false }
     }
 
     /// A reading failed.
@@ -133,7 +139,7 @@ impl History {
         let changes = self.detector.depth_read(at, members, overflowed);
         let drops = self.detector.total_drops();
         let (wants_census, outlook) = (self.detector.wants_census(at), self.detector.outlook(at));
-        DepthReading { depth, drops, changes, wants_census, resumed, outlook }
+        DepthReading { depth, drops, changes, wants_census, resumed, is_sample: self.samples.is_due(at), outlook }
     }
 
     /// A census, after a reading of the first tier at the same time, or of a listener that is waited for.
@@ -143,7 +149,8 @@ impl History {
         }
         let changes = self.detector.census_taken(at, census);
         let counts = self.detector.counts().map_or(census.counts, |(_, counts)| counts);
-        CensusTaken { counts, changes, outlook: self.detector.outlook(at) }
+        let is_sample = self.census_samples.is_due(at);
+        CensusTaken { counts, changes, is_sample, outlook: self.detector.outlook(at) }
     }
 
     /// It is not read again before a connection waits: the kernel says when. Until then its queue is empty.
@@ -175,6 +182,27 @@ impl History {
             watched_for: since(self.begun),
             read_ago: read_at.map(since),
         }
+    }
+}
+
+/// When the last sample was, and how far they are apart: as near as readings of this interval come.
+#[derive(Debug)]
+struct Pace {
+    apart: Duration,
+    last: Option<Time>,
+}
+
+impl Pace {
+    fn new(settings: Settings) -> Pace {
+        Pace { apart: settings.sample.saturating_sub(settings.interval / 2), last: None }
+    }
+
+    fn is_due(&mut self, at: Time) -> bool {
+        let is_due = self.last.is_none_or(|last| at.saturating_sub(last) >= self.apart);
+        if is_due {
+            self.last = Some(at);
+        }
+        is_due
     }
 }
 
@@ -297,12 +325,52 @@ mod tests {
         }
     }
 
+    /// Raised by what was dropped, it does not end before it would be raised for being full, however short the time of clearing is.
+    #[test]
+    fn a_queue_that_is_full_goes_on_overflowing() {
+        let settings = Settings { clear: Duration::from_millis(700), ..Settings::default() };
+        let mut history = History::new(settings, seconds(1));
+        let mut turns = Vec::new();
+        for tenth in 0..60 {
+            let (queued, drops) = match tenth {
+                0 => (0, 0),
+                1..40 => (9, 4),
+                _ => (0, 4),
+            };
+            let at = seconds(1) + Duration::from_millis(100) * tenth;
+            let changes = read(&mut history, at, queued, drops).changes;
+            turns.extend(changes.into_iter().filter_map(|change| match change {
+                Change::Raised { condition: Condition::Overflowing, .. } => Some((tenth, "raised")),
+                Change::Cleared { condition: Condition::Overflowing, .. } => Some((tenth, "cleared")),
+                _ => None,
+            }));
+        }
+        assert_eq!(turns, [(1, "raised"), (47, "cleared")]);
+    }
+
     #[test]
     fn what_was_dropped_meanwhile_is_not_forgotten() {
         let mut history = History::new(Settings::default(), seconds(1));
         read(&mut history, seconds(1), 0, u32::MAX);
         history.wait_for_a_connection();
         assert_eq!(read(&mut history, seconds(7200), 1, 4).drops, Some(u64::from(u32::MAX) + 5));
+    }
+
+    #[test]
+    fn samples_keep_their_distance_on_the_grid_of_the_readings() {
+        let ms = Duration::from_millis;
+        let settings =
+            |interval, sample| Settings { interval: ms(interval), sample: ms(sample), ..Settings::default() };
+        let due = |settings, times: &[u64]| {
+            let mut pace = Pace::new(settings);
+            times.iter().map(|&at| pace.is_due(ms(at))).collect::<Vec<_>>()
+        };
+        // A reading comes a little late, and the next one does not.
+        assert_eq!(
+            due(settings(100, 300), &[1000, 1100, 1200, 1310, 1400, 1500, 1600]),
+            [true, false, false, true, false, false, true]
+        );
+        assert_eq!(due(settings(1000, 300), &[1000, 2000, 3000]), [true; 3], "each reading");
     }
 
     #[test]

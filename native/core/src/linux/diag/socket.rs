@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
+use rustix::net::netdevice::index_to_name;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use zerocopy::IntoBytes;
@@ -13,7 +14,7 @@ use zerocopy::IntoBytes;
 use super::netlink::{MALFORMED, Message, Question, answers};
 use crate::linux::namespace::within;
 use crate::linux::sockopt::{self, SocketNamespace};
-use crate::{Errno as CoreErrno, Error};
+use crate::{Errno as CoreErrno, Error, Interface};
 
 /// A netlink socket to sock_diag, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -89,6 +90,11 @@ impl DiagSocket {
                 })?;
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
         Ok(DiagSocket { fd, sequence: 0, buffer: vec![0; bytes].into(), lacks_unix: false })
+    }
+
+    /// The name of a device of its network namespace; `None`: there is none of this index.
+    pub(crate) fn device(&self, Interface(index): Interface) -> Option<String> {
+        index_to_name(Some(&self.fd).filter(|_| index > 0)?, index).ok()
     }
 
     /// That the kernel has refused to tell of Unix sockets.

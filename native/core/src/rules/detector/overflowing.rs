@@ -49,8 +49,9 @@ impl Rule for Overflowing {
         full.or(self.drops.at.filter(|&then| then == at))
     }
 
+    /// A queue that is full is not over with it.
     fn may_still_hold(&self, observed: &Observed) -> bool {
-        observed.sockets.full_since().is_some_and(|since| observed.is_throughout(since))
+        observed.sockets.full_since().is_some()
     }
 
     fn due_at(&self, observed: &Observed) -> Option<Time> {

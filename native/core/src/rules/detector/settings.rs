@@ -23,6 +23,8 @@ pub struct Settings {
     pub clear: Duration,
     /// How often to take a census when nothing is suspicious.
     pub census: Duration,
+    /// How often a reading that changed nothing is a sample, for those who draw it.
+    pub sample: Duration,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             close_wait_max: 1000,
             clear: Duration::from_millis(5000),
             census: Duration::from_millis(5000),
+            sample: Duration::from_millis(1000),
         }
     }
 }

@@ -5,12 +5,7 @@ defmodule AcceptQueue.Listener do
     * `address`: where it listens
     * `socket`: the listen socket, good as an argument of `AcceptQueue.counts/1`
     * `owner`: the process that owns it; `nil` where it has been closed meanwhile
-<<<<<<< HEAD
-    * `server`: the listener of a framework (`{:phoenix, MyAppWeb.Endpoint.HTTP}`, `{:ranch, ref}`), or else the owner's label, its
-      registered name, its application, or the function it started with
-=======
     * `server`: the owner's name for a person, `t:AcceptQueue.server/0`
->>>>>>> elixir2
     * `cookie`: the kernel's name for the socket, never given twice
     * `inode`: as in `/proc/PID/fd`
     * `device`: the one that it is bound to, if any; `namespace`: its network namespace, where that is not the VM's own
@@ -40,11 +35,7 @@ defmodule AcceptQueue.Listener do
           address: AcceptQueue.address(),
           socket: AcceptQueue.socket() | nil,
           owner: pid() | nil,
-<<<<<<< HEAD
-          server: {atom(), term()} | atom() | mfa(),
-=======
           server: AcceptQueue.server(),
->>>>>>> elixir2
           cookie: :accept_queue.cookie(),
           inode: pos_integer(),
           device: binary() | nil,

@@ -115,6 +115,17 @@ defmodule AcceptQueue do
   @typedoc "`{ip, port}`, with the scope behind it where the address is link-local; or `{:local, path}`."
   @type address :: :accept_queue.address()
 
+  @typedoc """
+  Whose a listener is: a framework's, with its own name for it, `{:phoenix, MyAppWeb.Endpoint.HTTP}` or `{:ranch, ref}`; or else the
+  owner's label, registered name, application, or the function it started with. `nil` where there is no owner.
+  """
+  @type server ::
+          {:ranch | :phoenix | :bandit | :thousand_island | :mochiweb | :elli | :esockd, term()}
+          | {:label, term()}
+          | {:application, atom()}
+          | atom()
+          | mfa()
+
   @typedoc "A listener looked up once. Holds nothing open."
   @type handle :: :accept_queue.handle()
 
@@ -156,7 +167,7 @@ defmodule AcceptQueue do
   @type call :: :accept_queue.call()
 
   @typedoc "What the reading answers on that node, in its structs, or why the node did not."
-  @type node_answer :: {:ok, term()} | {:error, reason() | :nodedown | {:exception, term()}}
+  @type node_answer :: {:ok, term()} | health() | [address()] | {:error, reason() | :nodedown | {:exception, term()}}
 
   @doc """
   Looks a listener up once, so that later calls need not.
@@ -518,7 +529,7 @@ defmodule AcceptQueue do
       0
   """
   @spec cluster(call()) :: %{node() => node_answer()}
-  def cluster(call), do: call |> :accept_queue.cluster() |> each_as(call)
+  def cluster(call), do: call |> with_map() |> :accept_queue.cluster() |> each_as(call)
 
   @doc """
   The same reading on this node and on every node it is connected to, each answering for itself.
@@ -534,7 +545,11 @@ defmodule AcceptQueue do
       {:ok, %AcceptQueue.Depth{queued: 0, limit: 30, drops: 0}}
   """
   @spec cluster(call(), timeout_ms :: non_neg_integer()) :: %{node() => node_answer()}
-  def cluster(call, timeout_ms), do: call |> :accept_queue.cluster(timeout_ms) |> each_as(call)
+  def cluster(call, timeout_ms), do: call |> with_map() |> :accept_queue.cluster(timeout_ms) |> each_as(call)
+
+  # Of what can be asked of a cluster only this has options.
+  defp with_map({:holders, [listener, options]}), do: {:holders, [listener, map(options)]}
+  defp with_map(call), do: call
 
   defp each_as(answers, {function, _arguments}), do: each_as(answers, function)
   defp each_as(answers, function), do: Map.new(answers, fn {node, answer} -> {node, as(answer, function)} end)

@@ -2,7 +2,7 @@
 %% Options and environment: what is allowed, and the sentence that refuses the rest. Defaults come from core.
 -module(accept_queue_config).
 
--export([watch_options/1, environment/0, watchdog/0]).
+-export([watch_options/1, listeners/1, environment/0, watchdog/0]).
 
 -export_type([environment/0, watchdog/0, wanted/0]).
 
@@ -36,6 +36,19 @@ watch_options(Options) when length(Options) >= 0 ->
     end;
 watch_options(Options) ->
     {error, sentence("the options are ~0tp; allowed is a map or a list of pairs", [Options])}.
+
+%% The listeners that a watcher is given: unlike those of the environment also sockets and handles. They need not be there yet.
+-spec listeners(term()) -> ok | {error, Sentence :: string()}.
+listeners(Listeners) when length(Listeners) >= 0 ->
+    case [Other || Other <- Listeners, not (is_listener(Other) orelse is_in_hand(Other))] of
+        [] ->
+            ok;
+        [Other | _] ->
+            Format = "listeners names ~0tp; allowed is a listen socket, a handle, {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
+            {error, sentence(Format, [Other])}
+    end;
+listeners(Other) ->
+    {error, sentence("listeners is ~0tp; allowed is a list of listeners", [Other])}.
 
 %% The environment of the application.
 -spec environment() -> {ok, environment()} | {error, Sentence :: string()} | unread().
@@ -139,6 +152,9 @@ is_listener({local, Path}) -> is_binary(Path) orelse io_lib:char_list(Path);
 is_listener({Ip, Port}) -> inet:is_ip_address(Ip) andalso is_port_number(Port);
 is_listener({Ip, Port, Scope}) -> inet:is_ipv6_address(Ip) andalso is_port_number(Port) andalso is_integer(Scope);
 is_listener(_) -> false.
+
+is_in_hand(SslSocket) when element(1, SslSocket) =:= sslsocket -> true;
+is_in_hand(Term) -> accept_queue_source:is_handle(Term) orelse accept_queue_backend:is_socket(Term).
 
 is_port_number(Port) -> is_integer(Port) andalso Port > 0 andalso Port =< 65535.
 

@@ -43,12 +43,16 @@ wrong(resize, [_Listener, Backlog]) when not is_integer(Backlog); Backlog < 0; B
 wrong(holders, [Listener, Options]) ->
     case Options of
         #{limit := Limit} when map_size(Options) =:= 1, is_integer(Limit), Limit > 0 -> listener(Listener);
+        #{} when map_size(Options) > 0 -> #{2 => unknown_or_limit(maps:keys(Options) -- [limit])};
         _ -> #{2 => ?LIMIT}
     end;
 wrong(_Function, [Listener | _]) ->
     listener(Listener);
 wrong(_Function, []) ->
     #{}.
+
+unknown_or_limit([]) -> ?LIMIT;
+unknown_or_limit([Key | _]) -> io_lib:format("~0tp is no option; there is limit", [Key]).
 
 listener({port, Port}) when is_integer(Port) -> #{1 => ?PORT};
 listener({Ip, Port}) when is_tuple(Ip), is_integer(Port) -> port_or_ip(Ip);

@@ -15,10 +15,13 @@
 
 -type known() :: {[accept_queue:listener()], Missing :: [accept_queue:listener()]}.
 
-%% @doc Starts the process. Options are those of {@link accept_queue:watch/2}; the error for a wrong one is a sentence.
+%% @doc Starts the process. Options are those of {@link accept_queue:watch/2}; the error for a wrong one, and for what is no listener, is a sentence.
 -spec start_link([accept_queue:listener()], map()) -> {ok, pid()} | {error, term()}.
 start_link(Listeners, Options) ->
-    accept_queue_searcher:start_link(?MODULE, {Listeners, Listeners}, Options).
+    case accept_queue_config:listeners(Listeners) of
+        ok -> accept_queue_searcher:start_link(?MODULE, {Listeners, Listeners}, Options);
+        {error, _} = Error -> Error
+    end.
 
 %% @private
 -spec search(known(), map()) -> {known(), boolean()}.

@@ -29,6 +29,21 @@ what_is_wrong_is_said_in_a_sentence_test_() ->
         ]
     ].
 
+a_watcher_is_given_listeners_test_() ->
+    Allowed = "allowed is a listen socket, a handle, {port, 8080}, {Ip, Port}, {local, Path} or {ranch, Ref}",
+    {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    Listeners = [Socket, make_ref(), {sslsocket, Socket, x}, {port, 80}, {{0, 0, 0, 0}, 80}, {local, "/x"}, {ranch, shop}],
+    [
+        ?_assertEqual(ok, accept_queue_config:listeners(Listeners)),
+        ?_assertEqual(ok, accept_queue_config:listeners([])),
+        ?_assertEqual({error, "listeners is {port,80}; allowed is a list of listeners"}, accept_queue_config:listeners({port, 80})),
+        ?_assertEqual({error, "listeners is [{port,80}|x]; allowed is a list of listeners"}, accept_queue_config:listeners([{port, 80} | x]))
+        | [
+            ?_assertEqual({error, lists:flatten(io_lib:format("listeners names ~tp; ", [Wrong])) ++ Allowed}, accept_queue_config:listeners([Socket, Wrong]))
+         || Wrong <- [80, {port, 0}, {"localhost", 80}, shop, {}]
+        ]
+    ].
+
 what_is_right_is_taken_test() ->
     ?assertEqual({ok, #{}}, accept_queue_config:watch_options([])),
     ?assertEqual({ok, #{abandoned_ratio => 1.0}}, accept_queue_config:watch_options(#{abandoned_ratio => 1})),

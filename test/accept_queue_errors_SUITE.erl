@@ -47,6 +47,7 @@ badarg_says_which_argument_and_what_is_allowed(_) ->
         {{depth, [{{127, 0, 0, 1}, 0}]}, depth, 1, "the port number is not from 1 to 65535"},
         {{resize, [L, -1]}, resize, 2, "allowed is an integer from 0 to 2147483647"},
         {{holders, [L, #{limit => 0}]}, holders, 2, "allowed is #{limit => Count}"},
+        {{holders, [L, #{limt => 1}]}, holders, 2, "limt is no option; there is limit"},
         {{wait_ms, [listener]}, wait_ms, 1, "allowed is an accepted socket"},
         {{peer_closed, [Cat]}, peer_closed, 1, "allowed is an accepted socket"},
         {{accepted, [L, connection]}, accepted, 2, "allowed is an accepted socket"},

@@ -158,15 +158,9 @@ each_framework_is_in_the_log_line_of_a_stall(_) ->
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => error, filter_default => stop, filters => logged:filters(), config => #{to => self()}}),
     [
         begin
-            {L, Root} = Start(),
-            is_called(Server, L),
-            Address = sockets:address(L),
-            ok = accept_queue:watch(L, #{stuck_ms => 300, interval_ms => 50}),
-            _ = sockets:clients(?POOL + 1, Address),
-            Line = logged_of(Address, 60000),
+            Line = line_of_a_stall(Start, Server, 8),
             ct:log("~ts", [Line]),
-            ?assertMatch({match, _}, re:run(Line, Words), Line),
-            framework_tree:stop(Root)
+            ?assertMatch({match, _}, re:run(Line, Words), Line)
         end
      || {Start, Server, Words} <- [
             {fun() -> phoenix(#{}) end, {phoenix, 'Elixir.StandInWeb.Endpoint.HTTP'}, "\\(StandInWeb.Endpoint.HTTP\\).*0 of 4 in accept"},
@@ -176,6 +170,20 @@ each_framework_is_in_the_log_line_of_a_stall(_) ->
         ]
     ],
     ok = logger:remove_handler(?MODULE).
+
+%% What a very busy machine does not find out about the pool within 150 ms is left out of the line. So it is tried with other listeners.
+line_of_a_stall(Start, Server, Tries) ->
+    {L, Root} = Start(),
+    is_called(Server, L),
+    Address = sockets:address(L),
+    ok = accept_queue:watch(L, #{stuck_ms => 300, interval_ms => 50}),
+    _ = sockets:clients(?POOL + 1, Address),
+    Line = logged_of(Address, 60000),
+    framework_tree:stop(Root),
+    case string:find(Line, "in accept") of
+        nomatch when Tries > 1 -> line_of_a_stall(Start, Server, Tries - 1);
+        _ -> Line
+    end.
 
 %% The line that says that this one is stuck.
 logged_of({_, Port} = Address, Ms) ->

@@ -232,17 +232,64 @@ defmodule AcceptQueueTest do
     assert :ok = AcceptQueue.watch(listener, stuck_ms: 2000)
     assert :ok = AcceptQueue.watch(listener, %{stuck_ms: 2000})
     assert {:ok, []} = AcceptQueue.holders(listener, %{limit: 1})
-    assert_raise ArgumentError, ~r/stuk_ms/, fn -> AcceptQueue.watch(listener, stuk_ms: 2000) end
+    assert %{nonode@nohost: {:ok, []}} = AcceptQueue.cluster({:holders, [listener, [limit: 1]]})
+
+    assert_raise ArgumentError, ~r/stuk_ms is no option; there are /, fn ->
+      AcceptQueue.watch(listener, stuk_ms: 2000)
+    end
+
+    assert_raise ArgumentError, ~r/limt is no option; there is limit/, fn -> AcceptQueue.holders(listener, limt: 1) end
     assert_raise ArgumentError, ~r/2nd argument/, fn -> AcceptQueue.watch(listener, [:stuck_ms]) end
   end
 
   test "a watcher starts from a keyword list, from a map, and from nothing, and then says what is watched" do
     {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
-    {:ok, _} = Application.ensure_all_started(:logger)
     start_supervised!({AcceptQueue.Watcher, %{id: :by_map, listeners: [listener], stuck_ms: 2000}})
     said = capture_log(fn -> start_supervised!({AcceptQueue.Watcher, []}) end)
     assert said =~ "AcceptQueue.Watcher has no :listeners; the application watches all of this VM without it"
     start_supervised!({AcceptQueue.Watcher, %{id: :by_nothing}})
+  end
+
+  test "a watcher does not start for what is no listener, and says what is allowed" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+
+    for {wrong, sentence} <- [
+          {{:port, 4000}, "listeners is {port,4000}; allowed is a list of listeners"},
+          {nil, "listeners is nil; allowed is a list of listeners"},
+          {[listener, 4000], "listeners names 4000; allowed is a listen socket"}
+        ] do
+      assert {:error, said} = AcceptQueue.Watcher.start_link(listeners: wrong)
+      assert to_string(said) =~ sentence
+    end
+  end
+
+  test "a watcher outlives a restart of the application, watches again, and never takes its supervisor down" do
+    {:ok, listener} = :gen_tcp.listen(0, ip: @localhost)
+    {:ok, address} = :inet.sockname(listener)
+    # What is watched is watched by the watcher.
+    wanted = Application.get_env(:accept_queue, :watch, :all)
+    Application.put_env(:accept_queue, :watch, :none)
+    :ok = Application.stop(:accept_queue)
+
+    on_exit(fn ->
+      Application.put_env(:accept_queue, :watch, wanted)
+      _ = Application.stop(:accept_queue)
+      :ok = Application.start(:accept_queue)
+    end)
+
+    children = [{AcceptQueue.Watcher, listeners: [listener, {:local, "/nowhere/at/all"}]}]
+    {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one, max_restarts: 0)
+    [{_, watcher, _, _}] = Supervisor.which_children(supervisor)
+
+    for _restart <- 1..2 do
+      :ok = Application.start(:accept_queue)
+      watched? = fn -> address in AcceptQueue.watched() end
+      assert :ok = wait_until(watched?, System.monotonic_time(:millisecond) + 60_000)
+      :ok = Application.stop(:accept_queue)
+      assert [{AcceptQueue.Watcher, ^watcher, :worker, _}] = Supervisor.which_children(supervisor)
+    end
+
+    :ok = Supervisor.stop(supervisor)
   end
 
   test "every event and error of Erlang is in AcceptQueue.Events" do
@@ -307,7 +354,7 @@ defmodule AcceptQueueTest do
       events = AcceptQueue.Events.telemetry() ++ [[:accept_queue, :sample]]
       assert [] == for(%{name: name} <- metrics, Enum.drop(name, -1) not in events, do: name)
       tags = Enum.uniq(for %{options: options} <- metrics, tag <- options[:tags], do: tag)
-      assert Enum.sort(tags) == [:condition, :listener, :name, :reason]
+      assert Enum.sort(tags) == [:condition, :listener, :name, :node, :reason]
     after
       :code.purge(Telemetry.Metrics)
       :code.delete(Telemetry.Metrics)

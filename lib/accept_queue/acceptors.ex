@@ -4,7 +4,8 @@ defmodule AcceptQueue.Acceptors do
 
     * `waiting_count`: how many processes are blocked in accept now, exactly
     * `waiting`: those of them that were found
-    * `pool`: the processes that should accept; `nil` where none has been found in accept, and ranch has none
+    * `pool`: the processes that should accept; `nil` where none has been found in accept, and no framework has
+      them
     * `busy`: those of the pool that do something else, each an `AcceptQueue.Busy`
     * `busy_count`: how many there are; the list has at most 1000
   """

@@ -18,7 +18,7 @@ defmodule AcceptQueue.Events do
   ## Messages
 
   `{:accept_queue, :raised | :cleared, condition, details}`, `{:accept_queue, :listener, :added | :removed, metadata}` and
-  `{:accept_queue, :vm, :hung, details}`. They are those of Erlang: what is absent is `:undefined` in them.
+  `{:accept_queue, :vm, :hung, details}`. They are those of Erlang, with `:undefined` for what is absent: `with_nil/1` makes it `nil`.
 
   A new subscriber first gets a `:raised` message of each condition that stands, with `standing: true` in its details.
 
@@ -33,8 +33,8 @@ defmodule AcceptQueue.Events do
       commonest with how many, and `examples`, a process of each. `AcceptQueue.acceptors/1` has them all
     * `acceptors`, of `:stuck`: `:none_waiting`; or `:waiting`, where processes are in accept and the VM does not poll
     * `socket`, of `:overflowing` and `:stuck`: which of the sockets that share the address
-    * at the end `duration_ms`, and `reason`: `:recovered`; or why it is watched no longer, `:closed`, `:unwatched` or `:stopped`, or anew,
-      `:rewatched`. Only `:recovered` says that the listener is well
+    * at the end `duration_ms`, and `reason`: `:recovered`; or why it is watched no longer, `:closed`, `:unwatched` or `:stopped`; or `:rewatched`, watched
+      again with other options. Only `:recovered` says that the listener is well
 
   ## Telemetry
 
@@ -81,10 +81,10 @@ defmodule AcceptQueue.Events do
   A term that is no listener at all, and an option that is none, raise `ArgumentError`, with what is allowed.
   """
 
-  @typedoc "Of `:acceptors_summary`: see the module."
+  @typedoc "Of `:acceptors_summary`, after `with_nil/1`: see the module."
   @type acceptors_summary :: %{
           waiting_count: non_neg_integer(),
-          pool_count: non_neg_integer() | :undefined,
+          pool_count: non_neg_integer() | nil,
           busy_count: non_neg_integer(),
           reasons: [{atom(), pos_integer()}],
           examples: [map()]
@@ -118,4 +118,22 @@ defmodule AcceptQueue.Events do
         name <- names,
         do: [:accept_queue, group, name]
   end
+
+  @doc """
+  A message, its details, or the metadata of `:telemetry`, with `nil` where Erlang has `:undefined`.
+
+      iex> AcceptQueue.Events.with_nil({:accept_queue, :raised, :stuck, %{drops: :undefined, queued: 7}})
+      {:accept_queue, :raised, :stuck, %{drops: nil, queued: 7}}
+      iex> AcceptQueue.Events.with_nil(%{acceptors_summary: %{pool_count: :undefined, waiting_count: 0}})
+      %{acceptors_summary: %{pool_count: nil, waiting_count: 0}}
+  """
+  @spec with_nil(message()) :: message()
+  @spec with_nil(map()) :: map()
+  def with_nil({:accept_queue, kind, what, details}), do: {:accept_queue, kind, what, with_nil(details)}
+  def with_nil(%{} = details), do: Map.new(details, fn {key, value} -> {key, absent_is_nil(value)} end)
+
+  defp absent_is_nil(:undefined), do: nil
+  defp absent_is_nil(%{} = map), do: with_nil(map)
+  defp absent_is_nil([%{} | _] = maps), do: Enum.map(maps, &with_nil/1)
+  defp absent_is_nil(value), do: value
 end

@@ -5,7 +5,7 @@ defmodule AcceptQueue.Listener do
     * `address`: where it listens
     * `socket`: the listen socket, good as an argument of `AcceptQueue.counts/1`
     * `owner`: the process that owns it; `nil` where it has been closed meanwhile
-    * `server`: the reference of a ranch listener, the owner's registered name, or else the function it started with
+    * `server`: the owner's name for a person, `t:AcceptQueue.server/0`
     * `cookie`: the kernel's name for the socket, never given twice
     * `inode`: as in `/proc/PID/fd`
     * `device`: the one that it is bound to, if any; `namespace`: its network namespace, where that is not the VM's own
@@ -35,7 +35,7 @@ defmodule AcceptQueue.Listener do
           address: AcceptQueue.address(),
           socket: AcceptQueue.socket() | nil,
           owner: pid() | nil,
-          server: {:ranch, term()} | atom() | mfa(),
+          server: AcceptQueue.server(),
           cookie: :accept_queue.cookie(),
           inode: pos_integer(),
           device: binary() | nil,

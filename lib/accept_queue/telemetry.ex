@@ -6,13 +6,13 @@ defmodule AcceptQueue.Telemetry do
       # lib/my_app_web/telemetry.ex
       def metrics, do: AcceptQueue.Telemetry.metrics() ++ [summary("phoenix.endpoint.stop.duration")]
 
-  The tags are `:listener`, the address (`"0.0.0.0:4000"`), and `:name`, whose it is (`"MyAppWeb.Endpoint.HTTP"`); of conditions also
-  `:condition`, and of those that have ended `:reason`. Their number is bounded by your listeners.
+  The tags are `:listener`, the address (`"0.0.0.0:4000"`), `:name`, whose it is (`"MyAppWeb.Endpoint.HTTP"`), and `:node`; of conditions
+  also `:condition`, and of those that have ended `:reason`. Their number is bounded by your listeners.
 
   A figure that is absent is left out of an event, so a metric of it keeps its last value.
   """
 
-  @listener [:listener, :name]
+  @listener [:listener, :name, :node]
 
   @doc """
   The metrics, built through the library `telemetry_metrics`. Raises where that is not among your dependencies.

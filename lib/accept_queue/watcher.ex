@@ -24,7 +24,7 @@ defmodule AcceptQueue.Watcher do
 
   A listener that is not there yet, or is closed, is searched for once a second; so are all of them while `:accept_queue` does not
   run, and when it has restarted. The watcher's start waits for that for 200 ms at most, and never fails because of it. It fails for an
-  option that is none, with a sentence.
+  option that is none, and for what is no listener, with a sentence.
   """
 
   @typedoc "See the module's options."

@@ -271,6 +271,7 @@ impl From<&Judged> for Entry {
             listener: Listener {
                 address: judged.endpoint.to_string(),
                 namespace: judged.namespace.0,
+                apart: String::new(),
                 owners: owners(&judged.owners),
                 figures: Figures::from(&judged.counts),
             },

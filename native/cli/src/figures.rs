@@ -2,7 +2,7 @@
 
 use accept_queue_core::outside::snapshot::{Gap, Owned, Owner};
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::{Counts, Depth};
+use accept_queue_core::{Counts, Depth, Endpoint, Interface, Queue};
 use serde::Serialize;
 
 /// The version of every document.
@@ -60,6 +60,9 @@ pub(crate) struct Listener {
     pub(crate) address: String,
     /// The number of the network namespace in which the address means what it says.
     pub(crate) namespace: u64,
+    /// What it differs in from others of the address: the index of the device that it is bound to, or the inode of a Unix socket.
+    #[serde(skip)]
+    pub(crate) apart: String,
     pub(crate) owners: Vec<Process>,
     #[serde(flatten)]
     pub(crate) figures: Figures,
@@ -70,9 +73,18 @@ impl From<&Owned> for Listener {
         Listener {
             address: owned.queue.endpoint.to_string(),
             namespace: owned.namespace.0,
+            apart: apart(&owned.queue),
             owners: owners(&owned.owners),
             figures: Figures::from(&owned.queue.census.counts),
         }
+    }
+}
+
+fn apart(queue: &Queue) -> String {
+    match (&queue.endpoint, queue.endpoint.interface(), queue.sockets.first()) {
+        (Endpoint::Unix(_), _, Some((_, inode))) => format!("%socket:[{}]", inode.0),
+        (Endpoint::Tcp(_), Interface(index), _) if index > 0 => format!("%{index}"),
+        _ => String::new(),
     }
 }
 

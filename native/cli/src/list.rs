@@ -1,5 +1,6 @@
 //! `accept-queue list`: one reading of every listener of the processes that were asked for.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 
 use accept_queue_core::outside::snapshot;
@@ -73,13 +74,33 @@ const HEADING: [&str; 13] = [
 
 fn table(listeners: &[Listener]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADING).add_rows(listeners.iter().map(cells));
+    table.load_style(presets::NOTHING).set_header(HEADING).add_rows(cells_of(listeners));
     for (column, heading) in table.column_iter_mut().zip(HEADING) {
         if !["ADDRESS", "", "OWNER"].contains(&heading) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.trim_fmt() + "\n"
+}
+
+/// Where two rows would look alike, the address is followed by what they differ in.
+fn cells_of(listeners: &[Listener]) -> impl Iterator<Item = [String; HEADING.len()]> {
+    let mut namespaces: HashMap<&str, HashMap<u64, usize>> = HashMap::new();
+    for Listener { address, namespace, .. } in listeners {
+        *namespaces.entry(address).or_default().entry(*namespace).or_default() += 1;
+    }
+    listeners.iter().map(move |listener| {
+        let Listener { address, apart, namespace, .. } = listener;
+        let alike = &namespaces[address.as_str()];
+        let mut cells = cells(listener);
+        if alike[namespace] > 1 {
+            cells[0] += apart;
+        }
+        if alike.len() > 1 {
+            cells[0] += &format!("%net:[{namespace}]");
+        }
+        cells
+    })
 }
 
 fn cells(Listener { address, owners, figures, .. }: &Listener) -> [String; HEADING.len()] {
@@ -130,4 +151,31 @@ fn join<'a>(processes: impl Iterator<Item = &'a Process>) -> String {
 fn capital(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use accept_queue_core::Counts;
+
+    use super::*;
+    use crate::figures::Figures;
+
+    #[test]
+    fn rows_that_would_look_alike_say_what_they_differ_in() {
+        let shown = |rows: &[(&str, &str, u64)]| {
+            let listener = |&(address, apart, namespace): &(&str, &str, u64)| Listener {
+                address: address.to_owned(),
+                namespace,
+                apart: apart.to_owned(),
+                owners: Vec::new(),
+                figures: Figures::from(&Counts::default()),
+            };
+            let listeners: Vec<_> = rows.iter().map(listener).collect();
+            cells_of(&listeners).map(|[address, ..]| address).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&[("0.0.0.0:80", "%2", 1), ("0.0.0.0:81", "", 1)]), ["0.0.0.0:80", "0.0.0.0:81"]);
+        assert_eq!(shown(&[("0.0.0.0:80", "", 1), ("0.0.0.0:80", "%2", 1)]), ["0.0.0.0:80", "0.0.0.0:80%2"]);
+        let two = shown(&[("0.0.0.0:80", "", 1), ("0.0.0.0:80", "", 7)]);
+        assert_eq!(two, ["0.0.0.0:80%net:[1]", "0.0.0.0:80%net:[7]"]);
+    }
 }

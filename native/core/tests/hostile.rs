@@ -147,6 +147,7 @@ fn without_inet_diag_the_files_say_what_they_can_and_that_it_is_not_all() {
 }
 
 /// Reads this listener from outside, over and over without sock_diag, until what is read of it is what is wanted. Each reading has a census.
+/// Those of a busy machine may be seconds apart; the interval of the settings says that nothing is wrong with that.
 fn observed_without_sock_diag(
     address: SocketAddr,
     settings: Settings,
@@ -163,7 +164,7 @@ fn observed_without_sock_diag(
             let is_it = |reading: &&Reading| reading.endpoint == Endpoint::Tcp(address.into());
             is_wanted(sample.readings.iter().find(is_it).expect("the listener"))
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !next() {
             assert!(Instant::now() < deadline, "it did not come about in time");
         }
@@ -182,7 +183,7 @@ fn without_inet_diag_an_observer_finds_what_is_stuck_and_behind_and_when_it_is_o
     let _clients = [(); 3].map(|()| TcpStream::connect(address).expect("a client"));
     let ms = Duration::from_millis;
     let settings =
-        Settings { interval: ms(10), hold_for: ms(200), stuck: ms(500), clear: ms(200), ..Settings::default() };
+        Settings { interval: ms(2500), hold_for: ms(200), stuck: ms(500), clear: ms(200), ..Settings::default() };
     let mut served = None;
     observed_without_sock_diag(address, settings, move |reading| {
         assert_eq!((reading.depth_reading.depth.known_limit(), reading.depth_reading.drops), (None, None));
@@ -190,7 +191,8 @@ fn without_inet_diag_an_observer_finds_what_is_stuck_and_behind_and_when_it_is_o
         if served.is_none() && [Condition::Stuck, Condition::Behind].iter().all(|&condition| holds(reading, condition))
         {
             let counts = reading.census.as_ref().expect("a census").counts;
-            assert!(counts.queued == 3 && counts.oldest_wait >= Some(ms(500)), "{counts:?}");
+            // It had to be seen to wait for longer than this: what passed before it was seen is not known.
+            assert!(counts.queued == 3 && counts.oldest_wait > Some(settings.max_wait), "{counts:?}");
             served = Some([(); 3].map(|()| listener.accept().expect("a connection")));
         }
         served.is_some() && reading.status.conditions.is_empty()
@@ -204,7 +206,7 @@ fn without_inet_diag_a_queue_that_is_refilled_as_fast_as_it_is_accepted_from_is_
     let connect = move || TcpStream::connect(address).expect("a client");
     let mut clients: Vec<_> = (0..5).map(|_| connect()).collect();
     let settings =
-        Settings { interval: Duration::from_millis(10), stuck: Duration::from_secs(1), ..Settings::default() };
+        Settings { interval: Duration::from_millis(2500), stuck: Duration::from_secs(1), ..Settings::default() };
     observed_without_sock_diag(address, settings, move |reading| {
         assert!(!holds(reading, Condition::Stuck), "{reading:?}");
         assert_eq!(reading.depth_reading.depth.queued, 5);

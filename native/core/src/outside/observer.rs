@@ -7,7 +7,7 @@
 //! namespace.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::outside::followed::Followed;
 use crate::outside::holdings::{Holdings, Place, holdings};
@@ -68,10 +68,10 @@ impl Observer {
     /// After an error the next sample that succeeds reports what has changed since: a change is reported once, and never lost.
     pub fn sample(&mut self, at: Time, scope: CensusScope) -> Result<Sample, Error> {
         let is_due = self.searched.is_none_or(|searched| at.saturating_sub(searched) >= SEARCH);
-        let (mut listening, mut has_new) = self.listening();
+        let (mut listening, mut has_new) = self.listening(at);
         if is_due || has_new {
             self.search(at)?;
-            (listening, has_new) = self.listening();
+            (listening, has_new) = self.listening(at);
         }
         if has_new {
             // Another socket has begun to listen since.
@@ -107,10 +107,10 @@ impl Observer {
     }
 
     /// The listening sockets of each namespace, and whether any of them is new.
-    fn listening(&mut self) -> (Vec<Result<Vec<Listening>, Error>>, bool) {
+    fn listening(&mut self, at: Time) -> (Vec<Result<Vec<Listening>, Error>>, bool) {
         let mut has_new = false;
         let mut ask = |visited: &mut Visited| {
-            let listening = visited.with_source(Source::listening)?;
+            let listening = visited.with_source(|source, place| source.listening(place, at))?;
             let now: HashSet<_> = listening.iter().map(|socket| socket.cookie).collect();
             has_new |= !now.is_subset(&visited.known);
             visited.known = now;
@@ -226,14 +226,10 @@ impl Visited {
             CensusScope::All => true,
         };
         let wanted: Vec<_> = self.followed.iter().filter(|(_, f)| is_wanted(f)).map(|(key, _)| key.clone()).collect();
-        let begun = Instant::now();
         let endpoints: Vec<_> = wanted.iter().map(|key| &key.endpoint).collect();
         let queues = self.with_source(|source, place| source.survey(place, &endpoints))?;
-        let took = begun.elapsed();
-        let taken: HashMap<_, _> = queues
-            .into_iter()
-            .map(|queue| (key(&queue.endpoint, queue.sockets[0].0), queue.census.taken_in(took)))
-            .collect();
+        let taken: HashMap<_, _> =
+            queues.into_iter().map(|queue| (key(&queue.endpoint, queue.sockets[0].0), queue.census)).collect();
         for key in wanted {
             if let (Some(followed), Some(census)) = (self.followed.get_mut(&key), taken.get(&key)) {
                 followed.census_taken(at, census);

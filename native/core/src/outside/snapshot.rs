@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use crate::outside::holdings::{Holdings, Place, holdings};
 use crate::outside::source::Source;
 use crate::reading::queue::Queue;
+use crate::rules::detector::Time;
 use crate::{Error, Listening};
 
 pub use crate::outside::scope::{Gap, Missing, Owned, Owner, Scope};
@@ -54,7 +55,7 @@ impl Place {
     /// Every wanted queue, and what is missing: a reading of the listeners, and a census of the wanted ones.
     fn survey(&mut self) -> Result<(Vec<Owned>, Vec<Gap>), Error> {
         let mut source = Source::open(self)?;
-        let listening = source.listening(self)?;
+        let listening = source.listening(self, Time::ZERO)?;
         self.learn_names(&listening);
         let is_wanted = |socket: &&Listening| self.owners(&socket.endpoint, [socket.inode].into_iter()).is_some();
         let wanted: HashSet<_> = listening.iter().filter(is_wanted).map(|socket| &socket.endpoint).collect();

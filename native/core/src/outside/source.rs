@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::linux::diag::DiagSocket;
 use crate::outside::holdings::Place;
 use crate::outside::scope::{Gap, Missing, Owner};
 use crate::reading::survey::{has_tcp, listening_through, survey_some};
 use crate::reading::tcp_table::TcpTables;
+use crate::rules::detector::Time;
 use crate::vm::find;
 use crate::{Endpoint, Error, Listening, Queue};
 
@@ -39,7 +41,7 @@ impl Source {
             _ => Missing::Part(refusal),
         };
         // Of the two reasons the first says what would help.
-        place.in_files(|pid| TcpTables::default().listening(pid)).map_err(|_| refusal)?;
+        place.in_files(|pid| TcpTables::default().listening(pid, Time::ZERO)).map_err(|_| refusal)?;
         Ok(Source::Files { tables: TcpTables::default(), missing })
     }
 
@@ -48,18 +50,25 @@ impl Source {
         matches!(self, Source::Files { .. })
     }
 
-    /// Every socket that listens there.
-    pub(crate) fn listening(&mut self, place: &Place) -> Result<Vec<Listening>, Error> {
+    /// Every socket that listens there, now.
+    pub(crate) fn listening(&mut self, place: &Place, at: Time) -> Result<Vec<Listening>, Error> {
         match self {
             Source::Diag(diag) => listening_through(diag),
-            Source::Files { tables, .. } => place.in_files(|pid| tables.listening(pid)),
+            Source::Files { tables, .. } => place.in_files(|pid| tables.listening(pid, at)),
         }
     }
 
-    /// The queues of some endpoints, and maybe others, after their listeners have been read.
+    /// The queues of some endpoints, and maybe others, after their listeners have been read. The ages of the kernel are those of some
+    /// moment of the dump, those of the files of when the listeners were read.
     pub(crate) fn survey(&mut self, place: &Place, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
         match self {
-            Source::Diag(diag) => survey_some(diag, wanted),
+            Source::Diag(diag) => {
+                let begun = Instant::now();
+                let mut queues = survey_some(diag, wanted)?;
+                let took = begun.elapsed();
+                queues.iter_mut().for_each(|queue| queue.census.took = took);
+                Ok(queues)
+            }
             Source::Files { .. } if wanted.is_empty() => Ok(Vec::new()),
             Source::Files { tables, .. } => place.in_files(|pid| tables.queues(pid)),
         }

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
 use procfs::{FromReadSI, ProcError, current_system_info};
@@ -24,7 +24,9 @@ use crate::{Address, Cookie, Depth, Endpoint, Errno, Error, Inode, Interface, Li
 #[derive(Debug, Default)]
 pub struct TcpTables {
     /// When each connection that was queued at the last reading was first seen in a queue; `None`: there was no reading.
-    first_seen: Option<HashMap<Ends, Instant>>,
+    first_seen: Option<HashMap<Ends, Duration>>,
+    /// When the last reading was.
+    read_at: Duration,
     /// By these ages are known: there was a reading before the last.
     has_ages: bool,
 }
@@ -37,11 +39,10 @@ const MOST: usize = 16 << 20;
 
 impl TcpTables {
     /// Every TCP socket that listens in the network namespace of a process, as far as the files say. [`Error::Truncated`] where there are
-    /// more connections than are read.
-    pub fn listening(&mut self, pid: i32) -> Result<Vec<Listening>, Error> {
+    /// more connections than are read. `at`: by a clock that never goes back.
+    pub fn listening(&mut self, pid: i32, at: Duration) -> Result<Vec<Listening>, Error> {
         let mut listening = Vec::new();
         let mut queued = HashMap::new();
-        let now = Instant::now();
         for text in tables(pid, MOST)? {
             for entry in entries(&text)? {
                 let ends = (entry.local_address, entry.remote_address);
@@ -52,18 +53,19 @@ impl TcpTables {
                     }
                     Some(Row::Child { state: ChildState::Queued { .. }, .. }) => {
                         let first_seen = self.first_seen.as_ref().and_then(|seen| seen.get(&ends).copied());
-                        queued.insert(ends, first_seen.unwrap_or(now));
+                        queued.insert(ends, first_seen.unwrap_or(at));
                     }
                     _ => {}
                 }
             }
         }
         self.has_ages = self.first_seen.replace(queued).is_some();
+        self.read_at = at;
         Ok(listening)
     }
 
-    /// Every queue there, after its listener has been read. How long a connection has waited is how long it has been seen to wait: that
-    /// long at least.
+    /// Every queue there, after its listener has been read. How long a connection has waited is how long it had been seen to wait by then:
+    /// that long at least.
     pub fn queues(&self, pid: i32) -> Result<Vec<Queue>, Error> {
         self.queues_within(pid, MOST)
     }
@@ -83,13 +85,12 @@ impl TcpTables {
     fn counted(&self, entries: &[TcpNetEntry]) -> Tally {
         let mut tally = Tally::default();
         let mut numbers = HashMap::new();
-        let now = Instant::now();
         for entry in entries {
             let ends = (entry.local_address, entry.remote_address);
             let next = numbers.len() as u64;
             let cookie = Cookie(*numbers.entry(ends).or_insert(next));
             let first_seen = self.first_seen.as_ref().and_then(|seen| seen.get(&ends));
-            let waited = first_seen.map_or(Duration::ZERO, |&seen| now.saturating_duration_since(seen));
+            let waited = first_seen.map_or(Duration::ZERO, |&seen| self.read_at.saturating_sub(seen));
             if let Some(row) = row(entry, cookie, waited) {
                 tally.add(&row);
             }
@@ -100,7 +101,7 @@ impl TcpTables {
     fn queue(&self, group: Group) -> Queue {
         let mut queue = Queue::from(group);
         if !self.has_ages {
-            queue.census.waits = None;
+            // Each has waited for 0 at least: which of them are still there at the next reading says whether any was accepted.
             queue.census.counts.oldest_wait = None;
         }
         queue
@@ -213,7 +214,10 @@ mod tests {
             full_sockets: 0,
         };
         assert_eq!((counts, counts.queued_reset()), (expected, Some(1)));
-        assert_eq!((counts.is_full(), counts.depth().known_limit(), &queue.census.waits), (false, None, &None));
+        assert_eq!(
+            (counts.is_full(), counts.depth().known_limit(), &queue.census.waits),
+            (false, None, &Some(vec![Duration::ZERO; 2]))
+        );
     }
 
     #[test]
@@ -223,32 +227,33 @@ mod tests {
         let address = listener.local_addr().expect("its address");
         let _early = std::net::TcpStream::connect(address).expect("a client");
         let mut tables = TcpTables::default();
-        let read = |tables: &mut TcpTables| {
-            let listening = tables.listening(own).expect("a table");
-            let depth =
-                listening.iter().find(|socket| socket.endpoint == Endpoint::Tcp(address.into())).expect("it").depth;
+        let mut read = |second| {
+            let is_it = |endpoint: &Endpoint| *endpoint == Endpoint::Tcp(address.into());
+            let listening = tables.listening(own, Duration::from_secs(second)).expect("a table");
+            let depth = listening.iter().find(|socket| is_it(&socket.endpoint)).expect("the listener").depth;
             let queues = tables.queues(own).expect("a table");
-            (
-                depth,
-                queues.into_iter().find(|queue| queue.endpoint == Endpoint::Tcp(address.into())).expect("it").census,
-            )
+            (depth, queues.into_iter().find(|queue| is_it(&queue.endpoint)).expect("the queue").census)
         };
-        let (depth, census) = read(&mut tables);
+        let (depth, census) = read(10);
         assert_eq!((depth.queued, depth.known_limit(), depth.drops), (1, None, None));
-        assert_eq!((census.waits, census.counts.oldest_wait), (None, None), "nothing was seen before");
-        let begun = Instant::now();
+        assert_eq!(
+            (census.waits, census.counts.oldest_wait),
+            (Some(vec![Duration::ZERO]), None),
+            "nothing was seen before"
+        );
         let _late = std::net::TcpStream::connect(address).expect("another");
-        std::thread::sleep(Duration::from_millis(20));
-        let (_, census) = read(&mut tables);
-        let (mut waits, oldest) = (census.waits.expect("ages"), census.counts.oldest_wait.expect("an age"));
-        waits.sort_unstable();
-        assert!(oldest >= Duration::from_millis(20) && oldest == waits[1], "{oldest:?} of {waits:?}");
-        assert!(waits[0] <= begun.elapsed(), "{waits:?}");
+        for (second, expected) in [(12, [0, 2]), (15, [3, 5])] {
+            let (_, census) = read(second);
+            let mut waits = census.waits.expect("ages");
+            waits.sort_unstable();
+            assert_eq!(waits, expected.map(Duration::from_secs));
+            assert_eq!(census.counts.oldest_wait, waits.last().copied());
+        }
     }
 
     #[test]
     fn a_process_that_is_not_there_is_not_found() {
-        assert_eq!(TcpTables::default().listening(i32::MAX).map(drop), Err(Error::NotFound));
+        assert_eq!(TcpTables::default().listening(i32::MAX, Duration::ZERO).map(drop), Err(Error::NotFound));
         assert_eq!(TcpTables::default().queues(i32::MAX).map(drop), Err(Error::NotFound));
     }
 

@@ -224,8 +224,10 @@ impl Head {
             (Some(anchor), _) => anchor.has_ours().then(|| anchor.idle_since()),
             (None, Some(front)) => Some(front.since()),
             // Without ages there is only the depth: one that never falls. A full queue that is accepted from is refilled at
-            // once, and is the same.
-            (None, None) if socket.depth.queued <= socket.depth.limit => Some(socket.progress_at),
+            // once, and is the same; so may be one whose limit is not known.
+            (None, None) if socket.depth.known_limit().is_some_and(|limit| socket.depth.queued <= limit) => {
+                Some(socket.progress_at)
+            }
             (None, None) => None,
         }
     }

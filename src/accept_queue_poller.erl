@@ -23,7 +23,9 @@
     %% Which cannot be read, and the reason that was reported.
     failing = #{} :: #{accept_queue_source:watch_id() | {census, accept_queue_source:watch_id()} => accept_queue:reason() | lost},
     listening = [] :: [accept_queue:cookie()],
-    has_just_changed = false :: boolean()
+    has_just_changed = false :: boolean(),
+    %% The last request timed out.
+    is_unanswered = false :: boolean()
 }).
 
 -define(SEARCH_MS, 1000).
@@ -126,7 +128,7 @@ poll(Watches, State) ->
     {News, Failing} = lists:foldl(fun unless_reported/2, {[], State#state.failing}, Notices),
     ok = samples([Sample || {sample, Sample} <- Reports, State#state.samples], State),
     _ = [report(lists:reverse(News), State) || News =/= []],
-    State#state{failing = Failing}.
+    State#state{failing = Failing, is_unanswered = lists:any(fun({_, Answer}) -> Answer =:= {error, timeout} end, Readings)}.
 
 %% A program that was stopped has read all the same what timed out here: to it nothing is new, so it is asked for all.
 wanted(Watches, #state{failing = Failing, samples = Samples}) ->
@@ -188,11 +190,14 @@ search(#state{listening = Before, has_just_changed = JustChanged} = State) ->
         {ok, Now} ->
             Changed = Now =/= Before,
             _ = [report(listeners_changed, State) || Changed orelse JustChanged],
-            State#state{listening = Now, has_just_changed = Changed};
-        {error, _} ->
-            State
+            State#state{listening = Now, has_just_changed = Changed, is_unanswered = false};
+        {error, Reason} ->
+            State#state{is_unanswered = Reason =:= timeout}
     end.
 
+%% What was not answered has read nothing. The monitor, which notes what cannot be read, may itself be waiting for the program.
+round_begins(#state{is_unanswered = true}) ->
+    ok;
 round_begins(#state{atomics = Atomics}) ->
     atomics:put(Atomics, ?LAST_ROUND_MS, now_ms()).
 

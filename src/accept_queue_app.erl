@@ -25,7 +25,7 @@ config_change(Changed, New, Removed) ->
     Keys = [Key || {Key, _} <- Changed ++ New] ++ Removed,
     case accept_queue_config:environment() of
         {error, Sentence} ->
-            ?LOG_ERROR("accept_queue: the change of its environment has no effect: ~ts", [Sentence]);
+            ?LOG_ERROR("accept_queue: the change of its environment has no effect: ~ts", [Sentence], #{application => accept_queue});
         _ ->
             accept_queue_sup:reconfigure(Keys)
     end.

@@ -21,8 +21,9 @@
 -define(REASONS_MAX, 3).
 -define(TEXT_MAX, 400).
 -define(NAME_MAX, 100).
-%% In words. A reference of ranch's and a label are any terms.
--define(SERVER_MAX, 200).
+%% A reference of ranch's and a label are any terms. A large binary is few words, and a string few bytes.
+-define(SERVER_MAX_WORDS, 200).
+-define(SERVER_MAX_BYTES, 2000).
 
 %% For an event that happens now.
 -spec found(map()) -> map().
@@ -40,7 +41,7 @@ named(Details) ->
 named(undefined, #{listener := Listener} = Details) ->
     Details#{name => Listener};
 named(Server, Details) ->
-    case erts_debug:flat_size(Server) =< ?SERVER_MAX of
+    case erts_debug:flat_size(Server) =< ?SERVER_MAX_WORDS andalso erlang:external_size(Server) =< ?SERVER_MAX_BYTES of
         true ->
             Details#{name => text(accept_queue_text:server(Server), ?NAME_MAX)};
         false ->

@@ -30,9 +30,8 @@ run(#{id := Id, event_name := Name, function := Function, config := Config}, Mea
             },
             Times = #{monotonic_time => erlang:monotonic_time(), system_time => erlang:system_time()},
             _ = call(execute, [[telemetry, handler, failure], Times, Failure], ok),
-            ?LOG_ERROR("Handler ~0tp has failed and has been detached. Class=~0tp~nReason=~0tp~nStacktrace=~0tp", [
-                Id, Class, Reason, Stack
-            ])
+            Text = "Handler ~0tp has failed and has been detached. Class=~0tp~nReason=~0tp~nStacktrace=~0tp",
+            ?LOG_ERROR(Text, [Id, Class, Reason, Stack], #{application => accept_queue})
     end.
 
 call(Function, Arguments, Absent) ->

@@ -183,7 +183,13 @@ details_of_owners_with_long_names_are_below_two_thousand_words(_) ->
     #{name := Name, server := {label, Name}} = Details = subscriber_got(raised, behind),
     ?assertMatch(<<"{ranch,[1,2,", _/binary>>, Name),
     ?assert(string:length(Name) =< 100, Name),
-    ?assert(erts_debug:flat_size(Details) < 2000).
+    ?assert(erts_debug:flat_size(Details) < 2000),
+    %% A large binary is few words, and each copy of the details would hold it.
+    Label = binary:copy(<<"shop">>, 1000000),
+    ok = accept_queue_event:cleared(behind, (details(1))#{server := {label, Label}, duration_ms => 1}),
+    #{name := Short, server := {label, Short}} = Cleared = subscriber_got(cleared, behind),
+    ?assert(byte_size(Short) =< 100, Short),
+    ?assert(erlang:external_size(Cleared) < 4000).
 
 every_event_of_a_listener_has_tags(_) ->
     Names = [[condition, raised], [condition, cleared], [listener, added], [listener, removed], [read, failed], [read, recovered], [sample]],
@@ -610,39 +616,39 @@ a_handler_that_is_killed_with_each_event_is_given_up_and_counted(_) ->
 %% The acceptors of a socket are asked for in a process of their own: here of a listener of ranch's whose supervisor does not answer.
 what_a_framework_that_does_not_answer_knows_is_absent_and_nothing_waits_for_it(_) ->
     Silent = spawn_link(fun() -> receive stop -> ok end end),
-    Listeners = [sockets:listen(5) || _ <- lists:seq(1, 8)],
-    ok = stand_in_for_ranch(Silent, Listeners),
+    ok = put_ranch(Silent),
     ok = accept_queue:subscribe(),
-    BeganMs = erlang:monotonic_time(millisecond),
-    [ok = accept_queue_event:raised(behind, (details(1))#{address := sockets:address(L), sockets => [L]}) || L <- Listeners],
-    ok = accept_queue:subscribe(),
-    ?assert(erlang:monotonic_time(millisecond) - BeganMs < 100, "subscribe does not wait"),
-    Published = [
-        begin
-            #{acceptors_summary := Summary} = subscriber_got(raised, behind),
-            {Summary, erlang:monotonic_time(millisecond) - BeganMs}
+    %% On a busy machine one attempt of many is quick enough.
+    ok = eventually:succeeds(fun() ->
+        case beside_a_framework_that_does_not_answer(Silent) of
+            #{subscribe_ms := Subscribe, raised_ms := Raised, cleared_ms := Cleared} when Subscribe < 100, Raised < 200, Cleared < 100 ->
+                {ok, ok};
+            Slow ->
+                {error, Slow}
         end
-     || _ <- Listeners
-    ],
-    ?assertEqual([undefined], lists:usort([Summary || {Summary, _} <- Published])),
-    ?assert(lists:max([Ms || {_, Ms} <- Published]) < 400, Published),
-    %% Not asked again.
-    AgainMs = erlang:monotonic_time(millisecond),
-    [
-        ok = accept_queue_event:cleared(behind, (details(1))#{address := sockets:address(L), sockets => [L], duration_ms => 9000})
-     || L <- Listeners
-    ],
-    [#{} = subscriber_got(cleared, behind) || _ <- Listeners],
-    ?assert(erlang:monotonic_time(millisecond) - AgainMs < 140),
+    end),
     ok = forget_ranch(),
     eventually:ends(Silent, stop).
 
-%% Each listener is owned by a child of a supervisor of ranch's that does not answer.
-stand_in_for_ranch(Silent, Listeners) ->
+%% How long it takes until all of eight listeners that nobody has asked for are published; and then, when they are not asked for again.
+beside_a_framework_that_does_not_answer(Silent) ->
+    Listeners = [sockets:listen(5) || _ <- lists:seq(1, 8)],
+    Details = [(details(1))#{address := sockets:address(L)} || L <- Listeners],
     Owners = [owned_below(Silent, L) || L <- Listeners],
-    true = length(Owners) =:= length(Listeners),
-    put_ranch(Silent).
+    BeganMs = erlang:monotonic_time(millisecond),
+    [ok = accept_queue_event:raised(behind, Of) || Of <- Details],
+    ok = accept_queue:subscribe(),
+    SubscribedMs = erlang:monotonic_time(millisecond),
+    Summaries = [maps:get(acceptors_summary, subscriber_got(raised, behind)) || _ <- Listeners],
+    RaisedMs = erlang:monotonic_time(millisecond),
+    ?assertEqual([undefined], lists:usort(Summaries)),
+    [ok = accept_queue_event:cleared(behind, Of#{duration_ms => 9000}) || Of <- Details],
+    [#{} = subscriber_got(cleared, behind) || _ <- Listeners],
+    ClearedMs = erlang:monotonic_time(millisecond),
+    [eventually:ends(Owner, stop) || Owner <- Owners],
+    #{subscribe_ms => SubscribedMs - BeganMs, raised_ms => RaisedMs - BeganMs, cleared_ms => ClearedMs - RaisedMs}.
 
+%% It is owned by a child of a supervisor of ranch's that does not answer.
 owned_below(Silent, L) ->
     Test = self(),
     Owner = spawn_link(fun() ->

@@ -29,7 +29,7 @@ defmodule AcceptQueue do
 
   ## A session
 
-  Nobody accepts; one client waits, one has come and gone:
+  No process accepts; one client waits, one has come and gone:
 
       iex> {:ok, listener} = :gen_tcp.listen(0, backlog: 30)
       iex> {:ok, port} = :inet.port(listener)

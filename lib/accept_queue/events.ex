@@ -38,16 +38,16 @@ defmodule AcceptQueue.Events do
 
   ## Telemetry
 
-  Figures are measurements, all else is metadata, and what is absent is left out. `listener`, `name`, `node`, `condition`, `reason` and
-  `acceptors` can be tags.
+  Figures are measurements, all else is metadata, and what is absent is left out. `node` is in the metadata of each event, `time` in that of
+  all but samples. `listener`, `name`, `node`, `condition`, `acceptors`, and `reason` of what was cleared, can be tags.
 
   | event | when | measurements | metadata |
   |---|---|---|---|
   | `[:accept_queue, :condition, :raised]` | a condition begins | the figures of the details | the rest of them, and `condition` |
   | `[:accept_queue, :condition, :cleared]` | it has ended | the same, and `duration_ms` | the same, and `reason` |
-  | `[:accept_queue, :sample]` | while a handler is attached, at each reading; the first within ten seconds | `queued`, `limit`, `drops`; those of counts when they were taken; `waits_count`, `waits_max_ms`, `waits_p50_ms`, `waits_p99_ms` | `address`, `listener`, `server`, `name`, `node`, `waits` |
-  | `[:accept_queue, :listener, :added]`, `[:accept_queue, :listener, :removed]` | a listener is watched, or no longer | `count` | `address`, `listener`, `server`, `name` |
-  | `[:accept_queue, :read, :failed]` | a listener cannot be read; once, until it can | `count` | `address`, `listener`, `name`, `reason`: an error of those below |
+  | `[:accept_queue, :sample]` | while a handler is attached, at each reading; the first within ten seconds | `queued`, `limit`, `drops`; those of counts when they were taken; `waits_count`, `waits_max_ms`, `waits_p50_ms`, `waits_p99_ms` | `address`, `listener`, `server`, `name`, `waits` |
+  | `[:accept_queue, :listener, :added]`, `[:accept_queue, :listener, :removed]` | a listener is watched, or no longer | `count` | `address`, `listener`, `server`, `name`; `named`, where the configuration names it |
+  | `[:accept_queue, :read, :failed]` | a listener cannot be read; once, until it can | `count` | `address`, `listener`, `server`, `name`, `reason`: an error of those below |
   | `[:accept_queue, :read, :recovered]` | it can be read again | `count` | the same without `reason` |
   | `[:accept_queue, :vm, :hung]` | this VM gave no heartbeat for longer than its watchdog allows, and is back | `duration_ms` | `file`, the evidence, or `reason`; `finding` |
   | `[:accept_queue, :poll, :late]` | a reading came late by more than its interval | `late_ms` | |

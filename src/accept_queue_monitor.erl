@@ -41,6 +41,8 @@
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
     interval_ms :: pos_integer(),
+    %% The environment names it. Once it is closed that can no longer be found out.
+    is_named :: boolean(),
     %% Its sockets.
     members :: #{accept_queue:cookie() => member()},
     %% All of them have been closed. One that is opened again on the address soon goes on where this one ended.
@@ -551,7 +553,7 @@ with_sockets(Row, Entries) ->
 
 cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
 
-add({Address, Entries}, Options, #state{options = Defaults}) ->
+add({Address, Entries}, Options, #state{options = Defaults} = State) ->
     Settings = maps:merge(Defaults, Options),
     case accept_queue_source:watch(join(Entries), Settings) of
         {ok, Watch} ->
@@ -563,14 +565,27 @@ add({Address, Entries}, Options, #state{options = Defaults}) ->
                 watch = Watch,
                 server = undefined,
                 interval_ms = maps:get(interval_ms, Settings),
+                is_named = is_named(Address, State),
                 members = #{}
             },
             Row = with_sockets(New, Entries),
             true = ets:insert(?TABLE, [{alike, true} || accept_queue_naming:base(Address) =/= Address] ++ [{Address, Row}]),
-            accept_queue_event:listener(added, #{address => Address, server => Row#row.server});
+            accept_queue_event:listener(added, named_if_so(Row, #{address => Address, server => Row#row.server}));
         {error, _} = Error ->
             Error
     end.
+
+is_named(Name, #state{wanted = Wanted}) when is_list(Wanted) ->
+    Address = accept_queue_naming:base(Name),
+    lists:any(fun(Listener) -> lists:member(Address, known(addresses_now(Listener))) end, Wanted);
+is_named(_Name, _State) ->
+    false.
+
+known({ok, Addresses}) -> Addresses;
+known({error, _}) -> [].
+
+named_if_so(#row{is_named = true}, Metadata) -> Metadata#{named => true};
+named_if_so(#row{is_named = false}, Metadata) -> Metadata.
 
 %% The detectors have ended with the port program. Whether their conditions still hold is not known: they are cleared, and raised
 %% again where they do.
@@ -591,7 +606,8 @@ remove(#row{address = Address, watch = Watch} = Row, Reason) ->
     ok = accept_queue_source:unwatch(Watch),
     _ = [accept_queue_health:recovered(Tier, Address) || Tier <- [depth, census]],
     true = ets:delete(?TABLE, Address),
-    accept_queue_event:listener(removed, #{address => Address, server => server_now(Row)}).
+    Metadata = #{address => Address, server => server_now(Row)},
+    accept_queue_event:listener(removed, case Reason of closed -> named_if_so(Row, Metadata); _ -> Metadata end).
 
 %% Nothing was read: there are no figures.
 clear(#row{address = Address}, Reason) ->

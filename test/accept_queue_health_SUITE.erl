@@ -38,8 +38,9 @@ started(Environment) ->
 
 a_listener_that_is_named_and_not_there_degrades(_) ->
     L = sockets:listen(5),
-    {Ip, Port} = sockets:address(L),
+    {Ip, Port} = Address = sockets:address(L),
     ok = started([{watch, [{port, Port}, {ranch, nowhere}]}]),
+    ok = accept_queue:subscribe(),
     Nowhere = {not_listening, {ranch, nowhere}},
     Gone = {not_listening, {port, Port}},
     eventually:is({degraded, [Nowhere]}, fun accept_queue:health/0),
@@ -48,6 +49,10 @@ a_listener_that_is_named_and_not_there_degrades(_) ->
     gen_tcp:close(L),
     eventually:is({degraded, [Gone, Nowhere]}, fun accept_queue:health/0),
     eventually:is({degraded, [Gone]}, fun() -> accept_queue:health({port, Port}) end),
+    receive
+        {accept_queue, listener, removed, #{address := Address} = Metadata} -> ?assertMatch(#{named := true}, Metadata)
+    after 20000 -> ct:fail(not_removed)
+    end,
     Again = sockets:listen(5, [{ip, Ip}, {port, Port}, {reuseaddr, true}]),
     eventually:is({degraded, [Nowhere]}, fun accept_queue:health/0),
     eventually:is(ok, fun() -> accept_queue:health([{Ip, Port}]) end),

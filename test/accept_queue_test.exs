@@ -102,7 +102,8 @@ defmodule AcceptQueueTest do
       :ok = AcceptQueue.unwatch(listener)
       child = {AcceptQueue.Watcher, listeners: [listener], stuck_ms: 2000}
       start_supervised!(child)
-      assert address in AcceptQueue.watched()
+      # Its start waits for the first search for 200 ms at most.
+      :ok = wait_until(fn -> address in AcceptQueue.watched() end, System.monotonic_time(:millisecond) + 20_000)
       :ok = stop_supervised(AcceptQueue.Watcher)
       refute address in AcceptQueue.watched()
       assert {:error, {sentence, _}} = start_supervised({AcceptQueue.Watcher, listeners: [], stuck_ms: :soon})

@@ -154,9 +154,9 @@ fn the_evidence_of_the_watchdog_is_a_page_too() {
         "--evidence",
     ]);
     let mut port = Running::start(command.arg(&kept).stdin(Stdio::piped()));
-    // {accept_queue, 2}, and the atom heartbeat.
+    // {accept_queue, 3}, and the atom heartbeat.
     let mut to = port.child.stdin.take().expect("its input");
-    to.write_all(b"\0\0\0\x13\x83\x68\x02\x77\x0caccept_queue\x61\x02\0\0\0\x0c\x83\x77\x09heartbeat").expect("frames");
+    to.write_all(b"\0\0\0\x13\x83\x68\x02\x77\x0caccept_queue\x61\x03\0\0\0\x0c\x83\x77\x09heartbeat").expect("frames");
     let evidence = until(|| {
         let files = fs::read_dir(&kept).ok()?.map(|entry| entry.expect("an entry").path());
         files.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).find(|path| path.is_file())

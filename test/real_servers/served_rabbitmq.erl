@@ -76,9 +76,9 @@ more(#{repository := Repository, pid := Pid} = Running) ->
         Held, ?WAITING, Acceptors, parked(Example)
     ]),
     agrees(Ref),
-    {failing, Reasons} = erpc:call(?NODE, accept_queue, health, []),
-    ?assert(lists:member({stuck, {{127, 0, 0, 1}, ?PORT}}, Reasons)),
-    showed:that("inside: health() is {failing, ~0tp}", [Reasons]),
+    {failing, Failing} = erpc:call(?NODE, accept_queue, health, []),
+    ?assert(lists:member({stuck, {{127, 0, 0, 1}, ?PORT}}, Failing)),
+    showed:that("inside: health() is {failing, ~0tp}", [Failing]),
     table(Running, "stuck|nobody accepts"),
     outside(Repository, Pid),
     [ok = erpc:call(?NODE, sys, resume, [Supervisor]) || Supervisor <- Supervisors],

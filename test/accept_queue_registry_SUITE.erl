@@ -175,6 +175,8 @@ listeners_that_come_and_go_do_no_harm(_) ->
 
 churn() ->
     {ok, _} = application:ensure_all_started(accept_queue),
+    %% A module of OTP that is loaded late, as for the first line of the log, brings its atoms.
+    [ok = code:ensure_modules_loaded(element(2, {ok, _} = application:get_key(Of, modules))) || Of <- [kernel, stdlib, accept_queue]],
     Stays = sockets:listen(5),
     Churners = maps:from_list([{Backlog, spawn_monitor(?MODULE, open_and_close, [Backlog])} || Backlog <- backlogs()]),
     Owners = maps:map(fun(_, {Pid, _}) -> Pid end, Churners),

@@ -7,7 +7,7 @@
 
 -export([measure/0]).
 %% Called in the VM that is measured.
--export([listen/2, close/1, watch/1, health/0, wake_up/0, resident/0, accepted_while/1]).
+-export([listen/2, close/1, watch/1, health/0, wake_up/0, resident/0]).
 
 -export_type([figures/0, load/0]).
 
@@ -18,9 +18,7 @@
     sleeper := float(),
     bytes := number(),
     health_ns := number(),
-    longest_ms := non_neg_integer(),
-    %% Connections that a server accepts while it is watched, for each one that it accepts while it is not.
-    accept_ratio := float()
+    longest_ms := non_neg_integer()
 }.
 -type load() :: #{
     name := iodata(),
@@ -43,8 +41,6 @@
 -define(SETTLED_MS, 15000).
 -define(CALL_MS, 120_000).
 -define(HEALTH_CALLS, 100_000).
--define(ACCEPT_ROUNDS, 5).
--define(ACCEPT_MS, 2000).
 -define(ACCEPTORS, 4).
 %% {listeners, what happens, percent of a core}
 -define(LOADS, [
@@ -65,8 +61,7 @@ measure() ->
         %% Of the second and third thousand: the first pays for what is there once.
         bytes => (in_own_vm(fun(Vm) -> grown(Vm, 3000) end) - in_own_vm(fun(Vm) -> grown(Vm, 1000) end)) / 2000,
         health_ns => hd([Ns || #{listeners := 1000, health_ns := Ns} <- Loads]),
-        longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads]),
-        accept_ratio => in_own_vm(fun accept_ratio/1)
+        longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads])
     }.
 
 %% Nothing is left in it from another measurement: no setting, and no memory that costs nothing the second time. It is measured
@@ -144,24 +139,6 @@ come_and_go(Port) ->
     {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Port, [{linger, {true, 0}}]),
     gen_tcp:close(Client).
 
-%% A server that is asked for all that it gives, in turn without the application and with it.
-accept_ratio(Vm) ->
-    {Keeper, [Port]} = call(Vm, listen, [1, true]),
-    Clients = [spawn_link(fun() -> every(0, fun() -> come_and_go(Port) end) end) || _ <- lists:seq(1, ?ACCEPTORS)],
-    ok = call(Vm, watch, [1]),
-    Rounds = [
-        begin
-            ok = peer:call(Vm, application, stop, [accept_queue]),
-            Without = call(Vm, accepted_while, [?ACCEPT_MS]),
-            ok = peer:call(Vm, application, start, [accept_queue]),
-            call(Vm, accepted_while, [?ACCEPT_MS]) / Without
-        end
-     || _ <- lists:seq(1, ?ACCEPT_ROUNDS)
-    ],
-    _ = [unlink(Pid) andalso exit(Pid, kill) || Pid <- Clients],
-    _ = call(Vm, close, [Keeper]),
-    median(Rounds).
-
 %% A process that wakes up every 100 ms and does nothing, in percent of a core.
 timer(Vm) ->
     Idle = rounds(Vm),
@@ -185,10 +162,8 @@ listen(Count, AreServed) ->
     Self = self(),
     Keeper = spawn(fun() ->
         _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
-        Accepted = counters:new(1, [write_concurrency]),
-        ok = persistent_term:put(?MODULE, Accepted),
         Listeners = [listener() || _ <- lists:seq(1, Count)],
-        _ = [spawn(fun() -> accept(Listener, Accepted) end) || AreServed, Listener <- Listeners, _ <- lists:seq(1, ?ACCEPTORS)],
+        _ = [spawn(fun() -> accept(Listener) end) || AreServed, Listener <- Listeners, _ <- lists:seq(1, ?ACCEPTORS)],
         Self ! {self(), [element(2, {ok, _} = inet:port(Listener)) || Listener <- Listeners]},
         receive
             {close, Asks} ->
@@ -200,23 +175,14 @@ listen(Count, AreServed) ->
         {Keeper, Ports} -> {Keeper, Ports}
     end.
 
-accept(Listener, Accepted) ->
+accept(Listener) ->
     case gen_tcp:accept(Listener) of
         {ok, Socket} ->
-            ok = counters:add(Accepted, 1, 1),
             _ = gen_tcp:close(Socket),
-            accept(Listener, Accepted);
+            accept(Listener);
         {error, _} ->
             ok
     end.
-
-%% How many connections have been accepted in so many milliseconds.
--spec accepted_while(pos_integer()) -> non_neg_integer().
-accepted_while(Ms) ->
-    Accepted = persistent_term:get(?MODULE),
-    Before = counters:get(Accepted, 1),
-    timer:sleep(Ms),
-    counters:get(Accepted, 1) - Before.
 
 %% For how long, at the most, anything has held a normal scheduler.
 -spec close(pid()) -> non_neg_integer().

@@ -49,7 +49,6 @@
 %% Of a core, a look of `diagnose'.
 -define(DIAGNOSE_PERCENT, 1.0).
 -define(LISTENER_KIB, 2).
--define(ACCEPT_RATIO, 0.99).
 -define(HEALTH_NS, 5000).
 %% Of a call's time in the VM, what must be spent on the schedulers it belongs to. The rest is the way there and back.
 -define(HOME_SHARE, 0.75).
@@ -279,7 +278,7 @@ ports(#{ports := Ports, longest_ms := Longest, calls := Calls}) ->
     ].
 
 -spec monitor(bench_monitor:figures()) -> [section()].
-monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest, accept_ratio := Ratio}) ->
+monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, health_ns := Health, longest_ms := Longest}) ->
     Nothing = [none, none, none, none],
     [
         #{
@@ -300,8 +299,6 @@ monitor(#{loads := Loads, timer := Timer, sleeper := Sleeper, bytes := Bytes, he
             title => "Beside what is watched",
             headings => ["what", "", "goal", ""],
             rows => [
-                ["connections that a server at full speed accepts, watched against not watched", io_lib:format("~.3f x", [Ratio]),
-                    io_lib:format("at least ~.2f x", [?ACCEPT_RATIO]), met(Ratio >= ?ACCEPT_RATIO)],
                 ["memory a listener", {kib, Bytes / 1024} | below({kib, ?LISTENER_KIB}, Bytes < 1024 * ?LISTENER_KIB)],
                 ["`health()`, with 1,000 listeners", {ns, Health} | below({ns, ?HEALTH_NS}, Health < ?HEALTH_NS)],
                 ["the longest that anything held a normal scheduler, opening and closing included", {ms, Longest}, none, none]

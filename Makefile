@@ -87,7 +87,7 @@ ct = $(quietly) $(1) env REBAR_BASE_DIR=_build/$@ ACCEPT_QUEUE_LOAD_SECONDS=20 r
 suites = $(patsubst test/accept_queue_%_SUITE.erl,%,$(wildcard test/*_SUITE.erl))
 files_of = $(foreach suite,$(1),test/accept_queue_$(suite)_SUITE)
 # Half of the time.
-first_half = stalls disturbed load servers_under_load diagnose event monitor differential
+first_half = stalls disturbed load servers_under_load diagnose event monitor differential health
 # Those in which a reading is the matter; the others hold as well over the port program, and test nothing new there.
 over_port = counts kinds list holders faults registry acceptors monitor
 

@@ -5,7 +5,6 @@
 //! microsecond each, whether it is armed or not.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -39,7 +38,6 @@ struct Set {
     epoll: OwnedFd,
     /// In the set: another thread writes to it.
     woken: OwnedFd,
-    has_been_woken: AtomicU32,
 }
 
 /// The token of the entry by which another thread wakes the one that waits.
@@ -86,10 +84,8 @@ impl Arrivals {
     /// Ends the wait of the thread that waits, or its next one.
     pub fn wake(&self) {
         self.wakeup.wake();
-        if let Some(set) = &self.set
-            && set.has_been_woken.swap(1, Ordering::AcqRel) == 0
-        {
-            // It fails only where it would overflow, and it is written to once before it is read.
+        if let Some(set) = &self.set {
+            // It fails only where it would overflow, and wakes all the same then.
             let _ = rustix::io::write(&set.woken, &1u64.to_ne_bytes());
         }
     }
@@ -106,7 +102,6 @@ impl Set {
         let set = Set {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             woken: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            has_been_woken: AtomicU32::new(0),
         };
         epoll::add(&set.epoll, &set.woken, EventData::new_u64(WOKEN), EventFlags::IN)?;
         Ok(set)
@@ -118,7 +113,6 @@ impl Set {
         match data.u64() {
             WOKEN => {
                 let _ = rustix::io::read(&self.woken, &mut [0; 8]);
-                self.has_been_woken.store(0, Ordering::Release);
                 None
             }
             data => Some(data as Token),

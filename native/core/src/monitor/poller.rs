@@ -348,16 +348,17 @@ struct ListeningSockets {
 impl ListeningSockets {
     /// Whether they have changed.
     fn look(&mut self) -> bool {
-        let read = |diag: DiagSocket| {
-            let mut diag = diag;
-            let listening = survey::listening_through(&mut diag)?;
-            Ok((diag, survey::cookies(listening)))
-        };
-        // After an error the rest of an answer may still be in the socket.
-        let found = self.diag.take().map_or_else(DiagSocket::open, Ok).and_then(read);
-        let (diag, now) = found.map_or_else(|error| (None, Err(error)), |(diag, now)| (Some(diag), Ok(now)));
-        self.diag = diag;
+        let now = self.read();
+        if now.is_err() {
+            // The rest of an answer may still be in the socket.
+            self.diag = None;
+        }
         self.has_changed(now)
+    }
+
+    fn read(&mut self) -> Result<Vec<Cookie>, Error> {
+        let diag = self.diag.take().map_or_else(DiagSocket::open, Ok)?;
+        survey::listening_through(self.diag.insert(diag)).map(survey::cookies)
     }
 
     /// What could not be read has not changed.

@@ -3,6 +3,7 @@
 //! A watch is *polled*, at its interval, or *waited for*: its queue has been empty for a while, and the kernel says when a connection
 //! comes. One to which connections come soon after each other costs less when it is polled.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,7 @@ enum Mode {
     Waited { since: Time, token: Token, sockets: u64 },
 }
 
-/// The watches of one interval, read together: each waking costs more than what is done in it.
-#[derive(Default)]
+/// The watches of one interval, read together: each waking costs more than what is done in it. Never empty.
 struct Grid {
     due: Time,
     watches: BTreeMap<u64, Arc<Watch>>,
@@ -117,7 +117,7 @@ impl Schedule {
                 watches.push(Arc::clone(&followed.watch));
             }
         }
-        for (&interval, grid) in self.grids.iter_mut().filter(|(_, grid)| grid.is_due(at)) {
+        for (&interval, grid) in self.grids.iter_mut().filter(|(_, grid)| grid.due <= at) {
             watches.extend(grid.watches.values().cloned());
             late = late.max(Some(at - grid.due).filter(|&late| late > interval));
             grid.due = next_on_grid(interval, at);
@@ -144,7 +144,7 @@ impl Schedule {
 
     /// When something is due next.
     pub(super) fn next_due(&self) -> Time {
-        let grids = self.grids.values().filter(|grid| !grid.watches.is_empty()).map(|grid| grid.due);
+        let grids = self.grids.values().map(|grid| grid.due);
         let early = self.early.first().map(|&(due, _)| due);
         grids.chain(early).fold(self.search_due, Time::min)
     }
@@ -152,14 +152,9 @@ impl Schedule {
     /// A watch has been read: whether it is to be waited for from now on, and by which token. Then it is, unless
     /// [`Schedule::poll_again`] says that it cannot be.
     pub(super) fn was_read(&mut self, at: Time, id: u64, outlook: Outlook) -> Option<Token> {
+        self.read_early(id, outlook.due_at);
         let wants_samples = self.wants_samples;
         let followed = self.followed.get_mut(&id)?;
-        let early = followed.early.take();
-        early.map(|due| self.early.remove(&(due, id)));
-        if let Some(due) = outlook.due_at {
-            followed.early = Some(due);
-            self.early.insert((due, id));
-        }
         let Mode::Polled { quiet_since } = &mut followed.mode else { return None };
         if !outlook.is_quiet {
             *quiet_since = None;
@@ -173,8 +168,11 @@ impl Schedule {
         let token = self.next_token;
         followed.mode = Mode::Waited { since: at, token, sockets: followed.watch.sockets_version() };
         self.tokens.insert(token, id);
-        if let Some(grid) = self.grids.get_mut(&interval(&followed.watch)) {
-            grid.watches.remove(&id);
+        if let Entry::Occupied(mut grid) = self.grids.entry(interval(&followed.watch)) {
+            grid.get_mut().watches.remove(&id);
+            if grid.get().watches.is_empty() {
+                grid.remove();
+            }
         }
         Some(token)
     }
@@ -206,12 +204,17 @@ impl Schedule {
     }
 
     fn poll_at_once(&mut self, at: Time, id: u64) {
-        if let Some(followed) = self.followed.get_mut(&id) {
-            let before = followed.early.replace(at);
-            before.map(|due| self.early.remove(&(due, id)));
-            self.early.insert((at, id));
-            self.poll(at, id);
+        self.read_early(id, Some(at));
+        self.poll(at, id);
+    }
+
+    /// It is read before its turn at this time, and at no other.
+    fn read_early(&mut self, id: u64, due: Option<Time>) {
+        let Some(followed) = self.followed.get_mut(&id) else { return };
+        if let Some(before) = std::mem::replace(&mut followed.early, due) {
+            self.early.remove(&(before, id));
         }
+        self.early.extend(due.map(|due| (due, id)));
     }
 
     fn poll(&mut self, now: Time, id: u64) {
@@ -221,10 +224,10 @@ impl Schedule {
             followed.mode = Mode::Polled { quiet_since: None };
         }
         let interval = interval(&followed.watch);
-        let grid = self.grids.entry(interval).or_default();
-        if grid.watches.is_empty() && grid.due <= now {
-            grid.due = next_on_grid(interval, now);
-        }
+        let grid = self
+            .grids
+            .entry(interval)
+            .or_insert_with(|| Grid { due: next_on_grid(interval, now), watches: BTreeMap::new() });
         grid.watches.insert(id, Arc::clone(&followed.watch));
     }
 }
@@ -240,12 +243,6 @@ impl Followed {
 
     fn has_other_sockets(&self) -> bool {
         matches!(self.mode, Mode::Waited { sockets, .. } if sockets != self.watch.sockets_version())
-    }
-}
-
-impl Grid {
-    fn is_due(&self, at: Time) -> bool {
-        self.due <= at && !self.watches.is_empty()
     }
 }
 

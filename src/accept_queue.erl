@@ -101,7 +101,7 @@
     | {address(), {device, binary()} | {namespace | inode, pos_integer()}}.
 %% The scope, an interface's index, stands with a link-local address only. The last form is for what is watched: an address may stand for
 %% more than one queue, where sockets are bound to different devices (SO_BINDTODEVICE) or live in different network namespaces, or
-%% where a Unix path was made anew while the old socket listens on. Then one of them is called by the address, and each other one also by the
+%% where a Unix path was bound again while the old socket listens on. Then one of them is called by the address, and each other one also by the
 %% device, the inode of the namespace or that of the socket: in events, `watched/0', `status/1' and `health/0'. A name stays for as
 %% long as its sockets do.
 

@@ -46,19 +46,11 @@ handler() ->
             end
     end.
 
-%% The exit of the asking process carries the answer.
--dialyzer({nowarn_function, has_handlers/1}).
-
 %% Asked once of each. One that does not answer is asked again when alarms are settled next.
 has_handlers(Handler) ->
-    {Asker, Monitor} = spawn_monitor(fun() -> exit({handlers, gen_event:which_handlers(Handler)}) end),
-    receive
-        {'DOWN', Monitor, process, Asker, {handlers, Handlers}} -> Handlers =/= [];
-        {'DOWN', Monitor, process, Asker, _HasEnded} -> false
-    after ?ANSWER_MS ->
-        true = exit(Asker, kill),
-        true = erlang:demonitor(Monitor, [flush]),
-        false
+    case accept_queue_call:within(?ANSWER_MS, fun() -> {ok, gen_event:which_handlers(Handler)} end) of
+        {ok, Handlers} -> Handlers =/= [];
+        {error, _} -> false
     end.
 
 set(_Id, _Details, _Alarm, undefined) ->

@@ -40,7 +40,7 @@ handle_cast(Request, State) ->
 handle_info(Message, State) ->
     or_ended(call(handle_info, [Message, State]), State).
 
-%% The module is told why it ends: what ended by a failure did not end in order.
+%% The module gets the reason: what ended by a failure did not end in order.
 -spec terminate(term(), term()) -> ok.
 terminate(Reason, State) ->
     _ = [call(terminate, [why(Reason), State]) || erlang:function_exported(get(?MODULE), terminate, 2)],

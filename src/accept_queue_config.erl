@@ -153,8 +153,7 @@ is_listener({Ip, Port}) -> inet:is_ip_address(Ip) andalso is_port_number(Port);
 is_listener({Ip, Port, Scope}) -> inet:is_ipv6_address(Ip) andalso is_port_number(Port) andalso is_integer(Scope);
 is_listener(_) -> false.
 
-is_in_hand(SslSocket) when element(1, SslSocket) =:= sslsocket -> true;
-is_in_hand(Term) -> accept_queue_source:is_handle(Term) orelse accept_queue_backend:is_socket(Term).
+is_in_hand(Term) -> accept_queue_source:is_handle(Term) orelse accept_queue_ssl:is_ssl(Term) orelse accept_queue_backend:is_socket(Term).
 
 is_port_number(Port) -> is_integer(Port) andalso Port > 0 andalso Port =< 65535.
 

@@ -22,14 +22,10 @@ named(_) ->
 
 -spec whole_name(accept_queue:server(), accept_queue_process:kin()) -> {ok, accept_queue:server()} | {error, timeout}.
 whole_name(Named, #{ancestors := [Above | _]}) ->
-    Asked = accept_queue_framework:within(fun() ->
+    accept_queue_framework:name_within(Named, fun() ->
         [Protocol | _] = [Protocol || {{listener_sup, {Protocol, _}}, Pid, _, _} <- supervisor:which_children(esockd_sup), Pid =:= Above],
-        {ok, {esockd, Protocol}}
-    end),
-    case Asked of
-        {error, not_found} -> {ok, Named};
-        Answer -> Answer
-    end.
+        {esockd, Protocol}
+    end).
 
 -spec pool(accept_queue:server(), pid() | undefined, accept_queue_backend:socket()) -> {ok, [pid()]} | {error, not_found}.
 pool({esockd, _}, Owner, _Socket) ->
@@ -47,6 +43,5 @@ pool(_, _, _) ->
     {error, not_found}.
 
 -spec text(accept_queue:server()) -> iodata() | undefined.
-text({esockd, undefined}) -> "esockd";
-text({esockd, Protocol}) -> ["esockd ", accept_queue_process:module_name(Protocol)];
+text({esockd, Protocol}) -> accept_queue_framework:text("esockd", Protocol);
 text(_) -> undefined.

@@ -116,7 +116,7 @@
     given_up = #{} :: #{logger | telemetry => MonotonicMs :: integer()},
     subscribers = #{} :: #{pid() => Monitor :: reference()},
     %% The next check, soon or not before the next beat.
-    check :: {soon | beat, reference()},
+    check = soon :: soon | {beat, reference()},
     %% What was found up to here is settled, or waits for the acceptors of its listener.
     seen = none :: accept_queue_event_store:key() | none,
     asking = #{} :: #{accept_queue:address() => asked()},
@@ -252,10 +252,8 @@ init([]) ->
     %% The process before this one may have been killed with work in hand.
     ok = wake(),
     self() ! check,
-    %% Set by the check that is under way.
-    Check = {soon, make_ref()},
     Dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED]),
-    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers, check = Check}}.
+    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers}}.
 
 %% @private
 -spec handle_call({subscribe | unsubscribe, pid()} | term(), gen_server:from(), #state{}) -> {reply, ok | {error, badarg}, #state{}}.
@@ -317,14 +315,18 @@ terminate(_Reason, _State) ->
 check_later(State) ->
     InHand = [Channel || Channel <- ?DISPATCHED, accept_queue_event_store:in_hand(Channel) =/= nothing],
     case InHand =:= [] andalso map_size(accept_queue_event_store:raised()) =:= 0 of
-        true -> State#state{check = {beat, accept_queue_beat:next(check)}};
-        false -> State#state{check = {soon, erlang:send_after(?CHECK_MS, self(), check)}}
+        true ->
+            State#state{check = {beat, accept_queue_beat:next(check)}};
+        false ->
+            _ = erlang:send_after(?CHECK_MS, self(), check),
+            State#state{check = soon}
     end.
 
 check_soon(#state{check = {beat, Timer}} = State) ->
     _ = erlang:cancel_timer(Timer),
-    State#state{check = {soon, erlang:send_after(?CHECK_MS, self(), check)}};
-check_soon(#state{check = {soon, _}} = State) ->
+    _ = erlang:send_after(?CHECK_MS, self(), check),
+    State#state{check = soon};
+check_soon(#state{check = soon} = State) ->
     State.
 
 want_samples(Wanted) ->

@@ -7,7 +7,9 @@
 %% {@link accept_queue:acceptors/1}.
 -module(accept_queue_framework).
 
--export([server/2, named/1, whole_name/2, elsewhere/1, pool/2, text/1, within/1]).
+-export([server/2, named/1, whole_name/2, elsewhere/1, pool/2, text/1]).
+%% For the modules of the frameworks.
+-export([within/1, name_within/2, acceptors_or_starter/2, text/2]).
 
 %% How the listeners of a framework are called.
 -callback named(accept_queue_process:kin()) -> accept_queue:server() | undefined.
@@ -88,20 +90,28 @@ pool(Socket, Cookie) ->
 text(Server) ->
     first([fun() -> Module:text(Server) end || Module <- ?FRAMEWORKS]).
 
-%% The answer of processes that may be stuck, unless it takes too long or one of them ends before.
+%% The answer of a framework's processes, which may be stuck.
 -spec within(fun(() -> Answer)) -> Answer | {error, not_found | timeout}.
--dialyzer({nowarn_function, within/1}).
 within(Ask) ->
-    %% The exit of the asking process carries the answer.
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, Ask()}) end),
-    receive
-        {'DOWN', Monitor, process, Pid, {answer, Answer}} -> Answer;
-        {'DOWN', Monitor, process, Pid, _NoProcess} -> {error, not_found}
-    after ?ANSWER_MS ->
-        exit(Pid, kill),
-        true = erlang:demonitor(Monitor, [flush]),
-        {error, timeout}
+    accept_queue_call:within(?ANSWER_MS, Ask).
+
+%% A name that is asked for; where one of the processes ends before, what is known without it.
+-spec name_within(accept_queue:server(), fun(() -> accept_queue:server())) -> {ok, accept_queue:server()} | {error, timeout}.
+name_within(Named, Ask) ->
+    case within(fun() -> {ok, Ask()} end) of
+        {error, not_found} -> {ok, Named};
+        Answer -> Answer
     end.
+
+%% Of a framework whose acceptors become the connections: where none is left, the server that starts them stands for the pool.
+-spec acceptors_or_starter([pid()], Server :: pid() | undefined) -> {ok, [pid() | undefined]}.
+acceptors_or_starter([], Server) -> {ok, [Server]};
+acceptors_or_starter(Acceptors, _Server) -> {ok, Acceptors}.
+
+%% Such as `ranch http'.
+-spec text(string(), term()) -> iodata().
+text(Framework, undefined) -> Framework;
+text(Framework, Name) -> [Framework, " ", accept_queue_process:module_name(Name)].
 
 first([]) ->
     undefined;

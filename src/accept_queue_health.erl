@@ -160,7 +160,7 @@ reason({search, Reason}, _NowMs) -> {true, {listeners_unreadable, Reason}};
 reason({{missing, Listener}, FromMs}, NowMs) when NowMs >= FromMs -> {true, {not_listening, Listener}};
 reason({{missing, _Listener}, _FromMs}, _NowMs) -> false.
 
-%% A watchdog is wanted, and its program is not there or ends before it has said anything: whoever relies on its evidence will have none.
+%% A watchdog is wanted, and its program is not there or ends before it has said anything: there will be no evidence of a hang.
 %% One that ends and comes back within seconds is not reported.
 watchdog() ->
     case application:get_env(accept_queue, watchdog) of

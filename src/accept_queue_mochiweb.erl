@@ -13,18 +13,14 @@
 named(#{initial_call := ?SERVER, registered_name := Name}) -> {mochiweb, Name};
 named(_) -> undefined.
 
-%% Those that have not yet left the acceptor's code for the connection's. Where there is none the server has started none: it is of the
-%% pool.
+%% Those that have not yet left the acceptor's code for the connection's.
 -spec pool(accept_queue:server(), pid() | undefined, accept_queue_backend:socket()) -> {ok, [pid()]} | {error, not_found}.
 pool({mochiweb, _}, Server, _Socket) ->
-    case [Pid || Pid <- accept_queue_process:linked(Server, ?ACCEPTORS), accept_queue_process:is_in(Pid, mochiweb_acceptor)] of
-        [] -> {ok, [Server]};
-        Acceptors -> {ok, Acceptors}
-    end;
+    Acceptors = [Pid || Pid <- accept_queue_process:linked(Server, ?ACCEPTORS), accept_queue_process:is_in(Pid, mochiweb_acceptor)],
+    accept_queue_framework:acceptors_or_starter(Acceptors, Server);
 pool(_, _, _) ->
     {error, not_found}.
 
 -spec text(accept_queue:server()) -> iodata() | undefined.
-text({mochiweb, undefined}) -> "mochiweb";
-text({mochiweb, Name}) -> ["mochiweb ", accept_queue_process:module_name(Name)];
+text({mochiweb, Name}) -> accept_queue_framework:text("mochiweb", Name);
 text(_) -> undefined.

@@ -481,7 +481,7 @@ wanted(all, _State) ->
 wanted(none, _State) ->
     fun(_Address) -> false end;
 wanted({all_but, Listeners}, _State) ->
-    Others = lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses_now(Listener)]]),
+    Others = addresses_of(Listeners),
     fun(Address) -> not lists:member(Address, Others) end;
 wanted(Listeners, #state{reopen_ms = ReopenMs}) ->
     Found = [{Listener, addresses_now(Listener)} || Listener <- Listeners],
@@ -575,14 +575,8 @@ add({Address, Entries}, Options, #state{options = Defaults} = State) ->
             Error
     end.
 
-is_named(Name, #state{wanted = Wanted}) when is_list(Wanted) ->
-    Address = accept_queue_naming:base(Name),
-    lists:any(fun(Listener) -> lists:member(Address, known(addresses_now(Listener))) end, Wanted);
-is_named(_Name, _State) ->
-    false.
-
-known({ok, Addresses}) -> Addresses;
-known({error, _}) -> [].
+is_named(Name, #state{wanted = Wanted}) ->
+    is_list(Wanted) andalso lists:member(accept_queue_naming:base(Name), addresses_of(Wanted)).
 
 named_if_so(#row{is_named = true}, Metadata) -> Metadata#{named => true};
 named_if_so(#row{is_named = false}, Metadata) -> Metadata.
@@ -767,6 +761,10 @@ entries(Listener) ->
     catch
         error:badarg -> {error, badarg}
     end.
+
+%% Those that are found.
+addresses_of(Listeners) ->
+    lists:append([Addresses || Listener <- Listeners, {ok, Addresses} <- [addresses_now(Listener)]]).
 
 addresses_now(Listener) ->
     case entries(Listener) of

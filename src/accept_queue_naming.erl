@@ -2,7 +2,7 @@
 %% Which sockets are one queue, and what it is called. Pure.
 %%
 %% Listeners on one address are not one queue where they are bound to different devices or live in different network namespaces, nor
-%% where a Unix path was made anew while the old socket listens on: core tells them apart (`queue'). The first is called by its address, a
+%% where a Unix path was bound again while the old socket listens on: core tells them apart (`queue'). The first is called by its address, a
 %% further one also by what it differs in. A name sticks: it stays for as long as one of its sockets does.
 -module(accept_queue_naming).
 

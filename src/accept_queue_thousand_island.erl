@@ -30,21 +30,17 @@ named(_) ->
 %% server's own, or that of the plug or the handler, which stand in the arguments of an acceptor.
 -spec whole_name(accept_queue:server(), accept_queue_process:kin()) -> {ok, accept_queue:server()} | {error, timeout}.
 whole_name({phoenix, Endpoint} = Named, #{ancestors := [Server | _]}) ->
-    answer(accept_queue_framework:within(fun() ->
+    accept_queue_framework:name_within(Named, fun() ->
         [Scheme | _] = [Scheme || {{_, Scheme}, Pid, _, _} <- supervisor:which_children(Endpoint), is_atom(Scheme), Pid =:= pid(Server)],
-        {ok, {phoenix, list_to_atom(atom_to_list(Endpoint) ++ "." ++ string:uppercase(atom_to_list(Scheme)))}}
-    end), Named);
+        {phoenix, list_to_atom(atom_to_list(Endpoint) ++ "." ++ string:uppercase(atom_to_list(Scheme)))}
+    end);
 whole_name({thousand_island, _} = Named, #{ancestors := [Server | _]}) ->
     case {name(Server), acceptors_supervisors(Server)} of
         {undefined, [First | _]} ->
-            answer(accept_queue_framework:within(fun() -> {ok, configured(acceptor_arguments(First), Named)} end), Named);
+            accept_queue_framework:name_within(Named, fun() -> configured(acceptor_arguments(First), Named) end);
         _ ->
             {ok, Named}
     end.
-
-answer({ok, Name}, _Named) -> {ok, Name};
-answer({error, timeout}, _Named) -> {error, timeout};
-answer({error, not_found}, Named) -> {ok, Named}.
 
 %% Where one server has several sockets, nothing but the acceptors' arguments says which of them accepts from which: not found.
 -spec pool(accept_queue:server(), pid() | undefined, accept_queue_backend:socket()) -> {ok, [pid()]} | {error, not_found}.
@@ -63,9 +59,8 @@ pool(_, _, _) ->
 
 -spec text(accept_queue:server()) -> iodata() | undefined.
 text({phoenix, Endpoint}) -> accept_queue_process:module_name(Endpoint);
-text({bandit, Plug}) -> ["bandit ", accept_queue_process:module_name(Plug)];
-text({thousand_island, undefined}) -> "thousand_island";
-text({thousand_island, Name}) -> ["thousand_island ", accept_queue_process:module_name(Name)];
+text({bandit, Plug}) -> accept_queue_framework:text("bandit", Plug);
+text({thousand_island, Name}) -> accept_queue_framework:text("thousand_island", Name);
 text(_) -> undefined.
 
 endpoint([Above | _]) when is_atom(Above) ->

@@ -1,5 +1,5 @@
 %% What shares a shown address is not one queue: the same address on two devices, in two network namespaces, and a Unix path that was made
-%% anew while the old socket listens on. Each is judged alone, has a name that stays, and is not taken for the other.
+%% again while the old socket listens on. Each is judged alone, has a name that stays, and is not taken for the other.
 -module(accept_queue_alike_SUITE).
 
 -compile([export_all, nowarn_export_all]).

@@ -630,7 +630,7 @@ what_a_framework_that_does_not_answer_knows_is_absent_and_nothing_waits_for_it(_
     ok = forget_ranch(),
     eventually:ends(Silent, stop).
 
-%% How long it takes until all of eight listeners that nobody has asked for are published; and then, when they are not asked for again.
+%% How long it takes until all of eight listeners that no process has asked for are published; and then, when they are not asked for again.
 beside_a_framework_that_does_not_answer(Silent) ->
     Listeners = [sockets:listen(5) || _ <- lists:seq(1, 8)],
     Details = [(details(1))#{address := sockets:address(L)} || L <- Listeners],

@@ -325,7 +325,7 @@ fn a_socket_that_takes_the_number_of_one_that_is_waited_for_is_no_matter() {
     let watches = [watch(7, &first, quick()), watch(8, &second, quick())];
     poller.watch(watches.to_vec(), false);
     watches.iter().for_each(|watch| wait_until_it_is_waited_for(watch));
-    // Other tests open descriptors as well: whoever has the number now, it is not the first listener.
+    // Other tests open descriptors as well: the number may be any socket's now, but not the first listener's.
     drop(first);
     let (_third, other) = listener();
     let _clients = [TcpStream::connect(other), TcpStream::connect(address)];

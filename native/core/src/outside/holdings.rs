@@ -270,7 +270,7 @@ impl Place {
         wanted.then_some(owners)
     }
 
-    /// Those who hold a Unix socket that listens: the kernel refused to tell of these.
+    /// Those who hold a Unix socket that listens: the kernel refused to list these.
     pub(crate) fn unread_unix(&self) -> Result<Vec<Gap>, Error> {
         let listening = self.by_any(unix_table::listening)?.unwrap_or_default();
         let holders = listening.iter().flat_map(|&inode| self.held(inode)).map(|held| held.member);

@@ -321,9 +321,10 @@ decoded(Frame) ->
         error:badarg -> error
     end.
 
+%% It may have begun some time after it was asked for: from now on the pause before the next one counts.
 received(?HELLO, #state{port = Port} = State) ->
     ok = accept_queue_watchdog:started(erlang:port_info(Port, os_pid)),
-    true = ets:insert(?TABLE, {mute, 0}),
+    true = ets:insert(?TABLE, [{mute, 0}, {started, erlang:monotonic_time(millisecond)}]),
     State#state{ready = true, away = timeout};
 received({event, hung, #{duration_ms := _} = Details}, State) ->
     ok = accept_queue_event:hung(Details),

@@ -31,10 +31,10 @@ demo: tools build ## the experiment of 2009 on real sockets; about 20 s
 	@ERL_LIBS=$(libs) escript examples/experiment_2009.escript
 
 check: ## what must hold before each commit; no sockets, fast
-	@$(two_at_once) checked
+	@$(at_once)2 checked
 
 test: setup ## everything, on real sockets
-	@$(two_at_once) tested
+	@$(at_once)3 tested
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \
@@ -78,20 +78,22 @@ fmt: ## format the Rust sources
 clean: ## remove everything that was built
 	@rm -rf _build target priv
 
-# The steps of check and test. Two run at once where neither waits for the other, so none writes a folder that one beside it uses:
+# The steps of check and test. Some run at once where neither waits for the other, so none writes a folder that one beside it uses:
 # Rust without optimization is in target/debug, with it in target/release; each step that compiles Erlang beside others has a folder
-# of its own. The suites wait most of their time, and go in two halves; what takes both cores comes before or after them.
-two_at_once = $(MAKE) --no-print-directory --jobs=2 --output-sync=target
+# of its own. The suites wait most of their time, and go in parts beside each other; what takes the processors comes before or after them.
+at_once = $(MAKE) --no-print-directory --output-sync=target --jobs=
 ct = $(quietly) $(1) env REBAR_BASE_DIR=_build/$@ ACCEPT_QUEUE_LOAD_SECONDS=20 rebar3 ct --suite $(subst $(space),$(comma),$(strip $(2)))
 
 suites = $(patsubst test/accept_queue_%_SUITE.erl,%,$(wildcard test/*_SUITE.erl))
 files_of = $(foreach suite,$(1),test/accept_queue_$(suite)_SUITE)
-# Half of the time.
-first_half = stalls disturbed load servers_under_load diagnose event monitor differential health
+# Those that take the processors, one after the other.
+busy = stalls disturbed load servers_under_load diagnose event differential
+# Those that sleep; what is in neither list is the third part.
+idle = resilience watchdog health trouble
 # Those in which a reading is the matter; the others hold as well over the port program, and test nothing new there.
 over_port = counts kinds list holders faults registry acceptors monitor
 
-.PHONY: checked cargo-fmt cargo-clippy cargo-test xref dialyzer eunit
+.PHONY: checked cargo-fmt cargo-clippy cargo-test-built cargo-test xref dialyzer eunit
 checked: cargo-test eunit
 
 cargo-fmt:
@@ -100,7 +102,10 @@ cargo-fmt:
 cargo-clippy: cargo-fmt
 	@$(quietly) "cargo clippy" cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 
-cargo-test: cargo-clippy
+cargo-test-built: cargo-clippy
+	@$(quietly) "cargo test, compiled" cargo test --quiet --workspace --locked --no-run
+
+cargo-test: cargo-test-built
 	@$(quietly) "cargo test" cargo test --quiet --workspace --locked
 
 xref: build
@@ -117,7 +122,7 @@ dialyzer: xref
 eunit: dialyzer
 	@$(quietly) "eunit" rebar3 eunit
 
-.PHONY: tested nifs components suites suites-1 suites-2 packaging suites-over-port program exunit edoc documents
+.PHONY: tested nifs components suites busy-suites idle-suites other-suites suites-over-port packaging program exunit edoc documents
 tested: packaging documents
 
 nifs: build
@@ -126,22 +131,25 @@ nifs: build
 components:
 	@$(quietly) "components" test/components
 
-suites: suites-1 suites-2
+suites: busy-suites other-suites idle-suites suites-over-port cargo-test
 
-suites-1: checked nifs components
-	@$(call ct,"common test; first half",$(call files_of,$(first_half)))
+busy-suites: cargo-test-built eunit nifs components
+	@$(call ct,"common test; busy suites",$(call files_of,$(busy)))
 
-suites-2: checked nifs components
-	@$(call ct,"common test; second half",$(call files_of,$(filter-out $(first_half),$(suites))))
+other-suites: cargo-test-built eunit nifs components
+	@$(call ct,"common test; other suites",$(call files_of,$(filter-out $(busy) $(idle),$(suites))))
+
+idle-suites: cargo-test-built eunit nifs components
+	@$(call ct,"common test; idle suites",$(call files_of,$(idle)))
+
+suites-over-port: cargo-test-built eunit nifs components
+	@ACCEPT_QUEUE_SOURCE=port $(call ct,"common test over the port program",$(call files_of,$(over_port)))
 
 # In a clone of its own, which takes both cores; what follows waits most of its time again.
 packaging: suites
 	@$(quietly) "packaging" test/packaging
 
-suites-over-port: suites
-	@ACCEPT_QUEUE_SOURCE=port $(call ct,"common test over the port program",$(call files_of,$(over_port)))
-
-program: suites-over-port
+program: suites
 	@$(quietly) "program" cargo test --quiet --locked --package accept-queue-cli -- --ignored
 
 exunit: program

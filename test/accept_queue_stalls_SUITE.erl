@@ -64,13 +64,18 @@ quick() ->
         settings => #{interval_ms => 50, for_ms => 1000, stuck_ms => 2000, clear_ms => 700, census_ms => 500}
     }.
 
+%% Of some readings: heaps shrink one after the other when all is over.
+least_usage(Server) ->
+    Readings = [begin timer:sleep(200), other_vm:call(Server, ?MODULE, usage, []) end || _ <- lists:seq(1, 15)],
+    lists:foldl(fun(One, Other) -> maps:map(fun(Key, Figure) -> min(Figure, maps:get(Key, Other)) end, One) end, hd(Readings), tl(Readings)).
+
 every_stall_is_reported_once_and_nothing_else_is(_) ->
     #{seconds := {First, Second}, may_grow := MayGrow} = Form = form(),
     #{server := Server} = World = world(Form),
     Warm = run(First, World),
-    Before = other_vm:call(Server, ?MODULE, usage, []),
+    Before = least_usage(Server),
     Run = run(Second, World),
-    After = other_vm:call(Server, ?MODULE, usage, []),
+    After = least_usage(Server),
     Report = report(Form, [Warm, Run], Before, After),
     ct:pal("~ts", [Report]),
     keep(Report),

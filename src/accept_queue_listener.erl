@@ -2,7 +2,7 @@
 %% From the listener of a caller, in any of its forms, to a handle; and from a listener to its sockets.
 -module(accept_queue_listener).
 
--export([open/1, sockets/1, entries/1, all/0, matches/1, with_descriptor/2]).
+-export([open/1, ask_socket/2, sockets/1, entries/1, all/0, matches/1, with_descriptor/2]).
 
 %% The errors of a listener that has been closed since it was found; while the kernel closes it, it no longer listens.
 -define(GONE, [closed, not_listening]).
@@ -18,6 +18,16 @@ open(Listener) ->
 opened({sockets, Sockets}) -> joined([with_descriptor(Socket, fun accept_queue_source:open/1) || Socket <- Sockets]);
 opened({entries, Entries}) -> joined([{ok, Handle} || #{handle := Handle} <- Entries]);
 opened({error, _} = Error) -> Error.
+
+%% The answer of the one socket that the term is.
+-spec ask_socket(accept_queue:listener(), fun((accept_queue_nif:fd()) -> Answer)) ->
+    Answer | {error, closed | not_listening | badarg} | no_socket.
+ask_socket(Listener, Ask) ->
+    Socket = accept_queue_ssl:transport(Listener),
+    case accept_queue_backend:is_socket(Socket) of
+        true -> with_descriptor(Socket, Ask);
+        false -> no_socket
+    end.
 
 %% The sockets of this VM behind a listener. Those of a handle are found by its cookies.
 -spec sockets(accept_queue:listener()) ->

@@ -53,7 +53,7 @@ depth(Port) when is_port(Port) ->
         fallback ->
             accept_queue_inet:depth(Port);
         _ ->
-            case make(fun() -> with_handle(Port, fun depth_of_handle/1) end) of
+            case make(fun() -> depth_of_listener(Port) end) of
                 {error, not_loaded} -> accept_queue_inet:depth(Port);
                 Answer -> Answer
             end
@@ -61,18 +61,27 @@ depth(Port) when is_port(Port) ->
 depth(Listener) ->
     case accept_queue_source:is_handle(Listener) of
         true -> depth_of_handle(Listener);
-        false -> with_handle(Listener, fun depth_of_handle/1)
+        false -> depth_of_listener(Listener)
+    end.
+
+%% A single socket needs no handle.
+depth_of_listener(Listener) ->
+    case accept_queue_listener:ask_socket(Listener, fun accept_queue_source:depth_at/1) of
+        NotSo when NotSo =:= no_socket; NotSo =:= {error, second_tier} -> with_handle(Listener, fun depth_of_handle/1);
+        Answer -> as_map(Answer)
     end.
 
 %% The path of a handle that is read again and again: it allocates the answer alone.
 depth_of_handle(Handle) ->
-    try accept_queue_source:depth(Handle) of
-        {ok, {Queued, Limit, Drops}} -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
-        {error, _} = Error -> Error
+    try
+        as_map(accept_queue_source:depth(Handle))
     catch
         %% A reference that is no handle.
         error:badarg -> {error, badarg}
     end.
+
+as_map({ok, {Queued, Limit, Drops}}) -> {ok, #{queued => Queued, limit => Limit, drops => Drops}};
+as_map({error, _} = Error) -> Error.
 
 -spec resize(accept_queue:listener(), Backlog :: non_neg_integer()) ->
     {ok, #{requested := non_neg_integer(), limit := non_neg_integer()}} | unread().
@@ -87,8 +96,7 @@ resize(Listener, Backlog) ->
 %% Asks about an accepted connection by its descriptor.
 -spec of_connection(accept_queue:connection(), fun((accept_queue_nif:fd()) -> Answer)) -> Answer | unread().
 of_connection(Connection, Ask) ->
-    Socket = accept_queue_ssl:transport(Connection),
-    case accept_queue_backend:is_socket(Socket) of
-        true -> accept_queue_listener:with_descriptor(Socket, Ask);
-        false -> {error, badarg}
+    case accept_queue_listener:ask_socket(Connection, Ask) of
+        no_socket -> {error, badarg};
+        Answer -> Answer
     end.

@@ -183,6 +183,13 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
             | [{[Handle], badarg} | BadIntegers]
         ],
         {depth, 1} => [{[Handle], {ok, {0, 5, 0}}} | BadHandles],
+        {depth_at, 1} => [
+            {[Fd], {ok, {0, 5, 0}}},
+            {[-1], {error, closed}},
+            {[NoFd], {error, closed}},
+            {[StandardInput], {error, not_listening}}
+            | [{[Handle], badarg} | BadIntegers]
+        ],
         {depth_from_dump, 1} => [{[Handle], {ok, {0, 5, 0}}} | BadHandles],
         {counts, 1} => [{[Handle], accept_queue:counts(L)} | BadHandles],
         {cookies, 1} => [{[Handle], [Cookie]} | BadHandles],

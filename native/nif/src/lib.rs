@@ -34,6 +34,11 @@ fn depth(handle: &Handle) -> Result<Terms<core::Depth>, Reason> {
 }
 
 #[rustler::nif(schedule = "Normal")]
+fn depth_at(fd: i32) -> Result<Terms<core::Depth>, Reason> {
+    Ok(Terms(core::Listener::depth_at(fd)?.ok_or(Reason::SecondTier)?))
+}
+
+#[rustler::nif(schedule = "Normal")]
 fn cookies(handle: &Handle) -> Vec<Terms<core::Cookie>> {
     handle.0.sockets().iter().map(|socket| Terms(socket.cookie())).collect()
 }

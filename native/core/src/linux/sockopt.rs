@@ -111,6 +111,14 @@ pub fn connection(fd: RawFd) -> Result<Connection, Error> {
     })
 }
 
+/// The protocol of the socket that the number stands for.
+#[inline]
+pub fn protocol(fd: RawFd) -> Result<c_int, Error> {
+    let mut protocol = 0u32;
+    read(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, &mut protocol)?;
+    Ok(protocol as c_int)
+}
+
 /// Whether the number stands for a socket that listens.
 pub fn is_listening(fd: RawFd) -> bool {
     let mut answer = 0u32;

@@ -31,11 +31,7 @@ impl Listener {
     /// The listening socket of a descriptor number of this process. [`Error::Closed`] where the number stands for nothing,
     /// [`Error::NotListening`] where for something else.
     pub fn open(fd: RawFd) -> Result<Listener, Error> {
-        Listener::resolve(fd).map_err(|error| match error {
-            Error::Errno(errno) if errno.0 == libc::EBADF => Error::Closed,
-            Error::Errno(errno) if errno.0 == libc::ENOTSOCK => Error::NotListening,
-            error => error,
-        })
+        Listener::resolve(fd).map_err(of_number)
     }
 
     fn resolve(fd: RawFd) -> Result<Listener, Error> {
@@ -106,6 +102,18 @@ impl Listener {
             Endpoint::Tcp(_) => sockopt::depth(self.fd),
             Endpoint::Unix(_) => self.unix_depth(),
         })
+    }
+
+    /// The depth of the listening socket that a descriptor number stands for now: three system calls. `None`: it has no first tier
+    /// ([`Listener::has_first_tier`]).
+    #[inline]
+    pub fn depth_at(fd: RawFd) -> Result<Option<Depth>, Error> {
+        let depth = match sockopt::protocol(fd) {
+            Ok(libc::IPPROTO_TCP) => sockopt::depth(fd).map(Some),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        };
+        depth.map_err(of_number)
     }
 
     /// What is in the queue, for the address that this socket listens on: one walk over the kernel's table.
@@ -217,6 +225,15 @@ impl Listener {
     /// Why the kernel's table has no listener of this cookie.
     fn no_row(&self) -> Error {
         if sockopt::is_listening(self.fd) { Error::NotFound } else { Error::NotListening }
+    }
+}
+
+/// What an error says of a descriptor number.
+fn of_number(error: Error) -> Error {
+    match error {
+        Error::Errno(errno) if errno.0 == libc::EBADF => Error::Closed,
+        Error::Errno(errno) if errno.0 == libc::ENOTSOCK => Error::NotListening,
+        error => error,
     }
 }
 

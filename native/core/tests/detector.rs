@@ -379,6 +379,39 @@ fn behind_is_raised_in_time() {
     assert!(evidence.held_for >= hold_for);
 }
 
+/// Read as the monitor does: at each tick, and when something is due. What is late counts from when the head of the queue had waited for too
+/// long for the first time.
+#[test]
+fn behind_is_not_later_than_a_census_that_waits_for_it() {
+    let Settings { max_wait, hold_for, .. } = Settings::default();
+    for phase in 0..10 {
+        let mut queue = Simulation::new(4096);
+        queue.idle(ms(2000));
+        queue.now += ms(phase * 10);
+        let (begins, mut next_tick, mut due, mut begun) = (queue.now, queue.now + ms(50), None, None);
+        for millisecond in 0..3000 {
+            queue.now = begins + ms(millisecond);
+            if millisecond % 10 == 0 {
+                queue.arrive(4);
+                queue.accept(2);
+            }
+            let waited = queue.queue.front().map_or(ms(0), |head| queue.now - head.arrived);
+            if waited > max_wait {
+                begun.get_or_insert(queue.now);
+            }
+            if queue.now >= next_tick || due.is_some_and(|due| queue.now >= due) {
+                queue.read();
+                due = queue.detector.outlook(queue.now).due_at;
+                if queue.now >= next_tick {
+                    next_tick += TICK;
+                }
+            }
+        }
+        let late = queue.raising(Behind).0 - begun.expect("it grows") - hold_for;
+        assert!(late <= ms(50), "{late:?} in phase {phase}");
+    }
+}
+
 #[test]
 fn stuck_is_raised_in_time_and_not_before() {
     let mut queue = Simulation::new(4096);

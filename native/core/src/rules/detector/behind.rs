@@ -1,4 +1,9 @@
 //! `behind`: the head of the queue has waited longer than `max_wait`, throughout `hold_for`.
+//!
+//! A census tells since when, up to half of the time since the census before: the heads in between are not known. So while the head has not
+//! waited for too long, the next census is due when it may have.
+
+use std::time::Duration;
 
 use super::observed::Observed;
 use super::rule::{Rule, long_enough};
@@ -8,7 +13,12 @@ use super::time::Time;
 pub(super) struct Behind {
     /// The head has waited too long since; `None`: it has not.
     since: Option<Time>,
+    /// Where it has not, but will have if it is still there: from then on.
+    may_begin_at: Option<Time>,
 }
+
+/// Between two censuses that wait for the head to have waited too long: a queue may be near that all the time.
+const APART: Duration = Duration::from_millis(50);
 
 impl Behind {
     /// A census says how long the head has waited.
@@ -16,6 +26,8 @@ impl Behind {
         let max_wait = observed.settings.max_wait;
         let oldest_wait = observed.view.and_then(|view| view.oldest_wait);
         let waited = oldest_wait.map(|waited| waited.max(observed.head.waited(at).unwrap_or_default()));
+        let too_long_at = |waited| (at.saturating_sub(waited) + max_wait).max(at + APART);
+        self.may_begin_at = waited.filter(|&waited| waited <= max_wait).map(too_long_at);
         self.since = waited.filter(|&waited| waited > max_wait).map(|waited| {
             // A connection that has waited for so long now has waited too long since then, whether it was read or not.
             let since = (at.saturating_sub(waited) + max_wait).max(observed.since);
@@ -26,6 +38,12 @@ impl Behind {
     /// The queue is empty, or the observation begins again.
     pub(super) fn forget(&mut self) {
         self.since = None;
+        self.may_begin_at = None;
+    }
+
+    /// The head of the last census has waited too long by now, if it is still there.
+    pub(super) fn may_have_begun(&self, at: Time) -> bool {
+        self.may_begin_at.is_some_and(|then| then <= at)
     }
 }
 
@@ -40,7 +58,7 @@ impl Rule for Behind {
     }
 
     fn due_at(&self, observed: &Observed) -> Option<Time> {
-        Some(self.since? + observed.settings.hold_for)
+        self.since.map(|since| since + observed.settings.hold_for).or(self.may_begin_at)
     }
 
     fn as_of(&self, observed: &Observed, at: Time) -> Time {

@@ -194,6 +194,9 @@ impl Detector {
         if self.census_failed_at.is_some_and(|failed| at.saturating_sub(failed) < usual) {
             return false;
         }
+        if self.behind.may_have_begun(at) {
+            return true;
+        }
         let every = if self.is_suspicious(at) { CLOSE_CENSUS } else { usual };
         taken.is_none_or(|ago| ago >= every) || self.observed.occupied_since.is_some() && self.is_due(at)
     }

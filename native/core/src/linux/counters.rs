@@ -1,10 +1,9 @@
 //! The limits and counters of a network namespace: what bounds every queue in it, and what was lost in all of them.
 
-use std::io;
 use std::os::fd::RawFd;
 
 use crate::linux::namespace::{beside, within};
-use crate::linux::sockopt;
+use crate::linux::{proc_file, sockopt};
 use crate::{Errno, Error};
 
 /// Limits and counters, those of the network namespace of the thread that asked. `None`: this kernel, or this
@@ -107,10 +106,9 @@ pub fn from_files(read: impl Fn(&str) -> Result<Option<String>, Error>) -> Resul
 
 /// `None`: there is no such file.
 fn read_file(path: &str) -> Result<Option<String>, Error> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+    match proc_file::text(path) {
+        Err(Error::NotFound) => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

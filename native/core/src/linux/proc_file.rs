@@ -7,14 +7,21 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// As much as most files of `/proc` hold.
-const USUAL: usize = 2048;
+/// As much as most files of `/proc` hold; `net/netstat` has more than 4,096.
+const USUAL: usize = 8192;
+/// More than the others have.
+const MOST: usize = 1 << 20;
 
 /// The whole of a file of `/proc`; [`Error::Truncated`] where it holds more than `most` bytes, [`Error::NotFound`] where
 /// there is none, or its process has ended.
 pub(crate) fn read(path: &str, most: usize) -> Result<Vec<u8>, Error> {
     let (bytes, is_cut) = beginning(path, most)?;
     if is_cut { Err(Error::Truncated) } else { Ok(bytes) }
+}
+
+/// The whole of a file of `/proc` that is not long, as text. The same errors.
+pub(crate) fn text(path: &str) -> Result<String, Error> {
+    String::from_utf8(read(path, MOST)?).map_err(|_| Error::Errno(crate::Errno::BAD_MESSAGE))
 }
 
 /// What a file of `/proc` begins with, as many bytes as `most`, and whether there were more. The same errors.

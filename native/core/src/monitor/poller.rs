@@ -16,17 +16,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::Error;
 use crate::linux::clock::{monotonic, processor_time};
-use crate::linux::diag::DiagSocket;
 use crate::linux::epoll::{Arrivals, Token};
 use crate::monitor::budget::Budget;
+use crate::monitor::listening::ListeningSockets;
 use crate::monitor::overflows::Namespaces;
 use crate::monitor::schedule::{Poll, Schedule, Search};
 use crate::monitor::watch::{self, Tier, Watch};
-use crate::reading::survey;
 use crate::rules::detector::{Outlook, Time};
 use crate::rules::history::{CensusTaken, DepthReading};
-use crate::{Cookie, Error};
 
 /// What the poller reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,7 +172,9 @@ fn run(shared: &Shared, mut reporter: Reporter) {
         if !notices.is_empty() {
             report(Report::Notices(notices));
         }
-        if poll.search.is_some() && listening.look() {
+        if let Some(search) = &poll.search
+            && listening.look(&search.waited)
+        {
             report(Report::ListenersChanged);
         }
     }
@@ -336,58 +337,7 @@ fn ms(time: Time) -> u64 {
     time.as_millis() as u64
 }
 
-/// The sockets that listen, as of the last search.
-#[derive(Debug, Default)]
-struct ListeningSockets {
-    /// Kept from one search to the next: to make one is a part of what a search costs.
-    diag: Option<DiagSocket>,
-    cookies: Vec<Cookie>,
-    has_just_changed: bool,
-}
-
-impl ListeningSockets {
-    /// Whether they have changed.
-    fn look(&mut self) -> bool {
-        let now = self.read();
-        if now.is_err() {
-            // The rest of an answer may still be in the socket.
-            self.diag = None;
-        }
-        self.has_changed(now)
-    }
-
-    fn read(&mut self) -> Result<Vec<Cookie>, Error> {
-        let diag = self.diag.take().map_or_else(DiagSocket::open, Ok)?;
-        survey::listening_through(self.diag.insert(diag)).map(survey::cookies)
-    }
-
-    /// What could not be read has not changed.
-    fn has_changed(&mut self, now: Result<Vec<Cookie>, Error>) -> bool {
-        let Ok(now) = now else { return false };
-        let changed = now != self.cookies;
-        self.cookies = now;
-        std::mem::replace(&mut self.has_just_changed, changed) || changed
-    }
-}
-
 /// A thread that panicked with the lock in hand has left nothing that could be broken by half.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listeners_that_changed_are_reported_twice_and_what_could_not_be_read_is_no_change() {
-        let mut listening = ListeningSockets::default();
-        let now = |cookies: &[u64]| Ok(cookies.iter().copied().map(Cookie).collect());
-        let reported: Vec<_> =
-            [now(&[1]), now(&[1]), now(&[1]), Err(Error::Truncated), now(&[1]), now(&[1, 2]), now(&[1, 2])]
-                .into_iter()
-                .map(|now| listening.has_changed(now))
-                .collect();
-        assert_eq!(reported, [true, true, false, false, false, true, true]);
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::linux::diag::DiagSocket;
 use crate::linux::epoll::{Arrivals, Token};
 use crate::linux::sockopt::{self, SocketNamespace};
 use crate::linux::{counters, namespace};
@@ -102,6 +103,11 @@ impl Watch {
     /// Whether each of its sockets is open. One system call a socket.
     pub(super) fn are_open(&self) -> bool {
         self.listeners().sockets().iter().all(Listener::is_open)
+    }
+
+    /// No connection waits, as far as is known. In another network namespace a dump of this one does not say more.
+    fn is_at_rest(&self) -> bool {
+        self.namespace.is_none() && locked(&self.history).is_at_rest()
     }
 
     /// Whether it is time for a census.
@@ -203,18 +209,33 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a census of each. Where they are many, one dump for each family serves them all.
+/// Takes a census of each: of those at which no connection waits all together, and without ages; of the others, where they are many, by
+/// one dump for each family.
 pub fn census(watches: &[&Watch], at: Time) -> Vec<Result<CensusTaken, Error>> {
     let begun = Instant::now();
-    // Where this fails, each census fails on its own.
-    let all = if watches.len() > survey::FEW { survey::survey().unwrap_or_default() } else { Vec::new() };
-    let queues = Queues::from(all);
-    let take = |watch: &&Watch| {
-        let listeners = watch.listeners();
-        let census = listeners.census_among(&queues).map_or_else(|| listeners.census(), Ok);
+    let listeners: Vec<_> = watches.iter().map(|watch| watch.listeners()).collect();
+    let resting =
+        watches.iter().zip(&listeners).filter(|(watch, _)| watch.is_at_rest()).map(|(_, listeners)| listeners);
+    let mut counted = at_rest(resting);
+    let rest = listeners.iter().filter(|listeners| listeners.census_among(&counted).is_none()).count();
+    if rest > survey::FEW {
+        // Where this fails, each census fails on its own.
+        counted.extend(survey::survey().unwrap_or_default());
+    }
+    let take = |(watch, listeners): (&&Watch, &Listeners)| {
+        let census = listeners.census_among(&counted).map_or_else(|| listeners.census(), Ok);
         let mut history = locked(&watch.history);
         let census = census.inspect_err(|_| history.census_failed(at))?;
         Ok(history.census_taken(at, &census.taken_in(begun.elapsed())))
     };
-    watches.iter().map(take).collect()
+    watches.iter().zip(&listeners).map(take).collect()
+}
+
+/// What is found of them so; nothing where that fails.
+fn at_rest<'a>(resting: impl Iterator<Item = &'a Listeners>) -> Queues {
+    let endpoints: Vec<_> = resting.flat_map(Listeners::sockets).map(Listener::endpoint).collect();
+    if endpoints.is_empty() {
+        return Queues::default();
+    }
+    DiagSocket::open().and_then(|mut diag| survey::at_rest_some(&mut diag, &endpoints)).unwrap_or_default().into()
 }

@@ -38,9 +38,19 @@ pub struct Queues {
 
 impl From<Vec<Queue>> for Queues {
     fn from(queues: Vec<Queue>) -> Queues {
-        let sockets = |(index, queue): (usize, &Queue)| queue.cookies().into_iter().map(move |cookie| (cookie, index));
-        let by_cookie = queues.iter().enumerate().flat_map(sockets).collect();
-        Queues { queues, by_cookie }
+        let mut all = Queues::default();
+        all.extend(queues);
+        all
+    }
+}
+
+/// Of a socket that has a queue already, the new one counts.
+impl Extend<Queue> for Queues {
+    fn extend<T: IntoIterator<Item = Queue>>(&mut self, queues: T) {
+        for queue in queues {
+            self.by_cookie.extend(queue.sockets.iter().map(|&(cookie, _)| (cookie, self.queues.len())));
+            self.queues.push(queue);
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::os::fd::RawFd;
 
-use crate::linux::diag::{DiagSocket, Family, Request, Row, States, UnixRequest, UnixRow};
-use crate::linux::sockopt;
+use crate::linux::diag::{DiagSocket, Family, Request, Row, States, TcpListeners, UnixListeners, UnixRequest, UnixRow};
+use crate::linux::{proc_file, sockopt};
 use crate::reading::census;
 use crate::reading::queue::Queue;
+use crate::reading::tally::{Group, Tally};
 use crate::{Cookie, Depth, Endpoint, Error, Inode, Listener};
 
 /// A socket that listens in a network namespace, whichever process owns it.
@@ -35,7 +36,19 @@ pub fn cookies(listening: Vec<Listening>) -> Vec<Cookie> {
     cookies
 }
 
-/// The same, in the namespace of the netlink socket.
+/// Which sockets listen in the namespace of the netlink socket, in the order of their cookies: the least that shows whether one is new or gone.
+pub(crate) fn listening_cookies(diag: &mut DiagSocket) -> Result<Vec<Cookie>, Error> {
+    let mut cookies = Vec::new();
+    each_family(|family| diag.dump(&TcpListeners(family), |cookie| cookies.push(cookie)))?;
+    if !diag.lacks_unix() {
+        let answer = diag.dump(&UnixListeners, |cookie| cookies.push(cookie));
+        unless_unsupported(diag, answer)?;
+    }
+    cookies.sort_unstable();
+    Ok(cookies)
+}
+
+/// The same sockets with what a row has of each, in the namespace of the netlink socket.
 pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>, Error> {
     let mut found = Vec::new();
     each_family(|family| tcp_listening(diag, family, None, &mut found))?;
@@ -109,17 +122,30 @@ pub(crate) fn survey_through(diag: &mut DiagSocket) -> Result<Vec<Queue>, Error>
 
 /// The queues of some endpoints, and maybe others, each once, in the namespace of the netlink socket.
 pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
-    let tcp = || {
+    counted_some(diag, wanted, |diag, family, port| census::tcp(diag, family, port).map(Tally::into_groups))
+}
+
+/// The same in a third of the time, without those queues of TCP in which a connection waits.
+pub(crate) fn at_rest_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
+    counted_some(diag, wanted, census::tcp_at_rest)
+}
+
+fn counted_some(
+    diag: &mut DiagSocket,
+    wanted: &[&Endpoint],
+    tcp: impl Fn(&mut DiagSocket, Family, Option<u16>) -> Result<Vec<Group>, Error>,
+) -> Result<Vec<Queue>, Error> {
+    let addresses = || {
         wanted.iter().filter_map(|endpoint| match endpoint {
             Endpoint::Tcp(address) => Some((Family::of(address.ip), Some(address.port))),
             Endpoint::Unix(_) => None,
         })
     };
-    let ports: HashSet<_> = tcp().collect();
-    let dumps = if ports.len() > FEW { tcp().map(|(family, _)| (family, None)).collect() } else { ports };
+    let ports: HashSet<_> = addresses().collect();
+    let dumps = if ports.len() > FEW { addresses().map(|(family, _)| (family, None)).collect() } else { ports };
     let mut queues = Vec::new();
     for (family, port) in dumps {
-        queues.extend(census::tcp(diag, family, port)?.into_groups().into_iter().map(Queue::from));
+        queues.extend(tcp(diag, family, port)?.into_iter().map(Queue::from));
     }
     if wanted.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) {
         queues.extend(census::unix(diag)?.into_queues());
@@ -134,6 +160,12 @@ pub(crate) const FEW: usize = 4;
 pub fn own() -> Result<Vec<Listener>, Error> {
     // One that is closed meanwhile is no listener of ours any more.
     Ok(descriptor_numbers()?.filter(|&fd| sockopt::is_listening(fd)).filter_map(|fd| Listener::open(fd).ok()).collect())
+}
+
+/// Which they are, and no more.
+pub(crate) fn own_cookies() -> Result<Vec<(RawFd, Cookie)>, Error> {
+    let listening = descriptor_numbers()?.filter(|&fd| sockopt::is_listening(fd));
+    Ok(listening.filter_map(|fd| Some((fd, sockopt::cookie(fd).ok()?))).collect())
 }
 
 /// The descriptor number of each of the wanted sockets that this process holds. One system call a descriptor.
@@ -156,7 +188,7 @@ pub(crate) fn own_by_inode(wanted: &[Inode]) -> Result<HashMap<Inode, RawFd>, Er
 /// Every number that may stand for a descriptor of this process. To ask what a free number stands for costs a tenth of
 /// what `/proc/self/fd` takes to name a used one.
 fn descriptor_numbers() -> Result<Range<RawFd>, Error> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    let status = proc_file::text("/proc/self/status")?;
     let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).and_then(|size| size.trim().parse().ok());
     Ok(0..size.ok_or(Error::Unsupported)?)
 }

@@ -142,6 +142,12 @@ impl Tally {
 }
 
 impl Group {
+    /// No connection waits, nor came while the others were counted.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let Counts { queued, queued_alive, queued_closed, .. } = self.counts;
+        queued == 0 && [queued_alive, queued_closed].into_iter().flatten().sum::<u32>() == 0
+    }
+
     fn is_transparent(&self) -> bool {
         self.counts.queued_alive.is_none()
     }

@@ -153,6 +153,11 @@ impl History {
         CensusTaken { counts, changes, is_sample, outlook: self.detector.outlook(at) }
     }
 
+    /// No connection waits, as far as is known.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_waited_for || self.detector.depth().is_some_and(|depth| depth.queued == 0)
+    }
+
     /// It is not read again before a connection waits: the kernel says when. Until then its queue is empty.
     pub fn wait_for_a_connection(&mut self) {
         self.is_waited_for = true;

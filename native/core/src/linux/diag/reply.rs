@@ -93,6 +93,15 @@ const TRANSPARENT: u8 = if cfg!(target_endian = "little") { 1 << 5 } else { 1 <<
 
 /// One message of a dump of TCP sockets.
 pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
+    read(payload, true)
+}
+
+/// The same of a dump that was not asked for ages.
+pub(super) fn row_without_ages(payload: &[u8]) -> Result<Option<Row>, Error> {
+    read(payload, false)
+}
+
+fn read(payload: &[u8], has_ages: bool) -> Result<Option<Row>, Error> {
     let (message, attributes) = InetDiagMessage::ref_from_prefix(payload).map_err(|_| MALFORMED)?;
     let id = &message.id;
     let end = |ip, port| -> Result<Address, Error> {
@@ -102,6 +111,9 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
     let local = end(id.source, id.source_port.get())?;
     // A kernel that does not give an age has no TCP_INFO in sock_diag at all: then nothing here can be trusted.
     let age = |offset| -> Result<Duration, Error> {
+        if !has_ages {
+            return Ok(Duration::ZERO);
+        }
         let info = attribute(attributes, INET_DIAG_INFO)?.ok_or(Error::Unsupported)?;
         word(info, offset).map(|ms| Duration::from_millis(ms.into())).ok_or(Error::Unsupported)
     };
@@ -126,7 +138,7 @@ pub(super) fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         }
         // A request is no socket yet, and has no TCP_INFO (`inet_req_diag_fill`). With TCP Fast Open the socket is there, and
         // can be accepted, before the handshake has ended.
-        (SYN_RECV, _) if attribute(attributes, INET_DIAG_INFO)?.is_none() => ChildState::Handshake,
+        (SYN_RECV, 0) if attribute(attributes, INET_DIAG_INFO)?.is_none() => ChildState::Handshake,
         (ESTABLISHED | SYN_RECV, 0) => queued(QueuedState::Alive, bytes)?,
         (CLOSE_WAIT, 0) => queued(QueuedState::Closed, bytes_before_fin)?,
         (ESTABLISHED | SYN_RECV, _) => ChildState::Established,

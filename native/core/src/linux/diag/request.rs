@@ -25,13 +25,35 @@ impl Question for Request {
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
         // Of a listener TCP_INFO has nothing that the row does not have, and to make it is most of what a dump costs.
         let info = if self.states == States::LISTENERS { 0 } else { 1 << (INET_DIAG_INFO - 1) };
-        let extensions = info | 1 << (INET_DIAG_SKMEMINFO - 1);
-        let ports = Ports { source: self.port.unwrap_or(ANY_PORT), destination: ANY_PORT };
-        Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, extensions, ports))
+        self.dump(sequence, info)
     }
 
     fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
         reply::row(payload)
+    }
+}
+
+impl Request {
+    fn dump(&self, sequence: u32, extensions: u8) -> impl IntoBytes + Immutable + use<> {
+        let ports = Ports { source: self.port.unwrap_or(ANY_PORT), destination: ANY_PORT };
+        let extensions = extensions | 1 << (INET_DIAG_SKMEMINFO - 1);
+        Envelope::dump(sequence, InetDiagRequest::new(self.family, self.states, extensions, ports))
+    }
+}
+
+/// The same dump without ages, in a third of the time: each is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WithoutAges(pub Request);
+
+impl Question for WithoutAges {
+    type Row<'a> = Row;
+
+    fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
+        self.0.dump(sequence, 0)
+    }
+
+    fn row(payload: &[u8]) -> Result<Option<Row>, Error> {
+        reply::row_without_ages(payload)
     }
 }
 
@@ -57,5 +79,6 @@ mod tests {
     fn ages_are_asked_for_where_connections_are() {
         let request = Request { family: Family::Inet, states: States::LISTENERS_AND_CHILDREN, port: None };
         assert_eq!(request.message(1).as_bytes()[18], 0b0100_0010, "INFO and SKMEMINFO");
+        assert_eq!(WithoutAges(request).message(1).as_bytes()[18], 0b0100_0000, "SKMEMINFO");
     }
 }

@@ -106,7 +106,7 @@ impl UnixSocketRequest {
 /// `struct unix_diag_req`, include/uapi/linux/unix_diag.h.
 #[derive(Debug, Clone, Copy, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct UnixDiagRequest {
+pub(super) struct UnixDiagRequest {
     family: u8,
     protocol: u8,
     _pad: [u8; 2],
@@ -119,13 +119,13 @@ struct UnixDiagRequest {
 /// `struct unix_diag_msg`.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct UnixDiagMessage {
+pub(super) struct UnixDiagMessage {
     _family: u8,
     kind: u8,
     state: u8,
     _pad: u8,
     inode: U32<NativeEndian>,
-    cookie: [U32<NativeEndian>; 2],
+    pub(super) cookie: [U32<NativeEndian>; 2],
 }
 
 /// `UDIAG_SHOW_*`.
@@ -141,25 +141,39 @@ const PEER: u16 = 2;
 const WAITING: u16 = 3;
 const QUEUE: u16 = 4;
 
+/// All that a row is made of, but for the clients.
+const SHOW_ROW: u32 = SHOW_NAME | SHOW_FILE | SHOW_PEER | SHOW_QUEUE;
+
+impl UnixDiagMessage {
+    pub(super) fn is_stream(&self) -> bool {
+        i32::from(self.kind) == libc::SOCK_STREAM
+    }
+}
+
 impl UnixDiagRequest {
-    fn new(states: States, clients: bool) -> UnixDiagRequest {
+    /// `show`: the attributes of each row.
+    pub(super) fn new(states: States, show: u32) -> UnixDiagRequest {
         UnixDiagRequest {
             family: libc::AF_UNIX as u8,
             protocol: 0,
             _pad: [0; 2],
             states: U32::new(states.bits()),
             inode: U32::new(0),
-            show: U32::new(SHOW_NAME | SHOW_FILE | SHOW_PEER | SHOW_QUEUE | if clients { SHOW_WAITING } else { 0 }),
+            show: U32::new(show),
             cookie: NO_COOKIE,
         }
     }
+}
+
+fn row_with(clients: bool) -> u32 {
+    if clients { SHOW_ROW | SHOW_WAITING } else { SHOW_ROW }
 }
 
 impl Question for UnixRequest {
     type Row<'a> = UnixRow<'a>;
 
     fn message(&self, sequence: u32) -> impl IntoBytes + Immutable {
-        Envelope::dump(sequence, UnixDiagRequest::new(self.states, self.clients))
+        Envelope::dump(sequence, UnixDiagRequest::new(self.states, row_with(self.clients)))
     }
 
     fn row(payload: &[u8]) -> Result<Option<UnixRow<'_>>, Error> {
@@ -175,7 +189,7 @@ impl Question for UnixSocketRequest {
         let body = UnixDiagRequest {
             inode: U32::new(inode.0),
             cookie: [U32::new(cookie.0 as u32), U32::new((cookie.0 >> 32) as u32)],
-            ..UnixDiagRequest::new(States::LISTENERS, clients)
+            ..UnixDiagRequest::new(States::LISTENERS, row_with(clients))
         };
         Envelope::one(sequence, body)
     }
@@ -187,7 +201,7 @@ impl Question for UnixSocketRequest {
 
 fn row(payload: &[u8]) -> Result<Option<UnixRow<'_>>, Error> {
     let (message, attributes) = UnixDiagMessage::ref_from_prefix(payload).map_err(|_| MALFORMED)?;
-    if i32::from(message.kind) != libc::SOCK_STREAM {
+    if !message.is_stream() {
         return Ok(None);
     }
     // A socket that was never bound has no name, and is no server's end.

@@ -59,7 +59,9 @@
     %% A telemetry handler wants readings that change nothing.
     samples :: boolean(),
     %% An address that is closed and opened again within this time is the same listener.
-    reopen_ms :: pos_integer()
+    reopen_ms :: pos_integer(),
+    %% As long as the poller does not report that other sockets listen, a search would find nothing else.
+    is_settled = false :: boolean()
 }).
 
 %% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced, of all
@@ -273,12 +275,15 @@ handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} =
     {noreply, Noticed};
 handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
     {noreply, noticed(Notices, State)};
-%% The poller reports when other sockets listen in this network namespace; only a search of the VM finds those of other ones.
-handle_info(search_now_and_then, #state{poller = Poller} = State) ->
+%% The poller reports when other sockets listen. What else may have changed, a search finds.
+handle_info(search_now_and_then, #state{poller = Poller, is_settled = IsSettled} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
     _ = accept_queue_beat:next(search_now_and_then),
-    {noreply, search(State), hibernate};
+    case IsSettled of
+        true -> {noreply, State, hibernate};
+        false -> {noreply, search(State), hibernate}
+    end;
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
 handle_info({'EXIT', Pid, Reason}, #state{poller = Poller} = State) ->
@@ -428,15 +433,22 @@ search(#state{wanted = Wanted} = State) ->
             ],
             _ = [search_again() || lists:keymember(error, 1, [One || One <- Added, is_tuple(One)])],
             ok = forget_asked(Here),
+            Settled = State#state{is_settled = is_settled(Queues, State)},
             case lists:member(true, Followed) orelse Excluded =/= [] orelse Added =/= [] of
-                false -> State;
-                true -> ok = accept_queue_pools:look(), poll(State)
+                false -> Settled;
+                true -> ok = accept_queue_pools:look(), poll(Settled)
             end;
         {error, _} = Error ->
             ok = accept_queue_health:search(Error),
             _ = search_again(),
-            State
+            State#state{is_settled = false}
     end.
+
+%% A descriptor without an Erlang socket may be taken over, and a server that the environment names may come to have another listener,
+%% without a socket that comes or goes.
+is_settled(Queues, #state{poller = Poller, wanted = Wanted}) ->
+    (Wanted =:= all orelse Wanted =:= none) andalso accept_queue_source:poller_sees_all(Poller) andalso
+        not lists:any(fun({_, Entries}) -> lists:any(fun(#{socket := Socket}) -> Socket =:= undefined end, Entries) end, Queues).
 
 %% All queues of this VM, by their names.
 queues() ->

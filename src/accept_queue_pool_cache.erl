@@ -39,7 +39,10 @@ remember(Cookie, Waiting) ->
             undefined -> [];
             Pids -> Pids
         end,
-    insert({{pool, Cookie}, places(Waiting, Known)}).
+    case places(Waiting, Known) of
+        Known -> ok;
+        Places -> insert({{pool, Cookie}, Places})
+    end.
 
 places(Waiting, Known) ->
     Places = max(length(Waiting), length(Known)),

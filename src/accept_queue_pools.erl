@@ -2,9 +2,11 @@
 %% Looks at each listener of this VM while all is well, so that the first alarm knows the pool and the server by name without a caller
 %% having asked: when the monitor has found one, a second later, and every ten seconds.
 %%
-%% A look reads the listeners, one dump, and of each which processes are in accept: one `port_info', or on the `socket' backend the
+%% A look reads of each listener which processes are in accept: one `port_info', or on the `socket' backend the
 %% processes that were found before. Where those are not all, the processes of the VM are searched, and its sockets where a listening
-%% descriptor has none, for a two-hundredth of the time at most. A framework is asked for a name alone, with a time-out, and not again for half a minute where it has not answered.
+%% descriptor has none, for a two-hundredth of the time at most. The listeners are those that the monitor has found, which searches when others
+%% listen than before. A name is found anew where the owner is another one, and each minute: a process may get a name while it runs. A
+%% framework is asked for a name alone, with a time-out, and not again for half a minute where it has not answered.
 %%
 %% A process of its own: the monitor must not wait for a port or a framework. It does not wait for this one either: a call leaves a row,
 %% and a message only where none is under way.
@@ -19,7 +21,9 @@
     %% When the VM may be searched again.
     search_ms :: integer(),
     %% Listeners whose framework did not answer, and until when it is not asked again.
-    unanswered = #{} :: #{accept_queue:cookie() => MonotonicMs :: integer()}
+    unanswered = #{} :: #{accept_queue:cookie() => MonotonicMs :: integer()},
+    %% The name of each is found anew from then on.
+    names_ms :: integer()
 }).
 
 -define(TABLE, ?MODULE).
@@ -27,6 +31,7 @@
 -define(SOON_MS, 1000).
 -define(SEARCH_SHARE, 200).
 -define(ASK_AGAIN_MS, 30000).
+-define(NAMES_MS, 60000).
 
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
@@ -51,7 +56,7 @@ look() ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     self() ! look,
-    {ok, #state{search_ms = now_ms()}}.
+    {ok, #state{search_ms = now_ms(), names_ms = now_ms()}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, badarg}, #state{}}.
 handle_call(_, _From, State) ->
@@ -59,34 +64,51 @@ handle_call(_, _From, State) ->
 
 -spec handle_cast(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
 handle_cast(look, State) ->
-    {noreply, soon(all(State)), hibernate};
+    {noreply, soon(all(fun found_now/0, State#state{names_ms = now_ms()})), hibernate};
 handle_cast(_, State) ->
     {noreply, State}.
 
--spec handle_info(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
+-spec handle_info(look | look_again | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
 handle_info(look, State) ->
-    Looked = all(State),
-    ok = cancel(Looked),
-    {noreply, Looked#state{timer = accept_queue_beat:next(look)}, hibernate};
+    {noreply, at_next_beat(all(fun found_before/0, State)), hibernate};
+handle_info(look_again, State) ->
+    {noreply, at_next_beat(all(fun found_now/0, State#state{names_ms = now_ms()})), hibernate};
 handle_info(_, State) ->
     {noreply, State}.
 
 soon(State) ->
     ok = cancel(State),
-    State#state{timer = erlang:send_after(?SOON_MS, self(), look)}.
+    State#state{timer = erlang:send_after(?SOON_MS, self(), look_again)}.
+
+at_next_beat(State) ->
+    ok = cancel(State),
+    State#state{timer = accept_queue_beat:next(look)}.
 
 %% One look is due at a time, also where one came otherwise.
 cancel(#state{timer = Timer}) ->
     _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
     ok.
 
+found_now() ->
+    case accept_queue_registry:listeners() of
+        {ok, Listeners} -> {ok, [Entry || {Entry, _Shown} <- Listeners]};
+        {error, _} = Error -> Error
+    end.
+
+%% While the monitor runs it sees to it that they are those of now, but for some that have just closed.
+found_before() ->
+    case {whereis(accept_queue_monitor), accept_queue_registry:last_entries()} of
+        {Monitor, {ok, Entries}} when is_pid(Monitor) -> {ok, Entries};
+        _ -> found_now()
+    end.
+
 %% What is asked for from here on is another look.
-all(State) ->
+all(Find, State) ->
     _ = ets:whereis(?TABLE) =/= undefined andalso ets:delete_all_objects(?TABLE),
     Remembered = accept_queue_pool_cache:cookies(),
-    case accept_queue_reading:make(fun accept_queue_registry:listeners/0) of
-        {ok, Listeners} ->
-            {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, [Entry || {Entry, _Shown} <- Listeners]),
+    case accept_queue_reading:make(Find) of
+        {ok, Entries} ->
+            {Bare, Owned} = lists:partition(fun(#{socket := Socket}) -> Socket =:= undefined end, Entries),
             ok = forget_closed(Remembered, Bare ++ Owned),
             Unread = [Entry || Entry <- Owned, not read(Entry)],
             {Taken, Searched} = search(Bare, Unread, State),
@@ -148,18 +170,28 @@ known(Cookie) ->
         Pids -> Pids
     end.
 
-%% Frameworks are asked last, and no more of them once one has not answered.
-name(Entries, #state{unanswered = Unanswered} = State) ->
+name(Entries, #state{unanswered = Unanswered, names_ms = NamesMs} = State) ->
     NowMs = now_ms(),
+    Owned = [{Cookie, Socket, accept_queue_backend:owner(Socket)} || #{socket := Socket, cookie := Cookie} <- Entries],
     Resting = maps:filter(fun(_, UntilMs) -> UntilMs > NowMs end, Unanswered),
-    Listeners = [
-        {Cookie, Socket, Owner, accept_queue_framework:named(Owner)}
-     || #{socket := Socket, cookie := Cookie} <- Entries, Owner <- [accept_queue_backend:owner(Socket)]
-    ],
+    case NowMs >= NamesMs orelse map_size(Resting) < map_size(Unanswered) orelse not lists:all(fun is_named/1, Owned) of
+        true -> name_all(Owned, Resting, State#state{names_ms = NowMs + ?NAMES_MS});
+        false -> State
+    end.
+
+is_named({Cookie, _Socket, Owner}) ->
+    case accept_queue_pool_cache:named(Cookie) of
+        {Owner, _} -> true;
+        _ -> false
+    end.
+
+%% Frameworks are asked last, and no more of them once one has not answered.
+name_all(Owned, Resting, State) ->
+    Listeners = [{Cookie, Socket, Owner, accept_queue_framework:named(Owner)} || {Cookie, Socket, Owner} <- Owned],
     {Plain, Framed} = lists:partition(fun({_, _, _, Named}) -> Named =:= undefined end, Listeners),
     Elsewhere = elsewhere(Plain, Framed),
     ok = lists:foreach(fun({Cookie, Socket, Owner, _}) -> name_plain(Cookie, Socket, Owner, Elsewhere) end, Plain),
-    State#state{unanswered = name_framed(Framed, Resting, NowMs)}.
+    State#state{unanswered = name_framed(Framed, Resting, now_ms())}.
 
 %% A framework may accept from a socket that another process owns.
 elsewhere([], _Framed) ->

@@ -11,7 +11,7 @@
 %% The table belongs to the supervisor, and may be missing: then nothing is remembered.
 -module(accept_queue_registry).
 
--export([new/0, forget/0, listeners/0]).
+-export([new/0, forget/0, listeners/0, last_entries/0]).
 
 -export_type([entry/0]).
 
@@ -54,6 +54,14 @@ listeners() ->
             open(scan(#{}), #{});
         {error, _} = Error ->
             Error
+    end.
+
+%% Those of the last scan, however old it is: some may be closed. `none': there was no scan.
+-spec last_entries() -> {ok, [entry()]} | none.
+last_entries() ->
+    case last_scan() of
+        {_GoodUntilMs, _Known, Entries} -> {ok, Entries};
+        none -> none
     end.
 
 %% The kernel may still have shown one that has just been closed.

@@ -10,11 +10,11 @@
 
 -export([choose/0, replace_library/0, reset/0, source/0, is_handle/1]).
 -export([
-    open/1, join/1, depth/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
+    open/1, join/1, depth/1, depth_at/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 -export([default_settings/0, reopen_ms/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1, waits_of_watch/1]).
--export([poller/1, poller_watch/3, poller_is_running/1, poller_silence_ms/1, poller_samples_taken/1, is_process/2]).
+-export([poller/1, poller_watch/3, poller_is_running/1, poller_sees_all/1, poller_silence_ms/1, poller_samples_taken/1, is_process/2]).
 -export([interval_ms/1, read/2, census/1, listening_cookies/0]).
 
 -export_type([source/0, handle/0, watch/0, watch_id/0, poller/0, report/0, notices/0]).
@@ -137,6 +137,15 @@ depth(Handle) ->
     case accept_queue_nif:depth(Handle) of
         {error, second_tier} -> read_natively(depth_from_dump, [Handle]);
         Answer -> Answer
+    end.
+
+%% Of the listening socket that the descriptor is of now; `second_tier': a handle is asked instead.
+-spec depth_at(accept_queue_nif:fd()) ->
+    {ok, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}} | {error, second_tier} | unread().
+depth_at(Fd) ->
+    case source() of
+        nif -> accept_queue_nif:depth_at(Fd);
+        _ -> {error, second_tier}
     end.
 
 -spec counts(handle()) -> {ok, accept_queue:counts()} | unread().
@@ -331,6 +340,10 @@ poller_watch(Poller, Watches, Samples) ->
 -spec poller_is_running(poller()) -> boolean().
 poller_is_running(Poller) when is_reference(Poller) -> of_instance(fun() -> accept_queue_nif:poller_is_running(Poller) end, false);
 poller_is_running(Poller) -> accept_queue_poller:is_running(Poller).
+
+%% Whether it reports each listener of this VM that comes or goes: also one of another network namespace, or one that was handed over.
+-spec poller_sees_all(poller()) -> boolean().
+poller_sees_all(Poller) -> is_reference(Poller).
 
 %% How long ago it last began a round: about a second at most, unless it is held up. From memory. `lost': of a library that was replaced.
 -spec poller_silence_ms(poller()) -> non_neg_integer() | lost.

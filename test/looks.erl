@@ -23,7 +23,7 @@ named(Cookie) ->
 
 %% Another look, now; done when it is over.
 look() ->
-    accept_queue_pools ! look,
+    accept_queue_pools ! look_again,
     _ = sys:get_state(accept_queue_pools, infinity),
     ok.
 

@@ -171,6 +171,14 @@ impl Member {
 }
 
 impl Place {
+    /// `None`: listeners of other ports, or of none, are wanted as well.
+    pub(crate) fn only_port(&self) -> Option<u16> {
+        match self.takes {
+            Takes::Port(port) => Some(port),
+            Takes::Held | Takes::HeldByNode(_) | Takes::All => None,
+        }
+    }
+
     /// A BEAM whose command line names no node may have become one since. epmd knows it by the port at which it listens for
     /// other nodes, and is asked once, where there is one that may be meant.
     pub(crate) fn learn_names(&mut self, listening: &[Listening]) {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::linux::diag::DiagSocket;
 use crate::outside::holdings::Place;
 use crate::outside::scope::{Gap, Missing, Owner};
-use crate::reading::survey::{has_tcp, listening_through, survey_some};
+use crate::reading::survey::{has_tcp, listening_on, listening_through, survey_some};
 use crate::reading::tcp_table::TcpTables;
 use crate::rules::detector::Time;
 use crate::vm::find;
@@ -50,10 +50,13 @@ impl Source {
         matches!(self, Source::Files { .. })
     }
 
-    /// Every socket that listens there, now.
+    /// Every socket that listens there now, or every one on the port that the scope is.
     pub(crate) fn listening(&mut self, place: &Place, at: Time) -> Result<Vec<Listening>, Error> {
         match self {
-            Source::Diag(diag) => listening_through(diag),
+            Source::Diag(diag) => match place.only_port() {
+                Some(port) => listening_on(diag, port),
+                None => listening_through(diag),
+            },
             Source::Files { tables, .. } => place.in_files(|pid| tables.listening(pid, at)),
         }
     }

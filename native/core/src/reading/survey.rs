@@ -57,6 +57,13 @@ pub(crate) fn listening_through(diag: &mut DiagSocket) -> Result<Vec<Listening>,
     Ok(found)
 }
 
+/// Those of TCP on one port. The kernel leaves the others out.
+pub(crate) fn listening_on(diag: &mut DiagSocket, port: u16) -> Result<Vec<Listening>, Error> {
+    let mut found = Vec::new();
+    each_family(|family| tcp_listening(diag, family, Some(port), &mut found))?;
+    Ok(found)
+}
+
 /// The sockets that listen at these endpoints, and maybe others, in the namespace of the netlink socket.
 pub(crate) fn listening_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Listening>, Error> {
     if wanted.len() > FEW {

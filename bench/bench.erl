@@ -14,7 +14,7 @@
     {"ports", #{}, fun() -> bench_report:ports(bench_ports:measure()) end},
     %% Each row in a VM of its own.
     {"monitor", #{}, fun() -> bench_report:monitor(bench_monitor:measure()) end},
-    {"alarms", #{}, fun() -> bench_report:alarms(bench_alarms:measure(), bench_resets:measure()) end},
+    {"alarms", #{}, fun() -> bench_report:alarms(bench_alarms:measure(), bench_full_speed:measure()) end},
     {"watchdog", #{watchdog => #{directory => "_build/bench/watchdog"}}, fun() -> bench_report:watchdog(bench_watch:watchdog()) end},
     {"program", not_started, fun() -> bench_report:program(bench_outside:measure()) end},
     {"watch", not_started, fun() -> bench_report:watch(bench_watch:measure()) end},

@@ -49,6 +49,7 @@
 %% Of a core, a look of `diagnose'.
 -define(DIAGNOSE_PERCENT, 1.0).
 -define(LISTENER_KIB, 2).
+-define(WATCHED_RATE, 0.99).
 -define(HEALTH_NS, 5000).
 %% Of a call's time in the VM, what must be spent on the schedulers it belongs to. The rest is the way there and back.
 -define(HOME_SHARE, 0.75).
@@ -320,8 +321,10 @@ monitored(#{listeners := Count, name := Name, percent := Percent, goal := Goal, 
         ]
     ].
 
--spec alarms(bench_alarms:figures(), bench_resets:figures()) -> [section()].
-alarms(Alarms, #{per_second := PerSecond, counts := Counts, false := False, most := Most}) ->
+-spec alarms(bench_alarms:figures(), bench_full_speed:figures()) -> [section()].
+alarms(Alarms, #{per_second := PerSecond, counts := Counts, false := False, most := Most, watched := Watched}) ->
+    Ratio = bench_rounds:median(Watched),
+    {Low, High} = bench_rounds:quartiles(Watched),
     [
         #{
             title => "How late an alarm is, after the time that it has to hold for",
@@ -332,6 +335,19 @@ alarms(Alarms, #{per_second := PerSecond, counts := Counts, false := False, most
             title => "Resets that never were, at a server at full speed",
             headings => ["connections a second", "`counts`", "with a reset", "the most at once"],
             rows => [[{count, PerSecond}, {count, Counts}, {percent, 100 * False / Counts}, {count, Most}]]
+        },
+        #{
+            title => "What it accepts while it is watched, of what it accepts while it is not",
+            headings => ["rounds", "ratio", "quartiles", "goal", ""],
+            rows => [
+                [
+                    {count, length(Watched)},
+                    {ratio, Ratio},
+                    io_lib:format("~.3f to ~.3f", [Low, High]),
+                    ["at least ", bench_table:text({ratio, ?WATCHED_RATE})],
+                    met(Ratio >= ?WATCHED_RATE)
+                ]
+            ]
         }
     ].
 

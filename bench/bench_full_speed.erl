@@ -1,16 +1,28 @@
-%% How often `queued_reset' counts a reset that never was: at a server at full speed, whose clients stay until they have been accepted,
-%% connections come and go during each walk over the kernel's table.
--module(bench_resets).
+%% A gen_tcp server at full speed, whose clients stay until they have been accepted and come again at once: how often `queued_reset' counts a
+%% reset that never was, for connections come and go during each walk over the kernel's table; and whether it accepts as many a
+%% second while it is watched as while it is not.
+-module(bench_full_speed).
 
 -export([measure/0]).
 
 -export_type([figures/0]).
 
--type figures() :: #{per_second := non_neg_integer(), counts := pos_integer(), false := non_neg_integer(), most := non_neg_integer()}.
+-type figures() :: #{
+    per_second := non_neg_integer(),
+    counts := pos_integer(),
+    false := non_neg_integer(),
+    most := non_neg_integer(),
+    %% Round by round: what is accepted while it is watched, of what is accepted while it is not.
+    watched := [float(), ...]
+}.
 
 -define(ACCEPTORS, 8).
 -define(CALLERS, 12).
 -define(MS, 10_000).
+-define(ROUNDS, 40).
+-define(ROUND_MS, 500).
+%% After a change, until the monitor has taken it up.
+-define(SETTLED_MS, 100).
 
 -spec measure() -> figures().
 measure() ->
@@ -21,6 +33,7 @@ measure() ->
     Pool = [spawn_link(fun() -> accept(Listener, Accepted) end) || _ <- lists:seq(1, ?ACCEPTORS)],
     Callers = bench_program:start(filename:join(filename:dirname(code:which(?MODULE)), "callers"), [integer_to_list(Port), integer_to_list(?CALLERS)]),
     "ready" = bench_program:answer(Callers),
+    Watched = [round_of(Listener, Accepted) || _ <- lists:seq(1, ?ROUNDS)],
     Begun = erlang:monotonic_time(millisecond),
     Before = counters:get(Accepted, 1),
     Resets = counted(Listener, Begun + ?MS),
@@ -33,8 +46,24 @@ measure() ->
         per_second => Served * 1000 div Ms,
         counts => length(Resets),
         false => length([Reset || Reset <- Resets, Reset > 0]),
-        most => lists:max(Resets)
+        most => lists:max(Resets),
+        watched => Watched
     }.
+
+%% In an order that is drawn.
+round_of(Listener, Accepted) ->
+    Turns = [{Name, fun() -> rate(Switch, Listener, Accepted) end} || {Name, Switch} <- [{watched, fun accept_queue:watch/1}, {alone, fun accept_queue:unwatch/1}]],
+    Order = [Turn || {_, Turn} <- lists:sort([{rand:uniform(), Turn} || Turn <- Turns])],
+    #{watched := Watched, alone := Alone} = maps:from_list([{Name, Measure()} || {Name, Measure} <- Order]),
+    Watched / Alone.
+
+%% A nanosecond's connections.
+rate(Switch, Listener, Accepted) ->
+    ok = Switch(Listener),
+    timer:sleep(?SETTLED_MS),
+    {Before, Begun} = {counters:get(Accepted, 1), erlang:monotonic_time(nanosecond)},
+    timer:sleep(?ROUND_MS),
+    (counters:get(Accepted, 1) - Before) / (erlang:monotonic_time(nanosecond) - Begun).
 
 counted(Listener, UntilMs) ->
     case erlang:monotonic_time(millisecond) < UntilMs of

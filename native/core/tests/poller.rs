@@ -414,6 +414,41 @@ fn a_burst_that_overflows_and_drains_unseen_is_reported() {
     }
 }
 
+/// Each sixth census of a listener at which no connection waits counts what is established; what is held in CLOSE_WAIT each one does.
+#[test]
+fn at_rest_a_leak_is_found_by_any_census_and_what_is_established_by_each_sixth() {
+    let (listener, address) = listener();
+    let (reporter, reports) = mailbox();
+    let poller = Poller::start(now, reporter).expect("a thread");
+    let census = Duration::from_millis(100);
+    let watch = watch(7, &listener, Settings { census, close_wait_max: 2, ..Settings::default() });
+    poller.watch(vec![Arc::clone(&watch)], false);
+    let mut connections = Vec::new();
+    let mut connect = || {
+        let client = TcpStream::connect(address).expect("a client");
+        connections.push((client, listener.accept().expect("accepted").0));
+    };
+    let established = || watch.status(now()).counts.map(|(counts, _)| counts.established);
+    let wait_for = |count| {
+        let begun = Instant::now();
+        while established() != Some(count) {
+            assert!(begun.elapsed() < DEADLINE, "{:?} and not {count}", watch.status(now()));
+            std::thread::sleep(5 * MS);
+        }
+    };
+    connect();
+    wait_for(1);
+    connect();
+    connect();
+    wait_for(3);
+    let every = watch.status(now()).census_every;
+    assert!(every == census || every == census * 6, "{every:?}");
+    // The clients leave, and this process still holds its ends.
+    let _held: Vec<_> = connections.into_iter().map(|(_client, server)| server).collect();
+    let raised = std::iter::repeat_with(|| next_notice(&reports)).flat_map(|(_, notice)| changes(notice));
+    assert_eq!(raised.filter_map(|change| self::raised(&change)).next(), Some(Condition::Leaking));
+}
+
 #[test]
 fn a_unix_listener_is_waited_for_as_well() {
     let (reporter, reports) = mailbox();

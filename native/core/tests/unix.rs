@@ -118,8 +118,8 @@ fn a_path_that_is_bound_again_is_another_listener_with_its_own_connections() {
 
 fn read(watch: &Watch, at: Time) -> (DepthReading, Option<CensusTaken>) {
     let reading = watch.read(at).expect("a depth");
-    let census = reading.wants_census.then(|| watch::census(&[watch], at).remove(0).expect("a census"));
-    (reading, census)
+    let census = reading.wants_census.then(|| watch::census(&[watch], at, false).remove(0).expect("a census"));
+    (reading, census.flatten())
 }
 
 /// What is raised in ten seconds of our own clock, a reading each tenth of a second.

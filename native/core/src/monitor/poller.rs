@@ -262,9 +262,10 @@ impl<'a> Round<'a> {
     }
 
     fn take_censuses(&mut self, poll: &'a Poll, wanting: &[&'a Watch]) {
-        for (&watch, census) in wanting.iter().zip(watch::census(wanting, poll.at)) {
+        for (&watch, census) in wanting.iter().zip(watch::census(wanting, poll.at, poll.wants_samples)) {
             let notice = match census {
-                Ok(census) => {
+                Ok(None) => None,
+                Ok(Some(census)) => {
                     if watch.has_recovered(Tier::Census) {
                         self.notices.push((watch.id(), Notice::CensusRecovered));
                     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::linux::diag::DiagSocket;
+use crate::linux::diag::{DiagSocket, States};
 use crate::linux::epoll::{Arrivals, Token};
 use crate::linux::sockopt::{self, SocketNamespace};
 use crate::linux::{counters, namespace};
@@ -103,11 +103,6 @@ impl Watch {
     /// Whether each of its sockets is open. One system call a socket.
     pub(super) fn are_open(&self) -> bool {
         self.listeners().sockets().iter().all(Listener::is_open)
-    }
-
-    /// No connection waits, as far as is known. In another network namespace a dump of this one does not say more.
-    fn is_at_rest(&self) -> bool {
-        self.namespace.is_none() && locked(&self.history).is_at_rest()
     }
 
     /// Whether it is time for a census.
@@ -209,33 +204,75 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a census of each: of those at which no connection waits all together, and without ages; of the others, where they are many, by
-/// one dump for each family.
-pub fn census(watches: &[&Watch], at: Time) -> Vec<Result<CensusTaken, Error>> {
+/// Takes a census of each that cannot be spared it; `None`: that is, and what no rule asks for was not counted. Of those at which no connection
+/// waits it is taken for all together, and without ages; of the others, where they are many, by one dump for each family.
+pub fn census(watches: &[&Watch], at: Time, is_sampled: bool) -> Vec<Result<Option<CensusTaken>, Error>> {
     let begun = Instant::now();
-    let listeners: Vec<_> = watches.iter().map(|watch| watch.listeners()).collect();
-    let resting =
-        watches.iter().zip(&listeners).filter(|(watch, _)| watch.is_at_rest()).map(|(_, listeners)| listeners);
-    let mut counted = at_rest(resting);
-    let rest = listeners.iter().filter(|listeners| listeners.census_among(&counted).is_none()).count();
-    if rest > survey::FEW {
+    let due: Vec<_> = watches.iter().map(|watch| Due::of(watch)).collect();
+    let spared: Vec<_> = if is_sampled { vec![false; due.len()] } else { spared(&due, at) };
+    let rest: Vec<_> = due.iter().zip(&spared).filter(|(_, spared)| !**spared).map(|(due, _)| due).collect();
+    let mut counted = at_rest(&rest, States::LISTENERS_AND_CHILDREN);
+    if rest.iter().filter(|due| due.listeners.census_among(&counted).is_none()).count() > survey::FEW {
         // Where this fails, each census fails on its own.
         counted.extend(survey::survey().unwrap_or_default());
     }
-    let take = |(watch, listeners): (&&Watch, &Listeners)| {
+    let take = |(Due { watch, listeners, .. }, &spared): (&Due<'_>, &bool)| {
+        if spared {
+            locked(&watch.history).census_spared(at);
+            return Ok(None);
+        }
         let census = listeners.census_among(&counted).map_or_else(|| listeners.census(), Ok);
         let mut history = locked(&watch.history);
         let census = census.inspect_err(|_| history.census_failed(at))?;
-        Ok(history.census_taken(at, &census.taken_in(begun.elapsed())))
+        Ok(Some(history.census_taken(at, &census.taken_in(begun.elapsed()))))
     };
-    watches.iter().zip(&listeners).map(take).collect()
+    due.iter().zip(&spared).map(take).collect()
 }
 
-/// What is found of them so; nothing where that fails.
-fn at_rest<'a>(resting: impl Iterator<Item = &'a Listeners>) -> Queues {
-    let endpoints: Vec<_> = resting.flat_map(Listeners::sockets).map(Listener::endpoint).collect();
+/// A watch that wants a census.
+struct Due<'a> {
+    watch: &'a Watch,
+    listeners: Listeners,
+    /// No connection waits, as far as is known. In another network namespace a dump of this one does not say more.
+    is_at_rest: bool,
+}
+
+impl<'a> Due<'a> {
+    fn of(watch: &'a Watch) -> Due<'a> {
+        let is_at_rest = watch.namespace.is_none() && locked(&watch.history).is_at_rest();
+        Due { watch, listeners: watch.listeners(), is_at_rest }
+    }
+}
+
+/// Which of them have no more in CLOSE_WAIT than they may.
+fn spared(due: &[Due<'_>], at: Time) -> Vec<bool> {
+    // Of a Unix socket one walk brings everything.
+    let is_tcp =
+        |due: &Due<'_>| due.listeners.sockets().iter().all(|socket| matches!(socket.endpoint(), Endpoint::Tcp(_)));
+    let most = |due: &Due<'_>| locked(&due.watch.history).spares(at).filter(|_| due.is_at_rest && is_tcp(due));
+    let most: Vec<_> = due.iter().map(most).collect();
+    if most.iter().all(Option::is_none) {
+        return vec![false; due.len()];
+    }
+    let asked: Vec<_> = due.iter().zip(&most).filter(|(_, most)| most.is_some()).map(|(due, _)| due).collect();
+    let counted = at_rest(&asked, States::LISTENERS_AND_CLOSE_WAIT);
+    let is_spared = |(due, most): (&Due<'_>, &Option<u32>)| {
+        most.is_some_and(|most| {
+            due.listeners.census_among(&counted).is_some_and(|census| census.counts.close_wait <= most)
+        })
+    };
+    due.iter().zip(&most).map(is_spared).collect()
+}
+
+/// What is counted of those at rest; nothing where that fails.
+fn at_rest(due: &[&Due<'_>], states: States) -> Queues {
+    let resting = due.iter().filter(|due| due.is_at_rest);
+    let endpoints: Vec<_> = resting.flat_map(|due| due.listeners.sockets()).map(Listener::endpoint).collect();
     if endpoints.is_empty() {
         return Queues::default();
     }
-    DiagSocket::open().and_then(|mut diag| survey::at_rest_some(&mut diag, &endpoints)).unwrap_or_default().into()
+    DiagSocket::open()
+        .and_then(|mut diag| survey::at_rest_some(&mut diag, &endpoints, states))
+        .unwrap_or_default()
+        .into()
 }

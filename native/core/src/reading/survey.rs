@@ -132,9 +132,9 @@ pub(crate) fn survey_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result
     counted_some(diag, wanted, |diag, family, port| census::tcp(diag, family, port).map(Tally::into_groups))
 }
 
-/// The same in a third of the time, without those queues of TCP in which a connection waits.
-pub(crate) fn at_rest_some(diag: &mut DiagSocket, wanted: &[&Endpoint]) -> Result<Vec<Queue>, Error> {
-    counted_some(diag, wanted, census::tcp_at_rest)
+/// The same in less time, without those queues of TCP in which a connection waits; with what is counted in these states.
+pub(crate) fn at_rest_some(diag: &mut DiagSocket, wanted: &[&Endpoint], states: States) -> Result<Vec<Queue>, Error> {
+    counted_some(diag, wanted, |diag, family, port| census::tcp_at_rest(diag, family, port, states))
 }
 
 fn counted_some(

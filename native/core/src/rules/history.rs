@@ -22,7 +22,13 @@ pub struct History {
     census_samples: Pace,
     /// The queue is empty, and the kernel is to say when a connection waits.
     is_waited_for: bool,
+    /// In the place of the last census that was due it was seen that there are no more in CLOSE_WAIT than allowed.
+    spared: Option<Time>,
 }
+
+/// While no connection waits and nothing is raised, one census in so many counts what is established: that is most of what it costs, and
+/// no rule asks for it.
+const WHOLE_EACH: u32 = 6;
 
 /// A reading of the first tier, and what it changed.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +110,16 @@ impl History {
     pub fn new(settings: Settings, at: Time) -> History {
         let (detector, window) = (Detector::new(settings), Window::new(settings.interval));
         let (samples, census_samples) = (Pace::new(settings), Pace::new(settings));
-        History { begun: at, detector, window, read_at: None, samples, census_samples, is_waited_for: false }
+        History {
+            begun: at,
+            detector,
+            window,
+            read_at: None,
+            samples,
+            census_samples,
+            is_waited_for: false,
+            spared: None,
+        }
     }
 
     /// A reading failed.
@@ -124,7 +139,29 @@ impl History {
 
     /// Whether it is time for a census.
     pub fn wants_census(&self, at: Time) -> bool {
-        self.detector.wants_census(at)
+        let usual = self.detector.settings().census;
+        let was_spared = self.may_be_spared(at) && self.spared.is_some_and(|then| at.saturating_sub(then) < usual);
+        !was_spared && self.detector.wants_census(at)
+    }
+
+    /// Whether a census may be left out if there are no more in CLOSE_WAIT than this.
+    pub fn spares(&self, at: Time) -> Option<u32> {
+        self.may_be_spared(at).then_some(self.detector.settings().close_wait_max)
+    }
+
+    /// One was.
+    pub fn census_spared(&mut self, at: Time) {
+        self.spared = Some(at);
+    }
+
+    fn may_be_spared(&self, at: Time) -> bool {
+        let is_young = |(then, _): (Time, Counts)| at.saturating_sub(then) < self.whole_each();
+        let is_well = self.detector.conditions().next().is_none() && !self.detector.has_census_failed();
+        self.is_at_rest() && is_well && self.detector.counts().is_some_and(is_young)
+    }
+
+    fn whole_each(&self) -> Duration {
+        self.detector.settings().census.saturating_mul(WHOLE_EACH)
     }
 
     /// A reading of the first tier: the depth of each socket that shares the address, and how many of its drops were overflows.
@@ -138,7 +175,7 @@ impl History {
         self.window.add(at, depth.queued);
         let changes = self.detector.depth_read(at, members, overflowed);
         let drops = self.detector.total_drops();
-        let (wants_census, outlook) = (self.detector.wants_census(at), self.detector.outlook(at));
+        let (wants_census, outlook) = (self.wants_census(at), self.detector.outlook(at));
         DepthReading { depth, drops, changes, wants_census, resumed, is_sample: self.samples.is_due(at), outlook }
     }
 
@@ -182,7 +219,11 @@ impl History {
             depth: self.detector.depth(),
             drops: self.detector.total_drops(),
             counts: self.detector.counts().map(|(then, counts)| (counts, since(then))),
-            census_every: self.detector.settings().census,
+            census_every: if self.spared.is_some_and(|then| since(then) < self.whole_each()) {
+                self.whole_each()
+            } else {
+                self.detector.settings().census
+            },
             window: window.span(at),
             watched_for: since(self.begun),
             read_ago: read_at.map(since),

@@ -125,6 +125,11 @@ impl Detector {
         self.census_failed_at = Some(at);
     }
 
+    /// The last one did.
+    pub fn has_census_failed(&self) -> bool {
+        self.census_failed_at.is_some()
+    }
+
     /// What has been dropped since the last reading.
     pub fn dropped(&self, members: &Members<Depth>) -> Dropped {
         self.observed.sockets.dropped(members)

@@ -62,7 +62,7 @@ memcheck: setup build ## the NIFs under valgrind, and a million of all that they
 bench: setup build ## what it costs, as ratios within one run; about 12 min, or PARTS="readings calls"
 	@bench/run $(PARTS)
 
-docs: setup ## the documentation of the modules, by EDoc into _build/doc; what ExDoc wants is in mix.exs
+docs: setup ## the documentation of the modules, by EDoc into _build/doc; groups and pages for ExDoc are in mix.exs, and checked by make test
 	@$(quietly) "edoc" rebar3 edoc
 	@echo "_build/doc/index.html"
 

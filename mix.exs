@@ -17,11 +17,7 @@ defmodule AcceptQueue.MixProject do
       # What is no test of ExUnit's.
       test_ignore_filters: ["test/files_of_package.exs", ~r"^test/packaging_fixtures/"],
       # For ExDoc, which comes from Hex and is not needed for anything else.
-      docs: [
-        main: "readme",
-        extras: ~w(README.md CHANGELOG.md) ++ Path.wildcard("docs/*.md"),
-        assets: %{"docs/pictures" => "docs/pictures"}
-      ]
+      docs: docs()
     ]
   end
 
@@ -32,6 +28,35 @@ defmodule AcceptQueue.MixProject do
 
     [extra_applications: required ++ Enum.map(there, &{&1, :optional})] ++
       Keyword.take(@app_src, [:mod, :registered, :env])
+  end
+
+  # Each page in one group, as in the README's map: test/docs looks that none is missing.
+  @groups [
+    Start: ~w(docs/first-hour.md docs/install.md docs/faq.md docs/glossary.md),
+    "How to":
+      ~w(docs/runbook.md docs/watchdog.md docs/containers.md docs/prometheus.md docs/elixir.md docs/packaging.md),
+    Reference: ~w(
+      docs/configuration.md docs/program.md docs/top.md docs/record.md docs/figures.md docs/events.md docs/advice.md docs/errors.md
+    ),
+    Explanation: ~w(docs/rules.md docs/2009.md docs/security.md docs/comparison.md docs/reading.md),
+    Proof:
+      ~w(docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/kernels.md docs/proof/hit-rates.md docs/proof/formats.md)
+  ]
+
+  defp docs do
+    groups = Enum.map(@groups, fn {group, pages} -> {group, Enum.filter(pages, &File.exists?/1)} end)
+
+    [
+      main: "readme",
+      extras: ~w(README.md CHANGELOG.md SECURITY.md) ++ Enum.flat_map(groups, fn {_group, pages} -> pages end),
+      groups_for_extras: groups,
+      groups_for_modules: [
+        "Ask and watch": [AcceptQueue, AcceptQueue.Watcher],
+        Events: [AcceptQueue.Events, AcceptQueue.Telemetry],
+        Answers: ~r"^AcceptQueue\."
+      ],
+      assets: %{"docs/pictures" => "docs/pictures"}
+    ]
   end
 
   defp package do

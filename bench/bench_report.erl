@@ -236,7 +236,7 @@ calls(Tails, Where) ->
         }
     ].
 
-%% The sentence is also in the documentation of `depth/1' and in docs/port.md.
+%% The sentence is also in the documentation of `depth/1' and in docs/configuration.md.
 said({Name, _, Tail}) ->
     Ns = bench_tail:percentile(Tail, 50),
     #{

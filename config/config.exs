@@ -2,7 +2,7 @@
 import Config
 
 # config :accept_queue,
-#   # the source of the readings: the library in the VM, or a program beside it (docs/port.md)
+#   # the source of the readings: the library in the VM, or a program beside it (docs/configuration.md)
 #   source: :nif,
 #   # why the VM hung, written by a program beside it; without this there is none (docs/watchdog.md)
 #   watchdog: %{directory: "/var/lib/shop/hangs", heartbeat_ms: 1000, hang_after_ms: 5000, keep: 10, allow_ptrace: false},

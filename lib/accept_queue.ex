@@ -132,7 +132,7 @@ defmodule AcceptQueue do
   @typedoc "Why there is no figure; `AcceptQueue.Events` says what each means."
   @type reason :: :accept_queue.reason()
 
-  @typedoc "What may be wrong with a listener; `docs/alarms.md` says when each is raised, and what to do."
+  @typedoc "What may be wrong with a listener; `docs/runbook.md` says when each is raised, and what to do."
   @type condition :: :behind | :overflowing | :stuck | :abandoned | :leaking
 
   @typedoc "`:ok`, or what is wrong. `overflowing` and `stuck` are failing, everything else is degraded."

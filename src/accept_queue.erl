@@ -23,7 +23,7 @@
 %% </table>
 %%
 %% A library in the VM makes the readings, or, with `{source, port}' in the environment and where the library cannot be loaded, a
-%% program beside it. The costs above are the library's; `docs/port.md' has the program's.
+%% program beside it. The costs above are the library's; `docs/configuration.md' has the program's.
 %%
 %% Every call reads the kernel again. Only the processes that were found in accept are remembered, as the pool, and the names of the
 %% listeners.
@@ -307,7 +307,7 @@ depth(Listener) ->
 %% @doc The connections of a listener: queued, accepted, and in their handshake.
 %%
 %% One walk over the kernel's table of connections, on a dirty I/O scheduler: a fraction of a millisecond on an
-%% idle machine, and more with the number of connections in the network namespace (`docs/speed.md'). Sockets that share an address
+%% idle machine, and more with the number of connections in the network namespace (`docs/proof/speed.md'). Sockets that share an address
 %% (SO_REUSEPORT) are answered with their sum, and `sockets' says how many they are.
 %%
 %% The figures are not of one instant. `queued_reset' is `queued' less the rows of queued connections; where that is above 0,
@@ -356,7 +356,7 @@ list() ->
 %% places as were taken at once; a process that is new in accept takes the place of the one that has been away longest.
 %%
 %% On the `socket' backend one process at a time is woken for a connection. While that one does something else, `waiting_count' is 0, and the
-%% others are `busy', `parked' behind it (`docs/acceptor-pools.md').
+%% others are `busy', `parked' behind it (`docs/figures.md').
 %%
 %% Costs `process_info' of each process of the pool; on the `socket' backend, where these are fewer than `waiting_count', of each
 %% process of the VM, up to 100,000. No process is stopped or sent a message, except ranch's supervisors, which have a second to

@@ -2,7 +2,7 @@
 %%
 %% == Conditions ==
 %%
-%% `Condition' is `behind', `overflowing', `stuck', `abandoned' or `leaking'; `docs/alarms.md' says when each is raised and
+%% `Condition' is `behind', `overflowing', `stuck', `abandoned' or `leaking'; `docs/runbook.md' says when each is raised and
 %% cleared and what to do. Each is published once when it begins and once when it ends, also when the publishing process is killed
 %% in between:
 %% <ul>
@@ -47,7 +47,7 @@
 %% <table>
 %% <tr><td>event</td><td>when</td><td>measurements</td><td>metadata</td><td>what to do</td></tr>
 %% <tr><td>`[accept_queue, condition, raised]'</td><td>a condition begins</td><td>the figures of `Details'</td>
-%%     <td>`condition', `address', `server', `acceptors_summary', `acceptors'</td><td>`docs/alarms.md'</td></tr>
+%%     <td>`condition', `address', `server', `acceptors_summary', `acceptors'</td><td>`docs/runbook.md'</td></tr>
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
 %% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it; the first
@@ -66,7 +66,7 @@
 %% <tr><td>`[accept_queue, vm, hung]'</td><td>the heartbeats of this VM were missing for longer than the watchdog allows
 %%     (`docs/watchdog.md'), and have come back; once</td><td>`duration_ms', from the last heartbeat before to the first one
 %%     after</td><td>`file', a binary: the evidence; or `reason', why it could not be written; `finding', the strongest, with
-%%     its `text'</td><td>read the file; `docs/hung-vm.md'</td></tr>
+%%     its `text'</td><td>read the file; `docs/runbook.md'</td></tr>
 %% <tr><td>`[accept_queue, poll, late]'</td><td>a reading came late by more than its interval</td><td>`late_ms'</td>
 %%     <td></td><td>the machine has too few processors for its work, or has stood still</td></tr>
 %% </table>

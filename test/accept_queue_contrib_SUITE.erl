@@ -210,7 +210,7 @@ the_manifests_are_what_kubernetes_takes(_) ->
     ?assertMatch(#{<<"apiVersion">> := <<"apps/v1">>, <<"kind">> := <<"Deployment">>}, Deployment),
     ?assertMatch(#{<<"shareProcessNamespace">> := true}, OfPod),
     #{<<"containers">> := [Shop, Exporter]} = OfPod,
-    ?assertMatch(#{<<"readinessProbe">> := #{<<"httpGet">> := #{<<"path">> := <<"/health">>, <<"port">> := <<"http">>}}}, Shop),
+    ?assertMatch(#{<<"readinessProbe">> := #{<<"httpGet">> := #{<<"path">> := <<"/health">>, <<"port">> := <<"health">>}}}, Shop),
     ?assertMatch(#{<<"securityContext">> := #{<<"capabilities">> := #{<<"drop">> := [<<"ALL">>]}}}, Exporter),
     [
         begin

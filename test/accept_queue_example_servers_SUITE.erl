@@ -63,7 +63,7 @@ each_example_says_in_a_line_what_it_does(_) ->
     ?assertEqual(["cowboy", "elixir_shop", "experiment_2009", "gen_tcp_pool", "ranch", "skip_the_dead"], lists:sort(Names)),
     ?assertEqual([], [Line || Line <- Lines, length(string:lexemes(Line, " ")) < 6]),
     %% Each has its command at its top, and its place in the document.
-    {ok, Document} = file:read_file(repository:path("docs/examples.md")),
+    {ok, Document} = file:read_file(repository:path("docs/first-hour.md")),
     ?assertEqual([], [Name || Name <- Names, string:find(Document, ["`", Name, "`"]) =:= nomatch]).
 
 an_example_that_is_none_is_refused(_) ->

@@ -346,11 +346,11 @@ copy_of_the_application(Config, Name) ->
     ],
     Ebin.
 
-%% docs/faults.md.
+%% docs/proof/faults.md.
 every_row_of_the_table_of_faults_has_its_test(_) ->
     Read = fun(Path) -> {ok, Text} = file:read_file(repository:path(filename:join(Path))), Text end,
     %% Behind it are figures.
-    [Faults, _] = binary:split(Read(["docs", "faults.md"]), <<"\n## Under load">>),
+    [Faults, _] = binary:split(Read(["docs", "proof", "faults.md"]), <<"\n## Under load">>),
     Rows = [Row || <<"| ", Row/binary>> <- binary:split(Faults, <<"\n">>, [global]), not lists:prefix("what |", binary_to_list(Row))],
     ?assert(length(Rows) > 20),
     [

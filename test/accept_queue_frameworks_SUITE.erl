@@ -1,5 +1,5 @@
 %% Listeners of frameworks that Debian does not carry, by name and with their pools. The frameworks are stand-ins (test/stand_ins): what
-%% their processes show of themselves, as their sources have it and as was seen on the real ones (docs/acceptor-pools.md). ranch has a
+%% their processes show of themselves, as their sources have it and as was seen on the real ones (docs/runbook.md). ranch has a
 %% suite of its own, with the real one.
 -module(accept_queue_frameworks_SUITE).
 

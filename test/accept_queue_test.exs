@@ -26,6 +26,27 @@ defmodule AcceptQueueTest do
              for({{:function, name, arity}, _, _, %{"en" => doc}, _} <- docs, not (doc =~ "iex>"), do: {name, arity})
   end
 
+  # As far as it can be asked without ExDoc.
+  test "each page of the documentation is there, and each public module is in a group" do
+    docs = Mix.Project.config()[:docs]
+    assert [] == Enum.reject(docs[:extras], &File.regular?/1)
+
+    for {_group, pages} <- docs[:groups_for_extras] do
+      assert pages != []
+      assert [] == pages -- docs[:extras]
+    end
+
+    for module <- Application.spec(:accept_queue, :modules),
+        "Elixir." <> name <- [Atom.to_string(module)],
+        {:docs_v1, _, :elixir, _, %{}, _, _} <- [Code.fetch_docs(module)] do
+      assert Enum.any?(docs[:groups_for_modules], fn
+               {_group, %Regex{} = pattern} -> name =~ pattern
+               {_group, modules} -> module in modules
+             end),
+             name
+    end
+  end
+
   doctest AcceptQueue
   doctest AcceptQueue.Watcher
   doctest AcceptQueue.Events

@@ -1,7 +1,7 @@
 %% A document in Markdown: its blocks of code with what is said of each, and its links. Pure.
 -module(document).
 
--export([read/1]).
+-export([read/1, anchors/1]).
 
 -export_type([block/0, mark/0]).
 
@@ -102,7 +102,25 @@ run_by([Path]) -> {run_by, string:trim(Path), ""};
 run_by([Path, Word]) -> {run_by, string:trim(Path), string:trim(Word)}.
 
 links(Number, Line) ->
-    case re:run(Line, "\\]\\(([^)# ]+)(#[^)]*)?\\)", [global, unicode, {capture, [1], list}]) of
+    case re:run(Line, "\\]\\(([^) ]+)\\)", [global, unicode, {capture, [1], list}]) of
         {match, Links} -> [{link, {Number, Link}} || [Link] <- Links];
         nomatch -> []
     end.
+
+%% What a link may name behind `#': a heading in small letters, a hyphen for each space, without signs.
+-spec anchors(string()) -> [string()].
+anchors(Text) ->
+    {Headings, _} = lists:foldl(
+        fun
+            ("```" ++ _, {Found, IsCode}) -> {Found, not IsCode};
+            ("#" ++ _ = Line, {Found, false}) -> {[Line | Found], false};
+            (_, Unchanged) -> Unchanged
+        end,
+        {[], false},
+        string:split(Text, "\n", all)
+    ),
+    [anchor(string:trim(string:trim(Heading, leading, "#"))) || Heading <- Headings].
+
+anchor(Heading) ->
+    Kept = re:replace(string:lowercase(Heading), "[^\\p{L}\\p{N} _-]", "", [global, unicode, ucp, {return, list}]),
+    lists:flatten(string:replace(Kept, " ", "-", all)).

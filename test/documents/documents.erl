@@ -13,14 +13,16 @@ main([Folder, Root | Given]) ->
     put(folder, Folder),
     ok = io:setopts([{encoding, unicode}]),
     Paths = case Given of
-        [] -> ["README.md" | lists:sort(filelib:wildcard("docs/*.md"))];
+        [] -> ["README.md" | filelib:wildcard("docs/*.md") ++ filelib:wildcard("docs/proof/*.md")];
         _ -> Given
     end,
     Wrong = [Path || Path <- Paths, not is_right(Path)],
     Unlinked = [Path || Given =:= [], Path <- unlinked(Paths)],
     [io:format("~ts: no other document has a link to it~n", [Path]) || Path <- Unlinked],
-    case {Wrong, Unlinked} of
-        {[], []} ->
+    Ungrouped = [Path || Given =:= [], Path <- ungrouped(Paths -- ["README.md"])],
+    [io:format("mix.exs: ~ts is in no group, or in several~n", [Path]) || Path <- Ungrouped],
+    case {Wrong, Unlinked, Ungrouped} of
+        {[], [], []} ->
             io:format("All ~b tests of what the documents show have passed.~n", [get_count(run)]),
             halt(0);
         _ ->
@@ -62,7 +64,17 @@ wrong(Path, Line, Sentence) ->
 
 reaches(Path, To) ->
     lists:any(fun(Scheme) -> string:prefix(To, Scheme) =/= nomatch end, ["https://", "http://", "mailto:"]) orelse
-        filelib:is_file(filename:join(filename:dirname(Path), To)).
+        case string:split(To, "#") of
+            ["", Anchor] -> has(Path, Anchor);
+            [File] -> filelib:is_file(filename:join(filename:dirname(Path), File));
+            [File, Anchor] -> has(filename:join(filename:dirname(Path), File), Anchor)
+        end.
+
+has(Path, Anchor) ->
+    case file:read_file(Path) of
+        {ok, Bytes} -> lists:member(Anchor, document:anchors(unicode:characters_to_list(Bytes)));
+        {error, _} -> false
+    end.
 
 unlinked(Paths) ->
     Linked = lists:append([linked(Path) || Path <- Paths]),
@@ -71,9 +83,16 @@ unlinked(Paths) ->
 linked(Path) ->
     {ok, Bytes} = file:read_file(Path),
     case document:read(unicode:characters_to_list(Bytes)) of
-        {ok, #{links := Links}} -> [filename:basename(To) || {_, To} <- Links, filename:basename(To) =/= filename:basename(Path)];
+        {ok, #{links := Links}} -> [File || {_, To} <- Links, File <- [filename:basename(hd(string:split(To, "#")))], File =/= filename:basename(Path)];
         {error, _} -> []
     end.
+
+%% For ExDoc, which is not needed to build: each page is in one group of mix.exs.
+ungrouped(Paths) ->
+    {ok, Mix} = file:read_file("mix.exs"),
+    {match, Found} = re:run(Mix, "docs/[a-z0-9/-]+\\.md", [global, {capture, first, list}]),
+    Grouped = [Path || [Path] <- Found],
+    (Paths -- Grouped) ++ (Grouped -- lists:usort(Grouped)).
 
 unproved(By, Word) ->
     case file:read_file(By) of

@@ -244,7 +244,7 @@ fn the_page_is_there_whole_or_not_at_all_and_never_over_the_recording() {
     assert!(page.starts_with("<!doctype html>") && page.contains("\"queued\":[[0,2,2,null]]"), "{page}");
 }
 
-/// A recording of 1,500 listeners, byte by byte as docs/record.md has it. The last by address is stuck.
+/// A recording of 1,500 listeners, byte by byte as docs/proof/formats.md has it. The last by address is stuck.
 fn crowded() -> Vec<u8> {
     fn number(mut number: u64, to: &mut Vec<u8>) {
         while number >= 0x80 {

@@ -37,7 +37,7 @@ only --max-wait can tell a burst from a queue that does not drain.
 Examples:
   accept-queue check                                    every BEAM, over a second
   accept-queue check --node shop --max-wait 500ms
-  accept-queue check --port 8080 --samples 1            a container's readiness probe
+  accept-queue check --port 8080 --max-wait 1s --max-fill 100%   a readiness probe
   accept-queue check --port 8080 --samples 21           over five seconds"
 )]
 pub(crate) struct CheckOptions {

@@ -1,4 +1,4 @@
-//! What `record` writes and `report` reads: docs/record.md describes the format byte by byte.
+//! What `record` writes and `report` reads: docs/proof/formats.md describes the format byte by byte.
 //!
 //! A file is [`MAGIC`] and entries, each in a frame with its length and its checksum. Bytes behind the last intact frame are no
 //! part of it. `payload` is one entry as bytes, `frame` the frames around them.

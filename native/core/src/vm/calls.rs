@@ -1,95 +1,24 @@
-//! The names of system calls, and which of them are a thread's rest.
+//! The names of system calls, and which of them are a thread's rest. By name: a number means another call on another processor, and not each
+//! processor has each call.
 
-/// Those in which a thread of a BEAM may stand for long.
-const NAMES: &[(libc::c_long, &str)] = &[
-    (libc::SYS_accept, "accept"),
-    (libc::SYS_accept4, "accept4"),
-    (libc::SYS_clock_nanosleep, "clock_nanosleep"),
-    (libc::SYS_close, "close"),
-    (libc::SYS_connect, "connect"),
-    (libc::SYS_copy_file_range, "copy_file_range"),
-    (libc::SYS_epoll_pwait, "epoll_pwait"),
-    (libc::SYS_epoll_pwait2, "epoll_pwait2"),
-    (libc::SYS_fallocate, "fallocate"),
-    (libc::SYS_fcntl, "fcntl"),
-    (libc::SYS_fdatasync, "fdatasync"),
-    (libc::SYS_flock, "flock"),
-    (libc::SYS_fsync, "fsync"),
-    (libc::SYS_ftruncate, "ftruncate"),
-    (libc::SYS_futex, "futex"),
-    (libc::SYS_getdents64, "getdents64"),
-    (libc::SYS_getrandom, "getrandom"),
-    (libc::SYS_io_getevents, "io_getevents"),
-    (libc::SYS_ioctl, "ioctl"),
-    (libc::SYS_madvise, "madvise"),
-    (libc::SYS_mmap, "mmap"),
-    (libc::SYS_mprotect, "mprotect"),
-    (libc::SYS_msync, "msync"),
-    (libc::SYS_munmap, "munmap"),
-    (libc::SYS_nanosleep, "nanosleep"),
-    (libc::SYS_newfstatat, "newfstatat"),
-    (libc::SYS_openat, "openat"),
-    (libc::SYS_ppoll, "ppoll"),
-    (libc::SYS_pread64, "pread64"),
-    (libc::SYS_preadv, "preadv"),
-    (libc::SYS_pselect6, "pselect6"),
-    (libc::SYS_pwrite64, "pwrite64"),
-    (libc::SYS_pwritev, "pwritev"),
-    (libc::SYS_read, "read"),
-    (libc::SYS_readv, "readv"),
-    (libc::SYS_recvfrom, "recvfrom"),
-    (libc::SYS_recvmsg, "recvmsg"),
-    (libc::SYS_renameat2, "renameat2"),
-    (libc::SYS_restart_syscall, "restart_syscall"),
-    (libc::SYS_rt_sigtimedwait, "rt_sigtimedwait"),
-    (libc::SYS_semtimedop, "semtimedop"),
-    (libc::SYS_sendfile, "sendfile"),
-    (libc::SYS_sendmsg, "sendmsg"),
-    (libc::SYS_sendto, "sendto"),
-    (libc::SYS_shutdown, "shutdown"),
-    (libc::SYS_splice, "splice"),
-    (libc::SYS_statx, "statx"),
-    (libc::SYS_sync, "sync"),
-    (libc::SYS_syncfs, "syncfs"),
-    (libc::SYS_unlinkat, "unlinkat"),
-    (libc::SYS_wait4, "wait4"),
-    (libc::SYS_waitid, "waitid"),
-    (libc::SYS_write, "write"),
-    (libc::SYS_writev, "writev"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_epoll_wait, "epoll_wait"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_open, "open"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_pause, "pause"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_poll, "poll"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_rename, "rename"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_select, "select"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_unlink, "unlink"),
-];
+use std::ffi::c_long;
 
-/// By its name; `None`: one in which threads do not wait as a rule.
+use syscall_numbers::native::sys_call_name;
+
+/// By its name; `None`: there is no such call.
 pub fn name(number: i64) -> Option<&'static str> {
-    NAMES.iter().find(|&&(known, _)| known == number).map(|&(_, name)| name)
+    c_long::try_from(number).ok().and_then(sys_call_name)
 }
 
 /// Waits for a descriptor of an epoll set, its first argument.
 pub fn is_epoll(number: i64) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if number == libc::SYS_epoll_wait {
-        return true;
-    }
-    [libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2].contains(&number)
+    name(number).is_some_and(|name| ["epoll_wait", "epoll_pwait", "epoll_pwait2"].contains(&name))
 }
 
 /// Threads of a BEAM that have nothing to do wait in these; so does code that waits for a lock.
 pub fn is_rest(number: i64) -> bool {
-    // What a stop has interrupted goes on in `restart_syscall`, whatever it was.
-    is_epoll(number) || [libc::SYS_futex, libc::SYS_restart_syscall].contains(&number)
+    // What a stop has interrupted goes on in `restart_syscall`, whatever it was. 32-bit processors have two of futex.
+    is_epoll(number) || name(number).is_some_and(|name| ["futex", "futex_time64", "restart_syscall"].contains(&name))
 }
 
 /// The same by the function of the kernel that the thread waits in, where its call may not be known.
@@ -105,6 +34,8 @@ mod tests {
     fn a_thread_without_work_rests() {
         assert!(is_rest(libc::SYS_futex) && is_rest(libc::SYS_epoll_pwait) && is_rest_channel("futex_do_wait"));
         assert!(!is_rest(libc::SYS_close) && !is_rest_channel("hrtimer_nanosleep") && !is_epoll(libc::SYS_futex));
+        assert!(is_epoll(libc::SYS_epoll_pwait2) && is_rest(libc::SYS_restart_syscall));
         assert_eq!((name(libc::SYS_close), name(-1), name(9999)), (Some("close"), None, None));
+        assert_eq!(name(libc::SYS_clock_nanosleep), Some("clock_nanosleep"));
     }
 }

@@ -10,7 +10,7 @@ comma = ,
 space = $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test matrix servers load fuzz memcheck bench docs release deb fmt clean
+.PHONY: help setup build demo check test matrix servers load fuzz memcheck bench docs install uninstall release deb fmt clean
 SECONDS ?= 300
 MINUTES ?= 10
 
@@ -65,6 +65,12 @@ bench: setup build ## what it costs, as ratios within one run; about 12 min, or 
 docs: setup ## the documentation of the modules, by EDoc into _build/doc; groups and pages for ExDoc are in mix.exs, and checked by make test
 	@$(quietly) "edoc" rebar3 edoc
 	@echo "_build/doc/index.html"
+
+install: tools ## the program, its manual pages and completions, below PREFIX=/usr/local
+	@scripts/install
+
+uninstall: ## takes them away
+	@scripts/install --remove
 
 release: setup ## library and program for this platform in one archive, with checksums, in _build/release
 	@scripts/release

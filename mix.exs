@@ -40,7 +40,7 @@ defmodule AcceptQueue.MixProject do
     ),
     Explanation: ~w(docs/rules.md docs/2009.md docs/security.md docs/comparison.md docs/reading.md),
     Proof:
-      ~w(docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/kernels.md docs/proof/hit-rates.md docs/proof/formats.md)
+      ~w(docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/proof/hit-rates.md docs/proof/formats.md)
   ]
 
   defp docs do

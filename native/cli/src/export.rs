@@ -21,6 +21,7 @@ use accept_queue_core::rules::detector::{Settings, Time};
 use tokio::sync::oneshot;
 
 use crate::args::ExportOptions;
+use crate::figures::nothing_read;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
 use metrics::{Exposition, MOST_LISTENERS, Tally};
@@ -79,6 +80,8 @@ struct Exporter {
     has_warned: bool,
     /// What is missing of whole namespaces: said once.
     partial: Vec<Missing>,
+    /// Nothing could be read: said when it begins, and when it ends.
+    is_blind: bool,
 }
 
 impl Exporter {
@@ -94,6 +97,7 @@ impl Exporter {
             page: None,
             has_warned: false,
             partial: Vec::new(),
+            is_blind: false,
         })
     }
 
@@ -132,6 +136,13 @@ impl Exporter {
                     if !self.partial.contains(&missing) {
                         self.partial.push(missing);
                         eprintln!("accept-queue: not all can be read: {missing}");
+                    }
+                }
+                if sample.is_blind() != self.is_blind {
+                    self.is_blind = sample.is_blind();
+                    match self.is_blind {
+                        true => eprintln!("accept-queue: {}. accept_queue_up is 0.", nothing_read(&sample.gaps)),
+                        false => eprintln!("accept-queue: something can be read again. accept_queue_up is 1."),
                     }
                 }
                 if sample.readings.len() > MOST_LISTENERS && !self.has_warned {

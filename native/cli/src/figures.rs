@@ -121,6 +121,18 @@ pub(crate) struct Unreadable {
     pub(crate) reason: String,
 }
 
+/// That nothing is known of a scope, of which these could not be read, why not, and what would help. Never of none.
+pub(crate) fn nothing_read(gaps: &[Gap]) -> String {
+    let first = gaps.first().map(Unreadable::from);
+    let Some(Unreadable { process, reason }) = first else { return "everything could be read".to_owned() };
+    let others = match gaps.len() - 1 {
+        0 => String::new(),
+        1 => " and of 1 other process".to_owned(),
+        more => format!(" and of {more} other processes"),
+    };
+    format!("nothing could be read of {}{others}, so no listener is known: {reason}", process.shown())
+}
+
 impl From<&Gap> for Unreadable {
     fn from(gap: &Gap) -> Unreadable {
         Unreadable { process: Process::from(&*gap.process), reason: gap.missing.to_string() }

@@ -11,6 +11,7 @@ use accept_queue_core::outside::observer::{CensusScope, Observer};
 use accept_queue_core::rules::detector::Settings;
 
 use crate::args::FollowOptions;
+use crate::figures::nothing_read;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
 use event::{Event, EventBuilder};
@@ -77,7 +78,10 @@ impl Follow<'_> {
             sink,
         };
         following.run(&interrupted)?;
-        Ok(following.summary.sentence(following.pace.elapsed()))
+        match following.summary.has_read() {
+            true => Ok(following.summary.sentence(following.pace.elapsed())),
+            false => Err("nothing could be read".to_owned()),
+        }
     }
 }
 
@@ -114,7 +118,9 @@ impl<S: Sink> Following<'_, S> {
                 self.summary.add(&sample);
                 let events = self.event_builder.events(&sample);
                 self.summary.add_events(&events);
-                if is_first && sample.readings.is_empty() {
+                if is_first && sample.is_blind() {
+                    eprintln!("accept-queue: {}. It is tried again.", nothing_read(&sample.gaps));
+                } else if is_first && sample.readings.is_empty() {
                     eprintln!("accept-queue: no listener there yet; waiting.");
                 }
                 let next = self.sink.publish(&Batch { at, outcome: Outcome::Read, events: &events })?;

@@ -4,7 +4,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -58,9 +57,12 @@ fn changed_perl(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::Tem
     let mut bytes = fs::read("/usr/bin/perl").expect("perl, which every Debian has");
     change(&mut bytes);
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join(name);
-    fs::write(&path, bytes).expect("a copy");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+    let (written, path) = (folder.path().join("written"), folder.path().join(name));
+    fs::write(&written, bytes).expect("a copy");
+    // By another process: a test beside this one that starts a program has what is open for writing here open until it is executed, and
+    // what is open for writing cannot be executed.
+    let install = Command::new("install").args(["-m", "755"]).args([&written, &path]).status().expect("coreutils");
+    assert!(install.success());
     (folder, path)
 }
 

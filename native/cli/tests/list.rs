@@ -253,6 +253,9 @@ fn another_user_gets_the_processes_that_could_not_be_read_and_the_capability_tha
     assert!(said.err.contains(&format!("({})", pid[1])) && said.err.contains("CAP_SYS_PTRACE"), "{said:?}");
     let report = run_as_nobody(&["list", pid[0], pid[1], "--json"]).json();
     assert_eq!((&report["listeners"], &report["unreadable"][0]["name"]), (&json!([]), &json!("beam.smp")));
+    let watch = run_as_nobody(&["watch", pid[0], pid[1], "--count", "2", "--interval", "20ms"]);
+    assert_eq!(watch.status, 1, "{watch:?}");
+    assert!(watch.err.contains("nothing could be read of beam.smp") && watch.err.contains("with sudo"), "{watch:?}");
     // Every user may read the queue itself.
     let by_port = run_as_nobody(&["list", "--port", &beam.line, "--json"]).json();
     assert_eq!(at(&by_port, &beam.address()).expect("it")["queued"], json!(3));

@@ -147,11 +147,11 @@ fn every_key_does_what_the_help_says() {
     session.until_shown("queue      2 with limit 10: alive 2, closed 0, reset 0");
     session.until_shown("somaxconn");
     session.press("t");
-    session.until_shown("Whose listener this is was not looked up, as with --port");
+    session.until_shown("Whose listener this is is not known");
     session.press("?");
     session.until_shown("why its process does not accept, and its threads");
     session.press("?");
-    session.until_shown("Whose listener this is was not looked up, as with --port");
+    session.until_shown("Whose listener this is is not known");
     session.press("\r");
     session.until_shown("somaxconn");
     session.press("/nothing");

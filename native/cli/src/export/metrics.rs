@@ -46,11 +46,11 @@ impl Exposition<'_> {
 
     fn of_the_exporter(&self, text: &mut Text) {
         let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
-        let is_up = f64::from(u8::from(self.sample.is_some()));
+        let is_up = f64::from(u8::from(self.sample.is_some_and(|sample| !sample.is_blind())));
         text.add(gauges("build_info", "Which accept-queue this is.", [(version, 1.0)]));
         text.add(gauges(
             "up",
-            "Whether the sockets could be read in the last sample. Where they could not, no listener has a metric.",
+            "Whether anything of the scope could be read in the last sample. Where not, no listener has a metric.",
             one(Some(is_up)),
         ));
         text.add(counters("samples", "Samples that were read.", one(Some(self.tally.samples as f64))));
@@ -325,10 +325,12 @@ fn label(name: &str, value: &str) -> LabelPair {
 mod tests {
     use std::time::Duration;
 
+    use accept_queue_core::outside::snapshot::{Gap, Missing};
     use accept_queue_core::rules::detector::Settings;
     use accept_queue_core::rules::history::History;
     use accept_queue_core::rules::overflows::Overflowed;
-    use accept_queue_core::{Cookie, Depth, Endpoint, Members};
+    use accept_queue_core::vm::find::Candidate;
+    use accept_queue_core::{Cookie, Depth, Endpoint, Errno, Error, Members};
 
     use super::*;
 
@@ -370,6 +372,19 @@ mod tests {
         let failed = Exposition { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1 } }.text(None);
         assert!(failed.contains("accept_queue_up 0\n") && failed.contains("failed_samples_total 1\n"), "{failed}");
         assert!(!failed.contains("listener="), "{failed}");
+    }
+
+    #[test]
+    fn an_exporter_that_may_read_no_process_is_not_up() {
+        let process =
+            std::sync::Arc::new(Candidate { pid: 4711, name: "shop".to_owned(), is_beam: true, is_named: true });
+        let gaps = vec![Gap { process, missing: Missing::Sockets(Error::Errno(Errno(13))) }];
+        let of = |sample: &Sample| Exposition { sample: Some(sample), own: OWN, tally: Tally::default() }.text(None);
+        let blind = of(&Sample { gaps: gaps.clone(), ..Sample::default() });
+        assert!(blind.contains("accept_queue_up 0\n") && blind.contains("unreadable_processes 1\n"), "{blind}");
+        let partly = of(&Sample { gaps, readings: vec![reading(OWN, "/run/a", 0)], ..Sample::default() });
+        assert!(partly.contains("accept_queue_up 1\n"), "{partly}");
+        assert!(of(&Sample::default()).contains("accept_queue_up 1\n"), "there is nothing to be read");
     }
 
     #[test]

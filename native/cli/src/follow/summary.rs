@@ -14,6 +14,8 @@ use crate::condition::{many, seconds};
 pub(crate) struct Summary {
     pub(crate) samples: u64,
     failed: u64,
+    /// Of the samples: nothing of the scope could be read.
+    blind: u64,
     raised: u64,
     listeners: BTreeSet<(Namespace, Endpoint)>,
     worst: Option<WorstQueue>,
@@ -35,12 +37,18 @@ impl WorstQueue {
 impl Summary {
     pub(crate) fn add(&mut self, sample: &Sample) {
         self.samples += 1;
+        self.blind += u64::from(sample.is_blind());
         for reading in &sample.readings {
             if reading.is_new {
                 self.listeners.insert((reading.namespace, reading.endpoint.clone()));
             }
             self.compare(reading);
         }
+    }
+
+    /// In any sample something of the scope could be read, or there was nothing in it.
+    pub(crate) fn has_read(&self) -> bool {
+        self.blind < self.samples || self.samples == 0
     }
 
     pub(crate) fn failed(&mut self) {
@@ -66,6 +74,7 @@ impl Summary {
         let parts = [
             Some(format!("{} in {}", many(self.samples, "sample"), seconds(lasted))),
             (self.failed > 0).then(|| format!("{} failed", self.failed)),
+            (self.blind > 0).then(|| format!("{} in which nothing could be read", self.blind)),
             Some(many(self.listeners.len() as u64, "listener")),
             Some(format!("{} raised", many(self.raised, "condition"))),
             Some(match &self.worst {

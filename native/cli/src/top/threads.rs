@@ -36,7 +36,9 @@ impl ThreadsPane<'_> {
             Some((_, Err(reason))) => vec![(Severity::Critical, reason.clone())],
             None if self.process.is_some() => plain(&format!("Being looked at for {}.", words::span(WINDOW))),
             None if !self.has_rows => plain("No listener is selected."),
-            None => plain("Whose listener this is was not looked up, as with --port; --pid, --node and --all do so."),
+            None => plain(
+                "Whose listener this is is not known: its owner could not be read (`u` says why), or owners are not looked up, as with --port.",
+            ),
         }
     }
 
@@ -144,7 +146,7 @@ mod tests {
         app.examined(blocked(4711, "shop", vec![Unread::Pollsets(refused), Unread::Calls(refused)]));
         let said = joined(&app);
         assert_eq!(said.matches("cannot_tell (").count(), 2, "{said}");
-        assert!(said.contains("run as its user, or with CAP_SYS_PTRACE"), "{said}");
+        assert!(said.contains("run as its user or with sudo, or with CAP_SYS_PTRACE"), "{said}");
     }
 
     #[test]
@@ -160,7 +162,7 @@ mod tests {
         app.observed(observation(Duration::ZERO, &[MadeUp::new(9999, 31, 30).without_owner()]));
         press(&mut app, "t");
         assert_eq!(app.to_examine(), None);
-        assert!(joined(&app).starts_with("Whose listener this is was not looked up"));
+        assert!(joined(&app).starts_with("Whose listener this is is not known"));
         app.observed(observation(Duration::ZERO, &[]));
         assert_eq!(joined(&app), "No listener is selected.\n");
     }

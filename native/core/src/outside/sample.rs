@@ -19,6 +19,13 @@ pub struct Sample {
     pub gaps: Vec<Gap>,
 }
 
+impl Sample {
+    /// No queue is known, and there may be some: nothing of the scope could be read.
+    pub fn is_blind(&self) -> bool {
+        self.readings.is_empty() && !self.gaps.is_empty()
+    }
+}
+
 /// One queue in one sample.
 #[derive(Debug)]
 pub struct Reading {

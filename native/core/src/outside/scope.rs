@@ -57,11 +57,14 @@ pub struct Gap {
 pub enum Missing {
     /// What it runs.
     #[error(
-        "its command line could not be read ({0}), so that it may be a BEAM; run as its user, or with CAP_SYS_PTRACE"
+        "its command line could not be read ({0}), so that it may be a BEAM; run as its user or with sudo, or with CAP_SYS_PTRACE"
     )]
     CommandLine(Error),
     /// Which sockets it holds.
-    #[error("its descriptors could not be read ({0}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")]
+    #[error(
+        "its descriptors could not be read ({0}); run as its user or with sudo, or with CAP_SYS_PTRACE and \
+         CAP_DAC_READ_SEARCH"
+    )]
     Sockets(Error),
     /// Everything in its network namespace.
     #[error("its network namespace could not be entered ({0}); CAP_SYS_ADMIN would allow it")]

@@ -45,7 +45,7 @@ pub(super) fn words(finding: &CoverageFinding) -> Words {
 pub(in crate::findings) fn unread(unread: &Unread) -> String {
     match unread {
         Unread::Sockets(error) => format!(
-            "which sockets it holds could not be read ({error}); run as its user, or with CAP_SYS_PTRACE and \
+            "which sockets it holds could not be read ({error}); run as its user or with sudo, or with CAP_SYS_PTRACE and \
              CAP_DAC_READ_SEARCH"
         ),
         Unread::Namespace(error) => format!(
@@ -58,7 +58,7 @@ pub(in crate::findings) fn unread(unread: &Unread) -> String {
         Unread::Unix => Missing::Unix.to_string(),
         Unread::Queues(error) => format!("the kernel's table of sockets could not be read ({error})"),
         Unread::Pollsets(error) => format!(
-            "its epoll sets could not be read ({error}); run as its user, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+            "its epoll sets could not be read ({error}); run as its user or with sudo, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
         ),
         Unread::Calls(error) => format!(
             "the system calls of its threads could not be read ({error}); CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH would allow \

@@ -74,10 +74,16 @@ impl App {
 
     /// Why there is no row.
     pub(crate) fn no_row(&self) -> String {
-        if self.view().rows.is_empty() {
-            format!("At the moment {}.", self.scope.no_listener())
-        } else {
-            "No listener matches the filter.".to_owned()
+        let view = self.view();
+        match (view.rows.is_empty(), &view.gaps[..]) {
+            (false, _) => "No listener matches the filter.".to_owned(),
+            (true, []) => format!("At the moment {}.", self.scope.no_listener()),
+            (true, [gap]) => format!("Nothing could be read, so no listener is known. {gap}"),
+            (true, gaps) => format!(
+                "Nothing could be read of {} processes, so no listener is known. {} `u` shows the others.",
+                gaps.len(),
+                gaps[0]
+            ),
         }
     }
 

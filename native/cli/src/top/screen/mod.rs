@@ -26,6 +26,8 @@ pub(crate) struct Screen {
 
 /// With its graph, all of a listener in 80 columns.
 const DETAIL_HEIGHT: u16 = 14;
+/// What a word that does not fit leaves free at the end of a line.
+const BREAK: usize = 12;
 /// Less of a table is no table.
 const LEAST_TABLE: u16 = 5;
 
@@ -36,7 +38,8 @@ impl Screen {
 
     pub(crate) fn draw(&mut self, frame: &mut Frame, app: &App) {
         let notice = self.notice(app);
-        let heights = [1, notice.is_some().into(), 1].map(Constraint::Length);
+        let height = notice.as_ref().map_or(0, |notice| lines(notice.width(), frame.area().width));
+        let heights = [1, height, 1].map(Constraint::Length);
         let [title, body, below, footer] =
             Layout::vertical([heights[0], Constraint::Min(0), heights[1], heights[2]]).areas(frame.area());
         let rows = app.rows();
@@ -50,7 +53,7 @@ impl Screen {
             None => self.listeners(frame, body, app, &rows),
         }
         if let Some(notice) = notice {
-            frame.render_widget(notice, below);
+            frame.render_widget(Paragraph::new(notice).wrap(Wrap { trim: true }), below);
         }
         frame.render_widget(keys(app), footer);
     }
@@ -108,6 +111,12 @@ impl Screen {
             _ => self.threads(frame, below, app),
         }
     }
+}
+
+/// That a text takes, with what breaking between words leaves free; four at the most.
+fn lines(text: usize, width: u16) -> u16 {
+    let per_line = usize::from(width).saturating_sub(BREAK).max(1);
+    if text <= usize::from(width) { 1 } else { (text / per_line + 1).min(4) as u16 }
 }
 
 /// Of so many steps. One connection is visible, and only a full queue reaches the top.

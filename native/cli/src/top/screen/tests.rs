@@ -242,9 +242,26 @@ fn what_could_not_be_read_is_named_without_control_characters() {
     app.observed(observed);
     let lines = shown(&app, 160, 10);
     assert!(lines[2].ends_with("a\\u{1b}[2Jb (4711)"), "{}", lines[2]);
-    assert!(lines[8].starts_with("not seen, and 1 more (u): x\\ny (4711): its descriptors"), "{}", lines[8]);
+    assert!(lines[7].starts_with("not seen, and 1 more (u): x\\ny (4711): its descriptors"), "{}", lines[7]);
+    for width in [60, 80, 160] {
+        let lines = shown(&app, width, 10);
+        assert!(lines.join(" ").contains("CAP_DAC_READ_SEARCH"), "the remedy is not cut off: {lines:?}");
+    }
     press(&mut app, "u");
     assert!(shown(&app, 160, 10)[2].starts_with("z (4711): "));
+}
+
+#[test]
+fn where_nothing_could_be_read_the_screen_does_not_say_that_nothing_listens() {
+    let mut app = app();
+    let mut observed = observation(Duration::ZERO, &[]);
+    observed.sample.gaps = vec![gap("shop"), gap("till")];
+    app.observed(observed);
+    for width in [60, 80, 120] {
+        let text = shown(&app, width, 12).join(" ");
+        assert!(text.contains("Nothing could be read of 2 processes") && text.contains("sudo"), "{text}");
+        assert!(!text.contains("At the moment"), "{text}");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ devices() ->
     eventually:is(true, fun() -> file:read_link(Clients) =/= file:read_link("/proc/self/ns/net") end),
     [connected(Device, Third, OsPid) || {Device, Third} <- [{"one", "1"}, {"two", "2"}]],
     Any = {0, 0, 0, 0},
-    One = sockets:listen(5, [{ip, Any}, {bind_to_device, <<"one">>}]),
+    One = sockets:listen(5, [{ip, Any}, {port, sockets:lasting_port()}, {bind_to_device, <<"one">>}]),
     {_, Port} = sockets:address(One),
     Address = {Any, Port},
     Other = {Address, {device, <<"two">>}},

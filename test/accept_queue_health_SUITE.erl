@@ -37,7 +37,7 @@ started(Environment) ->
     ok.
 
 a_listener_that_is_named_and_not_there_degrades(_) ->
-    L = sockets:listen(5),
+    L = sockets:listen(5, [{port, sockets:lasting_port()}]),
     {Ip, Port} = Address = sockets:address(L),
     ok = started([{watch, [{port, Port}, {ranch, nowhere}]}]),
     ok = accept_queue:subscribe(),

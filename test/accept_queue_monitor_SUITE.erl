@@ -78,7 +78,7 @@ only_asked() ->
 
 a_watcher_watches_again_what_was_closed_and_opened_again(_) ->
     ok = only_asked(),
-    L = sockets:listen(5),
+    L = sockets:listen(5, [{port, sockets:lasting_port()}]),
     {Ip, Port} = Address = sockets:address(L),
     {ok, Watcher} = accept_queue_watcher:start_link([Address], #{stuck_ms => 2000}),
     _ = await(added, Address),
@@ -545,8 +545,9 @@ options_are_refused_with_a_sentence(_) ->
 watched(Backlog) ->
     watched(Backlog, #{}).
 
+%% On a port that can be opened again.
 watched(Backlog, Options) ->
-    L = sockets:listen(Backlog),
+    L = sockets:listen(Backlog, [{port, sockets:lasting_port()}]),
     ok = accept_queue:watch(L, maps:merge(?QUICK, Options)),
     {L, sockets:address(L)}.
 

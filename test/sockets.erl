@@ -2,7 +2,7 @@
 %% the middle of its handshake and ask how many SYNs it has sent.
 -module(sockets).
 
--export([listen/1, listen/2, group/2, address/1]).
+-export([listen/1, listen/2, lasting_port/0, group/2, address/1]).
 -export([client/1, client/2, clients/2, new/1, peer/1, dial/1, send/2, close/1, reset/1]).
 -export([state/1, syns/1, descriptor_target/1]).
 
@@ -29,6 +29,16 @@ listen(Backlog, Options) ->
         end,
     {ok, Listener} = gen_tcp:listen(Port, [binary, {active, false}, {backlog, Backlog} | Where ++ Others]),
     Listener.
+
+%% A free port that the kernel gives to no client: one that is closed can be opened again, whatever connects meanwhile.
+lasting_port() ->
+    {ok, Range} = file:read_file("/proc/sys/net/ipv4/ip_local_port_range"),
+    [Lowest | _] = string:lexemes(Range, "\t\n "),
+    Port = 1024 + rand:uniform(binary_to_integer(Lowest) - 1025),
+    case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}]) of
+        {ok, Listener} -> ok = gen_tcp:close(Listener), Port;
+        {error, _} -> lasting_port()
+    end.
 
 %% So many listeners that share an address.
 group(Size, Backlog) ->

@@ -1,5 +1,8 @@
 //! Manual pages and shell completions: made by `build.rs`, part of the program, so that it installs as one file.
 
+use std::path::Path;
+use std::{fs, io};
+
 use clap::ValueEnum;
 
 use crate::args::{ManOptions, Shell};
@@ -16,13 +19,18 @@ pub(crate) fn completions(shell: Shell) -> Result<(), String> {
 
 pub(crate) fn man(options: &ManOptions) -> Result<(), String> {
     match &options.into {
-        Some(folder) => PAGES.iter().try_for_each(|(page, text)| {
-            let path = folder.join(format!("{page}.1"));
-            whole_file::replace(&path, text.as_bytes(), Access::Usual)
-                .map_err(|error| format!("{}: {error}", path.display().to_string().escape_debug()))
+        Some(folder) => fs::create_dir_all(folder).map_err(|error| in_words(folder, &error)).and_then(|()| {
+            PAGES.iter().try_for_each(|(page, text)| {
+                let path = folder.join(format!("{page}.1"));
+                whole_file::replace(&path, text.as_bytes(), Access::Usual).map_err(|error| in_words(&path, &error))
+            })
         }),
         None => page(options.command.as_deref()),
     }
+}
+
+fn in_words(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display().to_string().escape_debug())
 }
 
 /// Of a command; `None`: of the program.

@@ -6,7 +6,7 @@
 mod metrics;
 mod server;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -62,10 +62,20 @@ pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
 
 fn listen(address: &str) -> Result<TcpListener, String> {
     let shown = address.escape_debug();
-    let at: SocketAddr = address.parse().map_err(|_| {
-        format!("--listen wants an address and a port, as 127.0.0.1:9700 or [::1]:9700, and not `{shown}`")
-    })?;
-    TcpListener::bind(at).map_err(|error| format!("cannot listen on {at}: {error}"))
+    let wants = "--listen wants an address and a port, as 127.0.0.1:9700, [::1]:9700, localhost:9700 or :9700 for every address";
+    let at = addresses(address).ok_or_else(|| format!("{wants}, and not `{shown}`"))?;
+    TcpListener::bind(&at[..]).map_err(|error| format!("cannot listen on {shown}: {error}"))
+}
+
+/// Those to be tried in turn; `None`: it is none.
+fn addresses(address: &str) -> Option<Vec<SocketAddr>> {
+    if let Some(port) = address.strip_prefix(':') {
+        let port = port.parse().ok()?;
+        // Without IPv6 the second one.
+        return Some(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]);
+    }
+    let found: Vec<_> = address.to_socket_addrs().ok()?.collect();
+    (!found.is_empty()).then_some(found)
 }
 
 struct Exporter {

@@ -32,7 +32,7 @@ use args::{Arguments, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let command = match Arguments::try_parse() {
+    let command = match Arguments::try_parse_from(usage::arguments()) {
         Ok(Arguments { command }) => command,
         Err(refusal) => return usage::refused(&refusal),
     };

@@ -1,5 +1,6 @@
 //! A command line that cannot be understood: one line, where the caller of the program expects it.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -9,6 +10,16 @@ use crate::output::printable;
 
 /// The status of a program that was called wrongly. `check` has its own, for 2 would mean critical there.
 const WRONGLY_CALLED: u8 = 2;
+
+/// The command line. `help COMMAND` is `COMMAND --help`, as with other programs.
+pub(crate) fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
+}
 
 /// Help and version come this way too, and are no refusal.
 pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
@@ -25,11 +36,14 @@ pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
     ExitCode::from(WRONGLY_CALLED)
 }
 
-/// The first paragraph. What stood on the command line may have any character in it.
+/// The first paragraph, and what may have been meant. What stood on the command line may have any character in it.
 fn sentence(text: &str) -> String {
-    let paragraph = text.split("\n\n").next().unwrap_or(text);
-    let words: Vec<_> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
-    printable(&words.join(" "))
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let first = paragraphs.next().unwrap_or(text).trim_start_matches("error: ");
+    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ")).and_then(|tip| tip.lines().next());
+    let in_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts: Vec<_> = [Some(first), tip].into_iter().flatten().map(in_one_line).collect();
+    printable(&parts.join("; "))
 }
 
 #[cfg(test)]
@@ -40,5 +54,7 @@ mod tests {
     fn a_refusal_is_one_line_without_control_characters() {
         let text = "error: invalid value '\u{1b}[2Jx\ny\u{9b}\u{2028}\u{202e}' for '--pid <PID>': no\n\nFor more information, try '--help'.\n";
         assert_eq!(sentence(text), "invalid value '\\u{1b}[2Jx y\\u{9b} \\u{202e}' for '--pid <PID>': no");
+        let text = "error: unrecognized subcommand 'lsit'\n\n  tip: a similar subcommand exists: 'list'\n\nUsage: accept-queue <COMMAND>\n";
+        assert_eq!(sentence(text), "unrecognized subcommand 'lsit'; a similar subcommand exists: 'list'");
     }
 }

@@ -67,13 +67,39 @@ fn changed_perl(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::Tem
 }
 
 #[test]
+#[ignore = "starts two BEAMs"]
+fn the_vm_is_found_by_its_port_or_its_node_and_where_it_is_not_clear_which_is_meant_they_are_named() {
+    let node = format!("diagnosed{}", std::process::id());
+    let (shop, till) = (Server::beam(&[], &["-sname", &node], ""), Server::beam(&[], &[], ""));
+    let run = |arguments: &[&str]| {
+        Said::from(
+            command(&[&[PROGRAM, "diagnose", "--json", "--for", "100ms"], arguments].concat())
+                .output()
+                .expect("the program"),
+        )
+    };
+    let pid = |said: &Said| said.json()["pid"].to_string();
+    assert_eq!(pid(&run(&["--port", &shop.line])), shop.pid());
+    assert_eq!(pid(&run(&["--port", &till.line])), till.pid());
+    assert_eq!(pid(&run(&["--node", &node])), shop.pid());
+    let several = run(&[]);
+    assert_eq!((several.status, several.out.as_str()), (1, ""), "{several:?}");
+    for beam in [&shop, &till] {
+        assert!(several.err.contains(&format!("({})", beam.pid())), "{several:?}");
+    }
+    assert!(several.err.contains("several BEAMs run on this machine: "), "{several:?}");
+    let none = run(&["--port", "1"]);
+    assert_eq!((none.status, none.err.trim()), (1, "accept-queue: no BEAM listens on port 1"), "{none:?}");
+}
+
+#[test]
 fn a_process_that_cannot_be_read_is_named_in_one_line() {
     for (arguments, status, named) in [
         (&["--pid", "2147483647"][..], 1, "there is no process 2147483647, or it has ended meanwhile"),
         (&["--pid", "0"], 2, "'0'"),
         (&["--pid", "x\u{1b}[2J"], 2, "'x"),
         (&["--pid", "1", "--for", "soon"], 2, "soon"),
-        (&[], 2, "--pid"),
+        (&["--pid", "1", "--port", "80"], 2, "--port"),
     ] {
         let said = run(&[&["diagnose"], arguments].concat());
         assert_eq!((said.status, said.out.as_str()), (status, ""), "{said:?}");

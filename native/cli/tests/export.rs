@@ -143,13 +143,24 @@ fn a_signal_ends_it_with_success() {
 }
 
 #[test]
+fn an_address_may_be_a_name_or_a_port_alone() {
+    for address in ["localhost:0", ":0"] {
+        let mut running = Running::start(program().args(["export", "--pid", &own_pid(), "--listen", address]));
+        let said =
+            lines(running.child.stderr.take().expect("its errors")).recv_timeout(DEADLINE).expect("where it listens");
+        assert!(said.starts_with("accept-queue: metrics at http://"), "{said}");
+    }
+}
+
+#[test]
 fn an_address_that_cannot_be_had_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("its address").to_string();
     for (address, sentence) in [
-        ("9700", "as 127.0.0.1:9700 or [::1]:9700, and not `9700`"),
+        ("9700", ":9700 for every address, and not `9700`"),
         ("127.0.0.1", "and not `127.0.0.1`"),
-        ("localhost:9700", "and not `localhost:9700`"),
+        ("no.such.name.invalid:9700", "and not `no.such.name.invalid:9700`"),
+        (":http", "and not `:http`"),
         ("127.0.0.1:65536", "and not `127.0.0.1:65536`"),
         ("\x1b[2J", r"and not `\u{1b}[2J`"),
         ("192.0.2.1:9700", "cannot listen on 192.0.2.1:9700: Cannot assign requested address"),

@@ -32,17 +32,27 @@ fn every_command_has_examples_a_manual_page_and_completions() {
 }
 
 #[test]
-fn every_page_is_written_into_a_folder_and_a_folder_that_is_not_there_is_an_error() {
+fn every_page_is_written_into_a_folder_which_is_made_where_it_is_not_there() {
     let folder = std::env::temp_dir().join(format!("accept-queue-man-{}", running::own_pid()));
-    std::fs::create_dir(&folder).expect("a folder");
-    says(&["man", "--into", folder.to_str().expect("a path")]);
-    let pages = std::fs::read_dir(&folder).expect("the folder").count();
+    let below = folder.join("man/man1");
+    says(&["man", "--into", below.to_str().expect("a path")]);
+    let pages = std::fs::read_dir(&below).expect("the folder").count();
     std::fs::remove_dir_all(&folder).expect("the folder");
     assert_eq!(pages, 1 + commands().len());
-    let output = program().args(["man", "--into"]).arg(&folder).output().expect("the program");
+    let output = program().args(["man", "--into", "/dev/null/man1"]).output().expect("the program");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains(".1: No such file or directory"), "{said}");
+    assert!(said.contains("/dev/null/man1: Not a directory"), "{said}");
+}
+
+#[test]
+fn help_of_a_command_may_be_asked_for_by_the_word() {
+    assert_eq!(says(&["help", "list"]), says(&["list", "--help"]));
+    assert_eq!(says(&["help"]), says(&["--help"]));
+    let output = program().args(["help", "lsit"]).output().expect("the program");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("lsit") && said.contains("'list'"), "{said}");
 }
 
 #[test]

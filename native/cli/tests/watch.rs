@@ -78,7 +78,7 @@ fn the_socket_of_a_group_that_is_full_is_named() {
 fn a_signal_ends_it_with_a_summary_and_success() {
     let (_socket, at) = listen(5);
     let _clients = [connect(at)];
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let mut watch = watch(&["--port", &at.port().to_string(), "--samples"]);
         watch.line(|line| line.contains(&at.to_string()) && line.contains("1 of 5 queued, 1 alive"));
         watch.signal(signal);
@@ -86,6 +86,22 @@ fn a_signal_ends_it_with_a_summary_and_success() {
         assert_eq!(status.code(), Some(0), "{signal}: {said}");
         assert!(said.contains("1 listener, ") && said.contains(&format!("the worst queue 1 of 5 at {at}.")), "{said}");
     }
+}
+
+#[test]
+fn one_that_was_started_to_outlive_its_terminal_does_so() {
+    let (_socket, at) = listen(5);
+    let mut command = std::process::Command::new("nohup");
+    command.arg(program().get_program()).args(["watch", "--samples", "--port", &at.port().to_string()]);
+    let mut watch = Running::start(&mut command);
+    watch.line(|line| line.contains(&at.to_string()));
+    watch.signal("HUP");
+    // More than may have been on their way.
+    for _ in 0..20 {
+        watch.line(|line| line.contains(&at.to_string()));
+    }
+    watch.signal("TERM");
+    assert_eq!(watch.end().0.code(), Some(0));
 }
 
 #[test]

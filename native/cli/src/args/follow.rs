@@ -114,7 +114,7 @@ Examples:
 pub(crate) struct ExportOptions {
     #[command(flatten)]
     pub(crate) scope: ScopeOptions,
-    /// The address to serve metrics on; with port 0, a free port, which is printed
+    /// The address to serve metrics on, or a name; `:9700` is every address; with port 0, a free port, which is printed
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9700")]
     pub(crate) listen: String,
     /// Time between two readings, 10ms to 1h, also between scrapes

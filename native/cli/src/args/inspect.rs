@@ -60,22 +60,36 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
+/// Which VM; without an option, the only BEAM of this machine.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub(crate) struct VmOptions {
+    /// The process of the VM
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+    /// The VM with this node name, with or without its host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// The VM that listens on this TCP port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+}
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The VM is only read, through /proc and the kernel's tables of sockets: it is never stopped, attached to or signalled. Run as \
+#[command(after_help = "Without an option, the BEAM of this machine, where there is one. \
+The VM is only read, through /proc and the kernel's tables of sockets: it is never stopped, attached to or signalled. Run as \
 root, or as the user of the VM; CAP_SYS_PTRACE shows the native function that each thread is in.
 
-Exit status: 0 healthy; 1 the process could not be read; 2 for a wrong command line; 3 something is wrong; 4 nothing was \
+Exit status: 0 healthy; 1 the process could not be read, or it is not clear which is meant; 2 for a wrong command line; 3 something is wrong; 4 nothing was \
 found, but not everything could be read.
 
 Examples:
-  accept-queue diagnose --pid 4711
-  accept-queue diagnose --pid 4711 --for 10s --json"
-)]
+  accept-queue diagnose
+  accept-queue diagnose --port 8080
+  accept-queue diagnose --pid 4711 --for 10s --json")]
 pub(crate) struct DiagnoseOptions {
-    /// The process of the VM
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) pid: i32,
+    #[command(flatten)]
+    pub(crate) vm: VmOptions,
     /// How long to observe, 100ms to 10m; a thread that is blocked for less than a second is no hang
     #[arg(long = "for", value_name = "DURATION", default_value = "2s", value_parser = diagnose_window)]
     pub(crate) window: Duration,

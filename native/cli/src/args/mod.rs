@@ -10,7 +10,7 @@ mod values;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use follow::{ExportOptions, FollowOptions, RecordOptions, ReportOptions, TopOptions, WatchOptions};
-pub(crate) use inspect::{CheckOptions, DiagnoseOptions, ListOptions};
+pub(crate) use inspect::{CheckOptions, DiagnoseOptions, ListOptions, VmOptions};
 pub(crate) use install::{CompletionsOptions, ManOptions, Shell};
 pub(crate) use lab::{LabClientsOptions, LabOptions};
 pub(crate) use port::{PortOptions, WatchdogOptions};

@@ -37,16 +37,17 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
             _ = sockets:clients(2, Address),
             eventually:is(1, fun() -> length(documents(Directory)) end)
         end),
-        ?assert(WithinMs =< 6000, WithinMs),
+        %% While it hangs.
+        ?assert(WithinMs < HungMs, {WithinMs, HungMs}),
         #{duration_ms := Ms, file := File, reason := undefined, finding := Finding} = hung(Vm),
-        ?assert(Ms >= 9000 andalso Ms =< HungMs + 1500, {Ms, HungMs}),
+        ?assert(Ms >= 9000 andalso Ms =< HungMs + 5000, {Ms, HungMs}),
         ?assertEqual(scheduler_blocked, Finding),
         Document = unicode:characters_to_list(File),
         ?assertEqual([Document], documents(Directory)),
         Page = filename:rootname(Document) ++ ".txt",
         ?assertEqual([8#600, 8#600], [mode(Path) || Path <- [Document, Page]]),
         {ok, Json} = file:read_file(Document),
-        has("^{\"hang\":{\"written_at\":[0-9]+,\"last_heartbeat_at\":[0-9]+,\"silent_ms\":5[0-9]{3},\"heartbeat_ms\":1000,\"hang_after_ms\":5000},\"schema\":1,", Json),
+        has("^{\"hang\":{\"written_at\":[0-9]+,\"last_heartbeat_at\":[0-9]+,\"silent_ms\":[5-9][0-9]{3},\"heartbeat_ms\":1000,\"hang_after_ms\":5000},\"schema\":1,", Json),
         has("\"findings\":\\[{\"id\":\"scheduler_blocked\"", Json),
         has("\"role\":\"scheduler [0-9]+\",\"state\":\"sleeping\",\"doing\":\"is held up\"[^}]*\"system_call\":\"clock_nanosleep\"[^}]*\"library\":\"libhanging_nif.so\"", Json),
         %% The pollset, and the kernel's counters.
@@ -57,7 +58,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
         ?assert(length(Depths) >= 5, Depths),
         ?assertMatch({[0 | _], [2 | _]}, {Depths, lists:reverse(Depths)}),
         {ok, Text} = file:read_file(Page),
-        has("no heartbeat of VM [0-9]+ for 5\\.[0-9] s; one is due every 1\\.0 s", Text),
+        has("no heartbeat of VM [0-9]+ for [5-9]\\.[0-9] s; one is due every 1\\.0 s", Text),
         has("libhanging_nif\\.so", Text),
         has("queued, every 0\\.5 s, the oldest first:\n(?s:.*)" ++ text(Address) ++ ": (?:-(?: x[0-9]+)?, )?0(?: x[0-9]+)?(?:, 1)?, 2 x[0-9]+\n", Text),
         %% A line of the log, and telemetry.
@@ -74,10 +75,10 @@ whichever_scheduler_is_blocked_it_is_noticed(Config) ->
         Online = min(4, other_vm:call(Node, erlang, system_info, [schedulers_online])),
         [
             begin
-                {_, WithinMs} = hang(Vm, sleep_on, [Scheduler, ?QUICK_HANG_MS], fun() ->
+                {HungMs, WithinMs} = hang(Vm, sleep_on, [Scheduler, ?QUICK_HANG_MS], fun() ->
                     eventually:is(Scheduler, fun() -> length(documents(Directory)) end)
                 end),
-                ?assert(WithinMs =< 2000, WithinMs),
+                ?assert(WithinMs < HungMs, {WithinMs, HungMs}),
                 ?assertMatch(#{file := <<_/binary>>}, hung(Vm))
             end
          || Scheduler <- lists:seq(1, Online)

@@ -10,7 +10,7 @@
 -module(accept_queue_nif).
 
 -export([
-    open/1, join/1, depth/1, depth_at/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    open/1, has_first_tier/1, join/1, depth/1, depth_at/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
     default_settings/0, reopen_ms/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
     poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
@@ -21,7 +21,7 @@
 
 -on_load(load/0).
 -nifs([
-    open/1, join/1, depth/1, depth_at/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
+    open/1, has_first_tier/1, join/1, depth/1, depth_at/1, depth_from_dump/1, counts/1, cookies/1, is_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1, allow_ptrace/1,
     default_settings/0, reopen_ms/0, watch/3, watch_sockets/2, status/1, watch_waits/1, poller_start/1, poller_report_to/2, poller_watch/3, poller_is_running/1,
     poller_silence_ms/1, poller_samples_taken/1, reader_start/0, reader_request/5
@@ -123,6 +123,11 @@
 
 -spec open(fd()) -> {ok, handle()} | {error, accept_queue:reason()}.
 open(_Fd) ->
+    erlang:nif_error(not_loaded).
+
+%% Whether `depth/1' reads it, and no dump.
+-spec has_first_tier(handle()) -> boolean().
+has_first_tier(_Handle) ->
     erlang:nif_error(not_loaded).
 
 %% One handle for the sockets of all.

@@ -40,12 +40,24 @@ with_handle(Listener, Read) ->
 %% A handle that reads.
 -spec open(accept_queue:listener()) -> {ok, accept_queue:handle()} | unread().
 open(Listener) ->
-    with_handle(Listener, fun(Handle) ->
-        case depth_of_handle(Handle) of
-            {ok, _} -> {ok, Handle};
-            {error, _} = Error -> Error
-        end
-    end).
+    case accept_queue_listener:ask_socket(Listener, fun accept_queue_source:open/1) of
+        no_socket ->
+            with_handle(Listener, fun if_it_reads/1);
+        {ok, Handle} ->
+            %% What has just been found to listen has a depth where a dump is not needed for it.
+            case accept_queue_source:has_first_tier(Handle) of
+                true -> {ok, Handle};
+                false -> if_it_reads(Handle)
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+if_it_reads(Handle) ->
+    case depth_of_handle(Handle) of
+        {ok, _} -> {ok, Handle};
+        {error, _} = Error -> Error
+    end.
 
 -spec depth(accept_queue:listener()) -> {ok, accept_queue:depth()} | unread().
 depth(Port) when is_port(Port) ->

@@ -10,7 +10,7 @@
 
 -export([choose/0, replace_library/0, reset/0, source/0, is_handle/1]).
 -export([
-    open/1, join/1, depth/1, depth_at/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
+    open/1, has_first_tier/1, join/1, depth/1, depth_at/1, counts/1, cookies/1, are_open/1, held/1, resize/2, listening/0, own/0,
     waited/1, peer_closed/1, accepted/1, add_wait/2, waits/1, inode/1, verdict/1, kernel/0, advise/1
 ]).
 -export([default_settings/0, reopen_ms/0, watch/2, watch_sockets/2, watch_id/1, again/1, unwatch/1, status/1, waits_of_watch/1]).
@@ -129,6 +129,11 @@ open(Fd) ->
 -spec join([handle(), ...]) -> handle().
 join([{?HANDLE, _} | _] = Handles) -> {?HANDLE, lists:append([Sockets || {?HANDLE, Sockets} <- Handles])};
 join(Handles) -> accept_queue_nif:join(Handles).
+
+%% Whether a few system calls on the descriptor read it, here and now.
+-spec has_first_tier(handle()) -> boolean().
+has_first_tier({?HANDLE, _}) -> false;
+has_first_tier(Handle) -> accept_queue_nif:has_first_tier(Handle).
 
 -spec depth(handle()) -> {ok, {non_neg_integer(), non_neg_integer(), non_neg_integer() | undefined}} | unread().
 depth({?HANDLE, Sockets}) ->

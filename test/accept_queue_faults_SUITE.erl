@@ -194,6 +194,7 @@ every_stub_refuses_what_its_spec_does_not_allow(_) ->
         {counts, 1} => [{[Handle], accept_queue:counts(L)} | BadHandles],
         {cookies, 1} => [{[Handle], [Cookie]} | BadHandles],
         {is_open, 1} => [{[Handle], true} | BadHandles],
+        {has_first_tier, 1} => [{[Handle], true} | BadHandles],
         {held, 1} => [{[Handle], {ok, []}} | BadHandles],
         {join, 1} => [{[[Bad]], badarg} || Bad <- NoHandle] ++ BadHandles,
         {resize, 2} => [

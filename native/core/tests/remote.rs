@@ -41,7 +41,7 @@ fn depth_and_counts_are_those_of_the_owner() {
     let mut remote = remote();
     let own = Listener::open(listener.as_raw_fd()).expect("a listener");
     let socket = remote.open(listener.as_raw_fd()).expect("the same");
-    assert_eq!((socket.cookie, socket.inode, &socket.endpoint), (own.cookie(), own.inode(), own.endpoint()));
+    assert_eq!((socket.cookie, Ok(socket.inode), &socket.endpoint), (own.cookie(), own.inode(), own.endpoint()));
     assert_eq!(remote.depth(std::slice::from_ref(&socket)), own.depth());
     drop(clients.into_iter().next());
     let timeless = |counts: Result<accept_queue_core::Counts, Error>| {

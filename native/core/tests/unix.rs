@@ -111,7 +111,7 @@ fn a_path_that_is_bound_again_is_another_listener_with_its_own_connections() {
     assert_eq!((figures(&earlier), figures(&later)), ((1, Some(1), 1, 1), (0, Some(0), 2, 1)));
     let queues = survey().expect("a survey");
     for (listener, established) in [(earlier, 1), (later, 2)] {
-        let queue = queues.iter().find(|queue| queue.sockets == [(listener.cookie(), listener.inode())]);
+        let queue = queues.iter().find(|queue| queue.sockets == [(listener.cookie(), listener.inode().expect("open"))]);
         assert_eq!(queue.expect("in the survey").census.counts.established, established);
     }
 }

@@ -24,6 +24,11 @@ fn open(fd: i32) -> Result<ResourceArc<Handle>, Reason> {
 }
 
 #[rustler::nif(schedule = "Normal")]
+fn has_first_tier(handle: &Handle) -> bool {
+    handle.0.has_first_tier()
+}
+
+#[rustler::nif(schedule = "Normal")]
 fn join(handles: Vec<ResourceArc<Handle>>) -> ResourceArc<Handle> {
     Handle::new(core::Listeners::join(handles.iter().map(|handle| &handle.0)))
 }
@@ -82,7 +87,7 @@ fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
+fn own() -> Result<Vec<Terms<(core::Listener, core::Inode)>>, Reason> {
     reader::own()
 }
 

@@ -119,8 +119,10 @@ pub(crate) fn listening() -> Result<Vec<Terms<core::Listening>>, Reason> {
     Ok(core::listening()?.into_iter().map(Terms).collect())
 }
 
-pub(crate) fn own() -> Result<Vec<Terms<core::Listener>>, Reason> {
-    Ok(core::reading::survey::own()?.into_iter().map(Terms).collect())
+pub(crate) fn own() -> Result<Vec<Terms<(core::Listener, core::Inode)>>, Reason> {
+    // As `own' there: one that is closed meanwhile is no listener of ours any more.
+    let of = |listener: core::Listener| listener.inode().ok().map(|inode| Terms((listener, inode)));
+    Ok(core::reading::survey::own()?.into_iter().filter_map(of).collect())
 }
 
 pub(crate) fn kernel() -> Result<Terms<core::linux::counters::Kernel>, Reason> {

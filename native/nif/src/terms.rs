@@ -156,9 +156,9 @@ impl Encoder for Terms<core::Listening> {
     }
 }
 
-impl Encoder for Terms<core::Listener> {
+impl Encoder for Terms<(core::Listener, core::Inode)> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let listener = &self.0;
+        let (listener, inode) = &self.0;
         map(
             env,
             [
@@ -166,7 +166,7 @@ impl Encoder for Terms<core::Listener> {
                 (atoms::handle(), Handle::new(listener.clone().into()).encode(env)),
                 (atoms::address(), Terms(listener.endpoint()).encode(env)),
                 (atoms::cookie(), Terms(listener.cookie()).encode(env)),
-                (atoms::inode(), Terms(listener.inode()).encode(env)),
+                (atoms::inode(), Terms(*inode).encode(env)),
                 (atoms::queue(), Terms(&listener.queue_key()).encode(env)),
                 (atoms::device(), or_undefined(env, listener.device().as_deref().map(|name| Terms(name.as_bytes())))),
             ],

@@ -78,6 +78,8 @@ const OVERFLOWS: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How long a queue must have been empty before it is waited for ...
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// ... how much longer after one has come sooner than that ...
+const LESS_HASTE: u32 = 8;
 /// ... and where connections always came soon after.
 const MOST_PATIENCE: Duration = Duration::from_secs(64);
 
@@ -184,7 +186,7 @@ impl Schedule {
             && let Mode::Waited { since, .. } = followed.mode
         {
             let is_soon = at.saturating_sub(since) < followed.patience;
-            let patience = if is_soon { followed.patience * 2 } else { LEAST_PATIENCE };
+            let patience = if is_soon { followed.patience * LESS_HASTE } else { LEAST_PATIENCE };
             followed.patience = patience.min(MOST_PATIENCE);
             self.poll_at_once(at, id);
         }

@@ -19,7 +19,6 @@ use crate::{Census, Cookie, Counts, Depth, Error, Inode};
 pub struct Listener {
     fd: RawFd,
     cookie: Cookie,
-    inode: Inode,
     endpoint: Endpoint,
     /// Of a multipath socket (MPTCP): the listening socket within it, which is the one that the kernel's table has. `None`: of
     /// another, or it could not be asked for.
@@ -37,16 +36,18 @@ impl Listener {
     fn resolve(fd: RawFd) -> Result<Listener, Error> {
         let borrowed = sockopt::borrow(fd)?;
         let socket = SockRef::from(&borrowed);
-        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+        let protocol = socket.protocol()?;
+        // The protocols that have streams alone; a Unix socket has none.
+        let is_stream = matches!(protocol, Some(Protocol::TCP | Protocol::MPTCP)) || socket.r#type()? == Type::STREAM;
+        if !is_stream || !socket.is_listener()? {
             return Err(Error::NotListening);
         }
         let mut listener = Listener {
             fd,
             cookie: sockopt::cookie(fd)?,
-            inode: sockopt::inode(fd)?,
             endpoint: endpoint(&socket.local_addr()?, fd)?,
             subflow: None,
-            is_multipath: socket.protocol()? == Some(Protocol::MPTCP),
+            is_multipath: protocol == Some(Protocol::MPTCP),
         };
         if listener.is_multipath {
             listener.subflow = listener.listening_subflow().ok().map(|(cookie, _)| cookie);
@@ -64,9 +65,9 @@ impl Listener {
         self.subflow.unwrap_or(self.cookie)
     }
 
-    /// Which socket it is, as `/proc/PID/fd` shows it.
-    pub fn inode(&self) -> Inode {
-        self.inode
+    /// Which socket it is, as `/proc/PID/fd` shows it. Three system calls.
+    pub fn inode(&self) -> Result<Inode, Error> {
+        self.vouched(sockopt::inode(self.fd))
     }
 
     /// What it is bound to.
@@ -186,10 +187,10 @@ impl Listener {
     fn listening_subflow(&self) -> Result<(Cookie, Depth), Error> {
         let Endpoint::Tcp(Address { ip, port, .. }) = self.endpoint else { return Err(Error::Unsupported) };
         let request = Request { family: Family::of(ip), states: States::LISTENERS, port: Some(port) };
-        let mut own = None;
+        let (outer, mut own) = (self.inode()?, None);
         self.dump(|diag| {
             diag.dump(&request, |row| match row {
-                Row::Listener { cookie, inode, queued, limit, drops, .. } if inode == self.inode => {
+                Row::Listener { cookie, inode, queued, limit, drops, .. } if inode == outer => {
                     own = Some((cookie, Depth { queued, limit, drops }));
                 }
                 _ => {}
@@ -199,7 +200,7 @@ impl Listener {
     }
 
     fn unix_depth(&self) -> Result<Depth, Error> {
-        let request = UnixSocketRequest { inode: self.inode, cookie: self.cookie, clients: false };
+        let request = UnixSocketRequest { inode: self.inode()?, cookie: self.cookie, clients: false };
         let depth = self.dump(|diag| {
             diag.one(&request, |row| match row {
                 UnixRow::Listener { queued, limit, .. } => Some(Depth { queued, limit, drops: None }),

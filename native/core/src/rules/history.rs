@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::rules::detector::{Change, Condition, Detector, Outlook, Settings, Time};
+use crate::rules::detector::{Change, Condition, Detector, Outlook, Settings, Time, is_another};
 use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
@@ -140,7 +140,7 @@ impl History {
     /// Whether it is time for a census.
     pub fn wants_census(&self, at: Time) -> bool {
         let usual = self.detector.settings().census;
-        let was_spared = self.may_be_spared(at) && self.spared.is_some_and(|then| at.saturating_sub(then) < usual);
+        let was_spared = self.may_be_spared(at) && self.spared.is_some_and(|then| !is_another(usual, then, at));
         !was_spared && self.detector.wants_census(at)
     }
 
@@ -155,7 +155,7 @@ impl History {
     }
 
     fn may_be_spared(&self, at: Time) -> bool {
-        let is_young = |(then, _): (Time, Counts)| at.saturating_sub(then) < self.whole_each();
+        let is_young = |(then, _): (Time, Counts)| !is_another(self.whole_each(), then, at);
         let is_well = self.detector.conditions().next().is_none() && !self.detector.has_census_failed();
         self.is_at_rest() && is_well && self.detector.counts().is_some_and(is_young)
     }
@@ -368,6 +368,31 @@ mod tests {
             }
             assert_eq!(raised(&read(&mut history, arrived + seconds(5), 2, 3)), [Condition::Stuck], "{hours} hours");
             assert_eq!(history.status(arrived + seconds(6)).read_ago, Some(seconds(1)), "it is read again");
+        }
+    }
+
+    /// One walk over the kernel's table counts for all that want it.
+    #[test]
+    fn those_that_are_watched_since_different_times_want_their_census_at_the_same_time() {
+        let wants = |begun: Time| {
+            let mut history = History::new(Settings::default(), begun);
+            read(&mut history, begun, 0, 0);
+            let counts = Counts { limit: 8, sockets: 1, ..Counts::EMPTY };
+            let sockets = vec![(Cookie(1), 0)];
+            let census = Census { counts, waits: Some(Vec::new()), clients: None, took: Duration::ZERO, sockets };
+            let mut wanted = Vec::new();
+            for tenth in 0..120 {
+                let at = begun + Duration::from_millis(100) * tenth;
+                if read(&mut history, at, 0, 0).wants_census {
+                    history.census_taken(at, &census);
+                    wanted.push(at);
+                }
+            }
+            wanted
+        };
+        let census_each = Settings::default().census;
+        for begun in [census_each, census_each + seconds(1), census_each * 2 - Duration::from_millis(100)] {
+            assert_eq!(wants(begun)[..3], [begun, census_each * 2, census_each * 3], "{begun:?}");
         }
     }
 

@@ -47,6 +47,7 @@ use crate::{Census, Counts, Depth, Members};
 
 pub use self::condition::{Change, Condition, ConditionEvidence, SocketEvidence};
 pub use self::settings::Settings;
+pub(crate) use self::time::is_another;
 pub use self::time::{Time, on_clock};
 
 /// One listener.
@@ -194,7 +195,7 @@ impl Detector {
 
     /// Whether it is time for a census.
     pub fn wants_census(&self, at: Time) -> bool {
-        let taken = self.observed.census.map(|(then, _)| at.saturating_sub(then));
+        let taken = self.observed.census.map(|(then, _)| then);
         let usual = self.observed.settings.census;
         if self.census_failed_at.is_some_and(|failed| at.saturating_sub(failed) < usual) {
             return false;
@@ -202,8 +203,10 @@ impl Detector {
         if self.behind.may_have_begun(at) {
             return true;
         }
-        let every = if self.is_suspicious(at) { CLOSE_CENSUS } else { usual };
-        taken.is_none_or(|ago| ago >= every) || self.observed.occupied_since.is_some() && self.is_due(at)
+        let is_late = |then: Time| {
+            is_another(usual, then, at) || self.is_suspicious(at) && at.saturating_sub(then) >= CLOSE_CENSUS
+        };
+        taken.is_none_or(is_late) || self.observed.occupied_since.is_some() && self.is_due(at)
     }
 
     /// A condition has lasted long enough to be raised, unless it has ended since the last census.

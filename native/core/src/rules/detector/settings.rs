@@ -21,7 +21,7 @@ pub struct Settings {
     pub close_wait_max: u32,
     /// A condition is cleared after it has been absent for this long.
     pub clear: Duration,
-    /// How often to take a census when nothing is suspicious.
+    /// How often to take a census when nothing is suspicious: in each stretch of this length by the clock.
     pub census: Duration,
     /// How often a reading that changed nothing is a sample, for those who draw it.
     pub sample: Duration,

@@ -11,3 +11,10 @@ pub fn on_clock(passed: Duration) -> Time {
     const BEFORE: Duration = Duration::from_secs(1 << 32);
     BEFORE + passed
 }
+
+/// Whether another stretch of this length, counted from when the clock began, has been entered since then. What is due in each of them is
+/// due at the same time for all listeners, whenever each was watched first: a walk over a table costs the same for one as for all.
+pub(crate) fn is_another(every: Duration, then: Time, at: Time) -> bool {
+    let stretch = |time: Time| time.as_nanos() / every.as_nanos().max(1);
+    stretch(then) != stretch(at)
+}

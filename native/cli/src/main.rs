@@ -1,5 +1,6 @@
 //! `accept-queue`: the accept queues of this machine's servers, read from outside.
 
+mod accepting;
 mod args;
 mod assets;
 mod borrowed;

@@ -12,14 +12,22 @@ use super::values::{check_interval, diagnose_window, share};
     after_help = "Exit status: 0 where everything asked for was found; 1 where the process, node or port does not exist, or nothing could be \
 read; 2 for a wrong command line.
 
+The table fits 80 columns: what ends or breaks with `…` is cut, and `+2` counts further owners. --wide cuts nothing and has every figure. ACCEPTS says whether \
+a process of the BEAM waits in accept: armed: one waits; woken: the VM was notified, and none has called accept since; nobody: none is in accept; \
+never: none has ever waited; -: not known.
+
 Examples:
   accept-queue list                every BEAM
+  accept-queue list --wide         with every figure
   accept-queue list --pid 4711     one process, a BEAM or not
   accept-queue list --all --json   every process, for a program"
 )]
 pub(crate) struct ListOptions {
     #[command(flatten)]
     pub(crate) scope: ScopeOptions,
+    /// Every figure and nothing cut, in a table as wide as it takes
+    #[arg(long)]
+    pub(crate) wide: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,7 @@
 //! A queue in the words of the contract, as in every `--json`. Absent is null.
 
+use std::time::Duration;
+
 use accept_queue_core::outside::snapshot::{Gap, Owned, Owner};
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::{Counts, Depth, Endpoint, Interface, Queue};
@@ -51,6 +53,18 @@ pub(crate) fn queued(depth: &Depth) -> String {
     match depth.known_limit() {
         Some(limit) => format!("{} of {limit} queued", depth.queued),
         None => format!("{} queued with an unknown limit", depth.queued),
+    }
+}
+
+/// At most six cells.
+pub(crate) fn span(span: Duration) -> String {
+    let (millis, seconds) = (span.as_millis(), span.as_secs());
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..100 => format!("{:.1}s", (millis / 100) as f64 / 10.0),
+        100..6000 => format!("{}m{:02}", seconds / 60, seconds % 60),
+        6000..360_000 => format!("{}h{:02}", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d", seconds / 86_400),
     }
 }
 
@@ -136,5 +150,27 @@ pub(crate) fn nothing_read(gaps: &[Gap]) -> String {
 impl From<&Gap> for Unreadable {
     fn from(gap: &Gap) -> Unreadable {
         Unreadable { process: Process::from(&*gap.process), reason: gap.missing.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_takes_no_more_than_six_cells() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1000, "1.0s"),
+            (99_999, "99.9s"),
+            (100_000, "1m40"),
+            (5_999_000, "99m59"),
+            (6_000_000, "1h40"),
+            (359_999_000, "99h59"),
+            (360_000_000, "4d"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), text);
+        }
     }
 }

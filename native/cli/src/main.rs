@@ -1,5 +1,6 @@
 //! `accept-queue`: the accept queues of this machine's servers, read from outside.
 
+mod accepting;
 mod args;
 mod assets;
 mod borrowed;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let outcome = match command {
-        Command::Check(options) => return check::run(&options),
+        Command::Check(options) => return check::run(options),
         Command::Diagnose(options) => diagnose::run(&options),
         Command::List(options) => done(list::run(&options)),
         Command::Watch(options) => done(watch::run(&options)),

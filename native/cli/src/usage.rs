@@ -21,15 +21,20 @@ pub(crate) fn arguments() -> Vec<OsString> {
     arguments
 }
 
-/// Help and version come this way too, and are no refusal.
+/// Help and version come this way too, and are no refusal; of `check` they are no result either, which its convention calls unknown.
 pub(crate) fn refused(refusal: &clap::Error) -> ExitCode {
+    let is_check = std::env::args_os().nth(1).is_some_and(|command| command == "check");
     if !refusal.use_stderr() || refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // An error means that there is no reader, who would not see another line either.
         let _ = refusal.print();
-        return ExitCode::from(if refusal.use_stderr() { WRONGLY_CALLED } else { 0 });
+        return match refusal.use_stderr() {
+            true => ExitCode::from(WRONGLY_CALLED),
+            false if is_check => ExitCode::from(check::NO_RESULT),
+            false => ExitCode::SUCCESS,
+        };
     }
     let sentence = sentence(&refusal.to_string());
-    if std::env::args_os().nth(1).is_some_and(|command| command == "check") {
+    if is_check {
         return check::unknown(&sentence);
     }
     eprintln!("accept-queue: {sentence}; --help says more");

@@ -23,7 +23,7 @@ fn every_command_has_examples_a_manual_page_and_completions() {
     assert!(["list", "watch", "export"].iter().all(|known| commands.iter().any(|command| command == known)));
     let completions = ["bash", "fish", "zsh"].map(|shell| says(&["completions", shell]));
     for command in &commands {
-        let help = says(&[command, "--help"]);
+        let help = says(&["help", command]);
         assert!(help.contains("Examples:") && help.contains(&format!("accept-queue {command}")), "{help}");
         let page = says(&["man", command]);
         assert!(page.contains(".SH OPTIONS") && page.contains("Examples:"), "{page}");

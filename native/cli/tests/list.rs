@@ -39,6 +39,75 @@ fn what_is_full_is_marked_and_what_has_room_is_not() {
 }
 
 #[test]
+fn a_table_fits_80_columns_and_a_wide_one_has_all_of_it() {
+    let name = format!("aq-{}-{}", own(), "x".repeat(60));
+    let path = std::env::temp_dir().join(&name);
+    let _unix = UnixListener::bind(&path).expect("bind");
+    let (_socket, address) = listen(1);
+    let _clients = [1, 2].map(|_| TcpStream::connect(address).expect("a client"));
+    let (narrow, wide) = (run(&["list", "--pid", &own()]), run(&["list", "--pid", &own(), "--wide"]));
+    std::fs::remove_file(&path).expect("removed");
+    assert!(narrow.out.lines().all(|line| line.chars().count() <= 80), "{}", narrow.out);
+    let titles = |table: &str| table.lines().next().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    assert_eq!(titles(&narrow.out).as_deref(), Some("ADDRESS QUEUED OLDEST DROPS ACCEPTS OWNER"));
+    assert_eq!(
+        titles(&wide.out).as_deref(),
+        Some("ADDRESS QUEUED LIMIT ALIVE CLOSED RESET OLDEST ms DROPS SYN_RECV ESTABLISHED CLOSE_WAIT ACCEPTS OWNER")
+    );
+    let row = |table: &str, part: &str| table.lines().find(|line| line.contains(part)).map(str::to_owned);
+    let cut = row(&narrow.out, "xxx ").expect("the end of the name");
+    assert!(cut.starts_with(" unix:/") && cut.contains('…') && !cut.contains(&name), "{cut}");
+    assert!(row(&wide.out, &name).is_some() && !wide.out.contains('…'), "{}", wide.out);
+    let full = row(&narrow.out, &format!(" {address} ")).expect("an address that is not cut");
+    assert!(full.contains(" 2/1  full "), "{full}");
+    // A process that is no BEAM has no epoll set of which this is known.
+    let report = run(&["list", "--pid", &own(), "--json", "--wide"]).json();
+    let listener = at(&report, &address.to_string()).expect("the listener");
+    assert_eq!((&listener["accepts"], &listener["accepts_sockets"]), (&json!(null), &json!(null)));
+}
+
+#[test]
+#[ignore = "starts a BEAM"]
+fn who_accepts_is_said_in_the_words_of_top() {
+    let accepts = "F = fun F(L) -> {ok, _} = gen_tcp:accept(L), F(L) end, spawn(fun() -> receive L -> F(L) end end) ! element(2, \
+                   gen_tcp:listen(0, [{ip, {127, 0, 0, 2}}])), ";
+    let beam = Server::beam(&[], &[], accepts);
+    let pid = ["--pid", &beam.pid()];
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let report = loop {
+        let report = run(&["list", pid[0], pid[1], "--json"]).json();
+        let words: Vec<_> =
+            report["listeners"].as_array().expect("listeners").iter().map(|it| &it["accepts"]).collect();
+        // It may not have called accept yet.
+        if words.contains(&&json!("armed")) {
+            break report;
+        }
+        assert!(std::time::Instant::now() < deadline, "{report}");
+    };
+    let silent = at(&report, &beam.address()).expect("the one on which no process accepts");
+    assert_eq!((&silent["accepts"], &silent["accepts_sockets"]), (&json!("never"), &json!(1)));
+    for wide in [&[][..], &["--wide"]] {
+        let table = run(&[&["list"], &pid[..], wide].concat()).out;
+        let row = |part: &str| table.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{table}"));
+        assert!(row(&format!(" {} ", beam.address())).contains(" never "), "{table}");
+        assert!(row(" 127.0.0.2:").contains(" armed "), "{table}");
+    }
+    let top = run_for_a_table(&["top", pid[0], pid[1]]);
+    assert!(top.contains(" never ") && top.contains(" armed "), "{top}");
+}
+
+/// Of a command that goes on until the reader of its output has gone.
+fn run_for_a_table(arguments: &[&str]) -> String {
+    use std::io::{BufRead, BufReader};
+    let mut child = command(&[&[PROGRAM], arguments].concat()).stdout(Stdio::piped()).spawn().expect("the program");
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let table = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    child.kill().expect("killed");
+    child.wait().expect("its end");
+    table
+}
+
+#[test]
 fn a_port_is_all_that_listens_there_and_nothing_else() {
     let (_socket, address) = listen(5);
     let report = run(&["list", "--port", &address.port().to_string(), "--json"]).json();
@@ -67,7 +136,7 @@ fn no_control_character_reaches_a_terminal() {
     let pid = child.id().to_string();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     let said = loop {
-        let said = run(&["list", "--all"]);
+        let said = run(&["list", "--all", "--wide"]);
         if said.out.contains(&format!("({pid})")) && said.out.contains("evil") {
             break said;
         }

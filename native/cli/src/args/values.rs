@@ -31,12 +31,11 @@ pub(super) fn diagnose_window(text: &str) -> Result<Duration, String> {
     allowed.contains(&window).then_some(window).ok_or_else(|| "the duration of diagnose is 100ms to 10m".to_owned())
 }
 
-/// 50%.
-pub(super) fn share(text: &str) -> Result<f64, String> {
+/// 50%, in percent.
+pub(super) fn share(text: &str) -> Result<u8, String> {
     let percent = text.strip_suffix('%').and_then(|percent| percent.parse::<u8>().ok());
     percent
         .filter(|percent| (1..=100).contains(percent))
-        .map(|percent| f64::from(percent) / 100.0)
         .ok_or_else(|| "a share is 1% to 100%, in whole percents".to_owned())
 }
 

@@ -6,7 +6,7 @@ use accept_queue_core::Counts;
 
 use super::row::ListenerRow;
 use super::words;
-use crate::condition;
+use crate::{accepting, condition};
 
 /// One column, in the order of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Column {
             Column::Fill | Column::History => String::new(),
             Column::Oldest => row.oldest_wait().map_or_else(|| "-".to_owned(), words::span),
             Column::Drops => row.drops_per_second().map_or_else(|| "-".to_owned(), words::rate),
-            Column::Accepts => accepts(row),
+            Column::Accepts => accepting::text(&row.epoll),
             Column::Alive => counted(|counts| counts.queued_alive),
             Column::Closed => counted(|counts| counts.queued_closed),
             Column::Reset => counted(Counts::queued_reset),
@@ -196,15 +196,6 @@ impl Column {
         .max(self.title().len())
         .max(self.least())
     }
-}
-
-/// The worst of its sockets; of how many, where they differ.
-fn accepts(row: &ListenerRow) -> String {
-    let Some(accepting) = row.accepting() else { return "-".to_owned() };
-    let word = words::accepting(accepting);
-    let same = row.epoll.iter().filter(|state| state.accepting.map(words::accepting) == Some(word)).count();
-    let all = row.epoll.len();
-    if same == all { word.to_owned() } else { format!("{word} {same}/{all}") }
 }
 
 /// Between two columns.

@@ -8,7 +8,6 @@
 mod app;
 mod column;
 mod detail;
-mod epoll;
 mod examiner;
 #[cfg(test)]
 mod fixtures;
@@ -25,6 +24,7 @@ mod words;
 
 use std::io::IsTerminal;
 
+use crate::accepting::epoll;
 use crate::args::TopOptions;
 use app::App;
 use sampler::Sampler;

@@ -13,7 +13,7 @@ use accept_queue_core::{Counts, Depth, Endpoint};
 
 use super::epoll::EpollState;
 use super::words;
-use crate::{condition, figures};
+use crate::{accepting, condition, figures};
 
 /// What identifies a listener.
 pub(crate) type ListenerId = (Namespace, Endpoint);
@@ -120,11 +120,7 @@ impl ListenerRow {
 
     /// Of several sockets, the worst.
     pub(crate) fn accepting(&self) -> Option<Accepting> {
-        self.epoll
-            .iter()
-            .map(|state| state.accepting)
-            .max_by_key(|&accepting| words::accepting_rank(accepting))
-            .flatten()
+        accepting::worst(&self.epoll)
     }
 
     /// The conditions that hold, worst first.

@@ -9,7 +9,7 @@ use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::outside::snapshot::Scope;
 use accept_queue_core::rules::detector::{Settings, Time};
 
-use super::epoll::{EpollReader, EpollState};
+use super::epoll::{EpollReader, EpollState, Held};
 use crate::pace::Pace;
 
 /// Reads at each interval.
@@ -48,7 +48,9 @@ impl Sampler {
         let (at, elapsed, begun) = (self.pace.now(), self.pace.elapsed(), Instant::now());
         // A census walks the table of connections; an empty queue needs none.
         let sample = self.observer.sample(at, CensusScope::Occupied)?;
-        let epoll = self.epoll.read(at, &sample.readings);
+        let readings = sample.readings.iter();
+        let held = readings.map(|reading| Held { owners: &reading.owners, sockets: &reading.sockets });
+        let epoll = self.epoll.read(at, &held.collect::<Vec<_>>());
         let kernel = Namespace::own().and_then(|own| Ok((own, counters::read()?))).ok();
         Ok(Observation { at, elapsed, took: begun.elapsed(), sample, epoll, kernel })
     }

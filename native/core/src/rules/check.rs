@@ -1,28 +1,35 @@
 //! How bad is it: what a monitoring system reports of a listener after one reading, or after a few. Pure.
 //!
 //! The rules are those of [`crate::rules::detector`] and [`crate::rules::verdict`]; here they are fitted to the time that a
-//! check has, which is a second rather than a day, and graded. What is added is how full a queue may be: ages say more, but a
-//! Unix socket has none.
+//! check has, which is a second rather than a day, and graded. What is added is how full a queue may be, as a [`Range`] of percent
+//! of its limit: ages say more, but a Unix socket has none.
 
+mod range;
+
+use std::cmp::Ordering;
 use std::time::Duration;
 
-use crate::Counts;
+pub use range::{BadRange, Breach, Range};
+
 use crate::rules::detector::{Condition, Settings};
 use crate::rules::history::Status;
 use crate::rules::verdict::{ListenerState, Symptom, verdict};
+use crate::{Counts, Depth};
 
 /// How much a check tolerates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// No connection should wait longer than this.
     pub max_wait: Duration,
-    /// No more of the limit should be taken than this part.
-    pub max_fill: f64,
+    /// A warning: how many percent of the limit are taken.
+    pub warning: Range,
+    /// Critical: the same. A queue that is full is critical without it.
+    pub critical: Option<Range>,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_wait: Settings::default().max_wait, max_fill: 0.5 }
+        Limits { max_wait: Settings::default().max_wait, warning: Range::up_to(50.0), critical: None }
     }
 }
 
@@ -51,7 +58,9 @@ pub enum Trouble {
     /// This holds.
     Condition(Condition),
     /// More of the limit is taken than should be.
-    Filled,
+    Filled(Severity),
+    /// Less of it.
+    Underfilled(Severity),
 }
 
 impl Trouble {
@@ -59,9 +68,8 @@ impl Trouble {
     pub fn severity(self) -> Severity {
         match self {
             Trouble::Condition(Condition::Overflowing | Condition::Stuck) => Severity::Critical,
-            Trouble::Condition(Condition::Behind | Condition::Abandoned | Condition::Leaking) | Trouble::Filled => {
-                Severity::Warning
-            }
+            Trouble::Condition(Condition::Behind | Condition::Abandoned | Condition::Leaking) => Severity::Warning,
+            Trouble::Filled(severity) | Trouble::Underfilled(severity) => severity,
         }
     }
 }
@@ -81,16 +89,22 @@ impl Limits {
         }
     }
 
-    /// The depth beyond which a queue with this limit is too full; more than all of it is never asked for.
-    pub fn most_queued(&self, limit: u32) -> u32 {
-        (f64::from(limit) * self.max_fill).clamp(0.0, limit.into()) as u32
+    /// The range that is broken where it is this bad; `None`: fullness has no part in it.
+    pub fn range(&self, severity: Severity) -> Option<Range> {
+        match severity {
+            Severity::Ok => None,
+            Severity::Warning => Some(self.warning),
+            Severity::Critical => self.critical,
+        }
     }
 
-    /// What is wrong after several readings. A burst that drained meanwhile is not.
-    pub fn over_time(&self, status: &Status) -> Vec<Trouble> {
+    /// What is wrong after several readings. A burst that drained meanwhile is not, nor what some of the readings do not show.
+    pub fn over_time(&self, status: &Status, readings: &[Depth]) -> Vec<Trouble> {
         let held = status.conditions.iter().map(|&(condition, _)| condition).collect();
-        let (least, limit) = (status.window.map(|window| window.min), status.depth.map(|depth| depth.limit));
-        self.troubles(held, least.unwrap_or(0), limit.unwrap_or(0))
+        let severities = readings.iter().map(|depth| self.filled(depth).map_or(Severity::Ok, |(severity, _)| severity));
+        let throughout = severities.min().filter(|severity| *severity > Severity::Ok);
+        let last = readings.last().and_then(|depth| self.filled(depth));
+        self.troubles(held, throughout.zip(last).map(|(severity, (_, breach))| (severity, breach)))
     }
 
     /// What is wrong by one reading, which distinguishes a burst from a queue that does not drain by the ages alone.
@@ -106,14 +120,44 @@ impl Limits {
         };
         let settings = Settings { max_wait: self.max_wait, ..Settings::default() };
         let held = verdict(&standing, &settings).into_iter().map(condition).collect();
-        self.troubles(held, counts.queued, counts.limit)
+        self.troubles(held, self.filled(&counts.depth()))
     }
 
-    fn troubles(&self, held: Vec<Condition>, queued: u32, limit: u32) -> Vec<Trouble> {
-        // What overflows need not be called filled.
-        let is_filled = queued > self.most_queued(limit) && !held.contains(&Condition::Overflowing);
-        held.into_iter().map(Trouble::Condition).chain(is_filled.then_some(Trouble::Filled)).collect()
+    /// The worse of the two ranges that this depth breaks.
+    fn filled(&self, depth: &Depth) -> Option<(Severity, Breach)> {
+        let fill = fill_percent(depth)?;
+        let by = |severity, range: Range| range.breach(fill).map(|breach| (severity, breach));
+        let critical = self.critical.and_then(|range| by(Severity::Critical, range));
+        critical.or_else(|| by(Severity::Warning, self.warning))
     }
+
+    fn troubles(&self, held: Vec<Condition>, filled: Option<(Severity, Breach)>) -> Vec<Trouble> {
+        // What overflows need not be called filled.
+        let is_full = held.contains(&Condition::Overflowing);
+        let filled = match filled {
+            Some((_, Breach::Above)) if is_full => None,
+            Some((severity, Breach::Above)) => Some(Trouble::Filled(severity)),
+            Some((severity, Breach::Below)) => Some(Trouble::Underfilled(severity)),
+            None => None,
+        };
+        held.into_iter().map(Trouble::Condition).chain(filled).collect()
+    }
+}
+
+/// How many percent of the limit are taken: more than 100 where it is full. An empty queue is at 0 and one without a place at
+/// infinity. `None`: the limit is not known.
+pub fn fill_percent(depth: &Depth) -> Option<f64> {
+    let limit = depth.known_limit()?;
+    Some(if depth.queued == 0 { 0.0 } else { f64::from(depth.queued) * 100.0 / f64::from(limit) })
+}
+
+/// Which of two listeners comes first, the worst before the others: by how bad it is, then how full, then how long the oldest waits,
+/// then how many wait, then how many packets it has dropped.
+pub fn worst_first(one: (Severity, &Counts), other: (Severity, &Counts)) -> Ordering {
+    let fill = |(_, counts): (Severity, &Counts)| fill_percent(&counts.depth()).unwrap_or(0.0);
+    let figures = |(_, counts): (Severity, &Counts)| (counts.oldest_wait, counts.queued, counts.drops);
+    let by_severity = other.0.cmp(&one.0);
+    by_severity.then(fill(other).total_cmp(&fill(one))).then(figures(other).cmp(&figures(one)))
 }
 
 /// The condition that a symptom would be, had it lasted.
@@ -130,11 +174,13 @@ fn condition(symptom: Symptom) -> Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counts::UNKNOWN_LIMIT;
     use crate::rules::history::History;
     use crate::rules::overflows::Overflowed;
-    use crate::{Census, Cookie, Depth, Members};
+    use crate::{Census, Cookie, Members};
     use Condition::{Abandoned, Behind, Leaking, Overflowing, Stuck};
-    use Trouble::Filled;
+    use Severity::{Critical, Warning};
+    use Trouble::{Filled, Underfilled};
 
     fn conditions(conditions: &[Condition]) -> Vec<Trouble> {
         conditions.iter().copied().map(Trouble::Condition).collect()
@@ -158,7 +204,7 @@ mod tests {
         for (sentence, counts, troubles) in [
             ("an empty queue", queue(0, 10, 0), vec![]),
             ("half of the limit", queue(5, 10, 5), vec![]),
-            ("more than half of it", queue(6, 10, 5), vec![Filled]),
+            ("more than half of it", queue(6, 10, 5), vec![Filled(Warning)]),
             ("a full one is not called filled as well", queue(11, 10, 5), conditions(&[Overflowing])),
             ("one that waits where there is room for one", queue(1, 0, 5), conditions(&[Overflowing])),
             ("one that has waited too long", queue(1, 10, 251), conditions(&[Behind])),
@@ -179,6 +225,7 @@ mod tests {
     fn after_a_second(samples: [(u32, u64); 5]) -> Vec<Trouble> {
         let limits = Limits::default();
         let span = Duration::from_secs(1);
+        let mut readings = Vec::new();
         // Ages reach back before the first sample.
         let begun = Duration::from_secs(3600);
         let mut history = History::new(limits.settings(span), begun);
@@ -191,8 +238,9 @@ mod tests {
             let census =
                 Census { counts, waits: Some(waits), clients: None, took: Duration::ZERO, sockets: Vec::new() };
             history.census_taken(at, &census);
+            readings.push(depth);
         }
-        limits.over_time(&history.status(begun + span))
+        limits.over_time(&history.status(begun + span), &readings)
     }
 
     #[test]
@@ -200,7 +248,7 @@ mod tests {
         for (sentence, samples, troubles) in [
             ("a burst to the brim", [(0, 0), (11, 20), (0, 0), (0, 0), (0, 0)], vec![]),
             ("a burst at the end", [(0, 0), (0, 0), (0, 0), (0, 0), (11, 20)], vec![]),
-            ("many that are accepted at once", [(8, 20), (8, 20), (8, 20), (8, 20), (8, 20)], vec![Filled]),
+            ("many that are accepted at once", [(8, 20), (8, 20), (8, 20), (8, 20), (8, 20)], vec![Filled(Warning)]),
             (
                 "one that waits and is not accepted",
                 [(1, 300), (1, 550), (1, 800), (1, 1050), (1, 1300)],
@@ -222,7 +270,7 @@ mod tests {
         let severity = |condition| Trouble::Condition(condition).severity();
         assert_eq!([Overflowing, Stuck].map(severity), [Severity::Critical; 2]);
         assert_eq!([Behind, Abandoned, Leaking].map(severity), [Severity::Warning; 3]);
-        assert_eq!(Filled.severity(), Severity::Warning);
+        assert_eq!(Filled(Critical).severity(), Severity::Critical);
         assert!(Severity::Critical > Severity::Warning && Severity::Warning > Severity::Ok);
     }
 
@@ -236,10 +284,79 @@ mod tests {
         );
     }
 
+    fn limits(warning: &str, critical: &str) -> Limits {
+        let range = |text: &str| text.parse::<Range>().expect("a range");
+        let critical = (!critical.is_empty()).then(|| range(critical));
+        Limits { warning: range(warning), critical, max_wait: Duration::from_secs(3600) }
+    }
+
     #[test]
-    fn all_of_a_limit_is_the_most_that_may_be_asked_for() {
-        let limits = |max_fill| Limits { max_fill, ..Limits::default() };
-        assert_eq!((limits(0.5).most_queued(5), limits(1.0).most_queued(5), limits(7.0).most_queued(5)), (2, 5, 5));
-        assert_eq!(limits(1.0).most_queued(u32::MAX), u32::MAX);
+    fn a_fill_is_judged_by_both_ranges_and_the_worse_is_what_it_is() {
+        for (sentence, warning, critical, queued, troubles) in [
+            ("as much as is allowed", "50", "80", 5, vec![]),
+            ("more than that", "50", "80", 6, vec![Filled(Warning)]),
+            ("as much as is not yet critical", "50", "80", 8, vec![Filled(Warning)]),
+            ("more than that", "50", "80", 9, vec![Filled(Critical)]),
+            ("a full one is critical by itself", "50", "80", 11, conditions(&[Overflowing])),
+            ("also where the ranges allow it", "200", "200", 11, conditions(&[Overflowing])),
+            ("less than there should be", "10:", "", 0, vec![Underfilled(Warning)]),
+            ("not less", "10:", "", 1, vec![]),
+            ("in a range where it should not be", "@10:20", "@20:30", 1, vec![Filled(Warning)]),
+            ("in both", "@10:20", "@20:30", 2, vec![Filled(Critical)]),
+            ("behind both", "@10:20", "@20:30", 4, vec![]),
+            ("critical though no warning", "~:", "50", 6, vec![Filled(Critical)]),
+        ] {
+            let found = limits(warning, critical).at_once(&queue(queued, 10, 5));
+            assert_eq!(found, troubles, "{sentence}: {queued} of 10 by {warning} and {critical}");
+        }
+        let unknown = Counts { limit: UNKNOWN_LIMIT, ..queue(9, 10, 5) };
+        assert_eq!(limits("10:50", "10:50").at_once(&unknown), vec![], "of a limit that is not known nothing is said");
+    }
+
+    #[test]
+    fn a_fill_counts_where_every_reading_shows_it_and_as_bad_as_the_best_of_them() {
+        let status = History::new(Settings::default(), Duration::ZERO).status(Duration::ZERO);
+        for (sentence, warning, critical, queued, troubles) in [
+            ("never", "50", "80", &[0, 0, 0][..], vec![]),
+            ("not in one", "50", "80", &[9, 5, 9], vec![]),
+            ("critical in some, a warning in all", "50", "80", &[9, 6, 9], vec![Filled(Warning)]),
+            ("critical in all", "50", "80", &[9, 9, 9], vec![Filled(Critical)]),
+            ("on either side", "30:60", "", &[1, 9, 1], vec![Underfilled(Warning)]),
+            ("inside", "@30:60", "", &[3, 4, 6], vec![Filled(Warning)]),
+            ("inside but for one", "@30:60", "", &[3, 7, 6], vec![]),
+            ("not read", "10:", "10:", &[], vec![]),
+        ] {
+            let readings: Vec<_> = queued.iter().map(|&queued| Depth { queued, limit: 10, drops: Some(0) }).collect();
+            let found = limits(warning, critical).over_time(&status, &readings);
+            assert_eq!(found, troubles, "{sentence}: {queued:?} of 10 by {warning} and {critical}");
+        }
+    }
+
+    #[test]
+    fn a_fill_is_in_percent_of_the_limit() {
+        let fill = |queued, limit| fill_percent(&Depth { queued, limit, drops: None });
+        assert_eq!((fill(0, 5), fill(2, 5), fill(6, 5)), (Some(0.0), Some(40.0), Some(120.0)));
+        assert_eq!((fill(0, 0), fill(1, 0)), (Some(0.0), Some(f64::INFINITY)));
+        assert_eq!(fill(1, UNKNOWN_LIMIT), None);
+    }
+
+    #[test]
+    fn the_worst_listener_comes_first() {
+        let dropped = Counts { drops: Some(7), ..queue(0, 10, 0) };
+        let in_order = [
+            ("critical", (Critical, queue(1, 10, 5))),
+            ("a warning", (Warning, queue(1, 10, 5))),
+            ("fuller", (Severity::Ok, queue(5, 10, 5))),
+            ("waits longer", (Severity::Ok, queue(10, 100, 50))),
+            ("more of them", (Severity::Ok, queue(10, 100, 5))),
+            ("fewer", (Severity::Ok, queue(1, 10, 5))),
+            ("has dropped", (Severity::Ok, dropped)),
+            ("empty", (Severity::Ok, queue(0, 10, 0))),
+        ];
+        let mut shuffled = in_order;
+        shuffled.rotate_left(3);
+        shuffled.reverse();
+        shuffled.sort_by(|(_, one), (_, other)| worst_first((one.0, &one.1), (other.0, &other.1)));
+        assert_eq!(shuffled.map(|(sentence, _)| sentence), in_order.map(|(sentence, _)| sentence));
     }
 }

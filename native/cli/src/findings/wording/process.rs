@@ -45,7 +45,7 @@ pub(super) fn words(finding: &ProcessFinding, pid: i32) -> Words {
                 "{used} of {limit} descriptors are open: each accept fails with emfile, until one is closed."
             ),
             advice: format!(
-                "Find out what holds them (`ls -l /proc/{pid}/fd`; CLOSE_WAIT in `accept-queue list`) and close them. A higher \
+                "Find out what holds them (`ls -l /proc/{pid}/fd`; CLOSE_WAIT in `accept-queue list --wide`) and close them. A higher \
                  limit (`ulimit -n`, LimitNOFILE) counts from the next start of the VM, which reads it once."
             ),
             figures: vec![("descriptors", Value::from(*used)), ("limit", Value::from(*limit))],

@@ -7,12 +7,19 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use accept_queue_core::outside::observer::Reading;
+use accept_queue_core::outside::snapshot::Owner;
 use accept_queue_core::rules::detector::Time;
 use accept_queue_core::vm::descriptors;
 use accept_queue_core::vm::find::Candidate;
 use accept_queue_core::vm::pollset::{self, Accepting, Registration};
-use accept_queue_core::{Error, Inode};
+use accept_queue_core::{Cookie, Error, Inode};
+
+/// The sockets of a listener, and the processes that own it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held<'a> {
+    pub(crate) owners: &'a [Owner],
+    pub(crate) sockets: &'a [(Cookie, Inode)],
+}
 
 /// A listening socket in the epoll sets of its owners.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +46,13 @@ struct Known {
 const FIND_AGAIN: Duration = Duration::from_secs(5);
 
 impl EpollReader {
-    /// Of the sockets of each reading.
-    pub(crate) fn read(&mut self, at: Time, readings: &[Reading]) -> Vec<Vec<EpollState>> {
+    /// Of the sockets of each listener.
+    pub(crate) fn read(&mut self, at: Time, listeners: &[Held<'_>]) -> Vec<Vec<EpollState>> {
         let mut wanted: HashMap<i32, Vec<(Inode, Option<RawFd>)>> = HashMap::new();
-        for reading in readings {
-            for owner in reading.owners.iter().filter(|owner| owner.process.is_beam) {
-                let number = (reading.sockets.len() == 1).then_some(owner.fd);
-                let sockets = reading.sockets.iter().map(|&(_, inode)| (inode, number));
+        for listener in listeners {
+            for owner in listener.owners.iter().filter(|owner| owner.process.is_beam) {
+                let number = (listener.sockets.len() == 1).then_some(owner.fd);
+                let sockets = listener.sockets.iter().map(|&(_, inode)| (inode, number));
                 wanted.entry(owner.process.pid).or_default().extend(sockets);
             }
         }
@@ -53,16 +60,16 @@ impl EpollReader {
         for (&pid, sockets) in &wanted {
             self.0.entry(pid).or_default().read(at, pid, sockets);
         }
-        readings
+        listeners
             .iter()
-            .map(|reading| reading.sockets.iter().map(|&(_, inode)| self.state(reading, inode)).collect())
+            .map(|listener| listener.sockets.iter().map(|&(_, inode)| self.state(listener, inode)).collect())
             .collect()
     }
 
-    fn state(&self, reading: &Reading, socket: Inode) -> EpollState {
+    fn state(&self, listener: &Held<'_>, socket: Inode) -> EpollState {
         let mut found = Vec::new();
-        let mut is_known_of_all = !reading.owners.is_empty();
-        for owner in &reading.owners {
+        let mut is_known_of_all = !listener.owners.is_empty();
+        for owner in listener.owners {
             match self.0.get(&owner.process.pid).and_then(|known| known.registrations(socket)) {
                 Some(theirs) => {
                     found.extend(theirs.iter().map(|&registration| (Arc::clone(&owner.process), registration)));

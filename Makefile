@@ -72,8 +72,8 @@ install: tools ## the program, its manual pages and completions, below PREFIX=/u
 uninstall: ## takes them away
 	@scripts/install --remove
 
-release: setup ## library and program for this platform in one archive, with checksums, in _build/release
-	@scripts/release
+release: setup ## archives of library and program for x86-64 and arm64, glibc 2.17 and musl, with checksums, in _build/release; about 15 min
+	@scripts/releases
 
 deb: setup ## the program as a Debian package, in _build/release
 	@scripts/deb

@@ -37,22 +37,27 @@ start(Id) ->
 init([]) ->
     ok = accept_queue_memory:ensure(),
     Source = accept_queue_source:choose(),
-    ok = warn(Source, accept_queue_nif:load_error()),
+    ok = warn(os:type(), Source, accept_queue_nif:load_error()),
     %% Whatever a handler does to one child, the others go on. A keeper restarts its child as often as it takes, and does not end
     %% itself unless it is killed.
     Children = [child(Module) || Module <- children(Source, accept_queue_watchdog:is_possible())],
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Children}}.
 
-%% Once, with the loader's own sentence. Where the program was asked for, the library is not missed.
-warn(Source, {_, Why}) when Source =/= port ->
+%% Once, with the loader's own sentence. Where the program was asked for, the library is not missed; on a laptop that is not Linux nothing
+%% is wrong.
+warn({unix, linux}, Source, {_, Why}) when Source =/= port ->
     Instead =
         case Source of
             fallback -> "the port program reads instead";
             none -> "there is no port program either, so no listener is watched, and only the depth of gen_tcp sockets can be read"
         end,
     ?LOG_WARNING("accept_queue: the native library cannot be loaded: ~ts; ~ts", [Why, Instead], #{application => accept_queue});
-warn(_Source, _) ->
-    ok.
+warn({unix, linux}, _Source, _) ->
+    ok;
+warn({_, System}, _Source, _) ->
+    ?LOG_NOTICE("accept_queue: it reads the Linux kernel; on ~ts no listener is watched, and every call says {error, unsupported}", [System], #{
+        application => accept_queue
+    }).
 
 %% Without library and program nothing is watched. The watchdog needs the program, also where the NIF reads.
 children(Source, HasWatchdog) ->

@@ -2,7 +2,7 @@
 %% answer is not the right one.
 -module(consumer).
 
--export([reads/1, reads_without_library/1]).
+-export([reads/1, reads_without_library/1, is_elsewhere/1]).
 
 -define(DEADLINE_MS, 5000).
 
@@ -22,6 +22,21 @@ reads_without_library(Api) ->
     {error, not_loaded} = Api:list(),
     {error, not_loaded} = Api:kernel(),
     io:put_chars("two clients are queued; nothing else can be said\n").
+
+%% Not on Linux: a project that has it as a dependency works, and is told that nothing is read.
+-spec is_elsewhere(module()) -> ok.
+is_elsewhere(Api) ->
+    {ok, _} = application:ensure_all_started(accept_queue),
+    {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Port, []),
+    Unary = [open, depth, counts, acceptors, holders, status, advice],
+    Answers = [{Name, Api:Name(Listener)} || Name <- Unary] ++ [{Name, Api:Name()} || Name <- [list, kernel]]
+        ++ [{wait_ms, Api:wait_ms(Client)}, {peer_closed, Api:peer_closed(Client)}],
+    [] = [Other || {_, Answer} = Other <- Answers, Answer =/= {error, unsupported}],
+    %% Which a readiness probe takes for ready.
+    {degraded, [monitor_not_running]} = Api:health(),
+    io:put_chars("every call says unsupported\n").
 
 listener_with_two_clients(Api) ->
     {ok, _} = application:ensure_all_started(accept_queue),

@@ -138,6 +138,8 @@ impl Exporter {
         let at = self.pace.now();
         self.last = self.observer.sample(at, census);
         self.page = None;
+        self.tally.last_time = self.pace.now().saturating_sub(at);
+        self.tally.time += self.tally.last_time;
         self.census_at = if census == CensusScope::All && self.last.is_ok() { Some(at) } else { self.census_at };
         match &self.last {
             Ok(sample) => {

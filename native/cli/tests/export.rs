@@ -60,7 +60,7 @@ fn a_scrape_has_each_figure_that_is_known_and_no_other() {
     let exporter = export(&["--pid", &own_pid(), "--interval", "20ms"]);
     let listener = &format!("listener=\"{at}\"");
     let of = |metric: &str, more: &str| value(&exporter.scrape(), metric, &[listener, more]);
-    assert_eq!(of("limit", &format!("pid=\"{}\"", own_pid())), Some(1.0));
+    assert_eq!(of("limit", ""), Some(1.0));
     assert_eq!(of("connections", "state=\"alive\""), Some(0.0));
     assert_eq!(of("oldest_wait_seconds", ""), None, "no connection waits");
     let _clients = [connect(at), connect(at), connect(at)];
@@ -84,6 +84,13 @@ fn a_scrape_has_each_figure_that_is_known_and_no_other() {
         assert_eq!(value(&lines, metric, &[]), Some(figure), "{metric}");
     }
     assert!(value(&lines, "kernel_listen_overflows_total", &[]).is_some());
+    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert_eq!(value(&lines, "build_info", &[&version]), Some(1.0));
+    assert_eq!(value(&lines, "process_info", &[&format!("pid=\"{}\"", own_pid())]), Some(1.0));
+    assert!(lines.iter().all(|line| !line.contains("pid=") || line.contains("process_info{")), "{lines:#?}");
+    let [all, last] =
+        ["sampling_seconds_total", "last_sample_duration_seconds"].map(|metric| value(&lines, metric, &[]));
+    assert!(last > Some(0.0) && all > last, "{all:?} {last:?}");
     assert!(lines.iter().all(|line| !line.contains("netns=")), "it is our own");
 }
 

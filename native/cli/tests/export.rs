@@ -2,6 +2,7 @@
 
 mod running;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -42,6 +43,27 @@ fn ask(at: SocketAddr, head: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer
+}
+
+/// The metrics for these headers, and the head of the answer.
+fn page(exporter: &Exporter, headers: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(exporter.at).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).expect("patience");
+    stream
+        .write_all(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes())
+        .expect("a request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).expect("a head").to_ascii_lowercase(), body)
+}
+
+/// The metrics and labels in a page.
+fn series(page: &[u8]) -> BTreeSet<String> {
+    let page = std::str::from_utf8(page).expect("text");
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(' ').expect("a value").0.to_owned()).collect()
 }
 
 /// The value of the line of this metric of this listener.
@@ -115,6 +137,52 @@ fn only_what_there_is_is_served_and_only_to_readers() {
     }
     let head = exporter.request("HEAD /metrics HTTP/1.1\r\nHost: here");
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
+const OPEN_METRICS: &str =
+    "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+
+#[test]
+fn openmetrics_is_for_those_who_ask_for_it_and_has_the_same_series() {
+    let (_socket, _) = listen(5);
+    let exporter = export(&["--pid", &own_pid()]);
+    let (head, open) = page(&exporter, OPEN_METRICS);
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(head.starts_with("http/1.1 200 ") && head.contains(kind), "{head}");
+    assert!(head.contains("vary: accept, accept-encoding\r\n") && !head.contains("content-encoding"), "{head}");
+    let text = String::from_utf8_lossy(&open);
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    for line in [
+        "# TYPE accept_queue_samples counter",
+        "# TYPE accept_queue_build info",
+        "# TYPE accept_queue_process info",
+        "# TYPE accept_queue_limit gauge",
+        "# UNIT accept_queue_queued_bytes bytes",
+        "# UNIT accept_queue_sampling_seconds seconds",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    for headers in ["", "Accept: */*\r\n", "Accept: text/html, application/openmetrics-text;version=9.0.0\r\n"] {
+        let (head, body) = page(&exporter, headers);
+        assert!(head.contains("content-type: text/plain; version=0.0.4\r\n"), "{headers}: {head}");
+        assert_eq!(series(&body), series(&open), "{headers}");
+    }
+}
+
+#[test]
+fn a_page_is_compressed_for_those_who_take_gzip() {
+    let (_socket, _) = listen(5);
+    let exporter = export(&["--pid", &own_pid()]);
+    for accept in ["", OPEN_METRICS] {
+        let (head, body) = page(&exporter, &format!("{accept}Accept-Encoding: gzip\r\n"));
+        assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut text).expect("gzip");
+        assert!(body.len() * 3 < text.len(), "{} of {} bytes", body.len(), text.len());
+        assert_eq!(series(&text), series(&page(&exporter, accept).1));
+    }
+    let (head, body) = page(&exporter, "Accept-Encoding: gzip;q=0, br\r\n");
+    assert!(!head.contains("content-encoding") && body.starts_with(b"# HELP"), "{head}");
 }
 
 #[test]
@@ -229,6 +297,9 @@ fn a_real_prometheus_scrapes_it_and_answers_a_query() {
     };
     assert_eq!(query("accept_queue_limit"), "5");
     assert_eq!(query("accept_queue_queued_connections"), "2");
+    // The unit is known only where OpenMetrics has been read.
+    let metadata = ask(free, "GET /api/v1/targets/metadata?metric=accept_queue_queued_bytes HTTP/1.0\r\nHost: here");
+    assert!(metadata.contains(r#""unit":"bytes""#), "{metadata}");
     drop(prometheus);
     std::fs::remove_dir_all(&folder).expect("the folder");
 }

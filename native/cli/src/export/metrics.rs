@@ -1,4 +1,4 @@
-//! A sample -> the text format of Prometheus. Pure. An absent figure has no line, for 0 would be a value.
+//! A sample -> families of metrics. Pure. An absent figure has no line, for 0 would be a value.
 //!
 //! No label of a listener is new when its server is started again: series go on, and alerts with them. The pid is in a metric of
 //! its own, [`process_info`](Exposition::processes).
@@ -14,9 +14,9 @@ use accept_queue_core::outside::observer::{Reading, Sample};
 use accept_queue_core::outside::snapshot::Owner;
 use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::Condition;
-use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::LabelPair;
 
+use super::format::{Format, Labelled, Text, counters, gauges, label};
 use crate::condition;
 
 /// Listeners with metrics of their own: those with the gravest conditions, then those where most wait, then by namespace and address.
@@ -43,8 +43,8 @@ pub(super) struct Exposition<'a> {
 }
 
 impl Exposition<'_> {
-    pub(super) fn text(&self, kernel: Option<&Kernel>) -> String {
-        let mut text = Text::default();
+    pub(super) fn text(&self, format: Format, kernel: Option<&Kernel>) -> String {
+        let mut text = Text::new(format);
         self.of_the_exporter(&mut text);
         if let Some(sample) = self.sample {
             self.of_the_queues(sample, &mut text);
@@ -52,7 +52,7 @@ impl Exposition<'_> {
         if let Some(kernel) = kernel {
             of_the_kernel(kernel, &mut text);
         }
-        text.0
+        text.end()
     }
 
     fn of_the_exporter(&self, text: &mut Text) {
@@ -305,25 +305,6 @@ fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
     ));
 }
 
-/// Each family becomes text at once, so that not all families of a thousand listeners are in memory.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    /// A family without a figure is left out.
-    fn add(&mut self, family: MetricFamily) {
-        if !family.get_metric().is_empty()
-            && let Err(error) = TextEncoder::new().encode_utf8(&[family], &mut self.0)
-        {
-            // It refuses only families without a name or a figure.
-            self.0 += &format!("# {error}\n");
-        }
-    }
-}
-
-/// A figure, with all its labels.
-type Labelled = (Vec<LabelPair>, f64);
-
 /// The figures of a listener, each with a label that the listener does not have.
 type LabelledFigures = Vec<(Option<(&'static str, &'static str)>, f64)>;
 
@@ -346,50 +327,6 @@ fn extended(labels: &[LabelPair], more: Option<(&str, &str)>) -> Vec<LabelPair> 
 
 fn one(figure: Option<f64>) -> Option<Labelled> {
     figure.map(|figure| (Vec::new(), figure))
-}
-
-fn gauges(name: &str, help: &str, figures: impl IntoIterator<Item = Labelled>) -> MetricFamily {
-    family(name.to_owned(), help, MetricType::GAUGE, figures, |metric, value| {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    })
-}
-
-/// By the convention, `_total` ends the name.
-fn counters(name: &str, help: &str, figures: impl IntoIterator<Item = Labelled>) -> MetricFamily {
-    family(format!("{name}_total"), help, MetricType::COUNTER, figures, |metric, value| {
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    })
-}
-
-fn family(
-    name: String,
-    help: &str,
-    kind: MetricType,
-    figures: impl IntoIterator<Item = Labelled>,
-    set: impl Fn(&mut Metric, f64),
-) -> MetricFamily {
-    let metrics = figures.into_iter().map(|(labels, value)| {
-        let mut metric = Metric::from_label(labels);
-        set(&mut metric, value);
-        metric
-    });
-    let mut family = MetricFamily::default();
-    family.set_name(format!("accept_queue_{name}"));
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut label = LabelPair::default();
-    label.set_name(name.to_owned());
-    label.set_value(value.to_owned());
-    label
 }
 
 #[cfg(test)]
@@ -430,7 +367,7 @@ mod tests {
 
     fn text(readings: Vec<Reading>) -> String {
         let sample = Sample { readings, ..Sample::default() };
-        Exposition { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(None)
+        Exposition { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(Format::Prometheus, None)
     }
 
     #[test]
@@ -441,7 +378,7 @@ mod tests {
             assert!(!text.contains(absent), "{absent}: {text}");
         }
         let failed = Exposition { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1, ..Tally::default() } }
-            .text(None);
+            .text(Format::Prometheus, None);
         assert!(failed.contains("accept_queue_up 0\n") && failed.contains("failed_samples_total 1\n"), "{failed}");
         assert!(!failed.contains("listener="), "{failed}");
     }
@@ -451,7 +388,9 @@ mod tests {
         let process =
             std::sync::Arc::new(Candidate { pid: 4711, name: "shop".to_owned(), is_beam: true, is_named: true });
         let gaps = vec![Gap { process, missing: Missing::Sockets(Error::Errno(Errno(13))) }];
-        let of = |sample: &Sample| Exposition { sample: Some(sample), own: OWN, tally: Tally::default() }.text(None);
+        let of = |sample: &Sample| {
+            Exposition { sample: Some(sample), own: OWN, tally: Tally::default() }.text(Format::Prometheus, None)
+        };
         let blind = of(&Sample { gaps: gaps.clone(), ..Sample::default() });
         assert!(blind.contains("accept_queue_up 0\n") && blind.contains("unreadable_processes 1\n"), "{blind}");
         let partly = of(&Sample { gaps, readings: vec![reading(OWN, "/run/a", 0)], ..Sample::default() });

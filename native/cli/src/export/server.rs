@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Message;
+use super::negotiation::{Form, form};
 
 const MOST_CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,24 +74,34 @@ async fn answer(request: &Request<Incoming>, messages: &Sender<Message>) -> Resp
             refusal
         }
         "/" => plain(StatusCode::OK, INDEX),
-        "/metrics" => match metrics(messages).await {
-            Some(page) => plain(StatusCode::OK, page.as_bytes().to_vec()),
-            None => plain(StatusCode::SERVICE_UNAVAILABLE, "the exporter is ending\n"),
-        },
+        "/metrics" => metrics(form(request.headers()), messages).await,
         _ => plain(StatusCode::NOT_FOUND, INDEX),
     }
 }
 
-async fn metrics(messages: &Sender<Message>) -> Option<Arc<str>> {
+async fn metrics(form: Form, messages: &Sender<Message>) -> Response<Full<Bytes>> {
     let (answer, page) = oneshot::channel();
-    messages.send(Message::Scrape(answer)).ok()?;
-    page.await.ok()
+    // Where it cannot be sent, none will come.
+    let _ = messages.send(Message::Scrape(form, answer));
+    match page.await {
+        Ok(Ok(page)) => {
+            let mut response = Response::new(Full::new(page));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, form.format.content_type());
+            headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+            if form.is_gzipped {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            response
+        }
+        Ok(Err(error)) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the exporter is ending\n"),
+    }
 }
 
 fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

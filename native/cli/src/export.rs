@@ -4,6 +4,7 @@
 //! much, for any user may open listeners by the thousand, the next one is later. A census is taken for a scrape, at most once a second.
 
 mod format;
+mod hosts;
 mod metrics;
 mod negotiation;
 mod server;
@@ -31,6 +32,7 @@ use crate::figures::nothing_read;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
 use format::Format;
+use hosts::Hosts;
 use metrics::{Exposition, MOST_LISTENERS, Tally};
 use negotiation::Form;
 
@@ -46,6 +48,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
     let listener = listen(&options.listen)?;
     let at = listener.local_addr().map_err(|error| format!("{}: {error}", options.listen))?;
+    let hosts = Hosts::new(&options.hosts, own_names(&options.listen), at.ip());
     let (messages, inbox) = channel();
     let interrupt = messages.clone();
     on_interrupt(move || {
@@ -62,7 +65,7 @@ pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
     }
     thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || server::serve(listener, messages))
+        .spawn(move || server::serve(listener, hosts, messages))
         .map_err(|error| format!("a thread for the server: {error}"))?;
     eprintln!("accept-queue: metrics at http://{at}/metrics");
     exporter.follow(&inbox)
@@ -73,6 +76,13 @@ fn listen(address: &str) -> Result<TcpListener, String> {
     let wants = "--listen wants an address and a port, as 127.0.0.1:9700, [::1]:9700, localhost:9700 or :9700 for every address";
     let at = addresses(address).ok_or_else(|| format!("{wants}, and not `{shown}`"))?;
     TcpListener::bind(&at[..]).map_err(|error| format!("cannot listen on {shown}: {error}"))
+}
+
+/// That of the machine, where it has one, and the one to listen on.
+fn own_names(listen: &str) -> impl Iterator<Item = String> {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let listen = listen.rsplit_once(':').map(|(name, _)| name.to_owned());
+    machine.map(|name| name.trim_end().to_owned()).into_iter().chain(listen)
 }
 
 /// Those to be tried in turn; `None`: it is none.

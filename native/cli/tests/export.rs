@@ -15,7 +15,11 @@ struct Exporter {
 }
 
 fn export(options: &[&str]) -> Exporter {
-    let mut running = Running::start(program().args(["export", "--listen", "127.0.0.1:0"]).args(options));
+    export_at("127.0.0.1:0", options)
+}
+
+fn export_at(address: &str, options: &[&str]) -> Exporter {
+    let mut running = Running::start(program().args(["export", "--listen", address]).args(options));
     let said =
         lines(running.child.stderr.take().expect("its errors")).recv_timeout(DEADLINE).expect("where it listens");
     let at = said.strip_prefix("accept-queue: metrics at http://").and_then(|rest| rest.strip_suffix("/metrics"));
@@ -29,7 +33,7 @@ impl Exporter {
 
     /// The lines of the metrics.
     fn scrape(&self) -> Vec<String> {
-        let answer = self.request("GET /metrics HTTP/1.1\r\nHost: here");
+        let answer = self.request("GET /metrics HTTP/1.1\r\nHost: localhost");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");
         body.lines().map(str::to_owned).collect()
@@ -120,11 +124,11 @@ fn a_scrape_has_each_figure_that_is_known_and_no_other() {
 fn only_what_there_is_is_served_and_only_to_readers() {
     let exporter = export(&["--pid", &own_pid()]);
     for (head, status) in [
-        ("GET / HTTP/1.1\r\nHost: here", "200 OK"),
+        ("GET / HTTP/1.1\r\nHost: localhost", "200 OK"),
         ("GET /metrics?x=1 HTTP/1.0", "200 OK"),
-        ("GET /metrics/ HTTP/1.1\r\nHost: here", "404 Not Found"),
-        ("POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 0", "405 Method Not Allowed"),
-        ("DELETE / HTTP/1.1\r\nHost: here", "405 Method Not Allowed"),
+        ("GET /metrics/ HTTP/1.1\r\nHost: localhost", "404 Not Found"),
+        ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", "405 Method Not Allowed"),
+        ("DELETE / HTTP/1.1\r\nHost: localhost", "405 Method Not Allowed"),
         ("nonsense", "400 Bad Request"),
         (&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9000)), "431 Request Header Fields Too Large"),
     ] {
@@ -135,7 +139,7 @@ fn only_what_there_is_is_served_and_only_to_readers() {
             "{head}"
         );
     }
-    let head = exporter.request("HEAD /metrics HTTP/1.1\r\nHost: here");
+    let head = exporter.request("HEAD /metrics HTTP/1.1\r\nHost: localhost");
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
 }
 
@@ -183,6 +187,35 @@ fn a_page_is_compressed_for_those_who_take_gzip() {
     }
     let (head, body) = page(&exporter, "Accept-Encoding: gzip;q=0, br\r\n");
     assert!(!head.contains("content-encoding") && body.starts_with(b"# HELP"), "{head}");
+}
+
+#[test]
+fn a_name_that_is_not_ours_is_refused_on_loopback_and_elsewhere_once_one_is_given() {
+    let status = |exporter: &Exporter, path: &str, host: &str| {
+        let answer = exporter.request(&format!("GET {path} HTTP/1.1\r\nHost: {host}"));
+        (answer.lines().next().and_then(|line| line.split(' ').nth(1)).map(str::to_owned), answer)
+    };
+    let on_loopback = export(&["--pid", &own_pid(), "--host", "queues.example.org", "--host", "other"]);
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("its name");
+    for host in ["127.0.0.1:9700", "[::1]", "localhost", "queues.example.org:80", "OTHER", machine.trim()] {
+        assert_eq!(status(&on_loopback, "/metrics", host).0.as_deref(), Some("200"), "{host}");
+    }
+    for (path, host) in [("/metrics", "evil.example"), ("/", "evil.example:9700"), ("/none", "example.org")] {
+        let (code, answer) = status(&on_loopback, path, host);
+        assert_eq!(code.as_deref(), Some("421"), "{answer}");
+        assert!(answer.contains("--host NAME") && !answer.contains("accept_queue_up"), "{answer}");
+        assert!(!answer.contains(host), "what a client chose is not repeated: {answer}");
+    }
+    for (more, code) in [(&[][..], "200"), (&["--host", "queues.example.org"], "421")] {
+        let everywhere = export_at("0.0.0.0:0", &[&["--pid", &own_pid()], more].concat());
+        assert_eq!(status(&everywhere, "/metrics", "some.name").0.as_deref(), Some(code));
+        assert_eq!(status(&everywhere, "/metrics", "queues.example.org").0.as_deref(), Some("200"));
+    }
+    for name in ["evil.example:80", "", "*", "a..b", "http://a"] {
+        let output = program().args(["export", "--host", name]).output().expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("a host is a name without a port"), "{name}: {said}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Message;
+use super::hosts::Hosts;
 use super::negotiation::{Form, form};
 
 const MOST_CONNECTIONS: usize = 64;
@@ -29,11 +31,15 @@ const MOST_HEADER_BYTES: usize = 8 * 1024;
 /// Before the next accept after one that failed, for lack of descriptors for example.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The name is not repeated: a client chose it.
+const NOT_MEANT: &str = "accept-queue: the host of this request is no name of this exporter. Ask for it by address, as localhost or by \
+the machine's name, or start it with --host NAME. Against DNS rebinding: docs/prometheus.md\n";
 const INDEX: &str = "accept-queue: the metrics are at /metrics\n";
 
 /// Returns only if it cannot start.
-pub(super) fn serve(listener: TcpListener, messages: Sender<Message>) -> io::Result<()> {
+pub(super) fn serve(listener: TcpListener, hosts: Hosts, messages: Sender<Message>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let hosts = Arc::new(hosts);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -49,23 +55,26 @@ pub(super) fn serve(listener: TcpListener, messages: Sender<Message>) -> io::Res
             {
                 oldest.abort();
             }
-            connections.push_back(tokio::spawn(serve_one(stream, messages.clone())).abort_handle());
+            connections.push_back(tokio::spawn(serve_one(stream, Arc::clone(&hosts), messages.clone())).abort_handle());
         }
     })
 }
 
 /// One connection. Its errors concern the client alone.
-async fn serve_one(stream: TcpStream, messages: Sender<Message>) {
+async fn serve_one(stream: TcpStream, hosts: Arc<Hosts>, messages: Sender<Message>) {
     let answer = service_fn(move |request| {
-        let messages = messages.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &messages).await) }
+        let (hosts, messages) = (Arc::clone(&hosts), messages.clone());
+        async move { Ok::<_, Infallible>(answer(&request, &hosts, &messages).await) }
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(MOST_HEADER_BYTES);
     let _ = timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), answer)).await;
 }
 
-async fn answer(request: &Request<Incoming>, messages: &Sender<Message>) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, hosts: &Hosts, messages: &Sender<Message>) -> Response<Full<Bytes>> {
+    if !hosts.are_meant(request) {
+        return plain(StatusCode::MISDIRECTED_REQUEST, NOT_MEANT);
+    }
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     match request.uri().path() {
         "/" | "/metrics" if !is_read => {

@@ -214,7 +214,15 @@ the_metrics_are_those_of_the_exporter(Config) ->
         lists:all(fun(Text) -> string:find(Text, "oldest_wait_seconds{" ++ Listener) =/= nomatch end, Both)
     end),
     ?assertEqual(
-        ["failed_samples_total counter", "partly_read_listeners gauge", "samples_total counter", "unreadable_processes gauge"],
+        [
+            "failed_samples_total counter",
+            "last_sample_duration_seconds gauge",
+            "partly_read_listeners gauge",
+            "process_info gauge",
+            "samples_total counter",
+            "sampling_seconds_total counter",
+            "unreadable_processes gauge"
+        ],
         families(Exported()) -- families(scraped())
     ),
     %% As soon as that listener is watched.

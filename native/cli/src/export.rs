@@ -3,11 +3,15 @@
 //! Between two scrapes the queues are read at an interval, as by `watch`, so that short events are counted. Where a reading costs
 //! much, for any user may open listeners by the thousand, the next one is later. A census is taken for a scrape, at most once a second.
 
+mod format;
+mod hosts;
 mod metrics;
+mod negotiation;
 mod server;
 
+use std::collections::HashMap;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -18,17 +22,23 @@ use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::outside::snapshot::Missing;
 use accept_queue_core::rules::detector::{Settings, Time};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
 use crate::args::ExportOptions;
 use crate::figures::nothing_read;
 use crate::interrupt::on_interrupt;
 use crate::pace::Pace;
+use format::Format;
+use hosts::Hosts;
 use metrics::{Exposition, MOST_LISTENERS, Tally};
+use negotiation::Form;
 
 /// To the thread that reads.
 enum Message {
-    Scrape(oneshot::Sender<Arc<str>>),
+    Scrape(Form, oneshot::Sender<io::Result<Bytes>>),
     Interrupted,
 }
 
@@ -38,6 +48,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
     let listener = listen(&options.listen)?;
     let at = listener.local_addr().map_err(|error| format!("{}: {error}", options.listen))?;
+    let hosts = Hosts::new(&options.hosts, own_names(&options.listen), at.ip());
     let (messages, inbox) = channel();
     let interrupt = messages.clone();
     on_interrupt(move || {
@@ -54,7 +65,7 @@ pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
     }
     thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || server::serve(listener, messages))
+        .spawn(move || server::serve(listener, hosts, messages))
         .map_err(|error| format!("a thread for the server: {error}"))?;
     eprintln!("accept-queue: metrics at http://{at}/metrics");
     exporter.follow(&inbox)
@@ -65,6 +76,13 @@ fn listen(address: &str) -> Result<TcpListener, String> {
     let wants = "--listen wants an address and a port, as 127.0.0.1:9700, [::1]:9700, localhost:9700 or :9700 for every address";
     let at = addresses(address).ok_or_else(|| format!("{wants}, and not `{shown}`"))?;
     TcpListener::bind(&at[..]).map_err(|error| format!("cannot listen on {shown}: {error}"))
+}
+
+/// That of the machine, where it has one, and the one to listen on.
+fn own_names(listen: &str) -> impl Iterator<Item = String> {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let listen = listen.rsplit_once(':').map(|(name, _)| name.to_owned());
+    machine.map(|name| name.trim_end().to_owned()).into_iter().chain(listen)
 }
 
 /// Those to be tried in turn; `None`: it is none.
@@ -85,8 +103,8 @@ struct Exporter {
     last: Result<Sample, Error>,
     census_at: Option<Time>,
     tally: Tally,
-    /// The text of the last sample, once a scrape has asked for it.
-    page: Option<Arc<str>>,
+    /// Of the last sample, in each form in which a scrape has asked for it.
+    pages: HashMap<Form, Bytes>,
     has_warned: bool,
     /// What is missing of whole namespaces: said once.
     partial: Vec<Missing>,
@@ -104,7 +122,7 @@ impl Exporter {
             last: Ok(Sample::default()),
             census_at: None,
             tally: Tally::default(),
-            page: None,
+            pages: HashMap::new(),
             has_warned: false,
             partial: Vec::new(),
             is_blind: false,
@@ -115,10 +133,10 @@ impl Exporter {
     fn follow(&mut self, inbox: &Receiver<Message>) -> Result<(), String> {
         loop {
             match inbox.recv_timeout(self.pace.remaining()) {
-                Ok(Message::Scrape(answer)) => {
+                Ok(Message::Scrape(form, answer)) => {
                     // The client may have left.
                     if !answer.is_closed() {
-                        let _ = answer.send(self.page());
+                        let _ = answer.send(self.page(form));
                     }
                 }
                 Ok(Message::Interrupted) => return Ok(()),
@@ -137,7 +155,9 @@ impl Exporter {
     fn sample(&mut self, census: CensusScope) {
         let at = self.pace.now();
         self.last = self.observer.sample(at, census);
-        self.page = None;
+        self.pages.clear();
+        self.tally.last_time = self.pace.now().saturating_sub(at);
+        self.tally.time += self.tally.last_time;
         self.census_at = if census == CensusScope::All && self.last.is_ok() { Some(at) } else { self.census_at };
         match &self.last {
             Ok(sample) => {
@@ -173,17 +193,36 @@ impl Exporter {
         }
     }
 
-    fn page(&mut self) -> Arc<str> {
+    fn page(&mut self, form: Form) -> io::Result<Bytes> {
         let now = self.pace.now();
         if self.census_at.is_none_or(|then| now.saturating_sub(then) >= FRESH) {
             self.sample(CensusScope::All);
         }
-        if let Some(page) = &self.page {
-            return Arc::clone(page);
-        }
-        let page = Exposition { sample: self.last.as_ref().ok(), own: self.own, tally: self.tally };
-        let text: Arc<str> = page.text(accept_queue_core::linux::counters::read().ok().as_ref()).into();
-        self.page = Some(Arc::clone(&text));
-        text
+        self.made(form)
     }
+
+    /// Each form is made once a sample, however many ask for it.
+    fn made(&mut self, form: Form) -> io::Result<Bytes> {
+        if let Some(page) = self.pages.get(&form) {
+            return Ok(page.clone());
+        }
+        let page = match form.is_gzipped {
+            true => gzipped(&self.made(Form { is_gzipped: false, ..form })?)?,
+            false => self.text(form.format).into(),
+        };
+        self.pages.insert(form, page.clone());
+        Ok(page)
+    }
+
+    fn text(&self, format: Format) -> String {
+        let page = Exposition { sample: self.last.as_ref().ok(), own: self.own, tally: self.tally };
+        page.text(format, accept_queue_core::linux::counters::read().ok().as_ref())
+    }
+}
+
+/// Text with so many repetitions is a twentieth also at the least effort.
+fn gzipped(page: &[u8]) -> io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(page)?;
+    encoder.finish().map(Bytes::from)
 }

@@ -2,6 +2,7 @@
 
 mod running;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -14,7 +15,11 @@ struct Exporter {
 }
 
 fn export(options: &[&str]) -> Exporter {
-    let mut running = Running::start(program().args(["export", "--listen", "127.0.0.1:0"]).args(options));
+    export_at("127.0.0.1:0", options)
+}
+
+fn export_at(address: &str, options: &[&str]) -> Exporter {
+    let mut running = Running::start(program().args(["export", "--listen", address]).args(options));
     let said =
         lines(running.child.stderr.take().expect("its errors")).recv_timeout(DEADLINE).expect("where it listens");
     let at = said.strip_prefix("accept-queue: metrics at http://").and_then(|rest| rest.strip_suffix("/metrics"));
@@ -28,7 +33,7 @@ impl Exporter {
 
     /// The lines of the metrics.
     fn scrape(&self) -> Vec<String> {
-        let answer = self.request("GET /metrics HTTP/1.1\r\nHost: here");
+        let answer = self.request("GET /metrics HTTP/1.1\r\nHost: localhost");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");
         body.lines().map(str::to_owned).collect()
@@ -42,6 +47,27 @@ fn ask(at: SocketAddr, head: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer
+}
+
+/// The metrics for these headers, and the head of the answer.
+fn page(exporter: &Exporter, headers: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(exporter.at).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).expect("patience");
+    stream
+        .write_all(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes())
+        .expect("a request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).expect("a head").to_ascii_lowercase(), body)
+}
+
+/// The metrics and labels in a page.
+fn series(page: &[u8]) -> BTreeSet<String> {
+    let page = std::str::from_utf8(page).expect("text");
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(' ').expect("a value").0.to_owned()).collect()
 }
 
 /// The value of the line of this metric of this listener.
@@ -60,7 +86,7 @@ fn a_scrape_has_each_figure_that_is_known_and_no_other() {
     let exporter = export(&["--pid", &own_pid(), "--interval", "20ms"]);
     let listener = &format!("listener=\"{at}\"");
     let of = |metric: &str, more: &str| value(&exporter.scrape(), metric, &[listener, more]);
-    assert_eq!(of("limit", &format!("pid=\"{}\"", own_pid())), Some(1.0));
+    assert_eq!(of("limit", ""), Some(1.0));
     assert_eq!(of("connections", "state=\"alive\""), Some(0.0));
     assert_eq!(of("oldest_wait_seconds", ""), None, "no connection waits");
     let _clients = [connect(at), connect(at), connect(at)];
@@ -84,6 +110,13 @@ fn a_scrape_has_each_figure_that_is_known_and_no_other() {
         assert_eq!(value(&lines, metric, &[]), Some(figure), "{metric}");
     }
     assert!(value(&lines, "kernel_listen_overflows_total", &[]).is_some());
+    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert_eq!(value(&lines, "build_info", &[&version]), Some(1.0));
+    assert_eq!(value(&lines, "process_info", &[&format!("pid=\"{}\"", own_pid())]), Some(1.0));
+    assert!(lines.iter().all(|line| !line.contains("pid=") || line.contains("process_info{")), "{lines:#?}");
+    let [all, last] =
+        ["sampling_seconds_total", "last_sample_duration_seconds"].map(|metric| value(&lines, metric, &[]));
+    assert!(last > Some(0.0) && all > last, "{all:?} {last:?}");
     assert!(lines.iter().all(|line| !line.contains("netns=")), "it is our own");
 }
 
@@ -91,11 +124,11 @@ fn a_scrape_has_each_figure_that_is_known_and_no_other() {
 fn only_what_there_is_is_served_and_only_to_readers() {
     let exporter = export(&["--pid", &own_pid()]);
     for (head, status) in [
-        ("GET / HTTP/1.1\r\nHost: here", "200 OK"),
+        ("GET / HTTP/1.1\r\nHost: localhost", "200 OK"),
         ("GET /metrics?x=1 HTTP/1.0", "200 OK"),
-        ("GET /metrics/ HTTP/1.1\r\nHost: here", "404 Not Found"),
-        ("POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 0", "405 Method Not Allowed"),
-        ("DELETE / HTTP/1.1\r\nHost: here", "405 Method Not Allowed"),
+        ("GET /metrics/ HTTP/1.1\r\nHost: localhost", "404 Not Found"),
+        ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", "405 Method Not Allowed"),
+        ("DELETE / HTTP/1.1\r\nHost: localhost", "405 Method Not Allowed"),
         ("nonsense", "400 Bad Request"),
         (&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9000)), "431 Request Header Fields Too Large"),
     ] {
@@ -106,8 +139,83 @@ fn only_what_there_is_is_served_and_only_to_readers() {
             "{head}"
         );
     }
-    let head = exporter.request("HEAD /metrics HTTP/1.1\r\nHost: here");
+    let head = exporter.request("HEAD /metrics HTTP/1.1\r\nHost: localhost");
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
+const OPEN_METRICS: &str =
+    "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+
+#[test]
+fn openmetrics_is_for_those_who_ask_for_it_and_has_the_same_series() {
+    let (_socket, _) = listen(5);
+    let exporter = export(&["--pid", &own_pid()]);
+    let (head, open) = page(&exporter, OPEN_METRICS);
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(head.starts_with("http/1.1 200 ") && head.contains(kind), "{head}");
+    assert!(head.contains("vary: accept, accept-encoding\r\n") && !head.contains("content-encoding"), "{head}");
+    let text = String::from_utf8_lossy(&open);
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    for line in [
+        "# TYPE accept_queue_samples counter",
+        "# TYPE accept_queue_build info",
+        "# TYPE accept_queue_process info",
+        "# TYPE accept_queue_limit gauge",
+        "# UNIT accept_queue_queued_bytes bytes",
+        "# UNIT accept_queue_sampling_seconds seconds",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    for headers in ["", "Accept: */*\r\n", "Accept: text/html, application/openmetrics-text;version=9.0.0\r\n"] {
+        let (head, body) = page(&exporter, headers);
+        assert!(head.contains("content-type: text/plain; version=0.0.4\r\n"), "{headers}: {head}");
+        assert_eq!(series(&body), series(&open), "{headers}");
+    }
+}
+
+#[test]
+fn a_page_is_compressed_for_those_who_take_gzip() {
+    let (_socket, _) = listen(5);
+    let exporter = export(&["--pid", &own_pid()]);
+    for accept in ["", OPEN_METRICS] {
+        let (head, body) = page(&exporter, &format!("{accept}Accept-Encoding: gzip\r\n"));
+        assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut text).expect("gzip");
+        assert!(body.len() * 3 < text.len(), "{} of {} bytes", body.len(), text.len());
+        assert_eq!(series(&text), series(&page(&exporter, accept).1));
+    }
+    let (head, body) = page(&exporter, "Accept-Encoding: gzip;q=0, br\r\n");
+    assert!(!head.contains("content-encoding") && body.starts_with(b"# HELP"), "{head}");
+}
+
+#[test]
+fn a_name_that_is_not_ours_is_refused_on_loopback_and_elsewhere_once_one_is_given() {
+    let status = |exporter: &Exporter, path: &str, host: &str| {
+        let answer = exporter.request(&format!("GET {path} HTTP/1.1\r\nHost: {host}"));
+        (answer.lines().next().and_then(|line| line.split(' ').nth(1)).map(str::to_owned), answer)
+    };
+    let on_loopback = export(&["--pid", &own_pid(), "--host", "queues.example.org", "--host", "other"]);
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("its name");
+    for host in ["127.0.0.1:9700", "[::1]", "localhost", "queues.example.org:80", "OTHER", machine.trim()] {
+        assert_eq!(status(&on_loopback, "/metrics", host).0.as_deref(), Some("200"), "{host}");
+    }
+    for (path, host) in [("/metrics", "evil.example"), ("/", "evil.example:9700"), ("/none", "example.org")] {
+        let (code, answer) = status(&on_loopback, path, host);
+        assert_eq!(code.as_deref(), Some("421"), "{answer}");
+        assert!(answer.contains("--host NAME") && !answer.contains("accept_queue_up"), "{answer}");
+        assert!(!answer.contains(host), "what a client chose is not repeated: {answer}");
+    }
+    for (more, code) in [(&[][..], "200"), (&["--host", "queues.example.org"], "421")] {
+        let everywhere = export_at("0.0.0.0:0", &[&["--pid", &own_pid()], more].concat());
+        assert_eq!(status(&everywhere, "/metrics", "some.name").0.as_deref(), Some(code));
+        assert_eq!(status(&everywhere, "/metrics", "queues.example.org").0.as_deref(), Some("200"));
+    }
+    for name in ["evil.example:80", "", "*", "a..b", "http://a"] {
+        let output = program().args(["export", "--host", name]).output().expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("a host is a name without a port"), "{name}: {said}");
+    }
 }
 
 #[test]
@@ -222,6 +330,9 @@ fn a_real_prometheus_scrapes_it_and_answers_a_query() {
     };
     assert_eq!(query("accept_queue_limit"), "5");
     assert_eq!(query("accept_queue_queued_connections"), "2");
+    // The unit is known only where OpenMetrics has been read.
+    let metadata = ask(free, "GET /api/v1/targets/metadata?metric=accept_queue_queued_bytes HTTP/1.0\r\nHost: here");
+    assert!(metadata.contains(r#""unit":"bytes""#), "{metadata}");
     drop(prometheus);
     std::fs::remove_dir_all(&folder).expect("the folder");
 }

@@ -95,7 +95,7 @@ fn export_has_no_limit_and_counts_the_listeners_of_which_it_is_so() {
     let scrape = || {
         let mut stream = TcpStream::connect(exporter).expect("a connection");
         stream.set_read_timeout(Some(DEADLINE)).expect("patience");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n").expect("a request");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         answer

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ScopeOptions;
-use super::values::{duration, interval, size};
+use super::values::{duration, host, interval, size};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -110,13 +110,18 @@ pub(crate) struct ReportOptions {
 Examples:
   accept-queue export                                  every BEAM, on http://127.0.0.1:9700/metrics
   accept-queue export --all --listen '[::1]:9701'      every process
-  accept-queue export --node shop --listen 0.0.0.0:9700")]
+  accept-queue export --node shop --listen 0.0.0.0:9700
+  accept-queue export --listen :9700 --host shop01     by address, or by this name")]
 pub(crate) struct ExportOptions {
     #[command(flatten)]
     pub(crate) scope: ScopeOptions,
     /// The address to serve metrics on, or a name; `:9700` is every address; with port 0, a free port, which is printed
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9700")]
     pub(crate) listen: String,
+    /// A name by which it is scraped; may be repeated. Addresses, localhost and the machine's own name need none. On loopback a request
+    /// for any other name gets 421; elsewhere any name will do until one is given
+    #[arg(long = "host", value_name = "NAME", value_parser = host)]
+    pub(crate) hosts: Vec<String>,
     /// Time between two readings, 10ms to 1h, also between scrapes
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub(crate) interval: Duration,

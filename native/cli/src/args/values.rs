@@ -39,6 +39,19 @@ pub(super) fn share(text: &str) -> Result<u8, String> {
         .ok_or_else(|| "a share is 1% to 100%, in whole percents".to_owned())
 }
 
+/// As in a Host header, without its port. No address: those are answered to anyway.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.chars().all(|char| char.is_ascii_alphanumeric() || ['-', '_'].contains(&char))
+    };
+    match text.strip_suffix('.').unwrap_or(text).split('.').all(is_label) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("a host is a name without a port, as metrics.example.org; one that is not ASCII as xn--...".to_owned())
+        }
+    }
+}
+
 /// 64MiB, in bytes.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));

@@ -1,14 +1,22 @@
-//! A sample -> the text format of Prometheus. Pure. An absent figure has no line, for 0 would be a value.
+//! A sample -> families of metrics. Pure. An absent figure has no line, for 0 would be a value.
+//!
+//! No label of a listener is new when its server is started again: series go on, and alerts with them. The pid is in a metric of
+//! its own, [`process_info`](Exposition::processes).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use accept_queue_core::Counts;
 use accept_queue_core::linux::counters::Kernel;
 use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{Reading, Sample};
+use accept_queue_core::outside::snapshot::Owner;
 use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::Condition;
-use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::LabelPair;
 
+use super::format::{Format, Labelled, Text, counters, gauges, label};
 use crate::condition;
 
 /// Listeners with metrics of their own: those with the gravest conditions, then those where most wait, then by namespace and address.
@@ -20,6 +28,9 @@ pub(super) const MOST_LISTENERS: usize = 1000;
 pub(super) struct Tally {
     pub(super) samples: u64,
     pub(super) failed: u64,
+    /// What all of them have taken, and the last.
+    pub(super) time: Duration,
+    pub(super) last_time: Duration,
 }
 
 /// One answer to a scrape.
@@ -32,8 +43,8 @@ pub(super) struct Exposition<'a> {
 }
 
 impl Exposition<'_> {
-    pub(super) fn text(&self, kernel: Option<&Kernel>) -> String {
-        let mut text = Text::default();
+    pub(super) fn text(&self, format: Format, kernel: Option<&Kernel>) -> String {
+        let mut text = Text::new(format);
         self.of_the_exporter(&mut text);
         if let Some(sample) = self.sample {
             self.of_the_queues(sample, &mut text);
@@ -41,7 +52,7 @@ impl Exposition<'_> {
         if let Some(kernel) = kernel {
             of_the_kernel(kernel, &mut text);
         }
-        text.0
+        text.end()
     }
 
     fn of_the_exporter(&self, text: &mut Text) {
@@ -55,16 +66,27 @@ impl Exposition<'_> {
         ));
         text.add(counters("samples", "Samples that were read.", one(Some(self.tally.samples as f64))));
         text.add(counters("failed_samples", "Samples that could not be read.", one(Some(self.tally.failed as f64))));
+        text.add(counters(
+            "sampling_seconds",
+            "How long all samples have taken together, also those that failed.",
+            one(Some(self.tally.time.as_secs_f64())),
+        ));
+        text.add(gauges(
+            "last_sample_duration_seconds",
+            "How long the last sample took, mostly one that was taken for a scrape, with its census.",
+            one(Some(self.tally.last_time.as_secs_f64())),
+        ));
     }
 
     fn of_the_queues(&self, sample: &Sample, text: &mut Text) {
         let mut worst: Vec<_> = sample.readings.iter().collect();
         if worst.len() > MOST_LISTENERS {
             // The sort is stable: among those that are alike the order of the sample stays.
-            worst.sort_by_cached_key(|reading| std::cmp::Reverse(rank(reading)));
+            worst.sort_by_cached_key(|reading| Reverse(rank(reading)));
         }
         let (shown, others) = worst.split_at(worst.len().min(MOST_LISTENERS));
-        let shown: Vec<_> = shown.iter().map(|&reading| (self.labels(reading), reading)).collect();
+        let processes = self.processes(shown);
+        let shown = self.labelled(shown);
         let each = |figures: fn(&Reading) -> LabelledFigures| -> Vec<Labelled> {
             let labelled = |(labels, reading): &(Vec<LabelPair>, &Reading)| -> Vec<Labelled> {
                 figures(reading).into_iter().map(|(more, figure)| (extended(labels, more), figure)).collect()
@@ -141,6 +163,7 @@ impl Exposition<'_> {
             "Sockets that share the address; its figures are their sum. Not older than a second.",
             each(|reading| counted(reading, |counts| just(Some(counts.sockets)))),
         ));
+        text.add(gauges("process_info", "The pid of each process that is a label of a listener.", processes));
         text.add(gauges("listeners", "Listeners that were found.", one(Some(sample.readings.len() as f64))));
         let is_partial = |reading: &&Reading| reading.depth_reading.depth.known_limit().is_none();
         text.add(gauges(
@@ -165,20 +188,68 @@ impl Exposition<'_> {
         ));
     }
 
+    /// Each listener with its labels, which no other has: a path that was unlinked and bound again names two Unix sockets, and so
+    /// does one path in two containers. All of these but one, mostly the youngest, have their inode as a label.
+    fn labelled<'r>(&self, shown: &[&'r Reading]) -> Vec<(Vec<LabelPair>, &'r Reading)> {
+        let place = |reading: &'r Reading| (reading.namespace, &reading.endpoint, reading.owners.first().map(name));
+        let mut youngest = HashMap::new();
+        for &reading in shown {
+            let inode = youngest.entry(place(reading)).or_default();
+            *inode = inode_of(reading).max(*inode);
+        }
+        let labels = |&reading: &&'r Reading| {
+            let is_alone = youngest[&place(reading)] == inode_of(reading);
+            let inode = inode_of(reading).filter(|_| !is_alone);
+            let more = inode.map(|inode| label("inode", &inode.to_string()));
+            (self.labels(reading).into_iter().chain(more).collect(), reading)
+        };
+        shown.iter().map(labels).collect()
+    }
+
     /// An address is one listener in its namespace. Of several owners the one with the lowest pid, mostly the parent, is the
     /// label.
     fn labels(&self, Reading { namespace, endpoint, owners, .. }: &Reading) -> Vec<LabelPair> {
         let mut labels = vec![label("listener", &endpoint.to_string())];
-        if *namespace != self.own {
-            labels.push(label("netns", &namespace.0.to_string()));
-        }
-        if let Some(owner) = owners.first() {
-            labels.push(label("pid", &owner.process.pid.to_string()));
-            // A process chooses its own name, and it may reach a terminal.
-            labels.push(label("process", &owner.process.name.escape_debug().to_string()));
-        }
+        labels.extend(self.netns(*namespace));
+        labels.extend(owners.first().map(process));
         labels
     }
+
+    fn netns(&self, namespace: Namespace) -> Option<LabelPair> {
+        (namespace != self.own).then(|| label("netns", &namespace.0.to_string()))
+    }
+
+    /// The pid of each process that is a label of a listener.
+    fn processes(&self, shown: &[&Reading]) -> Vec<Labelled> {
+        let owners = shown.iter().filter_map(|reading| {
+            let owner = reading.owners.first()?;
+            Some((reading.namespace, name(owner), owner.process.pid))
+        });
+        let by_pid: BTreeSet<_> = owners.map(|(Namespace(namespace), name, pid)| (namespace, name, pid)).collect();
+        let info = |(namespace, name, pid): (u64, &str, i32)| {
+            let labels = self.netns(Namespace(namespace)).into_iter();
+            (
+                labels
+                    .chain([label("process", &name.escape_debug().to_string()), label("pid", &pid.to_string())])
+                    .collect(),
+                1.0,
+            )
+        };
+        by_pid.into_iter().map(info).collect()
+    }
+}
+
+fn name(owner: &Owner) -> &str {
+    &owner.process.name
+}
+
+/// A process chooses its own name, and it may reach a terminal.
+fn process(owner: &Owner) -> LabelPair {
+    label("process", &name(owner).escape_debug().to_string())
+}
+
+fn inode_of(reading: &Reading) -> Option<u32> {
+    reading.sockets.iter().map(|&(_, inode)| inode.0).max()
 }
 
 /// How much a listener wants to be seen.
@@ -234,25 +305,6 @@ fn of_the_kernel(kernel: &Kernel, text: &mut Text) {
     ));
 }
 
-/// Each family becomes text at once, so that not all families of a thousand listeners are in memory.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    /// A family without a figure is left out.
-    fn add(&mut self, family: MetricFamily) {
-        if !family.get_metric().is_empty()
-            && let Err(error) = TextEncoder::new().encode_utf8(&[family], &mut self.0)
-        {
-            // It refuses only families without a name or a figure.
-            self.0 += &format!("# {error}\n");
-        }
-    }
-}
-
-/// A figure, with all its labels.
-type Labelled = (Vec<LabelPair>, f64);
-
 /// The figures of a listener, each with a label that the listener does not have.
 type LabelledFigures = Vec<(Option<(&'static str, &'static str)>, f64)>;
 
@@ -277,50 +329,6 @@ fn one(figure: Option<f64>) -> Option<Labelled> {
     figure.map(|figure| (Vec::new(), figure))
 }
 
-fn gauges(name: &str, help: &str, figures: impl IntoIterator<Item = Labelled>) -> MetricFamily {
-    family(name.to_owned(), help, MetricType::GAUGE, figures, |metric, value| {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    })
-}
-
-/// By the convention, `_total` ends the name.
-fn counters(name: &str, help: &str, figures: impl IntoIterator<Item = Labelled>) -> MetricFamily {
-    family(format!("{name}_total"), help, MetricType::COUNTER, figures, |metric, value| {
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    })
-}
-
-fn family(
-    name: String,
-    help: &str,
-    kind: MetricType,
-    figures: impl IntoIterator<Item = Labelled>,
-    set: impl Fn(&mut Metric, f64),
-) -> MetricFamily {
-    let metrics = figures.into_iter().map(|(labels, value)| {
-        let mut metric = Metric::from_label(labels);
-        set(&mut metric, value);
-        metric
-    });
-    let mut family = MetricFamily::default();
-    family.set_name(format!("accept_queue_{name}"));
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut label = LabelPair::default();
-    label.set_name(name.to_owned());
-    label.set_value(value.to_owned());
-    label
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -330,7 +338,7 @@ mod tests {
     use accept_queue_core::rules::history::History;
     use accept_queue_core::rules::overflows::Overflowed;
     use accept_queue_core::vm::find::Candidate;
-    use accept_queue_core::{Cookie, Depth, Endpoint, Errno, Error, Members};
+    use accept_queue_core::{Cookie, Depth, Endpoint, Errno, Error, Inode, Members};
 
     use super::*;
 
@@ -359,7 +367,7 @@ mod tests {
 
     fn text(readings: Vec<Reading>) -> String {
         let sample = Sample { readings, ..Sample::default() };
-        Exposition { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(None)
+        Exposition { sample: Some(&sample), own: OWN, tally: Tally::default() }.text(Format::Prometheus, None)
     }
 
     #[test]
@@ -369,7 +377,8 @@ mod tests {
         for absent in ["dropped_packets", "accept_queue_connections", "oldest_wait", "syn_recv", "kernel"] {
             assert!(!text.contains(absent), "{absent}: {text}");
         }
-        let failed = Exposition { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1 } }.text(None);
+        let failed = Exposition { sample: None, own: OWN, tally: Tally { samples: 3, failed: 1, ..Tally::default() } }
+            .text(Format::Prometheus, None);
         assert!(failed.contains("accept_queue_up 0\n") && failed.contains("failed_samples_total 1\n"), "{failed}");
         assert!(!failed.contains("listener="), "{failed}");
     }
@@ -379,12 +388,47 @@ mod tests {
         let process =
             std::sync::Arc::new(Candidate { pid: 4711, name: "shop".to_owned(), is_beam: true, is_named: true });
         let gaps = vec![Gap { process, missing: Missing::Sockets(Error::Errno(Errno(13))) }];
-        let of = |sample: &Sample| Exposition { sample: Some(sample), own: OWN, tally: Tally::default() }.text(None);
+        let of = |sample: &Sample| {
+            Exposition { sample: Some(sample), own: OWN, tally: Tally::default() }.text(Format::Prometheus, None)
+        };
         let blind = of(&Sample { gaps: gaps.clone(), ..Sample::default() });
         assert!(blind.contains("accept_queue_up 0\n") && blind.contains("unreadable_processes 1\n"), "{blind}");
         let partly = of(&Sample { gaps, readings: vec![reading(OWN, "/run/a", 0)], ..Sample::default() });
         assert!(partly.contains("accept_queue_up 1\n"), "{partly}");
         assert!(of(&Sample::default()).contains("accept_queue_up 1\n"), "there is nothing to be read");
+    }
+
+    fn owned(mut reading: Reading, pid: i32, inode: u32) -> Reading {
+        let process = Candidate { pid, name: "shop@host".to_owned(), is_beam: true, is_named: true };
+        reading.owners = vec![Owner { process: std::sync::Arc::new(process), fd: 7 }];
+        reading.sockets = vec![(Cookie(u64::from(inode)), Inode(inode))];
+        reading
+    }
+
+    /// The names and labels of all lines.
+    fn series(text: &str) -> Vec<&str> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit_once(' ').expect("a value").0).collect()
+    }
+
+    #[test]
+    fn a_server_that_is_started_again_has_one_new_series() {
+        let before = text(vec![owned(reading(OWN, "/run/a", 0), 4711, 1), owned(reading(OWN, "/run/b", 0), 4711, 2)]);
+        let after = text(vec![owned(reading(OWN, "/run/a", 0), 4805, 3), owned(reading(OWN, "/run/b", 0), 4805, 4)]);
+        let before = series(&before);
+        let new: Vec<_> = series(&after).into_iter().filter(|series| !before.contains(series)).collect();
+        assert_eq!(new, ["accept_queue_process_info{process=\"shop@host\",pid=\"4805\"}"]);
+    }
+
+    #[test]
+    fn a_path_that_was_bound_again_makes_no_series_twice() {
+        let text = text([3, 9, 5].map(|inode| owned(reading(OWN, "/run/a", inode), 4711, inode)).into());
+        let found = series(&text);
+        assert_eq!(BTreeSet::from_iter(&found).len(), found.len(), "{text}");
+        for line in ["} 9\n", ",inode=\"3\"} 3\n", ",inode=\"5\"} 5\n"] {
+            let line = format!("queued_connections{{listener=\"unix:/run/a\",process=\"shop@host\"{line}");
+            assert!(text.contains(&line), "{line}: {text}");
+        }
     }
 
     #[test]

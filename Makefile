@@ -10,7 +10,7 @@ comma = ,
 space = $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test matrix servers load fuzz memcheck bench docs install uninstall release deb fmt clean
+.PHONY: help setup build demo check test matrix servers kernels load fuzz memcheck bench docs install uninstall release deb fmt clean
 SECONDS ?= 300
 MINUTES ?= 10
 
@@ -45,6 +45,9 @@ matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian rel
 
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers
+
+kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, in qemu; about 7 min
+	@test/kernels/run
 
 load: setup build ## pools that stall, servers at full speed, in groups, in bursts, each for MINUTES=10, and a minute of calls; the figures in _build/load
 	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_registry_SUITE

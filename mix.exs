@@ -39,8 +39,10 @@ defmodule AcceptQueue.MixProject do
       docs/configuration.md docs/program.md docs/top.md docs/record.md docs/figures.md docs/events.md docs/advice.md docs/errors.md
     ),
     Explanation: ~w(docs/rules.md docs/2009.md docs/security.md docs/comparison.md docs/reading.md),
-    Proof:
-      ~w(docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/proof/hit-rates.md docs/proof/formats.md)
+    Proof: ~w(
+      docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/proof/kernels.md docs/proof/hit-rates.md
+      docs/proof/formats.md
+    )
   ]
 
   defp docs do

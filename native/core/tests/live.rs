@@ -400,7 +400,14 @@ fn stand_in_for_a_beam(node: &str, listener: Socket) -> Child {
         "-sname",
         node,
     ];
-    Command::new("sh").args(arguments).stdin(OwnedFd::from(listener)).spawn().expect("a shell")
+    let child = Command::new("sh").args(arguments).stdin(OwnedFd::from(listener)).spawn().expect("a shell");
+    // The parent goes on before the kernel has closed what the child does not inherit: the listeners of other tests.
+    let comm = format!("/proc/{}/comm", child.id());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::fs::read_to_string(&comm).expect("its name").trim_end() != "1_scheduler" {
+        assert!(Instant::now() < deadline, "it takes no name");
+    }
+    child
 }
 
 fn end(mut child: Child) {
@@ -415,7 +422,7 @@ fn the_listeners_of_a_vm_that_has_ended_are_gone_though_no_process_is_left_in_th
     let endpoint = Endpoint::Tcp(address_of(&socket).into());
     let mut observer = Observer::new(Scope::Node(node.clone()), Settings::default());
     let vm = stand_in_for_a_beam(&node, socket);
-    // The parent goes on before the kernel has written the new command line. Each sample is late enough for a search.
+    // Each sample is late enough for a search.
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut searches = (1..).map(|search| Duration::from_secs(100 + 10 * search));
     let mut sample = || observer.sample(searches.next().expect("no end"), CensusScope::Wanted).expect("a sample");

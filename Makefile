@@ -10,7 +10,7 @@ comma = ,
 space = $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test matrix servers kernels load fuzz memcheck bench docs install uninstall release deb fmt clean
+.PHONY: help setup build demo check test matrix servers kernels load fuzz memcheck bench docs install uninstall release processors deb fmt clean
 SECONDS ?= 300
 MINUTES ?= 10
 
@@ -77,6 +77,9 @@ uninstall: ## takes them away
 
 release: setup ## archives of library and program for x86-64 and arm64, glibc 2.17 and musl, with checksums, in _build/release; about 15 min
 	@scripts/releases
+
+processors: setup ## cargo check for armv7, riscv64, s390x and powerpc64le, in the root of the releases; about 10 min
+	@scripts/processors
 
 deb: setup ## the program as a Debian package, in _build/release
 	@scripts/deb

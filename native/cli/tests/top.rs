@@ -44,6 +44,7 @@ impl Session {
         let mut command = CommandBuilder::new(PROGRAM);
         command.args(arguments);
         command.env_remove("NO_COLOR");
+        command.env("LC_ALL", "C.UTF-8");
         for (name, value) in environment {
             command.env(name, value);
         }
@@ -199,6 +200,66 @@ fn control_c_and_signals_leave_the_terminal_as_it_was() {
         session.signal(signal);
         session.ends_well();
     }
+}
+
+/// The program as a job of a shell, which waits for a line when the job has stopped.
+#[test]
+fn control_z_stops_it_and_fg_brings_its_screen_back() {
+    let queue = queue(10, 2);
+    let mut command = CommandBuilder::new("sh");
+    let script = "set -m; \"$@\"; echo the job has stopped; read line; fg; echo the job has ended";
+    command.args(["-c", script, "sh", PROGRAM, "top", "--interval", "100ms", "--port", &queue.port.to_string()]);
+    let mut session = Session(PseudoTerminal::start(command, 24, 80).expect("a shell"));
+    let is_whole =
+        |screen: &vt100::Screen| screen.alternate_screen() && row(screen, queue.port).contains(&"2/10".to_owned());
+    session.until("the row", is_whole);
+    session.press("\x1a");
+    session.until_shown("the job has stopped");
+    assert!(!session.screen().alternate_screen() && !session.screen().hide_cursor());
+    assert_eq!(session.screen().mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+    assert!(session.0.is_cooked());
+    session.press("\n");
+    session.until("the row again", is_whole);
+    session.press("?");
+    session.until_shown("arrows j k");
+    session.press("q");
+    let (status, contents) = session.end();
+    assert!(status.success() && contents.contains("the job has ended"), "{contents}");
+}
+
+#[test]
+fn the_wheel_selects_and_control_l_draws_the_whole_screen_again() {
+    let queue = queue(10, 2);
+    let mut session = Session::top(queue.port);
+    session.until_shown("row 1 of 1");
+    assert_eq!(session.screen().mouse_protocol_mode(), vt100::MouseProtocolMode::PressRelease);
+    session.press("?");
+    session.until_shown("arrows j k");
+    session.press("\x1b[<65;5;5M");
+    session.until("the page is scrolled", |screen| !screen.contents().contains("arrows j k"));
+    session.press("?");
+    session.until("the row", |screen| row(screen, queue.port).contains(&"2/10".to_owned()));
+    session.0.scribble("\x1b[12;1Hanother program's words");
+    session.until_shown("another program's words");
+    session.press("\x0c");
+    session.until("the screen alone", |screen| {
+        !screen.contents().contains("another program") && row(screen, queue.port).contains(&"2/10".to_owned())
+    });
+    session.press("q");
+    session.ends_well();
+}
+
+#[test]
+fn under_a_locale_of_ascii_nothing_else_is_written() {
+    let queue = queue(3, 4);
+    let port = queue.port.to_string();
+    let mut session = Session::start_in(&["top", "--interval", "100ms", "--port", &port], &[("LC_ALL", "C")]);
+    session.until_shown("4/3");
+    session.press("\r");
+    session.until_shown("overflowing for");
+    assert!(session.screen().contents().is_ascii(), "{}", session.screen().contents());
+    session.press("q");
+    session.ends_well();
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn width(text: &str) -> usize {
 }
 
 /// Without its middle where it is wider than this: an address ends with its port, and an owner with its number.
-fn cut(text: &str, room: usize) -> String {
+pub(crate) fn cut(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
     }

@@ -8,6 +8,9 @@ use super::view::{Counters, View};
 use super::words;
 use crate::condition;
 
+/// The cells of what a line is about, before what it says.
+pub(crate) const INDENT: usize = 11;
+
 /// The most important first; where there is little room the last are cut off.
 pub(crate) fn text(row: &ListenerRow, view: &View) -> Vec<String> {
     let mut text = vec![conditions(row)];
@@ -33,7 +36,7 @@ fn conditions(row: &ListenerRow) -> String {
 fn accepting(row: &ListenerRow) -> Vec<String> {
     let of_socket = |state: &EpollState| {
         let found = state.found.iter().map(|(process, found)| {
-            format!("{} in {}, descriptor {} of {}", found.events, found.set, found.epoll, process.pid)
+            format!("{} in {}, fd {} of pid {}", found.events, found.set, found.epoll, process.pid)
         });
         let found = found.collect::<Vec<_>>().join("; ");
         let evidence = if found.is_empty() { String::new() } else { format!(" ({found})") };

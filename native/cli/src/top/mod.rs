@@ -21,6 +21,7 @@ mod terminal;
 mod threads;
 mod view;
 mod words;
+mod wrap;
 
 use std::io::IsTerminal;
 

@@ -6,6 +6,7 @@ use accept_queue_core::rules::diagnosis::Gravity;
 use super::examiner::WINDOW;
 use super::view::View;
 use super::words;
+use super::wrap;
 use crate::findings::Diagnosis;
 
 /// A line of text, and how bad it is what it says.
@@ -40,6 +41,15 @@ impl ThreadsPane<'_> {
                 "Whose listener this is is not known: its owner could not be read (`u` says why), or owners are not looked up, as with --port.",
             ),
         }
+    }
+
+    /// The same, none wider than this.
+    pub(crate) fn wrapped(&self, width: usize) -> Vec<JudgedLine> {
+        let broken = |(severity, line): JudgedLine| {
+            let lines = wrap::wrapped(&line, wrap::indent(&line), width);
+            lines.into_iter().map(move |line| (severity, line))
+        };
+        self.lines().into_iter().flat_map(broken).collect()
     }
 
     /// Of the process that is wanted now, not of another that was wanted before.
@@ -184,12 +194,13 @@ mod tests {
         let mut app = one_listener();
         app.examined(blocked(4711, "shop", vec![]));
         let page_down = ratatui::crossterm::event::KeyCode::PageDown.into();
+        app.extent.lines = 7;
         app.key(page_down);
-        assert_eq!(app.scrolled, 5);
+        assert_eq!(app.scrolled, 6, "a page, of which one line stays");
         for _ in 0..100 {
             app.key(page_down);
         }
-        assert_eq!(app.scrolled, app.threads().lines().len() - 1);
+        assert_eq!(app.scrolled, app.threads().wrapped(80).len() - 1);
         press(&mut app, "j");
         assert_eq!(app.scrolled, 0, "of another listener the beginning is wanted");
     }

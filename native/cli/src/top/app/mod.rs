@@ -7,7 +7,7 @@ use std::time::Duration;
 use accept_queue_core::Error;
 use accept_queue_core::outside::observer::Reading;
 use accept_queue_core::outside::snapshot::Scope;
-use ratatui::crossterm::event::KeyEvent;
+use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
 use super::column::Column;
 use super::examiner::Examined;
@@ -41,7 +41,29 @@ pub(crate) struct App {
     pub(crate) scrolled: usize,
     selected: Option<ListenerId>,
     index: usize,
+    /// What the last drawing had room for.
+    pub(crate) extent: Extent,
+    pub(crate) wants_redraw: bool,
+    pub(crate) wants_suspension: bool,
     pub(crate) has_quit: bool,
+}
+
+/// What a drawing had room for: how far a page goes, and what was clicked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) width: usize,
+    /// Rows of the table that are seen, which of all is the first of them, and on which line it stands.
+    pub(crate) rows: usize,
+    pub(crate) first_row: usize,
+    pub(crate) top: u16,
+    /// Lines of the page, or of the pane.
+    pub(crate) lines: usize,
+}
+
+impl Default for Extent {
+    fn default() -> Extent {
+        Extent { width: 80, rows: 10, first_row: 0, top: 2, lines: 10 }
+    }
 }
 
 /// In which order.
@@ -68,6 +90,9 @@ impl App {
             scrolled: 0,
             selected: None,
             index: 0,
+            extent: Extent::default(),
+            wants_redraw: false,
+            wants_suspension: false,
             has_quit: false,
         }
     }
@@ -194,7 +219,9 @@ impl App {
             KeyCommand::SortByPrevious => self.sort_by_next(Column::SORTED.len() - 1),
             KeyCommand::Reverse => self.sort.is_reversed = !self.sort.is_reversed,
             KeyCommand::Move(by) => self.go(by),
-            KeyCommand::Leaf(by) => self.leaf(by),
+            KeyCommand::Leaf { is_down } => self.leaf(is_down),
+            KeyCommand::Redraw => self.wants_redraw = true,
+            KeyCommand::Suspend => self.wants_suspension = true,
             KeyCommand::Filter => {
                 self.page = None;
                 self.is_typing = true;
@@ -239,12 +266,34 @@ impl App {
         self.sort = Sort { by: sorted[(now + steps) % sorted.len()], is_reversed: false };
     }
 
-    /// The arrows choose another listener; PgUp and PgDn scroll its threads.
-    fn leaf(&mut self, by: isize) {
-        if self.page.is_none() && self.pane == Some(Pane::Threads) {
-            self.scroll(by / 2, self.threads().lines().len());
+    /// The arrows choose another listener; PgUp and PgDn scroll its threads. Of text, one line of the page before stays.
+    fn leaf(&mut self, is_down: bool) {
+        let is_threads = self.page.is_none() && self.pane == Some(Pane::Threads);
+        let length = match self.page {
+            None if !is_threads => self.extent.rows,
+            _ => self.extent.lines.saturating_sub(1),
+        };
+        let by = if is_down { 1 } else { -1 } * length.max(1) as isize;
+        if is_threads {
+            self.scroll(by, self.threads().wrapped(self.extent.width).len());
         } else {
             self.go(by);
+        }
+    }
+
+    /// The wheel goes where the arrows go; a click selects.
+    pub(crate) fn mouse(&mut self, event: MouseEvent) {
+        match event.kind {
+            MouseEventKind::ScrollDown => self.go(1),
+            MouseEventKind::ScrollUp => self.go(-1),
+            MouseEventKind::Down(MouseButton::Left) if self.page.is_none() => {
+                let line = usize::from(event.row.wrapping_sub(self.extent.top));
+                let index = self.extent.first_row + line;
+                if line < self.extent.rows && index < self.rows().len() {
+                    self.select(index);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -254,12 +303,15 @@ impl App {
 
     fn go(&mut self, by: isize) {
         if let Some(page) = self.page {
-            return self.scroll(by, page::text(page, self.view()).len());
+            return self.scroll(by, page::lines(page, self.view(), self.extent.width).len());
         }
         let rows = self.rows();
         let Some(now) = self.selected(&rows) else { return };
-        let index = now.saturating_add_signed(by).min(rows.len() - 1);
-        let id = rows[index].id.clone();
+        self.select(now.saturating_add_signed(by).min(rows.len() - 1));
+    }
+
+    fn select(&mut self, index: usize) {
+        let id = self.rows()[index].id.clone();
         self.scrolled = 0;
         self.index = index;
         self.selected = Some(id);

@@ -121,7 +121,7 @@ fn a_full_queue_is_seen_and_judged_and_the_terminal_is_left_as_it_was() {
     assert!(session.screen().alternate_screen());
     assert!(session.screen().hide_cursor());
     session.until("full for a second", |screen| row(screen, queue.port).contains(&"overflowing".to_owned()));
-    let red = (0..80).any(|x| session.screen().cell(2, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1)));
+    let red = (0..80).any(|x| session.screen().cell(3, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1)));
     assert!(red, "what is wrong is red");
     session.press("q");
     session.ends_well();
@@ -147,6 +147,7 @@ fn every_key_does_what_the_help_says() {
     session.press("\r");
     session.until_shown("queue      2 with limit 10: alive 2, closed 0, reset 0");
     session.until_shown("somaxconn");
+    session.until_shown(" connections/s, ");
     session.press("t");
     session.until_shown("Whose listener this is is not known");
     session.press("?");
@@ -175,8 +176,8 @@ fn a_terminal_that_becomes_smaller_and_larger_is_filled_again() {
         session.until("the footer at the bottom, the columns that fit", |screen| {
             let lines = lines(screen);
             lines[usize::from(rows) - 1].starts_with("q quit")
-                && lines[1].contains("DROPS/s") == has_drops
-                && lines[1].contains("OWNER") == has_owner
+                && screen.contents().contains("DROPS/s") == has_drops
+                && screen.contents().contains("OWNER") == has_owner
                 && row(screen, queue.port).contains(&"2/10".to_owned())
         });
     }
@@ -299,7 +300,7 @@ fn what_diagnose_finds_stands_below_and_the_screen_does_not_wait_for_it() {
         let contents = screen.contents();
         contents.contains("queue_full (trouble, certain)") && contents.contains("This process runs no BEAM")
     });
-    let first = lines(session.screen())[3].clone();
+    let first = lines(session.screen())[4].clone();
     assert!(first.contains(&format!("({pid}), looked at ")), "{first}");
     session.resize(12, 50);
     session.until("the findings alone", |screen| {
@@ -486,6 +487,15 @@ fn a_beam_is_seen_to_accept_or_not() {
             matches!(line[..], [_, name, "waits", "for", "work", ..] if name.contains("sched"))
         })
     });
+    let pid = beam.0.id();
+    let send = |signal: &str| {
+        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid.to_string()]).status();
+        assert!(sent.expect("kill").success());
+    };
+    send("STOP");
+    session.until("the title says that it is stopped", |screen| lines(screen)[0].contains(&format!("({pid}) stopped")));
+    send("CONT");
+    session.until("and no longer", |screen| !lines(screen)[0].contains("stopped"));
     session.press("q");
     session.ends_well();
 }

@@ -25,8 +25,8 @@ impl Diagnosis {
     /// The findings, then what was observed.
     pub(crate) fn page(&self) -> String {
         let mut page = format!("{}\n\n", self.title());
-        for finding in &self.findings {
-            let _ = writeln!(page, "{}\n  {}\n  -> {}\n", finding.heading(), finding.text, finding.advice);
+        for finding in self.shown() {
+            let _ = writeln!(page, "{}\n  {}\n  -> {}\n", finding.heading, finding.text, finding.advice);
         }
         if !self.observed.listeners.is_empty() {
             page.push_str(&self.listeners());

@@ -19,6 +19,7 @@ mod sampler;
 mod screen;
 mod terminal;
 mod threads;
+mod traffic;
 mod view;
 mod words;
 mod wrap;

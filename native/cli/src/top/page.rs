@@ -56,6 +56,10 @@ fn help(view: &View) -> Vec<String> {
     text.push(String::new());
     text.extend(Column::ALL.into_iter().map(|column| row((column.title(), column.explanation()))));
     text.push(String::new());
+    text.push(
+        "Under the title: connections that servers of this network namespace got, and packets that met a full queue, a second."
+            .to_owned(),
+    );
     text.push(format!("The last reading took {}.", words::span(view.took)));
     text
 }

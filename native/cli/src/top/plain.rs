@@ -37,6 +37,9 @@ fn text(app: &App) -> String {
     let view = app.view();
     let rows = app.rows();
     let mut text = format!("{}, after {}\n", app.subject(), words::span(view.elapsed));
+    for process in &view.stopped {
+        text.push_str(&format!("{process} is stopped (state T): `kill -CONT` lets it go on\n"));
+    }
     if let Some(failure) = &app.failure {
         text.push_str(&format!("{failure}\n"));
     } else if rows.is_empty() {

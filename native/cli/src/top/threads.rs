@@ -62,8 +62,8 @@ impl ThreadsPane<'_> {
 
 fn found_lines(diagnosis: &Diagnosis) -> Vec<JudgedLine> {
     let mut lines = Vec::new();
-    for finding in &diagnosis.findings {
-        lines.push((severity(finding.gravity), finding.heading()));
+    for finding in diagnosis.shown() {
+        lines.push((severity(finding.gravity), finding.heading));
         lines.push((Severity::Ok, format!("  {}", finding.text)));
         lines.push((Severity::Ok, format!("  -> {}", finding.advice)));
     }
@@ -155,8 +155,16 @@ mod tests {
         let refused = Error::Errno(Errno(13));
         app.examined(blocked(4711, "shop", vec![Unread::Pollsets(refused), Unread::Calls(refused)]));
         let said = joined(&app);
-        assert_eq!(said.matches("cannot_tell (").count(), 2, "{said}");
-        assert!(said.contains("run as its user or with sudo, or with CAP_SYS_PTRACE"), "{said}");
+        assert_eq!(said.matches("cannot_tell (").count(), 1, "{said}");
+        assert!(
+            said.contains("Not seen for want of a right: its epoll sets, the system calls of its threads."),
+            "{said}"
+        );
+        assert!(said.contains("Run this with sudo, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"), "{said}");
+        app.examined(blocked(4711, "shop", vec![Unread::Pollsets(refused), Unread::Diag]));
+        let said = joined(&app);
+        assert_eq!(said.matches("cannot_tell (").count(), 2, "another remedy is another finding: {said}");
+        assert!(said.contains("Look again with that right.") && said.contains("modprobe"), "{said}");
     }
 
     #[test]

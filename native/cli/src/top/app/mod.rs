@@ -16,9 +16,10 @@ use super::page::{self, Page};
 use super::row::{ListenerId, ListenerRow};
 use super::sampler::{Observation, has_ended};
 use super::threads::ThreadsPane;
+use super::traffic::Totals;
 use super::view::{Counters, Pane, View};
 use crate::args::ScopeOptions;
-use crate::figures::Unreadable;
+use crate::figures::{Process, Unreadable};
 
 /// The whole state.
 #[derive(Debug)]
@@ -117,7 +118,7 @@ impl App {
     }
 
     pub(crate) fn observed(&mut self, observation: Observation) {
-        let Observation { at, elapsed, took, sample, epoll, kernel } = observation;
+        let Observation { at, elapsed, took, sample, epoll, kernel, passive_opens, stopped } = observation;
         let mut before: HashMap<ListenerId, ListenerRow> =
             self.live.rows.drain(..).map(|row| (row.id.clone(), row)).collect();
         let follow = |(reading, epoll): (Reading, _)| {
@@ -126,6 +127,9 @@ impl App {
         };
         let known = self.live.kernel;
         let examined = self.live.examined.take();
+        let mut traffic = std::mem::take(&mut self.live.traffic);
+        let overflows = kernel.and_then(|(_, kernel)| kernel.listen_overflows);
+        traffic.observed(at, Totals { connections: passive_opens, overflows });
         let counters = |(namespace, now)| Counters {
             namespace,
             now,
@@ -137,6 +141,8 @@ impl App {
             rows: sample.readings.into_iter().zip(epoll).map(follow).collect(),
             gaps: sample.gaps.iter().map(|gap| gap_in_words(&Unreadable::from(gap))).collect(),
             kernel: kernel.map(counters),
+            traffic,
+            stopped: stopped.iter().map(|process| Process::from(&**process).shown()).collect(),
             examined,
         };
         self.failure = None;

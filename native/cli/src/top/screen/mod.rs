@@ -17,7 +17,9 @@ use palette::{BOLD, DIM, REVERSED};
 use super::app::{App, Extent};
 use super::page;
 use super::row::{ListenerRow, Moment};
+use super::traffic::Rates;
 use super::view::Pane;
+use super::words;
 
 /// What is kept from one drawing to the next: how far the table is scrolled.
 pub(crate) struct Screen {
@@ -32,6 +34,8 @@ const DETAIL_HEIGHT: u16 = 14;
 const BREAK: usize = 12;
 /// Between the two sides of the title.
 const GAP_IN_TITLE: usize = 1;
+/// On a lower screen each line is a listener's.
+const LEAST_HEIGHT_FOR_TRAFFIC: u16 = 16;
 /// Less of a table is no table.
 const LEAST_TABLE: u16 = 5;
 
@@ -43,12 +47,16 @@ impl Screen {
     pub(crate) fn draw(&mut self, frame: &mut Frame, app: &App) {
         let notice = self.notice(app);
         let height = notice.as_ref().map_or(0, |notice| lines(notice.width(), frame.area().width));
-        let heights = [1, height, 1].map(Constraint::Length);
-        let [title, body, below, footer] =
-            Layout::vertical([heights[0], Constraint::Min(0), heights[1], heights[2]]).areas(frame.area());
+        let traffic = app.view().traffic.rates().filter(|_| frame.area().height >= LEAST_HEIGHT_FOR_TRAFFIC);
+        let heights = [1, traffic.map_or(0, |_| 1), height, 1].map(Constraint::Length);
+        let [title, under_title, body, below, footer] =
+            Layout::vertical([heights[0], heights[1], Constraint::Min(0), heights[2], heights[3]]).areas(frame.area());
         self.extent = Extent { width: frame.area().width.into(), rows: 0, lines: 1, ..Extent::default() };
         let rows = app.rows();
         self.title(frame, title, app, &rows);
+        if let Some(rates) = traffic {
+            frame.render_widget(self.traffic(rates), under_title);
+        }
         match app.page {
             Some(page) => {
                 let lines = page::lines(page, app.view(), body.width.into());
@@ -81,6 +89,12 @@ impl Screen {
             left.push(", ".into());
             left.push(Span::styled(format!("{troubled} in trouble"), self.palette.severity(worst)));
         }
+        if let [first, others @ ..] = &app.view().stopped[..] {
+            let others = if others.is_empty() { String::new() } else { format!(" and {} others", others.len()) };
+            left.push(", ".into());
+            let stopped = format!("{first}{others} stopped");
+            left.push(Span::styled(stopped, self.palette.severity(Severity::Critical)));
+        }
         let right = if app.is_paused() {
             Span::styled(" PAUSED ", REVERSED)
         } else {
@@ -105,6 +119,16 @@ impl Screen {
         let [beside, at_right] = areas.areas(area);
         frame.render_widget(Text::from(left), beside);
         frame.render_widget(right, at_right);
+    }
+
+    /// Of the namespace of this program, whatever the scope is.
+    fn traffic(&self, rates: Rates) -> Text<'static> {
+        let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), words::rate);
+        let style = if rates.overflows > Some(0.0) { self.palette.severity(Severity::Warning) } else { DIM };
+        Text::from(vec![
+            Span::styled(format!("network namespace: {} connections/s, ", rate(rates.connections)), DIM),
+            Span::styled(format!("{} overflows/s", rate(rates.overflows)), style),
+        ])
     }
 
     /// What could not be read.

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use accept_queue_core::linux::counters::Kernel;
@@ -9,7 +10,7 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::style::{Color, Modifier};
 
-use super::super::fixtures::{MadeUp, app, blocked, gap, observation, press};
+use super::super::fixtures::{MadeUp, app, beam, blocked, gap, observation, press};
 use super::table::history;
 use super::*;
 use crate::top::column::Column;
@@ -168,6 +169,40 @@ fn a_page_is_what_the_screen_has_room_for_and_a_click_selects_the_row_under_it()
         app.mouse(mouse(MouseEventKind::Down(MouseButton::Left), row));
         assert!(title(&mut app).contains("row 22 of 100"), "no row is on line {row}");
     }
+}
+
+#[test]
+fn the_title_says_which_process_is_stopped() {
+    let mut app = app();
+    for (stopped, said) in [
+        (&["shop@host"][..], "1 listener, shop@host (4711) stopped"),
+        (&["shop@host", "till@host", "mail@host"], "1 listener, shop@host (4711) and 2 others stopped"),
+        (&[], "1 listener, by CONDITION"),
+    ] {
+        let mut observed = observation(Duration::ZERO, &[MadeUp::new(8080, 0, 5)]);
+        observed.stopped = stopped.iter().map(|name| Arc::new(beam(name))).collect();
+        app.observed(observed);
+        let title = &shown(&app, 80, 24)[0];
+        assert!(title.contains(said), "{title}");
+    }
+}
+
+#[test]
+fn connections_and_overflows_of_the_namespace_are_under_the_title_where_there_is_room() {
+    let mut app = app();
+    for (second, said) in [
+        (0, "network namespace: - connections/s, - overflows/s"),
+        (1, "network namespace: 120 connections/s, 4.0 overflows/s"),
+    ] {
+        let mut observed = observation(Duration::from_secs(second), &[MadeUp::new(8080, 0, 5)]);
+        let kernel = Kernel { listen_overflows: Some(7 + 4 * second), ..Kernel::default() };
+        observed.kernel = Some((Namespace(1), kernel));
+        observed.passive_opens = Some(120 * second);
+        app.observed(observed);
+        assert_eq!(shown(&app, 80, 24)[1], said);
+    }
+    assert!(shown(&app, 80, 24)[2].starts_with("ADDRESS"));
+    assert!(shown(&app, 80, 10)[1].starts_with("ADDRESS"));
 }
 
 #[test]

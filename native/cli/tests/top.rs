@@ -145,7 +145,7 @@ fn every_key_does_what_the_help_says() {
     session.press("p");
     session.until("not paused", |screen| !screen.contents().contains("PAUSED"));
     session.press("\r");
-    session.until_shown("queue      2 with limit 10: alive 2, closed 0, reset 0");
+    session.until_shown("queue      2 of 11 places (backlog 10): alive 2, closed 0, reset 0");
     session.until_shown("somaxconn");
     session.until_shown(" connections/s, ");
     session.press("t");
@@ -471,9 +471,9 @@ fn a_beam_is_seen_to_accept_or_not() {
             assert!(Instant::now() < deadline, "not {expected:?} of {ports:?}: {table:#?}");
         }
     };
-    until(["never", "armed", "armed", "never", "armed", "armed"]);
+    until(["never_accepted", "armed", "armed", "never_accepted", "armed", "armed"]);
     beam.0.stdin.take().expect("its input").write_all(b"go on\n").expect("a line");
-    until(["never", "armed", "nobody", "never", "armed", "woken"]);
+    until(["never_accepted", "armed", "not_armed", "never_accepted", "armed", "delivered"]);
     drop(output);
     assert_eq!(outcome(child), (Some(0), String::new()));
 

@@ -13,7 +13,6 @@ use accept_queue_core::rules::diagnosis::{self, Finding, Gravity};
 use accept_queue_core::rules::facts::{Doing, ProcessFacts, ThreadFacts};
 use accept_queue_core::vm::distribution::{self, Distribution};
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::pollset::Accepting;
 use accept_queue_core::vm::threads::Call;
 use accept_queue_core::{Endpoint, Error};
 
@@ -91,15 +90,6 @@ fn worded(findings: &[Finding], pid: i32) -> Vec<Worded> {
 /// A BEAM without a node is named after its program.
 fn node(candidate: &Candidate) -> Option<&str> {
     candidate.is_named.then_some(candidate.name.as_str())
-}
-
-fn accepting(accepting: Accepting) -> &'static str {
-    match accepting {
-        Accepting::Armed(_) => "armed",
-        Accepting::Delivered => "delivered",
-        Accepting::NotArmed(_) => "not_armed",
-        Accepting::NeverAccepted => "never_accepted",
-    }
 }
 
 fn doing(doing: &Doing) -> &'static str {

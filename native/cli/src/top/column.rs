@@ -88,12 +88,14 @@ impl Column {
     pub(crate) fn explanation(self) -> &'static str {
         match self {
             Column::Address => "where it listens",
-            Column::Queued => "connections that wait for accept / the limit; limit + 1 fit",
+            Column::Queued => "connections that wait for accept / the backlog in force; it has one place more",
             Column::Fill => "the same as a bar",
             Column::History => "the same over time, one sign a reading; the top is full",
             Column::Oldest => "how long the first of them has waited",
             Column::Drops => "packets this listener has dropped, a second",
-            Column::Accepts => "armed: one waits in accept; woken: the VM was notified; nobody; never",
+            Column::Accepts => {
+                "armed: a process waits in accept; delivered: the VM was notified of a connection; not_armed: none waits; never_accepted: none ever did"
+            }
             Column::Alive => "of the queued: the client is still there",
             Column::Closed => "of the queued: the client has closed",
             Column::Reset => "of the queued: the client has reset",

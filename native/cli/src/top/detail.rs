@@ -6,7 +6,7 @@ use super::epoll::EpollState;
 use super::row::ListenerRow;
 use super::view::{Counters, View};
 use super::words;
-use crate::condition;
+use crate::{condition, figures};
 
 /// The cells of what a line is about, before what it says.
 pub(crate) const INDENT: usize = 11;
@@ -51,9 +51,8 @@ fn queue(counts: &Counts) -> Vec<String> {
     let oldest = counts.oldest_wait.map_or_else(|| "-".to_owned(), words::span);
     vec![
         format!(
-            "queue      {} with limit {}: alive {}, closed {}, reset {}; oldest {oldest}, {} bytes",
-            counts.queued,
-            or_dash(counts.known_limit().map(u64::from)),
+            "queue      {}: alive {}, closed {}, reset {}; oldest {oldest}, {} bytes",
+            figures::places(counts.queued, counts.known_limit(), counts.sockets),
             or_dash(counts.queued_alive.map(u64::from)),
             or_dash(counts.queued_closed.map(u64::from)),
             or_dash(counts.queued_reset().map(u64::from)),

@@ -82,7 +82,10 @@ mod tests {
         assert_eq!(lines[0], "every BEAM, after 3.0s");
         assert!(lines[1].starts_with("ADDRESS") && lines[1].ends_with("OWNER"), "{text}");
         let words: Vec<_> = lines[2].split_whitespace().collect();
-        assert_eq!(words, ["127.0.0.1:8080", "6/5", "-", "-", "never", "6", "0", "0", "0", "shop@host", "(4711)"]);
+        assert_eq!(
+            words,
+            ["127.0.0.1:8080", "6/5", "-", "-", "never_accepted", "6", "0", "0", "0", "shop@host", "(4711)"]
+        );
         assert!(lines[3].starts_with("not seen: a\\u{1b}b (4711): "), "{text}");
     }
 

@@ -81,10 +81,10 @@ fn a_usual_terminal_shows_what_is_wrong_and_whether_a_process_accepts() {
         top,
         [
             "every BEAM: 3 listeners, 2 in trouble, by CONDITION ▼          row 1 of 3  500ms",
-            "ADDRESS        QUEUED FILL     HISTORY  OLDEST DROPS/s ACCEPTS CONDITION",
-            "127.0.0.1:9999  31/30 ████████ ████████  12.3s     3.0 nobody  stuck overflowing",
-            "127.0.0.1:8080 1/1024 ········ ▁▁▁▁▁▁▁▁      -       0 armed   leaking",
-            "127.0.0.1:443  0/4096 ········ ········      -       0 armed",
+            "ADDRESS        QUEUED FILL   HISTORY  OLDEST DROPS/s ACCEPTS   CONDITION",
+            "127.0.0.1:9999  31/30 ██████ ████████  12.3s     3.0 not_armed stuck overflowing",
+            "127.0.0.1:8080 1/1024 ······ ▁▁▁▁▁▁▁▁      -       0 armed     leaking",
+            "127.0.0.1:443  0/4096 ······ ········      -       0 armed",
         ]
     );
     let (last, empty) = rest.split_last().expect("a footer");
@@ -94,9 +94,9 @@ fn a_usual_terminal_shows_what_is_wrong_and_whether_a_process_accepts() {
 
 #[test]
 fn where_there_are_two_owners_they_are_named_before_there_is_a_picture() {
-    let lines = shown(&of_2009(), 80, 24);
-    assert_eq!(lines[1], "ADDRESS        QUEUED OLDEST DROPS/s ACCEPTS CONDITION         OWNER");
-    assert!(lines[2].ends_with("nobody  stuck overflowing shop@host (4711)"), "{}", lines[2]);
+    let lines = shown(&of_2009(), 82, 24);
+    assert_eq!(lines[1], "ADDRESS        QUEUED OLDEST DROPS/s ACCEPTS   CONDITION         OWNER");
+    assert!(lines[2].ends_with("not_armed stuck overflowing shop@host (4711)"), "{}", lines[2]);
     assert!(lines[3].ends_with("leaky@host (4711)"), "{}", lines[3]);
 }
 
@@ -215,7 +215,7 @@ fn a_wide_terminal_shows_every_column() {
     let (figures, [history, rest @ ..]) = words.split_at(3) else { panic!("{words:?}") };
     assert_eq!(figures, ["127.0.0.1:9999", "31/30", "████████"]);
     assert!("·▁▁▁▁▁▁▁▂▂▂▂▃▃▃▃▄▄▄▄▅▅▅▅▆▆▆▆▇▇▇█████████".ends_with(history) && history.chars().count() > 20, "{history}");
-    assert_eq!(rest, ["12.3s", "3.0", "nobody", "22", "9", "0", "0", "stuck", "overflowing", "shop@host", "(4711)"]);
+    assert_eq!(rest, ["12.3s", "3.0", "not_armed", "22", "9", "0", "0", "stuck", "overflowing", "shop@host", "(4711)"]);
     assert_eq!(lines.len(), 40);
 }
 
@@ -274,12 +274,12 @@ fn the_detail_stands_below_the_table_where_there_is_room() {
             "condition  stuck for 12.0s, overflowing for 12.0s",
             "accepts    no process is in accept now (40000018 in the poll thread's set, fd 4",
             "           of pid 4711)",
-            "queue      31 with limit 30: alive 22, closed 9, reset 0; oldest 12.3s, 0 bytes",
+            "queue      31 of 31 places (backlog 30): alive 22, closed 9, reset 0; oldest",
+            "           12.3s, 0 bytes",
             "listener   drops 117, syn_recv 0, established 7, close_wait 0, sockets 1",
             "minute     min 0, mean 15.5, max 31 (2.5s ago); watched for 90.0s",
             "owners     shop@host (4711)",
             "kernel     its counters are in another network namespace, or could not be read",
-            "",
             "",
         ]
     );
@@ -338,7 +338,7 @@ fn the_counters_of_the_kernel_are_shown_with_what_was_added() {
 
 #[test]
 fn help_has_every_key_and_column_and_can_be_scrolled() {
-    let lines = shown_after("?", 80, 30);
+    let lines = shown_after("?", 80, 34);
     for column in Column::ALL {
         assert!(lines.iter().any(|line| line.starts_with(column.title())), "{column:?}");
     }

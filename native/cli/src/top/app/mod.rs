@@ -287,11 +287,11 @@ impl App {
         }
     }
 
-    /// The wheel goes where the arrows go; a click selects.
+    /// The wheel goes where the arrows go, and scrolls the threads where it is over them; a click selects.
     pub(crate) fn mouse(&mut self, event: MouseEvent) {
         match event.kind {
-            MouseEventKind::ScrollDown => self.go(1),
-            MouseEventKind::ScrollUp => self.go(-1),
+            MouseEventKind::ScrollDown => self.wheel(1, event.row),
+            MouseEventKind::ScrollUp => self.wheel(-1, event.row),
             MouseEventKind::Down(MouseButton::Left) if self.page.is_none() => {
                 let line = usize::from(event.row.wrapping_sub(self.extent.top));
                 let index = self.extent.first_row + line;
@@ -300,6 +300,15 @@ impl App {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn wheel(&mut self, by: isize, row: u16) {
+        let is_below = usize::from(row) >= usize::from(self.extent.top) + self.extent.rows;
+        if is_below && self.page.is_none() && self.pane == Some(Pane::Threads) {
+            self.scroll(by, self.threads().wrapped(self.extent.width).len());
+        } else {
+            self.go(by);
         }
     }
 

@@ -165,6 +165,15 @@ fn a_page_is_what_the_screen_has_room_for_and_a_click_selects_the_row_under_it()
     assert!(title(&mut app).contains("row 23 of 100"));
     app.mouse(mouse(MouseEventKind::Down(MouseButton::Left), 2));
     assert!(title(&mut app).contains("row 22 of 100"), "the first row of the screen");
+    press(&mut app, "t");
+    app.examined(blocked(4711, "shop@host", vec![]));
+    title(&mut app);
+    app.mouse(mouse(MouseEventKind::ScrollDown, 20));
+    assert!(app.scrolled == 1 && title(&mut app).contains("row 22 of 100"), "the threads are scrolled");
+    app.mouse(mouse(MouseEventKind::ScrollUp, 20));
+    assert_eq!(app.scrolled, 0);
+    press(&mut app, "t");
+    title(&mut app);
     for row in [0, 1, 23] {
         app.mouse(mouse(MouseEventKind::Down(MouseButton::Left), row));
         assert!(title(&mut app).contains("row 22 of 100"), "no row is on line {row}");

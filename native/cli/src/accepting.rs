@@ -6,13 +6,13 @@ use accept_queue_core::vm::pollset::Accepting;
 
 use epoll::EpollState;
 
-/// In a column.
+/// In a column, and in JSON.
 pub(crate) fn word(accepting: Accepting) -> &'static str {
     match accepting {
         Accepting::Armed(_) => "armed",
-        Accepting::Delivered => "woken",
-        Accepting::NotArmed(_) => "nobody",
-        Accepting::NeverAccepted => "never",
+        Accepting::Delivered => "delivered",
+        Accepting::NotArmed(_) => "not_armed",
+        Accepting::NeverAccepted => "never_accepted",
     }
 }
 
@@ -75,9 +75,9 @@ mod tests {
             (&[None], "-"),
             (&[armed], "armed"),
             (&[armed, armed], "armed"),
-            (&[armed, nobody, armed], "nobody 1/3"),
-            (&[nobody, None], "nobody 1/2"),
-            (&[armed, Some(Accepting::NeverAccepted)], "never 1/2"),
+            (&[armed, nobody, armed], "not_armed 1/3"),
+            (&[nobody, None], "not_armed 1/2"),
+            (&[armed, Some(Accepting::NeverAccepted)], "never_accepted 1/2"),
         ] {
             let state = |&accepting| EpollState { socket: Inode(1), found: Vec::new(), accepting };
             assert_eq!(text(&sockets.iter().map(state).collect::<Vec<_>>()), shown);

@@ -48,6 +48,14 @@ impl From<&Counts> for Figures {
     }
 }
 
+/// `31 of 31 places (backlog 30)`: a full queue of so many sockets on one address, each of which has a place more than its backlog.
+pub(crate) fn places(queued: u32, limit: Option<u32>, sockets: u32) -> String {
+    match limit {
+        Some(limit) => format!("{queued} of {} places (backlog {limit})", u64::from(limit) + u64::from(sockets.max(1))),
+        None => format!("{queued} queued, backlog not known"),
+    }
+}
+
 /// `3 of 5 queued`.
 pub(crate) fn queued(depth: &Depth) -> String {
     match depth.known_limit() {
@@ -156,6 +164,19 @@ impl From<&Gap> for Unreadable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_socket_has_a_place_more_than_its_backlog() {
+        for (queued, limit, sockets, text) in [
+            (31, Some(30), 1, "31 of 31 places (backlog 30)"),
+            (0, Some(0), 1, "0 of 1 places (backlog 0)"),
+            (3, Some(20), 4, "3 of 24 places (backlog 20)"),
+            (1, Some(u32::MAX - 1), 1, "1 of 4294967295 places (backlog 4294967294)"),
+            (3, None, 1, "3 queued, backlog not known"),
+        ] {
+            assert_eq!(places(queued, limit, sockets), text);
+        }
+    }
 
     #[test]
     fn a_time_takes_no_more_than_six_cells() {

@@ -12,6 +12,7 @@ use crate::accepting;
 use crate::accepting::epoll::{EpollReader, EpollState, Held};
 use crate::args::ListOptions;
 use crate::figures::{Listener, Process, SCHEMA, Unreadable};
+pub(crate) use table::cut;
 
 /// The document of `--json`.
 #[derive(Serialize)]

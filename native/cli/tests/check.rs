@@ -26,7 +26,7 @@ fn an_empty_queue_is_ok_and_in_performance_data() {
         let said = check(&["--port", &port, "--samples", samples, "--interval", "10ms"]);
         assert_eq!(said.status, 0, "{said:?}");
         let (text, data) = said.out.trim().split_once(" | ").expect("performance data");
-        assert_eq!(text, format!("ACCEPT_QUEUE OK - 1 listener, most at {address}: 0 queued, limit 10"));
+        assert_eq!(text, format!("ACCEPT_QUEUE OK - 1 listener, most at {address}: 0 of 11 places (backlog 10)"));
         assert_eq!(
             data,
             format!(
@@ -109,10 +109,22 @@ fn ranges_of_percent_make_it_a_warning_or_critical_and_are_in_performance_data()
     let port = address.port().to_string();
     for (ranges, status, word, fill, queued) in [
         (&["-w", "60"][..], 0, "", "60;100", "6;10"),
-        (&["-w", "59"], 1, "filled, 6 queued, limit 10, 60% full (warning range 59)", "59;100", "5;10"),
+        (
+            &["-w", "59"],
+            1,
+            "filled, 6 of 11 places (backlog 10), 60% of the backlog (warning range 59)",
+            "59;100",
+            "5;10",
+        ),
         (&["-w", "50", "-c", "80"], 1, "(warning range 50)", "50;80", "5;8"),
         (&["-w", "40", "-c", "50"], 2, "(critical range 50)", "40;50", "4;5"),
-        (&["--warning=70:"], 1, "underfilled, 6 queued, limit 10, 60% full (warning range 70:)", "70:;100", "7:;10"),
+        (
+            &["--warning=70:"],
+            1,
+            "underfilled, 6 of 11 places (backlog 10), 60% of the backlog (warning range 70:)",
+            "70:;100",
+            "7:;10",
+        ),
         (&["-w", "~:60", "-c", "10:70"], 0, "", "~:60;10:70", "~:6;1:7"),
         (&["-w", "10:20", "-c", "70:80"], 2, "underfilled", "10:20;70:80", "1:2;7:8"),
         (&["-w", "@60:70"], 1, "(warning range @60:70)", "@60:70;100", "@6:7;10"),
@@ -182,7 +194,9 @@ fn more_is_said_in_more_lines_and_the_first_stays_the_same() {
     };
     assert_eq!(with(&[]), [""; 0]);
     let (once, twice, thrice) = (with(&["-v"]), with(&["-vv"]), with(&["-v", "-v", "-v"]));
-    let line = format!("WARNING {address}: filled, 6 queued, limit 10, 60% full (warning range 50), oldest waits ");
+    let line = format!(
+        "WARNING {address}: filled, 6 of 11 places (backlog 10), 60% of the backlog (warning range 50), oldest waits "
+    );
     assert!(once.len() == 1 && once[0].starts_with(&line), "{once:?}");
     assert!(
         twice.len() == 2 && twice[1].starts_with(&format!("judged: port {port}, 2 readings, 10 ms apart")),

@@ -85,15 +85,15 @@ fn who_accepts_is_said_in_the_words_of_top() {
         assert!(std::time::Instant::now() < deadline, "{report}");
     };
     let silent = at(&report, &beam.address()).expect("the one on which no process accepts");
-    assert_eq!((&silent["accepts"], &silent["accepts_sockets"]), (&json!("never"), &json!(1)));
+    assert_eq!((&silent["accepts"], &silent["accepts_sockets"]), (&json!("never_accepted"), &json!(1)));
     for wide in [&[][..], &["--wide"]] {
         let table = run(&[&["list"], &pid[..], wide].concat()).out;
         let row = |part: &str| table.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{table}"));
-        assert!(row(&format!(" {} ", beam.address())).contains(" never "), "{table}");
+        assert!(row(&format!(" {} ", beam.address())).contains(" never_accepted "), "{table}");
         assert!(row(" 127.0.0.2:").contains(" armed "), "{table}");
     }
     let top = run_for_a_table(&["top", pid[0], pid[1]]);
-    assert!(top.contains(" never ") && top.contains(" armed "), "{top}");
+    assert!(top.contains(" never_accepted ") && top.contains(" armed "), "{top}");
 }
 
 /// Of a command that goes on until the reader of its output has gone.

@@ -44,6 +44,7 @@ impl Session {
         let mut command = CommandBuilder::new(PROGRAM);
         command.args(arguments);
         command.env_remove("NO_COLOR");
+        command.env("LC_ALL", "C.UTF-8");
         for (name, value) in environment {
             command.env(name, value);
         }
@@ -120,7 +121,7 @@ fn a_full_queue_is_seen_and_judged_and_the_terminal_is_left_as_it_was() {
     assert!(session.screen().alternate_screen());
     assert!(session.screen().hide_cursor());
     session.until("full for a second", |screen| row(screen, queue.port).contains(&"overflowing".to_owned()));
-    let red = (0..80).any(|x| session.screen().cell(2, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1)));
+    let red = (0..80).any(|x| session.screen().cell(3, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1)));
     assert!(red, "what is wrong is red");
     session.press("q");
     session.ends_well();
@@ -144,8 +145,9 @@ fn every_key_does_what_the_help_says() {
     session.press("p");
     session.until("not paused", |screen| !screen.contents().contains("PAUSED"));
     session.press("\r");
-    session.until_shown("queue      2 with limit 10: alive 2, closed 0, reset 0");
+    session.until_shown("queue      2 of 11 places (backlog 10): alive 2, closed 0, reset 0");
     session.until_shown("somaxconn");
+    session.until_shown(" connections/s, ");
     session.press("t");
     session.until_shown("Whose listener this is is not known");
     session.press("?");
@@ -174,8 +176,8 @@ fn a_terminal_that_becomes_smaller_and_larger_is_filled_again() {
         session.until("the footer at the bottom, the columns that fit", |screen| {
             let lines = lines(screen);
             lines[usize::from(rows) - 1].starts_with("q quit")
-                && lines[1].contains("DROPS/s") == has_drops
-                && lines[1].contains("OWNER") == has_owner
+                && screen.contents().contains("DROPS/s") == has_drops
+                && screen.contents().contains("OWNER") == has_owner
                 && row(screen, queue.port).contains(&"2/10".to_owned())
         });
     }
@@ -199,6 +201,66 @@ fn control_c_and_signals_leave_the_terminal_as_it_was() {
         session.signal(signal);
         session.ends_well();
     }
+}
+
+/// The program as a job of a shell, which waits for a line when the job has stopped.
+#[test]
+fn control_z_stops_it_and_fg_brings_its_screen_back() {
+    let queue = queue(10, 2);
+    let mut command = CommandBuilder::new("sh");
+    let script = "set -m; \"$@\"; echo the job has stopped; read line; fg; echo the job has ended";
+    command.args(["-c", script, "sh", PROGRAM, "top", "--interval", "100ms", "--port", &queue.port.to_string()]);
+    let mut session = Session(PseudoTerminal::start(command, 24, 80).expect("a shell"));
+    let is_whole =
+        |screen: &vt100::Screen| screen.alternate_screen() && row(screen, queue.port).contains(&"2/10".to_owned());
+    session.until("the row", is_whole);
+    session.press("\x1a");
+    session.until_shown("the job has stopped");
+    assert!(!session.screen().alternate_screen() && !session.screen().hide_cursor());
+    assert_eq!(session.screen().mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+    assert!(session.0.is_cooked());
+    session.press("\n");
+    session.until("the row again", is_whole);
+    session.press("?");
+    session.until_shown("arrows j k");
+    session.press("q");
+    let (status, contents) = session.end();
+    assert!(status.success() && contents.contains("the job has ended"), "{contents}");
+}
+
+#[test]
+fn the_wheel_selects_and_control_l_draws_the_whole_screen_again() {
+    let queue = queue(10, 2);
+    let mut session = Session::top(queue.port);
+    session.until_shown("row 1 of 1");
+    assert_eq!(session.screen().mouse_protocol_mode(), vt100::MouseProtocolMode::PressRelease);
+    session.press("?");
+    session.until_shown("arrows j k");
+    session.press("\x1b[<65;5;5M");
+    session.until("the page is scrolled", |screen| !screen.contents().contains("arrows j k"));
+    session.press("?");
+    session.until("the row", |screen| row(screen, queue.port).contains(&"2/10".to_owned()));
+    session.0.scribble("\x1b[12;1Hanother program's words");
+    session.until_shown("another program's words");
+    session.press("\x0c");
+    session.until("the screen alone", |screen| {
+        !screen.contents().contains("another program") && row(screen, queue.port).contains(&"2/10".to_owned())
+    });
+    session.press("q");
+    session.ends_well();
+}
+
+#[test]
+fn under_a_locale_of_ascii_nothing_else_is_written() {
+    let queue = queue(3, 4);
+    let port = queue.port.to_string();
+    let mut session = Session::start_in(&["top", "--interval", "100ms", "--port", &port], &[("LC_ALL", "C")]);
+    session.until_shown("4/3");
+    session.press("\r");
+    session.until_shown("overflowing for");
+    assert!(session.screen().contents().is_ascii(), "{}", session.screen().contents());
+    session.press("q");
+    session.ends_well();
 }
 
 #[test]
@@ -238,7 +300,7 @@ fn what_diagnose_finds_stands_below_and_the_screen_does_not_wait_for_it() {
         let contents = screen.contents();
         contents.contains("queue_full (trouble, certain)") && contents.contains("This process runs no BEAM")
     });
-    let first = lines(session.screen())[3].clone();
+    let first = lines(session.screen())[4].clone();
     assert!(first.contains(&format!("({pid}), looked at ")), "{first}");
     session.resize(12, 50);
     session.until("the findings alone", |screen| {
@@ -409,9 +471,9 @@ fn a_beam_is_seen_to_accept_or_not() {
             assert!(Instant::now() < deadline, "not {expected:?} of {ports:?}: {table:#?}");
         }
     };
-    until(["never", "armed", "armed", "never", "armed", "armed"]);
+    until(["never_accepted", "armed", "armed", "never_accepted", "armed", "armed"]);
     beam.0.stdin.take().expect("its input").write_all(b"go on\n").expect("a line");
-    until(["never", "armed", "nobody", "never", "armed", "woken"]);
+    until(["never_accepted", "armed", "not_armed", "never_accepted", "armed", "delivered"]);
     drop(output);
     assert_eq!(outcome(child), (Some(0), String::new()));
 
@@ -425,6 +487,15 @@ fn a_beam_is_seen_to_accept_or_not() {
             matches!(line[..], [_, name, "waits", "for", "work", ..] if name.contains("sched"))
         })
     });
+    let pid = beam.0.id();
+    let send = |signal: &str| {
+        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid.to_string()]).status();
+        assert!(sent.expect("kill").success());
+    };
+    send("STOP");
+    session.until("the title says that it is stopped", |screen| lines(screen)[0].contains(&format!("({pid}) stopped")));
+    send("CONT");
+    session.until("and no longer", |screen| !lines(screen)[0].contains("stopped"));
     session.press("q");
     session.ends_well();
 }

@@ -73,7 +73,7 @@ fn check_finds_what_is_behind_and_never_calls_the_rest_ok() {
         let is_found = matches!(check.end().0.code(), Some(1 | 2));
         (is_found && line.contains("behind")).then_some(line)
     });
-    assert!(line.contains(&format!("{at} of ")) && line.contains("3 queued, limit not known"), "{line}");
+    assert!(line.contains(&format!("{at} of ")) && line.contains("3 queued, backlog not known"), "{line}");
     let (idle, _) = listen(5);
     let port = idle.local_addr().ok().and_then(|address| address.as_socket()).expect("its address").port();
     let mut check = start(&["check", "--port", &port.to_string()]);

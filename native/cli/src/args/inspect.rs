@@ -13,8 +13,8 @@ use super::values::{check_interval, diagnose_window, share};
 read; 2 for a wrong command line.
 
 The table fits 80 columns: what ends or breaks with `…` is cut, and `+2` counts further owners. --wide cuts nothing and has every figure. ACCEPTS says whether \
-a process of the BEAM waits in accept: armed: one waits; woken: the VM was notified, and none has called accept since; nobody: none is in accept; \
-never: none has ever waited; -: not known.
+a process of the BEAM waits in accept: armed: one waits; delivered: the VM was notified, and none has called accept since; not_armed: none is in accept; \
+never_accepted: none has ever waited; -: not known.
 
 Examples:
   accept-queue list                every BEAM

@@ -15,7 +15,7 @@ use super::performance::{WORST, rounded};
 use super::reading::{Judged, Seen, Taken};
 use crate::args::CheckOptions;
 use crate::condition::{self, many};
-use crate::figures::{Unreadable, owners};
+use crate::figures::{Unreadable, owners, places};
 
 /// More listeners in trouble than this are counted and not named.
 const NAMED: usize = 3;
@@ -171,18 +171,15 @@ fn gap_in_words(Unreadable { process, reason }: &Unreadable) -> String {
 }
 
 fn filled(counts: &Counts) -> String {
-    match counts.known_limit() {
-        Some(limit) => format!("{} queued, limit {limit}", counts.queued),
-        None => format!("{} queued, limit not known", counts.queued),
-    }
+    places(counts.queued, counts.known_limit(), counts.sockets)
 }
 
-/// `, 60% full (warning range 50)`.
+/// `, 60% of the backlog (warning range 50)`.
 fn by_range(counts: &Counts, severity: Severity, limits: &Limits) -> Option<String> {
     let range = limits.range(severity)?;
     let fill = fill_percent(&counts.depth()).filter(|fill| fill.is_finite())?;
     let name = if severity == Severity::Critical { "critical" } else { "warning" };
-    Some(format!(", {}% full ({name} range {range})", rounded(fill)))
+    Some(format!(", {}% of the backlog ({name} range {range})", rounded(fill)))
 }
 
 /// Of `-vv`.
@@ -234,7 +231,7 @@ mod tests {
         let mut queues: Vec<_> = ["a", "b", "c"].map(|name| at(name, 1, Trouble::Condition(Condition::Behind))).into();
         queues.push(at("d", 1, Trouble::Condition(Condition::Stuck)));
         let text = Seen { judged: queues, ..Seen::default() }.troubles(&Limits::default());
-        assert!(text.starts_with("unix:d: stuck, 1 queued, limit 10; unix:a: behind,"), "{text}");
+        assert!(text.starts_with("unix:d: stuck, 1 of 11 places (backlog 10); unix:a: behind,"), "{text}");
         assert!(text.ends_with("; and 1 more"), "{text}");
     }
 
@@ -242,16 +239,20 @@ mod tests {
     fn a_range_that_is_broken_is_named_with_the_percent() {
         let limits = Limits { critical: "10:80".parse().ok(), ..Limits::default() };
         for (queued, trouble, sentence) in [
-            (6, Trouble::Filled(Severity::Warning), "unix:a: filled, 6 queued, limit 10, 60% full (warning range 50)"),
+            (
+                6,
+                Trouble::Filled(Severity::Warning),
+                "unix:a: filled, 6 of 11 places (backlog 10), 60% of the backlog (warning range 50)",
+            ),
             (
                 9,
                 Trouble::Filled(Severity::Critical),
-                "unix:a: filled, 9 queued, limit 10, 90% full (critical range 10:80)",
+                "unix:a: filled, 9 of 11 places (backlog 10), 90% of the backlog (critical range 10:80)",
             ),
             (
                 0,
                 Trouble::Underfilled(Severity::Critical),
-                "unix:a: underfilled, 0 queued, limit 10, 0% full (critical range 10:80)",
+                "unix:a: underfilled, 0 of 11 places (backlog 10), 0% of the backlog (critical range 10:80)",
             ),
         ] {
             assert_eq!(at("a", queued, trouble).sentence(&limits), sentence);

@@ -5,14 +5,14 @@ mod page;
 mod report;
 mod wording;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use accept_queue_core::outside::examination;
-use accept_queue_core::rules::diagnosis::{self, Finding};
+use accept_queue_core::rules::diagnosis::{self, Finding, Gravity};
 use accept_queue_core::rules::facts::{Doing, ProcessFacts, ThreadFacts};
 use accept_queue_core::vm::distribution::{self, Distribution};
 use accept_queue_core::vm::find::Candidate;
-use accept_queue_core::vm::pollset::Accepting;
 use accept_queue_core::vm::threads::Call;
 use accept_queue_core::{Endpoint, Error};
 
@@ -50,6 +50,39 @@ impl Diagnosis {
     }
 }
 
+/// A finding as a person reads it.
+#[derive(Debug)]
+pub(crate) struct ShownFinding<'a> {
+    pub(crate) gravity: Gravity,
+    /// What, how bad, how sure.
+    pub(crate) heading: String,
+    pub(crate) text: Cow<'a, str>,
+    pub(crate) advice: Cow<'a, str>,
+}
+
+impl Diagnosis {
+    /// The findings, where one remedy is said once: all that a missing right kept from being read is one finding. The document of
+    /// `--json` has them apart.
+    pub(crate) fn shown(&self) -> Vec<ShownFinding<'_>> {
+        let lacking: Vec<_> = self.findings.iter().filter_map(|finding| finding.lacks).collect();
+        let mut is_said = lacking.len() < 2;
+        let mut shown = Vec::new();
+        for finding in &self.findings {
+            let (text, advice) = match finding.lacks {
+                Some(_) if lacking.len() > 1 && is_said => continue,
+                Some(_) if !is_said => {
+                    is_said = true;
+                    let (text, advice) = wording::refused(&lacking);
+                    (text.into(), advice.into())
+                }
+                _ => (finding.text.as_str().into(), finding.advice.as_str().into()),
+            };
+            shown.push(ShownFinding { gravity: finding.gravity, heading: finding.heading(), text, advice });
+        }
+        shown
+    }
+}
+
 fn worded(findings: &[Finding], pid: i32) -> Vec<Worded> {
     findings.iter().map(|finding| Worded::of(finding, pid)).collect()
 }
@@ -57,15 +90,6 @@ fn worded(findings: &[Finding], pid: i32) -> Vec<Worded> {
 /// A BEAM without a node is named after its program.
 fn node(candidate: &Candidate) -> Option<&str> {
     candidate.is_named.then_some(candidate.name.as_str())
-}
-
-fn accepting(accepting: Accepting) -> &'static str {
-    match accepting {
-        Accepting::Armed(_) => "armed",
-        Accepting::Delivered => "delivered",
-        Accepting::NotArmed(_) => "not_armed",
-        Accepting::NeverAccepted => "never_accepted",
-    }
 }
 
 fn doing(doing: &Doing) -> &'static str {

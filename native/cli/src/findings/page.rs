@@ -7,7 +7,8 @@ use accept_queue_core::vm::distribution::Epmd;
 use accept_queue_core::vm::threads::Role;
 use comfy_table::{Table, presets};
 
-use super::{Diagnosis, accepting, doing, listens, node, system_call};
+use super::{Diagnosis, doing, listens, node, system_call};
+use crate::accepting;
 use crate::figures::Process;
 
 impl Diagnosis {
@@ -25,8 +26,8 @@ impl Diagnosis {
     /// The findings, then what was observed.
     pub(crate) fn page(&self) -> String {
         let mut page = format!("{}\n\n", self.title());
-        for finding in &self.findings {
-            let _ = writeln!(page, "{}\n  {}\n  -> {}\n", finding.heading(), finding.text, finding.advice);
+        for finding in self.shown() {
+            let _ = writeln!(page, "{}\n  {}\n  -> {}\n", finding.heading, finding.text, finding.advice);
         }
         if !self.observed.listeners.is_empty() {
             page.push_str(&self.listeners());
@@ -54,11 +55,11 @@ impl Diagnosis {
                 },
                 format!("{}/{}", facts.depth.queued, facts.depth.limit),
                 stalled.unwrap_or_else(|| "-".to_owned()),
-                facts.accepting.as_ref().map_or("?", |(how, _)| accepting(*how)).to_owned(),
+                facts.accepting.as_ref().map_or("?", |(how, _)| accepting::word(*how)).to_owned(),
                 events.collect::<Vec<_>>().join(" "),
             ]
         });
-        table(&["LISTENER", "QUEUED", "STALLED s", "ACCEPT", "EPOLL"], rows)
+        table(&["LISTENER", "QUEUED", "STALLED s", "ACCEPTS", "EPOLL"], rows)
     }
 
     /// Whether other nodes can connect to it.

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::wording::unread;
-use super::{Diagnosis, Worded, accepting, doing, listens, node, system_call};
+use super::{Diagnosis, Worded, doing, listens, node, system_call};
+use crate::accepting;
 use crate::figures::{Figures, Process, SCHEMA};
 
 /// The document of `--json`.
@@ -159,7 +160,7 @@ fn listener(facts: &ListenerFacts) -> ListenerReport {
         address: facts.endpoint.to_string(),
         queued: facts.depth.queued,
         limit: facts.depth.limit,
-        accepting: facts.accepting.as_ref().map(|(how, _)| accepting(*how)),
+        accepting: facts.accepting.as_ref().map(|(how, _)| accepting::word(*how)),
         epoll: registrations
             .map(|found| RegistrationReport {
                 descriptor: found.epoll,
@@ -184,7 +185,7 @@ fn socket(Member { fd, inode }: Member, facts: &ListenerFacts) -> SocketReport {
         inode: inode.0,
         queued: facts.depth.queued,
         limit: facts.depth.limit,
-        accepting: facts.accepting.as_ref().map(|(how, _)| accepting(*how)),
+        accepting: facts.accepting.as_ref().map(|(how, _)| accepting::word(*how)),
         standing_ms: standing_ms(facts),
         has_accepted: facts.has_accepted,
         dropped: facts.dropped,

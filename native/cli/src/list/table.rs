@@ -152,7 +152,7 @@ fn width(text: &str) -> usize {
 }
 
 /// Without its middle where it is wider than this: an address ends with its port, and an owner with its number.
-fn cut(text: &str, room: usize) -> String {
+pub(crate) fn cut(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
     }
@@ -191,7 +191,7 @@ mod tests {
             },
             accepts: None,
             accepts_sockets: None,
-            accepts_text: "nobody 1/4".to_owned(),
+            accepts_text: "not_armed".to_owned(),
         }
     }
 
@@ -222,9 +222,9 @@ mod tests {
         let rows = [row("0.0.0.0:8080", &["shop@host"], oldest), row("unix:/run/shop", &[], queue(0, u32::MAX))];
         assert_eq!(
             narrow(&rows),
-            " ADDRESS         QUEUED        OLDEST       DROPS  ACCEPTS     OWNER\n \
-             0.0.0.0:8080     31/30  full    5.3s  4294967295  nobody 1/4  shop@host (4711)\n \
-             unix:/run/shop     0/?             -  4294967295  nobody 1/4  -\n"
+            " ADDRESS         QUEUED        OLDEST       DROPS  ACCEPTS    OWNER\n \
+             0.0.0.0:8080     31/30  full    5.3s  4294967295  not_armed  shop@host (4711)\n \
+             unix:/run/shop     0/?             -  4294967295  not_armed  -\n"
         );
         assert!(!narrow(&rows[1..]).contains("full"));
     }

@@ -45,19 +45,12 @@ impl Column {
     ];
 
     /// What a narrow screen has room for; the first are the last to go.
-    const FIRST: [Column; 8] = [
-        Column::Address,
-        Column::Queued,
-        Column::Conditions,
-        Column::Oldest,
-        Column::Drops,
-        Column::Accepts,
-        Column::History,
-        Column::Fill,
-    ];
+    const FIRST: [Column; 6] =
+        [Column::Address, Column::Queued, Column::Conditions, Column::Oldest, Column::Drops, Column::Accepts];
 
     /// What a wider one has room for, too, when every condition has been spelled out.
-    const THEN: [Column; 5] = [Column::Closed, Column::Reset, Column::Alive, Column::CloseWait, Column::Owner];
+    const THEN: [Column; 6] =
+        [Column::Fill, Column::Closed, Column::Reset, Column::Alive, Column::CloseWait, Column::Owner];
 
     /// By these the rows may be sorted, one after the other.
     pub(crate) const SORTED: [Column; 11] = [
@@ -95,12 +88,14 @@ impl Column {
     pub(crate) fn explanation(self) -> &'static str {
         match self {
             Column::Address => "where it listens",
-            Column::Queued => "connections that wait for accept / the limit; limit + 1 fit",
+            Column::Queued => "connections that wait for accept / the backlog in force; it has one place more",
             Column::Fill => "the same as a bar",
             Column::History => "the same over time, one sign a reading; the top is full",
             Column::Oldest => "how long the first of them has waited",
             Column::Drops => "packets this listener has dropped, a second",
-            Column::Accepts => "armed: one waits in accept; woken: the VM was notified; nobody; never",
+            Column::Accepts => {
+                "armed: a process waits in accept; delivered: the VM was notified of a connection; not_armed: none waits; never_accepted: none ever did"
+            }
             Column::Alive => "of the queued: the client is still there",
             Column::Closed => "of the queued: the client has closed",
             Column::Reset => "of the queued: the client has reset",
@@ -138,7 +133,10 @@ impl Column {
             Column::Reset => counted(Counts::queued_reset),
             Column::CloseWait => counted(|counts| Some(counts.close_wait)),
             Column::Conditions => row.conditions().into_iter().map(condition::name).collect::<Vec<_>>().join(" "),
-            Column::Owner => row.owners.join(", "),
+            Column::Owner => match &row.owners[..] {
+                [first, _, ..] => format!("{first} +{}", row.owners.len() - 1),
+                owners => owners.join(", "),
+            },
         }
     }
 
@@ -219,12 +217,22 @@ pub(crate) fn fitting(room: usize, rows: &[&ListenerRow]) -> Vec<(Column, usize)
     for column in Column::FIRST {
         widen(column, column.enough(rows, room));
     }
+    // Whose listener it is matters as soon as there are two to choose from.
+    if has_two_owners(rows) {
+        widen(Column::Owner, Column::Owner.enough(rows, room));
+    }
+    widen(Column::History, Column::History.enough(rows, room));
     widen(Column::Conditions, widest(Column::Conditions, rows));
     for column in Column::THEN {
         widen(column, column.enough(rows, room));
     }
     widen(Column::History, LONGEST_HISTORY);
     Column::ALL.into_iter().map(|column| (column, widths[column as usize])).filter(|&(_, width)| width > 0).collect()
+}
+
+fn has_two_owners(rows: &[&ListenerRow]) -> bool {
+    let mut owners = rows.iter().flat_map(|row| &row.owners);
+    owners.next().is_some_and(|first| owners.any(|owner| owner != first))
 }
 
 fn widest(column: Column, rows: &[&ListenerRow]) -> usize {

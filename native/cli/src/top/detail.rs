@@ -6,7 +6,10 @@ use super::epoll::EpollState;
 use super::row::ListenerRow;
 use super::view::{Counters, View};
 use super::words;
-use crate::condition;
+use crate::{condition, figures};
+
+/// The cells of what a line is about, before what it says.
+pub(crate) const INDENT: usize = 11;
 
 /// The most important first; where there is little room the last are cut off.
 pub(crate) fn text(row: &ListenerRow, view: &View) -> Vec<String> {
@@ -33,7 +36,7 @@ fn conditions(row: &ListenerRow) -> String {
 fn accepting(row: &ListenerRow) -> Vec<String> {
     let of_socket = |state: &EpollState| {
         let found = state.found.iter().map(|(process, found)| {
-            format!("{} in {}, descriptor {} of {}", found.events, found.set, found.epoll, process.pid)
+            format!("{} in {}, fd {} of pid {}", found.events, found.set, found.epoll, process.pid)
         });
         let found = found.collect::<Vec<_>>().join("; ");
         let evidence = if found.is_empty() { String::new() } else { format!(" ({found})") };
@@ -48,9 +51,8 @@ fn queue(counts: &Counts) -> Vec<String> {
     let oldest = counts.oldest_wait.map_or_else(|| "-".to_owned(), words::span);
     vec![
         format!(
-            "queue      {} with limit {}: alive {}, closed {}, reset {}; oldest {oldest}, {} bytes",
-            counts.queued,
-            or_dash(counts.known_limit().map(u64::from)),
+            "queue      {}: alive {}, closed {}, reset {}; oldest {oldest}, {} bytes",
+            figures::places(counts.queued, counts.known_limit(), counts.sockets),
             or_dash(counts.queued_alive.map(u64::from)),
             or_dash(counts.queued_closed.map(u64::from)),
             or_dash(counts.queued_reset().map(u64::from)),

@@ -189,7 +189,7 @@ impl MadeUp {
     }
 }
 
-fn beam(name: &str) -> Candidate {
+pub(super) fn beam(name: &str) -> Candidate {
     Candidate { pid: 4711, name: name.to_owned(), is_beam: true, is_named: true }
 }
 
@@ -201,6 +201,8 @@ pub(super) fn observation(at: Time, rows: &[MadeUp]) -> Observation {
         sample: Sample { readings: rows.iter().map(MadeUp::reading).collect(), gone: Vec::new(), gaps: Vec::new() },
         epoll: rows.iter().map(|row| vec![row.epoll()]).collect(),
         kernel: None,
+        passive_opens: None,
+        stopped: Vec::new(),
     }
 }
 

@@ -16,13 +16,19 @@ pub(super) enum KeyCommand {
     /// Open this pane, or close it.
     Pane(Pane),
     Pause,
+    /// Draw the whole screen again.
+    Redraw,
+    /// Leave the terminal to the shell until it says `fg`.
+    Suspend,
     SortByNext,
     SortByPrevious,
     Reverse,
     /// So many rows or lines down.
     Move(isize),
-    /// So many rows or lines down, or half as many lines of the threads.
-    Leaf(isize),
+    /// A page of rows or lines down, or up.
+    Leaf {
+        is_down: bool,
+    },
     /// Start to type a filter.
     Filter,
     Type(char),
@@ -31,15 +37,14 @@ pub(super) enum KeyCommand {
     ClearFilter,
 }
 
-/// How far PgUp and PgDn go.
-const STRIDE: isize = 10;
-
 /// `None`: the key means nothing here. While a filter is typed, letters are letters.
 pub(super) fn command(key: KeyEvent, is_typing: bool) -> Option<KeyCommand> {
     let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         _ if key.kind == KeyEventKind::Release => None,
         KeyCode::Char('c') if is_control => Some(KeyCommand::Quit),
+        KeyCode::Char('l') if is_control => Some(KeyCommand::Redraw),
+        KeyCode::Char('z') if is_control => Some(KeyCommand::Suspend),
         _ if is_control || key.modifiers.contains(KeyModifiers::ALT) => None,
         code if is_typing => typed(code),
         code => pressed(code),
@@ -71,8 +76,8 @@ fn pressed(code: KeyCode) -> Option<KeyCommand> {
         KeyCode::Char('t') => KeyCommand::Pane(Pane::Threads),
         KeyCode::Down | KeyCode::Char('j') => KeyCommand::Move(1),
         KeyCode::Up | KeyCode::Char('k') => KeyCommand::Move(-1),
-        KeyCode::PageDown => KeyCommand::Leaf(STRIDE),
-        KeyCode::PageUp => KeyCommand::Leaf(-STRIDE),
+        KeyCode::PageDown => KeyCommand::Leaf { is_down: true },
+        KeyCode::PageUp => KeyCommand::Leaf { is_down: false },
         KeyCode::Home | KeyCode::Char('g') => KeyCommand::Move(isize::MIN),
         KeyCode::End | KeyCode::Char('G') => KeyCommand::Move(isize::MAX),
         _ => return None,

@@ -19,8 +19,10 @@ mod sampler;
 mod screen;
 mod terminal;
 mod threads;
+mod traffic;
 mod view;
 mod words;
+mod wrap;
 
 use std::io::IsTerminal;
 

@@ -37,6 +37,9 @@ fn text(app: &App) -> String {
     let view = app.view();
     let rows = app.rows();
     let mut text = format!("{}, after {}\n", app.subject(), words::span(view.elapsed));
+    for process in &view.stopped {
+        text.push_str(&format!("{process} is stopped (state T): `kill -CONT` lets it go on\n"));
+    }
     if let Some(failure) = &app.failure {
         text.push_str(&format!("{failure}\n"));
     } else if rows.is_empty() {
@@ -79,7 +82,10 @@ mod tests {
         assert_eq!(lines[0], "every BEAM, after 3.0s");
         assert!(lines[1].starts_with("ADDRESS") && lines[1].ends_with("OWNER"), "{text}");
         let words: Vec<_> = lines[2].split_whitespace().collect();
-        assert_eq!(words, ["127.0.0.1:8080", "6/5", "-", "-", "never", "6", "0", "0", "0", "shop@host", "(4711)"]);
+        assert_eq!(
+            words,
+            ["127.0.0.1:8080", "6/5", "-", "-", "never_accepted", "6", "0", "0", "0", "shop@host", "(4711)"]
+        );
         assert!(lines[3].starts_with("not seen: a\\u{1b}b (4711): "), "{text}");
     }
 

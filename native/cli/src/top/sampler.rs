@@ -1,5 +1,7 @@
 //! One observation after the other: the queues in the scope, their epoll sets, the kernel's counters.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use accept_queue_core::Error;
@@ -8,6 +10,8 @@ use accept_queue_core::linux::namespace::Namespace;
 use accept_queue_core::outside::observer::{CensusScope, Observer, Sample};
 use accept_queue_core::outside::snapshot::Scope;
 use accept_queue_core::rules::detector::{Settings, Time};
+use accept_queue_core::vm::find::Candidate;
+use accept_queue_core::vm::threads::{self, State};
 
 use super::epoll::{EpollReader, EpollState, Held};
 use crate::pace::Pace;
@@ -33,6 +37,10 @@ pub(crate) struct Observation {
     pub(crate) epoll: Vec<Vec<EpollState>>,
     /// The counters of one namespace, that of this process.
     pub(crate) kernel: Option<(Namespace, Kernel)>,
+    /// Connections of the same namespace; `None`: not counted there.
+    pub(crate) passive_opens: Option<u64>,
+    /// The owners that a signal has stopped (state T).
+    pub(crate) stopped: Vec<Arc<Candidate>>,
 }
 
 impl Sampler {
@@ -52,7 +60,9 @@ impl Sampler {
         let held = readings.map(|reading| Held { owners: &reading.owners, sockets: &reading.sockets });
         let epoll = self.epoll.read(at, &held.collect::<Vec<_>>());
         let kernel = Namespace::own().and_then(|own| Ok((own, counters::read()?))).ok();
-        Ok(Observation { at, elapsed, took: begun.elapsed(), sample, epoll, kernel })
+        let passive_opens = counters::passive_opens().ok().flatten();
+        let stopped = stopped(&sample);
+        Ok(Observation { at, elapsed, took: begun.elapsed(), sample, epoll, kernel, passive_opens, stopped })
     }
 
     /// Reads at each interval, until `report` answers `false` or there is nothing more to read.
@@ -67,6 +77,13 @@ impl Sampler {
             self.pace.advance();
         }
     }
+}
+
+fn stopped(sample: &Sample) -> Vec<Arc<Candidate>> {
+    let owners = sample.readings.iter().flat_map(|reading| &reading.owners);
+    let owners: BTreeMap<i32, _> = owners.map(|owner| (owner.process.pid, &owner.process)).collect();
+    let is_stopped = |pid| threads::state(pid) == Ok(State::Stopped);
+    owners.into_iter().filter(|&(pid, _)| is_stopped(pid)).map(|(_, process)| Arc::clone(process)).collect()
 }
 
 /// Whether the only process in the scope has ended: its number may become another's.

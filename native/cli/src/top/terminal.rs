@@ -1,14 +1,18 @@
 //! The screen, the keys and the signals: waits for the first of them, and draws.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread;
+use std::time::Duration;
 
 use ratatui::DefaultTerminal;
+use ratatui::backend::Backend as _;
 use ratatui::crossterm::cursor;
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::execute;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
+use rustix::process::{Signal, kill_current_process_group};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::app::App;
@@ -21,11 +25,15 @@ enum Message {
     Observed(Box<Result<Observation, accept_queue_core::Error>>),
     Examined(Box<Examined>),
     Terminal(io::Result<Event>),
+    /// The process was stopped, and goes on.
+    Continued,
     Ended,
 }
 
 /// More than a person types before the next drawing.
 const PENDING: usize = 64;
+/// From the signal until the process has stopped.
+const STOPPING: Duration = Duration::from_millis(100);
 
 /// Ends on a key, or a signal that asks for it.
 pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
@@ -50,7 +58,14 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
             examiner.examine(to_examine);
             examined = to_examine;
         }
+        if std::mem::take(&mut app.wants_suspension) {
+            terminal.suspend().map_err(in_words)?;
+        }
+        if std::mem::take(&mut app.wants_redraw) {
+            terminal.clear().map_err(in_words)?;
+        }
         terminal.0.draw(|frame| screen.draw(frame, &app)).map_err(in_words)?;
+        app.extent = screen.extent;
         let Ok(message) = messages.recv() else { break };
         for message in std::iter::once(message).chain(messages.try_iter()) {
             match message {
@@ -60,8 +75,10 @@ pub(crate) fn run(mut app: App, sampler: Sampler) -> Result<(), String> {
                 },
                 Message::Examined(examined) => app.examined(*examined),
                 Message::Terminal(Ok(Event::Key(key))) => app.key(key),
+                Message::Terminal(Ok(Event::Mouse(event))) => app.mouse(event),
                 Message::Terminal(Ok(_)) => {}
                 Message::Terminal(Err(error)) => return Err(in_words(error)),
+                Message::Continued => terminal.take_again().map_err(in_words)?,
                 Message::Ended => app.has_quit = true,
             }
         }
@@ -86,10 +103,11 @@ fn listen_to_keys(sender: SyncSender<Message>) {
 }
 
 fn listen_to_signals(sender: SyncSender<Message>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let mut signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {
-        for _ in signals.forever() {
-            if sender.send(Message::Ended).is_err() {
+        for signal in signals.forever() {
+            let message = if signal == SIGCONT { Message::Continued } else { Message::Ended };
+            if sender.send(message).is_err() {
                 return;
             }
         }
@@ -103,9 +121,10 @@ struct Restored(DefaultTerminal);
 impl Restored {
     fn enter() -> io::Result<Restored> {
         let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        take_mouse()?;
         let restore_and_print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let _ = execute!(io::stdout(), cursor::Show);
+            let _ = leave_mouse().and_then(|()| execute!(io::stdout(), cursor::Show));
             restore_and_print(panic);
             // Without the thread that panicked the screen would say what is no longer so.
             std::process::exit(101);
@@ -114,12 +133,55 @@ impl Restored {
     }
 }
 
+impl Restored {
+    /// Stops the process group, so that the shell sees the whole job stop, until the shell lets it go on.
+    fn suspend(&mut self) -> io::Result<()> {
+        self.leave()?;
+        kill_current_process_group(Signal::TSTP)?;
+        // A thread may run for a moment before the signal stops it; where no shell could let it go on, the kernel does not stop it.
+        thread::sleep(STOPPING);
+        self.take_again()
+    }
+
+    /// Whatever has become of the terminal meanwhile.
+    fn take_again(&mut self) -> io::Result<()> {
+        // What is taken already would not be taken again.
+        disable_raw_mode()?;
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        take_mouse()?;
+        self.clear()
+    }
+
+    /// What is drawn next is drawn whole. (`Terminal::clear` asks the terminal where the cursor is, and waits for the answer.)
+    fn clear(&mut self) -> io::Result<()> {
+        self.0.backend_mut().clear()?;
+        self.0.swap_buffers();
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        self.0.show_cursor()?;
+        leave_mouse()?;
+        ratatui::try_restore()
+    }
+}
+
 impl Drop for Restored {
     fn drop(&mut self) {
         // An error means that the terminal is gone.
-        let _ = self.0.show_cursor();
+        let _ = self.leave();
         let _ = ratatui::try_restore();
     }
+}
+
+/// Buttons and the wheel. What moves without a button is no event: each would be a drawing.
+fn take_mouse() -> io::Result<()> {
+    io::stdout().write_all(b"\x1b[?1000h\x1b[?1006h").and_then(|()| io::stdout().flush())
+}
+
+fn leave_mouse() -> io::Result<()> {
+    io::stdout().write_all(b"\x1b[?1006l\x1b[?1000l").and_then(|()| io::stdout().flush())
 }
 
 #[cfg(test)]

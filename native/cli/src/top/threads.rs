@@ -6,6 +6,7 @@ use accept_queue_core::rules::diagnosis::Gravity;
 use super::examiner::WINDOW;
 use super::view::View;
 use super::words;
+use super::wrap;
 use crate::findings::Diagnosis;
 
 /// A line of text, and how bad it is what it says.
@@ -42,6 +43,15 @@ impl ThreadsPane<'_> {
         }
     }
 
+    /// The same, none wider than this.
+    pub(crate) fn wrapped(&self, width: usize) -> Vec<JudgedLine> {
+        let broken = |(severity, line): JudgedLine| {
+            let lines = wrap::wrapped(&line, wrap::indent(&line), width);
+            lines.into_iter().map(move |line| (severity, line))
+        };
+        self.lines().into_iter().flat_map(broken).collect()
+    }
+
     /// Of the process that is wanted now, not of another that was wanted before.
     fn found(&self) -> Option<(String, &Result<Diagnosis, String>)> {
         let (at, examined) = self.view.examined.as_ref()?;
@@ -52,8 +62,8 @@ impl ThreadsPane<'_> {
 
 fn found_lines(diagnosis: &Diagnosis) -> Vec<JudgedLine> {
     let mut lines = Vec::new();
-    for finding in &diagnosis.findings {
-        lines.push((severity(finding.gravity), finding.heading()));
+    for finding in diagnosis.shown() {
+        lines.push((severity(finding.gravity), finding.heading));
         lines.push((Severity::Ok, format!("  {}", finding.text)));
         lines.push((Severity::Ok, format!("  -> {}", finding.advice)));
     }
@@ -145,8 +155,16 @@ mod tests {
         let refused = Error::Errno(Errno(13));
         app.examined(blocked(4711, "shop", vec![Unread::Pollsets(refused), Unread::Calls(refused)]));
         let said = joined(&app);
-        assert_eq!(said.matches("cannot_tell (").count(), 2, "{said}");
-        assert!(said.contains("run as its user or with sudo, or with CAP_SYS_PTRACE"), "{said}");
+        assert_eq!(said.matches("cannot_tell (").count(), 1, "{said}");
+        assert!(
+            said.contains("Not seen for want of a right: its epoll sets, the system calls of its threads."),
+            "{said}"
+        );
+        assert!(said.contains("Run this with sudo, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"), "{said}");
+        app.examined(blocked(4711, "shop", vec![Unread::Pollsets(refused), Unread::Diag]));
+        let said = joined(&app);
+        assert_eq!(said.matches("cannot_tell (").count(), 2, "another remedy is another finding: {said}");
+        assert!(said.contains("Look again with that right.") && said.contains("modprobe"), "{said}");
     }
 
     #[test]
@@ -184,12 +202,13 @@ mod tests {
         let mut app = one_listener();
         app.examined(blocked(4711, "shop", vec![]));
         let page_down = ratatui::crossterm::event::KeyCode::PageDown.into();
+        app.extent.lines = 7;
         app.key(page_down);
-        assert_eq!(app.scrolled, 5);
+        assert_eq!(app.scrolled, 6, "a page, of which one line stays");
         for _ in 0..100 {
             app.key(page_down);
         }
-        assert_eq!(app.scrolled, app.threads().lines().len() - 1);
+        assert_eq!(app.scrolled, app.threads().wrapped(80).len() - 1);
         press(&mut app, "j");
         assert_eq!(app.scrolled, 0, "of another listener the beginning is wanted");
     }

@@ -8,6 +8,7 @@ use accept_queue_core::linux::namespace::Namespace;
 
 use super::examiner::Examined;
 use super::row::ListenerRow;
+use super::traffic::Traffic;
 
 /// What was read.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,9 @@ pub(crate) struct View {
     /// What could not be read, each printable.
     pub(crate) gaps: Vec<String>,
     pub(crate) kernel: Option<Counters>,
+    pub(crate) traffic: Traffic,
+    /// Processes that a signal has stopped, each printable.
+    pub(crate) stopped: Vec<String>,
     /// What was found of a process, and when, since the first reading.
     pub(crate) examined: Option<(Duration, Arc<Examined>)>,
 }

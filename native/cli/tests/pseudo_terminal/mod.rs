@@ -67,6 +67,11 @@ impl PseudoTerminal {
         self.keyboard.write_all(keys.as_bytes()).and_then(|()| self.keyboard.flush())
     }
 
+    /// Shows what no program has written here, as if another had.
+    pub(crate) fn scribble(&mut self, text: &str) {
+        self.parser.process(text.as_bytes());
+    }
+
     pub(crate) fn resize(&mut self, rows: u16, columns: u16) -> Result<(), Box<dyn Error>> {
         self.master.resize(size(rows, columns))?;
         self.parser.screen_mut().set_size(NonZero::try_from(rows)?, NonZero::try_from(columns)?);

@@ -73,6 +73,12 @@ pub fn listen_overflows_beside(socket: RawFd) -> Result<Option<u64>, Error> {
     within(&sockopt::open_namespace(socket)?, listen_overflows)
 }
 
+/// Connections whose handshake was done by a server of this thread's network namespace (`PassiveOpens`); `None`: it is not counted there.
+pub fn passive_opens() -> Result<Option<u64>, Error> {
+    let snmp = read_file("/proc/thread-self/net/snmp")?.unwrap_or_default();
+    Ok(Counters::parse(&snmp)?.get("Tcp", "PassiveOpens"))
+}
+
 /// Reads them all. They are not of one instant.
 pub fn read() -> Result<Kernel, Error> {
     from_files(read_file)
@@ -156,6 +162,13 @@ mod tests {
         assert_eq!(counters.get("TcpExt", "ListenOverflows"), Some(u64::MAX));
         assert_eq!(counters.get("IpExt", "InNoRoutes"), Some(7));
         assert_eq!(counters.get("TcpExt", "InNoRoutes"), None);
+    }
+
+    #[test]
+    fn a_group_with_a_signed_counter_has_the_others() {
+        let text = "Tcp: MaxConn ActiveOpens PassiveOpens\nTcp: -1 5 7\n";
+        assert_eq!(Counters::parse(text).expect("a group").get("Tcp", "PassiveOpens"), Some(7));
+        assert!(matches!(passive_opens(), Ok(Some(_))), "of this namespace");
     }
 
     #[test]

@@ -275,6 +275,11 @@ pub fn read(pid: i32) -> Result<Threads, Error> {
     Ok(Threads { list, is_cut })
 }
 
+/// The state of a process. Needs no rights.
+pub fn state(pid: i32) -> Result<State, Error> {
+    Stat::parse(&file::read(&format!("/proc/{pid}/stat"), PAGE)?).map(|stat| stat.state).ok_or(MALFORMED)
+}
+
 /// Whether a thread of the process bears the name of a scheduler, as in every BEAM. Needs no rights.
 pub(crate) fn has_scheduler(pid: i32) -> Result<bool, Error> {
     for tid in file::numbers(&format!("/proc/{pid}/task"), MOST)?.0 {

@@ -1,5 +1,6 @@
 //! What was read, and what could not be.
 
+use accept_queue_core::Error;
 use accept_queue_core::outside::snapshot::Missing;
 use accept_queue_core::rules::diagnosis::CoverageFinding;
 use accept_queue_core::rules::facts::Unread;
@@ -69,4 +70,36 @@ pub(in crate::findings) fn unread(unread: &Unread) -> String {
         ),
         Unread::Threads => "it has more threads than are read".to_owned(),
     }
+}
+
+pub(super) fn is_for_want_of_a_right(unread: &Unread) -> bool {
+    match unread {
+        Unread::Sockets(error)
+        | Unread::Namespace(error)
+        | Unread::Pollsets(error)
+        | Unread::Calls(error)
+        | Unread::Stacks(error) => {
+            matches!(error, Error::Errno(errno) if matches!(errno.name(), "eacces" | "eperm"))
+        }
+        Unread::Diag | Unread::Unix | Unread::Queues(_) | Unread::Threads => false,
+    }
+}
+
+/// All that was refused for want of a right, and the one remedy.
+pub(in crate::findings) fn refused(all: &[Unread]) -> (String, String) {
+    let what = |unread: &Unread| match unread {
+        Unread::Sockets(_) => "which sockets it holds",
+        Unread::Namespace(_) => "its network namespace",
+        Unread::Pollsets(_) => "its epoll sets",
+        Unread::Calls(_) => "the system calls of its threads",
+        _ => "the stacks of its threads",
+    };
+    let what: Vec<_> = all.iter().map(what).collect();
+    let admin = if all.iter().any(|unread| matches!(unread, Unread::Namespace(_))) { ", CAP_SYS_ADMIN" } else { "" };
+    (
+        format!("Not seen for want of a right: {}.", what.join(", ")),
+        format!(
+            "Run this with sudo, or with CAP_SYS_PTRACE{admin} and CAP_DAC_READ_SEARCH: all of it can be read then."
+        ),
+    )
 }

@@ -9,10 +9,12 @@ mod threads;
 use std::time::Duration;
 
 use accept_queue_core::Endpoint;
-use accept_queue_core::rules::diagnosis::{Confidence, Finding, Gravity, Subject};
+use accept_queue_core::rules::diagnosis::{Confidence, CoverageFinding, Finding, Gravity, Subject};
+use accept_queue_core::rules::facts::Unread;
 use serde_json::Value;
 
-pub(super) use coverage::unread;
+use coverage::is_for_want_of_a_right;
+pub(super) use coverage::{refused, unread};
 pub(super) use threads::call_name;
 
 use crate::condition::seconds;
@@ -30,6 +32,8 @@ pub(crate) struct Worded {
     pub(crate) advice: String,
     /// Numbers, times in ms, and names as the process spells them: these may have any character in them.
     pub(super) figures: NamedFigures,
+    /// What a missing right keeps from being read.
+    pub(super) lacks: Option<Unread>,
 }
 
 type NamedFigures = Vec<(&'static str, Value)>;
@@ -55,7 +59,11 @@ impl Worded {
         };
         let Finding { gravity, confidence, more, .. } = *finding;
         let text = if more > 0 { format!("{text} {more} more are like this one, and not listed.") } else { text };
-        Worded { id: finding.id(), gravity, confidence, listener, text, advice, figures }
+        let lacks = match finding.subject {
+            Subject::Coverage(CoverageFinding::Unread(what)) if is_for_want_of_a_right(&what) => Some(what),
+            _ => None,
+        };
+        Worded { id: finding.id(), gravity, confidence, listener, text, advice, figures, lacks }
     }
 
     /// What, how bad, how sure.

@@ -5,6 +5,7 @@ use accept_queue_core::rules::facts::Member;
 use serde_json::Value;
 
 use super::{NamedFigures, Words, millis, seconds};
+use crate::figures::places;
 
 pub(super) fn words(finding: &QueueFinding, listener: &str) -> Words {
     match finding {
@@ -28,10 +29,8 @@ fn trouble_words(trouble: QueueTrouble, queue: &QueueFigures, listener: &str) ->
         ),
         QueueTrouble::Full => (
             format!(
-                "The queue of {listener} is full ({} of {}): further clients are dropped without a word ({} dropped while we \
-                 looked).",
-                queue.depth.queued,
-                u64::from(queue.depth.limit) + 1,
+                "The queue of {listener} is full, {}: further clients are dropped without a word ({} dropped while we looked).",
+                taken(queue),
                 queue.dropped
             ),
             "A longer queue (`accept_queue:resize/2`) helps against bursts only: look first at why none is accepted.",
@@ -61,10 +60,12 @@ fn trouble_words(trouble: QueueTrouble, queue: &QueueFigures, listener: &str) ->
 /// How many connections wait, how many fit, and how long the first has waited.
 pub(super) fn waiting(queue: &QueueFigures) -> String {
     let longest = queue.counts.and_then(|counts| counts.oldest_wait).or(queue.stalled_for);
-    let queued = queue.depth.queued;
-    let noun = if queued == 1 { "connection waits" } else { "connections wait" };
     let longest = longest.map(|wait| format!(", the first for {}", seconds(wait))).unwrap_or_default();
-    format!("{queued} {noun} ({} fit){longest}.", u64::from(queue.depth.limit) + 1)
+    format!("Connections wait on {}{longest}.", taken(queue))
+}
+
+fn taken(queue: &QueueFigures) -> String {
+    places(queue.depth.queued, queue.depth.known_limit(), queue.counts.map_or(1, |counts| counts.sockets))
 }
 
 /// With the descriptor of the socket that it is about, where several share the address.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use accept_queue_core::Error;
 use accept_queue_core::outside::observer::Reading;
 use accept_queue_core::outside::snapshot::Scope;
-use ratatui::crossterm::event::KeyEvent;
+use ratatui::crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
 use super::column::Column;
 use super::examiner::Examined;
@@ -16,9 +16,10 @@ use super::page::{self, Page};
 use super::row::{ListenerId, ListenerRow};
 use super::sampler::{Observation, has_ended};
 use super::threads::ThreadsPane;
+use super::traffic::Totals;
 use super::view::{Counters, Pane, View};
 use crate::args::ScopeOptions;
-use crate::figures::Unreadable;
+use crate::figures::{Process, Unreadable};
 
 /// The whole state.
 #[derive(Debug)]
@@ -41,7 +42,29 @@ pub(crate) struct App {
     pub(crate) scrolled: usize,
     selected: Option<ListenerId>,
     index: usize,
+    /// What the last drawing had room for.
+    pub(crate) extent: Extent,
+    pub(crate) wants_redraw: bool,
+    pub(crate) wants_suspension: bool,
     pub(crate) has_quit: bool,
+}
+
+/// What a drawing had room for: how far a page goes, and what was clicked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) width: usize,
+    /// Rows of the table that are seen, which of all is the first of them, and on which line it stands.
+    pub(crate) rows: usize,
+    pub(crate) first_row: usize,
+    pub(crate) top: u16,
+    /// Lines of the page, or of the pane.
+    pub(crate) lines: usize,
+}
+
+impl Default for Extent {
+    fn default() -> Extent {
+        Extent { width: 80, rows: 10, first_row: 0, top: 2, lines: 10 }
+    }
 }
 
 /// In which order.
@@ -68,6 +91,9 @@ impl App {
             scrolled: 0,
             selected: None,
             index: 0,
+            extent: Extent::default(),
+            wants_redraw: false,
+            wants_suspension: false,
             has_quit: false,
         }
     }
@@ -92,7 +118,7 @@ impl App {
     }
 
     pub(crate) fn observed(&mut self, observation: Observation) {
-        let Observation { at, elapsed, took, sample, epoll, kernel } = observation;
+        let Observation { at, elapsed, took, sample, epoll, kernel, passive_opens, stopped } = observation;
         let mut before: HashMap<ListenerId, ListenerRow> =
             self.live.rows.drain(..).map(|row| (row.id.clone(), row)).collect();
         let follow = |(reading, epoll): (Reading, _)| {
@@ -101,6 +127,9 @@ impl App {
         };
         let known = self.live.kernel;
         let examined = self.live.examined.take();
+        let mut traffic = std::mem::take(&mut self.live.traffic);
+        let overflows = kernel.and_then(|(_, kernel)| kernel.listen_overflows);
+        traffic.observed(at, Totals { connections: passive_opens, overflows });
         let counters = |(namespace, now)| Counters {
             namespace,
             now,
@@ -112,6 +141,8 @@ impl App {
             rows: sample.readings.into_iter().zip(epoll).map(follow).collect(),
             gaps: sample.gaps.iter().map(|gap| gap_in_words(&Unreadable::from(gap))).collect(),
             kernel: kernel.map(counters),
+            traffic,
+            stopped: stopped.iter().map(|process| Process::from(&**process).shown()).collect(),
             examined,
         };
         self.failure = None;
@@ -194,7 +225,9 @@ impl App {
             KeyCommand::SortByPrevious => self.sort_by_next(Column::SORTED.len() - 1),
             KeyCommand::Reverse => self.sort.is_reversed = !self.sort.is_reversed,
             KeyCommand::Move(by) => self.go(by),
-            KeyCommand::Leaf(by) => self.leaf(by),
+            KeyCommand::Leaf { is_down } => self.leaf(is_down),
+            KeyCommand::Redraw => self.wants_redraw = true,
+            KeyCommand::Suspend => self.wants_suspension = true,
             KeyCommand::Filter => {
                 self.page = None;
                 self.is_typing = true;
@@ -239,10 +272,41 @@ impl App {
         self.sort = Sort { by: sorted[(now + steps) % sorted.len()], is_reversed: false };
     }
 
-    /// The arrows choose another listener; PgUp and PgDn scroll its threads.
-    fn leaf(&mut self, by: isize) {
-        if self.page.is_none() && self.pane == Some(Pane::Threads) {
-            self.scroll(by / 2, self.threads().lines().len());
+    /// The arrows choose another listener; PgUp and PgDn scroll its threads. Of text, one line of the page before stays.
+    fn leaf(&mut self, is_down: bool) {
+        let is_threads = self.page.is_none() && self.pane == Some(Pane::Threads);
+        let length = match self.page {
+            None if !is_threads => self.extent.rows,
+            _ => self.extent.lines.saturating_sub(1),
+        };
+        let by = if is_down { 1 } else { -1 } * length.max(1) as isize;
+        if is_threads {
+            self.scroll(by, self.threads().wrapped(self.extent.width).len());
+        } else {
+            self.go(by);
+        }
+    }
+
+    /// The wheel goes where the arrows go, and scrolls the threads where it is over them; a click selects.
+    pub(crate) fn mouse(&mut self, event: MouseEvent) {
+        match event.kind {
+            MouseEventKind::ScrollDown => self.wheel(1, event.row),
+            MouseEventKind::ScrollUp => self.wheel(-1, event.row),
+            MouseEventKind::Down(MouseButton::Left) if self.page.is_none() => {
+                let line = usize::from(event.row.wrapping_sub(self.extent.top));
+                let index = self.extent.first_row + line;
+                if line < self.extent.rows && index < self.rows().len() {
+                    self.select(index);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn wheel(&mut self, by: isize, row: u16) {
+        let is_below = usize::from(row) >= usize::from(self.extent.top) + self.extent.rows;
+        if is_below && self.page.is_none() && self.pane == Some(Pane::Threads) {
+            self.scroll(by, self.threads().wrapped(self.extent.width).len());
         } else {
             self.go(by);
         }
@@ -254,12 +318,15 @@ impl App {
 
     fn go(&mut self, by: isize) {
         if let Some(page) = self.page {
-            return self.scroll(by, page::text(page, self.view()).len());
+            return self.scroll(by, page::lines(page, self.view(), self.extent.width).len());
         }
         let rows = self.rows();
         let Some(now) = self.selected(&rows) else { return };
-        let index = now.saturating_add_signed(by).min(rows.len() - 1);
-        let id = rows[index].id.clone();
+        self.select(now.saturating_add_signed(by).min(rows.len() - 1));
+    }
+
+    fn select(&mut self, index: usize) {
+        let id = self.rows()[index].id.clone();
         self.scrolled = 0;
         self.index = index;
         self.selected = Some(id);

@@ -1,5 +1,6 @@
 //! Draws the state.
 
+mod ascii;
 mod palette;
 mod panes;
 mod table;
@@ -13,49 +14,66 @@ use ratatui::widgets::{Paragraph, TableState, Wrap};
 pub(crate) use palette::Palette;
 use palette::{BOLD, DIM, REVERSED};
 
-use super::app::App;
+use super::app::{App, Extent};
 use super::page;
 use super::row::{ListenerRow, Moment};
+use super::traffic::Rates;
 use super::view::Pane;
+use super::words;
 
 /// What is kept from one drawing to the next: how far the table is scrolled.
 pub(crate) struct Screen {
     palette: Palette,
     table: TableState,
+    pub(crate) extent: Extent,
 }
 
 /// With its graph, all of a listener in 80 columns.
 const DETAIL_HEIGHT: u16 = 14;
 /// What a word that does not fit leaves free at the end of a line.
 const BREAK: usize = 12;
+/// Between the two sides of the title.
+const GAP_IN_TITLE: usize = 1;
+/// On a lower screen each line is a listener's.
+const LEAST_HEIGHT_FOR_TRAFFIC: u16 = 16;
 /// Less of a table is no table.
 const LEAST_TABLE: u16 = 5;
 
 impl Screen {
     pub(crate) fn new(palette: Palette) -> Screen {
-        Screen { palette, table: TableState::new() }
+        Screen { palette, table: TableState::new(), extent: Extent::default() }
     }
 
     pub(crate) fn draw(&mut self, frame: &mut Frame, app: &App) {
         let notice = self.notice(app);
         let height = notice.as_ref().map_or(0, |notice| lines(notice.width(), frame.area().width));
-        let heights = [1, height, 1].map(Constraint::Length);
-        let [title, body, below, footer] =
-            Layout::vertical([heights[0], Constraint::Min(0), heights[1], heights[2]]).areas(frame.area());
+        let traffic = app.view().traffic.rates().filter(|_| frame.area().height >= LEAST_HEIGHT_FOR_TRAFFIC);
+        let heights = [1, traffic.map_or(0, |_| 1), height, 1].map(Constraint::Length);
+        let [title, under_title, body, below, footer] =
+            Layout::vertical([heights[0], heights[1], Constraint::Min(0), heights[2], heights[3]]).areas(frame.area());
+        self.extent = Extent { width: frame.area().width.into(), rows: 0, lines: 1, ..Extent::default() };
         let rows = app.rows();
         self.title(frame, title, app, &rows);
+        if let Some(rates) = traffic {
+            frame.render_widget(self.traffic(rates), under_title);
+        }
         match app.page {
             Some(page) => {
-                let text: Vec<_> = page::text(page, app.view()).into_iter().map(Text::from).collect();
-                let page = Paragraph::new(text).wrap(Wrap { trim: false }).scroll((app.scrolled as u16, 0));
-                frame.render_widget(page, body);
+                let lines = page::lines(page, app.view(), body.width.into());
+                let scrolled = app.scrolled.min(lines.len().saturating_sub(1));
+                let text: Vec<_> = lines.into_iter().skip(scrolled).map(Text::from).collect();
+                frame.render_widget(Paragraph::new(text), body);
+                self.extent.lines = body.height.into();
             }
             None => self.listeners(frame, body, app, &rows),
         }
         if let Some(notice) = notice {
             frame.render_widget(Paragraph::new(notice).wrap(Wrap { trim: true }), below);
         }
-        frame.render_widget(keys(app), footer);
+        frame.render_widget(keys(app, footer.width.into()), footer);
+        if self.palette.is_ascii {
+            ascii::spell(frame.buffer_mut());
+        }
     }
 
     fn title(&self, frame: &mut Frame, area: Rect, app: &App, rows: &[&ListenerRow]) {
@@ -71,16 +89,46 @@ impl Screen {
             left.push(", ".into());
             left.push(Span::styled(format!("{troubled} in trouble"), self.palette.severity(worst)));
         }
-        left.push(format!(", by {} {arrow}", app.sort.by.title()).into());
+        if let [first, others @ ..] = &app.view().stopped[..] {
+            let others = if others.is_empty() { String::new() } else { format!(" and {} others", others.len()) };
+            left.push(", ".into());
+            let stopped = format!("{first}{others} stopped");
+            left.push(Span::styled(stopped, self.palette.severity(Severity::Critical)));
+        }
         let right = if app.is_paused() {
             Span::styled(" PAUSED ", REVERSED)
         } else {
             Span::styled(humantime::format_duration(app.interval).to_string(), DIM)
         };
+        let mut room = usize::from(area.width).saturating_sub(right.width() + 1);
+        let mut right = vec![right];
+        // In a narrow terminal the row counts for more than the order, which the header shows as well.
+        if let Some(row) = app.selected(rows) {
+            let row = format!("row {} of {}  ", row + 1, rows.len());
+            if left.iter().map(Span::width).sum::<usize>() + row.len() + GAP_IN_TITLE <= room {
+                room -= row.len();
+                right.insert(0, Span::styled(row, DIM));
+            }
+        }
+        let order = format!(", by {} {arrow}", app.sort.by.title());
+        if left.iter().map(Span::width).sum::<usize>() + Span::raw(&order).width() <= room {
+            left.push(order.into());
+        }
+        let right = Text::from(right).alignment(Alignment::Right);
         let areas = Layout::horizontal([Constraint::Min(0), Constraint::Length(right.width() as u16 + 1)]);
         let [beside, at_right] = areas.areas(area);
         frame.render_widget(Text::from(left), beside);
-        frame.render_widget(Text::from(right).alignment(Alignment::Right), at_right);
+        frame.render_widget(right, at_right);
+    }
+
+    /// Of the namespace of this program, whatever the scope is.
+    fn traffic(&self, rates: Rates) -> Text<'static> {
+        let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), words::rate);
+        let style = if rates.overflows > Some(0.0) { self.palette.severity(Severity::Warning) } else { DIM };
+        Text::from(vec![
+            Span::styled(format!("network namespace: {} connections/s, ", rate(rates.connections)), DIM),
+            Span::styled(format!("{} overflows/s", rate(rates.overflows)), style),
+        ])
     }
 
     /// What could not be read.
@@ -128,20 +176,54 @@ fn level(moment: &Moment, steps: u64) -> u64 {
     share.max((moment.queued > 0).into()).min(steps.saturating_sub(1))
 }
 
-fn keys(app: &App) -> Text<'static> {
-    let keys = match (app.page, app.pane) {
-        (Some(_), _) => "Esc closes this page  arrows scroll it  q quit",
-        (None, Some(Pane::Threads)) => "q quit  ? help  t closes  arrows another listener  PgUp PgDn scroll  p pause",
-        (None, _) => "q quit  ? help  / filter  s sort  r reverse  p pause  Enter detail  t threads",
+/// What the keys do, and how much it matters: what has the greatest number is left out first.
+type Hint = (&'static str, u8);
+
+const ON_A_PAGE: &[Hint] = &[("Esc closes this page", 0), ("arrows scroll it", 2), ("q quit", 1)];
+const ON_THREADS: &[Hint] = &[
+    ("q quit", 0),
+    ("? help", 1),
+    ("t closes", 2),
+    ("arrows another listener", 4),
+    ("PgUp PgDn scroll", 3),
+    ("p pause", 5),
+];
+const ON_THE_TABLE: &[Hint] = &[
+    ("q quit", 0),
+    ("? help", 1),
+    ("/ filter", 4),
+    ("s sort", 5),
+    ("r reverse", 7),
+    ("p pause", 6),
+    ("Enter detail", 3),
+    ("t threads", 2),
+];
+
+/// As many as fit.
+fn hints(hints: &[Hint], room: usize) -> String {
+    let joined =
+        |most: u8| hints.iter().filter(|hint| hint.1 <= most).map(|hint| hint.0).collect::<Vec<_>>().join("  ");
+    (0..hints.len() as u8).rev().map(joined).find(|text| text.len() <= room).unwrap_or_default()
+}
+
+fn keys(app: &App, room: usize) -> Text<'static> {
+    let keys = |taken: usize| {
+        let of = match (app.page, app.pane) {
+            (Some(_), _) => ON_A_PAGE,
+            (None, Some(Pane::Threads)) => ON_THREADS,
+            (None, _) => ON_THE_TABLE,
+        };
+        Span::styled(hints(of, room.saturating_sub(taken)), DIM)
     };
     if app.is_typing {
         let typed = Span::styled(format!("filter: {}", app.filter), BOLD);
         Text::from(vec![typed, Span::styled(" ", REVERSED), Span::styled("  Enter keeps it, Esc clears it", DIM)])
     } else if app.filter.is_empty() {
-        Text::styled(keys, DIM)
+        Text::from(keys(0))
     } else {
         let kept = Span::styled(format!("filter: {}  ", app.filter), BOLD);
-        Text::from(vec![kept, Span::styled(keys, DIM)])
+        let keys = keys(kept.width());
+        Text::from(vec![kept, keys])
     }
 }
 

@@ -3,16 +3,22 @@
 use accept_queue_core::rules::check::Severity;
 use ratatui::style::{Color, Modifier, Style};
 
-/// Whether there are colours. Without them, what is wrong is bold.
+use super::ascii;
+
+/// Whether there are colours and signs outside ASCII. Without colours, what is wrong is bold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Palette {
     pub(crate) has_colours: bool,
+    pub(crate) is_ascii: bool,
 }
 
 impl Palette {
-    /// <https://no-color.org>
+    /// <https://no-color.org>, and the locale.
     pub(crate) fn of_environment() -> Palette {
-        Palette { has_colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+        Palette {
+            has_colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            is_ascii: ascii::is_ascii(|name| std::env::var(name).ok()),
+        }
     }
 
     fn coloured(self, colour: Color) -> Style {

@@ -8,6 +8,7 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 
 use super::palette::{BOLD, DIM, REVERSED, UNDERLINED};
 use super::{Screen, level};
+use crate::list::cut;
 use crate::top::app::App;
 use crate::top::column::{Column, GAP, fitting};
 use crate::top::row::ListenerRow;
@@ -29,6 +30,9 @@ impl Screen {
             Table::new(body, widths).header(Row::new(header)).column_spacing(GAP as u16).row_highlight_style(REVERSED);
         self.table.select(app.selected(rows));
         frame.render_stateful_widget(table, area, &mut self.table);
+        self.extent.rows = area.height.saturating_sub(1).into();
+        self.extent.first_row = self.table.offset();
+        self.extent.top = area.y + 1;
         // A full block is all foreground: reversed it would be all background.
         let buffer = frame.buffer_mut();
         for at in area.positions() {
@@ -47,6 +51,7 @@ impl Screen {
                 Text::styled(beginning(column.text(row), width), self.palette.severity(row.severity()))
             }
             Column::Address => end(column.text(row), width).into(),
+            Column::Owner => cut(&column.text(row), width).into(),
             _ => beginning(column.text(row), width).into(),
         };
         Cell::new(aligned(column, text))

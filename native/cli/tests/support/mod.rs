@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use serde_json::Value;
 
-pub(crate) use running::{listen, own_pid as own};
+pub(crate) use running::{listen, own_pid as own, until};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_accept-queue");
 /// `setpriv` to a user who owns nothing.

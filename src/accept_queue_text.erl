@@ -80,7 +80,7 @@ what(Condition, _) ->
 
 figures(Details) ->
     Figures = [
-        figure("~b of ~b queued", [queued, limit], Details),
+        figure("~b queued (backlog ~b)", [queued, limit], Details),
         member(Details),
         figure("the oldest for ~b ms", [oldest_wait_ms], Details),
         [io_lib:format("~b have left", [Left]) || Left <- [left(Details)], Left > 0],
@@ -94,7 +94,7 @@ figures(Details) ->
 
 %% One of several: the sum says less than its own queue.
 member(#{limit := Sum, socket := #{queued := Queued, limit := Limit} = Socket}) when Limit < Sum ->
-    [io_lib:format("~b of ~b at the socket with ~ts ~b", [Queued, Limit, Name, Number]) || {Name, Number} <- [socket_name(Socket)]];
+    [io_lib:format("~b (backlog ~b) at the socket with ~ts ~b", [Queued, Limit, Name, Number]) || {Name, Number} <- [socket_name(Socket)]];
 member(_) ->
     [].
 

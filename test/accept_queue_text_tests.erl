@@ -25,14 +25,14 @@ lines() ->
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.2 s. "
             "0 of 3 in accept; 2 max_connections (<0.1.0> in ranch_conns_sup:wait/0: held up); 1 sleep (<0.1.0> in shop:wait/0: held up). "
-            "31 of 30 queued, the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
+            "31 queued (backlog 30), the oldest for 5300 ms, 6 have left, 207 dropped since it was opened. "
             "Try: accept_queue:acceptors(Listener) for what the pool does; free or restart its processes."
         },
         {
             {raised, overflowing},
             ?HERE#{held_ms => 0, queued => 5, limit => 4, drops => 3, dropped => 3, dropped_otherwise => 0, acceptors_summary => undefined},
             "accept queue of 0.0.0.0:8080 (ranch http) is overflowing: 3 packets of clients dropped. "
-            "5 of 4 queued, 3 dropped since it was opened. "
+            "5 queued (backlog 4), 3 dropped since it was opened. "
             "Try: accept_queue:resize(Listener, 128) if it is bursts; more acceptors if it lasts."
         },
         {
@@ -49,14 +49,14 @@ lines() ->
             },
             "accept queue of 0.0.0.0:8080 is behind: the oldest connection has waited too long, for 1.0 s now. "
             "1 in accept; the rest of the pool is not known. "
-            "7 of 128 queued, 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
+            "7 queued (backlog 128), 9 dropped since it was opened, 9 dropped with room left: not for want of places. "
             "Try: more acceptors, or less work between accept and the next accept."
         },
         {
             {raised, stuck},
             ?HERE#{held_ms => 5000, queued => 2, limit => 30, drops => 0, queued_closed => undefined, queued_reset => undefined, acceptors => waiting, acceptors_summary => undefined},
             "accept queue of 0.0.0.0:8080 (ranch http) is stuck: connections wait, and none has been accepted for 5.0 s. "
-            "2 of 30 queued, 0 dropped since it was opened. "
+            "2 queued (backlog 30), 0 dropped since it was opened. "
             "Processes are in accept and get nothing: a scheduler may be blocked in a native call, or no thread polls. "
             "Try: accept_queue:list(), and accept-queue diagnose from outside."
         },
@@ -64,7 +64,7 @@ lines() ->
             {cleared, stuck},
             ?HERE#{duration_ms => 61200, queued => 0, limit => 30, drops => 207},
             "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s. "
-            "0 of 30 queued, 207 dropped since it was opened."
+            "0 queued (backlog 30), 207 dropped since it was opened."
         },
         {
             {cleared, stuck},
@@ -77,7 +77,7 @@ lines() ->
                 duration_ms => 61200, reason => recovered, queued => 9, limit => 120, socket => #{cookie => 7, fd => 21, queued => 0, limit => 30}
             },
             "accept queue of 0.0.0.0:8080 (ranch http) is no longer stuck, after 61.2 s. "
-            "9 of 120 queued, 0 of 30 at the socket with descriptor 21."
+            "9 queued (backlog 120), 0 (backlog 30) at the socket with descriptor 21."
         },
         {
             {listener, removed},

@@ -56,7 +56,7 @@ fn read(evidence: &ConditionEvidence) -> String {
     let known = [
         Some(figures::queued(depth)),
         socket.map(|socket| {
-            format!("{} of {} at the socket with cookie {}", socket.depth.queued, socket.depth.limit, socket.cookie.0)
+            format!("{} (backlog {}) at the socket with cookie {}", socket.depth.queued, socket.depth.limit, socket.cookie.0)
         }),
         oldest.map(|wait| format!("the oldest for {} ms", wait.as_millis())),
         (left > 0).then(|| format!("{left} have left")),
@@ -122,7 +122,7 @@ mod tests {
         };
         assert_eq!(
             raised(Condition::Overflowing, &evidence),
-            "is overflowing: 7 packets of clients dropped. 31 of 30 queued, the oldest for 5316 ms, 2 have left, 390 \
+            "is overflowing: 7 packets of clients dropped. 31 queued (backlog 30), the oldest for 5316 ms, 2 have left, 390 \
              dropped since it was opened. Try: a larger backlog if it is bursts; more acceptors if it lasts."
         );
         for (condition, what) in [
@@ -136,7 +136,7 @@ mod tests {
         }
         let full = ConditionEvidence { dropped: 0, counts: None, dropped_otherwise: 3, ..evidence };
         assert!(raised(Condition::Overflowing, &full).starts_with(
-            "is overflowing: it is full, and the next client will be dropped. 31 of 30 queued, 390 dropped since it \
+            "is overflowing: it is full, and the next client will be dropped. 31 queued (backlog 30), 390 dropped since it \
                  was opened, 3 dropped with room left: not for want of places."
         ));
         assert_eq!(cleared(Condition::Stuck, Duration::from_secs(61)), "is no longer stuck, after 61.0 s.");

@@ -56,10 +56,10 @@ pub(crate) fn places(queued: u32, limit: Option<u32>, sockets: u32) -> String {
     }
 }
 
-/// `3 of 5 queued`.
+/// `3 queued (backlog 5)`.
 pub(crate) fn queued(depth: &Depth) -> String {
     match depth.known_limit() {
-        Some(limit) => format!("{} of {limit} queued", depth.queued),
+        Some(limit) => format!("{} queued (backlog {limit})", depth.queued),
         None => format!("{} queued with an unknown limit", depth.queued),
     }
 }

@@ -91,7 +91,7 @@ fn a_queue_that_overflows_is_in_the_recording_from_beginning_to_end() {
     let (status, said) = recorder.end();
     assert!(status.success(), "{said}");
     let bytes = place.bytes().len();
-    let summary = format!("1 condition raised, the worst queue 2 of 1 at {at}. {bytes} bytes recorded.");
+    let summary = format!("1 condition raised, the worst queue 2 (backlog 1) at {at}. {bytes} bytes recorded.");
     assert!(said.contains(&summary) && said.lines().count() == 1, "{said}");
 
     let timeline = place.timeline();

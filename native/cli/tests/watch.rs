@@ -80,11 +80,11 @@ fn a_signal_ends_it_with_a_summary_and_success() {
     let _clients = [connect(at)];
     for signal in ["INT", "TERM", "HUP"] {
         let mut watch = watch(&["--port", &at.port().to_string(), "--samples"]);
-        watch.line(|line| line.contains(&at.to_string()) && line.contains("1 of 5 queued, 1 alive"));
+        watch.line(|line| line.contains(&at.to_string()) && line.contains("1 queued (backlog 5), 1 alive"));
         watch.signal(signal);
         let (status, said) = watch.end();
         assert_eq!(status.code(), Some(0), "{signal}: {said}");
-        assert!(said.contains("1 listener, ") && said.contains(&format!("the worst queue 1 of 5 at {at}.")), "{said}");
+        assert!(said.contains("1 listener, ") && said.contains(&format!("the worst queue 1 (backlog 5) at {at}.")), "{said}");
     }
 }
 
@@ -158,7 +158,7 @@ fn the_end_of_the_process_is_the_end_of_the_watch() {
     let holder = holder("holder", socket);
     let pid = holder.child.id().to_string();
     let mut watch = watch(&["--pid", &pid]);
-    watch.line(|line| line.contains(&format!("{at} of holder ({pid}) is watched: 0 of 5 queued.")));
+    watch.line(|line| line.contains(&format!("{at} of holder ({pid}) is watched: 0 queued (backlog 5).")));
     drop(holder);
     watch.line(|line| line.contains(&format!("{at} of holder ({pid}) is watched no longer")));
     let (status, said) = watch.end();

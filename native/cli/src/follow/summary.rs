@@ -79,7 +79,7 @@ impl Summary {
             Some(format!("{} raised", many(self.raised, "condition"))),
             Some(match &self.worst {
                 Some(WorstQueue { depth, endpoint }) => match depth.known_limit() {
-                    Some(limit) => format!("the worst queue {} of {limit} at {endpoint}", depth.queued),
+                    Some(limit) => format!("the worst queue {} (backlog {limit}) at {endpoint}", depth.queued),
                     None => format!("the worst queue {} at {endpoint}", depth.queued),
                 },
                 None => "no connection waited".to_owned(),

@@ -56,7 +56,10 @@ fn read(evidence: &ConditionEvidence) -> String {
     let known = [
         Some(figures::queued(depth)),
         socket.map(|socket| {
-            format!("{} (backlog {}) at the socket with cookie {}", socket.depth.queued, socket.depth.limit, socket.cookie.0)
+            format!(
+                "{} (backlog {}) at the socket with cookie {}",
+                socket.depth.queued, socket.depth.limit, socket.cookie.0
+            )
         }),
         oldest.map(|wait| format!("the oldest for {} ms", wait.as_millis())),
         (left > 0).then(|| format!("{left} have left")),

@@ -84,7 +84,10 @@ fn a_signal_ends_it_with_a_summary_and_success() {
         watch.signal(signal);
         let (status, said) = watch.end();
         assert_eq!(status.code(), Some(0), "{signal}: {said}");
-        assert!(said.contains("1 listener, ") && said.contains(&format!("the worst queue 1 (backlog 5) at {at}.")), "{said}");
+        assert!(
+            said.contains("1 listener, ") && said.contains(&format!("the worst queue 1 (backlog 5) at {at}.")),
+            "{said}"
+        );
     }
 }
 

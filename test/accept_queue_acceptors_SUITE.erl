@@ -520,6 +520,8 @@ the_name_of_a_listener_is_that_of_its_owner_now(_) ->
     after 30000 -> error(not_raised)
     end,
     ok = accept_queue:unsubscribe(),
+    %% Whoever is given its port next is not to find it stuck.
+    ok = accept_queue:unwatch(L),
     kill([Heir]).
 
 %% As with socket activation: the descriptor listens before the VM has a socket for it.

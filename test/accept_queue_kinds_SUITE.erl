@@ -279,23 +279,21 @@ dumps(Trace, Sizes) ->
      || Size <- Sizes
     ].
 
+%% The least of several: the monitor's search for new listeners, which lives on in the library's thread or in the program, asks as well.
 dumps_of(Spelling, Size, Trace) ->
-    Before = questions(Trace),
-    {ok, #{sockets := Size}} = accept_queue:counts(Spelling),
-    questions(Trace) - Before.
+    lists:min([
+        begin
+            Before = questions(Trace),
+            {ok, #{sockets := Size}} = accept_queue:counts(Spelling),
+            questions(Trace) - Before
+        end
+     || _ <- lists:seq(1, 5)
+    ]).
 
-%% What has been asked of the kernel: nothing else in that VM uses the call but the monitor's thread, which lives on and looks for new
-%% listeners. strace writes a call down before it lets the process go on.
+%% What has been asked of the kernel. strace writes a call down before it lets the process go on.
 questions(Trace) ->
     {ok, Calls} = file:read_file(Trace),
-    OfMonitor = [list_to_binary(Tid) || Tid <- threads:of_monitor()],
-    length([Call || Call <- binary:split(Calls, <<"\n">>, [global]), [Tid, <<"sendto(", _/binary>>] <- [words(Call)], not lists:member(Tid, OfMonitor)]).
-
-words(Call) ->
-    case re:run(Call, "^([0-9]+) +(.*)$", [{capture, all_but_first, binary}]) of
-        {match, Words} -> Words;
-        nomatch -> []
-    end.
+    length(binary:matches(Calls, <<"sendto(">>)).
 
 a_link_local_address_is_identified_by_its_scope(_) ->
     other_vm:with_own_network(?MODULE, link_local).

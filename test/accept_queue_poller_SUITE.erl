@@ -56,7 +56,7 @@ there_is_one_thread_however_often_the_monitor_is_killed_and_none_when_the_applic
     eventually:is(0, fun threads/0).
 
 threads() ->
-    length(threads:of_monitor()).
+    length([File || File <- filelib:wildcard("/proc/self/task/*/comm"), {ok, <<"accept_queue\n">>} =:= file:read_file(File)]).
 
 a_thread_that_still_runs_survives_that_its_module_is_purged(_) ->
     Vm = other_vm:start(),

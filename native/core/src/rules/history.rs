@@ -419,6 +419,31 @@ mod tests {
         assert_eq!(turns, [(1, "raised"), (47, "cleared")]);
     }
 
+    /// The kernel counts the overflow first, and then its two drops; the counter is read after the drops.
+    #[test]
+    fn the_second_drop_of_an_overflow_that_was_counted_before_it_is_no_drop_for_another_cause() {
+        let mut history = History::new(Settings::default(), seconds(1));
+        let mut turns = Vec::new();
+        for tenth in 0..100 {
+            let (drops, overflows) = match tenth {
+                0 => (0, None),
+                1 => (14, Some(14)),
+                2 => (28, Some(0)),
+                _ => (28, None),
+            };
+            let depth = Depth { queued: 0, limit: 5, drops: Some(drops) };
+            let members = Members::read([(Cookie(1), Ok::<_, Error>(depth))]).expect("one is open");
+            let at = seconds(1) + Duration::from_millis(100) * tenth;
+            let changes = history.depth_read(at, &members, Overflowed { at_most: overflows, since: None }).changes;
+            turns.extend(changes.into_iter().map(|change| match change {
+                Change::Raised { evidence, .. } | Change::Cleared { evidence, .. } => {
+                    (evidence.dropped, evidence.dropped_otherwise)
+                }
+            }));
+        }
+        assert_eq!(turns, [(14, 0), (14, 0)]);
+    }
+
     #[test]
     fn what_was_dropped_meanwhile_is_not_forgotten() {
         let mut history = History::new(Settings::default(), seconds(1));

@@ -15,6 +15,8 @@ pub(super) struct Sockets {
     total_drops: Option<u64>,
     /// The overflows that the kernel had counted before the last reading.
     counted_before: Option<u64>,
+    /// Of the overflows of the last reading, drops that may have come after it.
+    second_drops: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -86,6 +88,7 @@ impl Sockets {
     fn attribute(&mut self, at: Time, now: &Members<Depth>, overflowed: Overflowed) -> Rise {
         let mut rise = Rise::default();
         let mut left = overflowed.at_most;
+        let mut second_drops = 0u64;
         // Those that are near full first: the others have what they leave of the overflows.
         let has_near_full = left.is_some() && self.dropped(now).is_near_full;
         for is_first in [true, false] {
@@ -110,7 +113,9 @@ impl Sockets {
                 rise.overflowed += overflows;
                 // The last ACK of a handshake that meets a full queue is one overflow and two drops (net/ipv4/tcp_ipv4.c:
                 // tcp_v4_syn_recv_sock, and tcp_v4_rcv, which discards the packet).
-                rise.otherwise += dropped.saturating_sub(overflows.saturating_mul(2));
+                let explained = overflows.saturating_mul(2);
+                rise.otherwise += dropped.saturating_sub(explained);
+                second_drops = second_drops.saturating_add(explained.saturating_sub(dropped));
                 if overflows > 0 {
                     known.overflowed_at = Some(at);
                 }
@@ -119,6 +124,9 @@ impl Sockets {
                 break;
             }
         }
+        // The counter is read after the drops: it may have been ahead of them.
+        let before = std::mem::replace(&mut self.second_drops, second_drops);
+        rise.otherwise = rise.otherwise.saturating_sub(before);
         rise
     }
 

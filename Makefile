@@ -46,7 +46,7 @@ matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian rel
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers
 
-kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, in qemu; about 7 min
+kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, in qemu; about 10 min
 	@test/kernels/run
 
 load: setup build ## pools that stall, servers at full speed, in groups, in bursts, each for MINUTES=10, and a minute of calls; the figures in _build/load

@@ -47,22 +47,24 @@ end_per_testcase(_, _Config) ->
 a_program_that_is_killed_is_started_again_once_a_second_at_most(_) ->
     L = sockets:listen(5),
     {ok, Handle} = accept_queue:open(L),
-    Starts = [
+    {Starts, WereAway} = lists:unzip([
         begin
             Pid = program(),
             signal("KILL", Pid),
             eventually:is({error, timeout}, fun() -> accept_queue:depth(Handle) end),
-            %% Meanwhile they say so at once.
+            %% Meanwhile they say so, and none waits for an answer: all of them take less than one time-out. On a busy machine the next
+            %% program may be there before the last of them.
             {Us, Answers} = timer:tc(fun() -> [Read(Handle) || Read <- readings()] end),
-            ?assertEqual([{error, timeout}], lists:usort(Answers)),
-            ?assert(Us < 1000000, Us),
+            IsAway = lists:member(program(), [Pid, undefined]),
+            [?assertEqual({[{error, timeout}], true}, {lists:usort(Answers), Us < 5000000}) || IsAway],
             eventually:is(true, fun() -> not lists:member(program(), [Pid, undefined]) end),
             Started = started(program()),
             eventually:is({ok, #{queued => 0, limit => 5, drops => 0}}, fun() -> accept_queue:depth(Handle) end),
-            Started
+            {Started, IsAway}
         end
      || _ <- lists:seq(1, 3)
-    ],
+    ]),
+    ?assert(lists:member(true, WereAway)),
     %% As the kernel has noted it, in hundredths of a second.
     [?assert(Later - Sooner >= 99, Starts) || {Sooner, Later} <- lists:zip(lists:droplast(Starts), tl(Starts))].
 

@@ -62,7 +62,7 @@ ten_seconds_of_an_idle_vm_leave_one_file_that_names_the_library(Config) ->
         has("libhanging_nif\\.so", Text),
         has("queued, every 0\\.5 s, the oldest first:\n(?s:.*)" ++ text(Address) ++ ": (?:-(?: x[0-9]+)?, )?0(?: x[0-9]+)?(?:, 1)?, 2 x[0-9]+\n", Text),
         %% A line of the log, and telemetry.
-        {error, Line} = logged(Vm),
+        Line = logged_error(Vm),
         has("^this VM hung for [0-9.]+ s\\. Finding: .*libhanging_nif\\.so.* \\(scheduler_blocked\\) The evidence: " ++ Document ++ "$", Line),
         {Measured, Metadata} = measured(Vm),
         ?assertEqual({#{duration_ms => Ms}, File, scheduler_blocked}, {Measured, maps:get(file, Metadata), maps:get(finding, Metadata)}),
@@ -138,12 +138,12 @@ a_folder_that_cannot_be_written_is_reported_and_survived(Config) ->
     File = filename:join(proplists:get_value(priv_dir, Config), "file"),
     ok = file:write_file(File, ""),
     with(Config, quick(#{directory => File ++ "/evidence"}), [], fun(Vm) ->
-        {error, Soon} = logged(Vm),
+        Soon = logged_error(Vm),
         has("^accept_queue: the port program reports watchdog: evidence cannot be written to .*/file/evidence: Not a directory", Soon),
         _ = hang(Vm, sleep, [?QUICK_HANG_MS], fun() -> ok end),
         #{file := undefined, reason := Reason, finding := scheduler_blocked} = hung(Vm),
         has("^evidence cannot be written to .*/file/evidence: Not a directory", Reason),
-        {error, Line} = logged(Vm),
+        Line = logged_error(Vm),
         has("There is no evidence: evidence cannot be written to ", Line)
     end).
 
@@ -231,7 +231,7 @@ the_memory_can_be_read_with_allow_ptrace(Config) ->
         #{file := File} = hung(Vm),
         {ok, Json} = file:read_file(File),
         has("\"library\":\"libhanging_nif.so\"", Json),
-        {error, _} = logged(Vm),
+        _ = logged_error(Vm),
         ?assertEqual(none, logged(Vm, 0))
     end).
 
@@ -284,6 +284,13 @@ hung(#{vm := Node}, WithinMs) -> other_vm:call(Node, ?MODULE, next, [hung, Withi
 
 logged(Vm) -> logged(Vm, ?HUNG_MS).
 logged(#{vm := Node}, WithinMs) -> other_vm:call(Node, ?MODULE, next, [logged, WithinMs]).
+
+%% On a busy machine a queue may be behind meanwhile, which is a warning.
+logged_error(Vm) ->
+    case logged(Vm) of
+        {error, Line} -> Line;
+        {warning, _} -> logged_error(Vm)
+    end.
 
 measured(#{vm := Node}) -> other_vm:call(Node, ?MODULE, next, [measured, ?HUNG_MS]).
 

@@ -17,6 +17,8 @@ all() ->
         ranch_is_watched_by_its_names,
         cowboy_says_503_while_a_pool_is_stuck,
         the_dead_are_skipped,
+        the_shop_of_the_documents_is_stuck_beside_a_pool_that_is_well,
+        a_shop_whose_port_or_name_is_taken_says_so,
         an_elixir_application_watches_its_own_listener
     ].
 
@@ -60,7 +62,7 @@ each_example_says_in_a_line_what_it_does(_) ->
     {0, Said} = commands:run(run(), []),
     Lines = string:lexemes(Said, "\n"),
     Names = [hd(string:lexemes(Line, " ")) || Line <- Lines],
-    ?assertEqual(["cowboy", "elixir_shop", "experiment_2009", "gen_tcp_pool", "ranch", "skip_the_dead"], lists:sort(Names)),
+    ?assertEqual(["cowboy", "elixir_shop", "experiment_2009", "gen_tcp_pool", "ranch", "shop", "skip_the_dead"], lists:sort(Names)),
     ?assertEqual([], [Line || Line <- Lines, length(string:lexemes(Line, " ")) < 6]),
     %% Each has its command at its top, and its place in the document.
     {ok, Document} = file:read_file(repository:path("docs/first-hour.md")),
@@ -139,6 +141,53 @@ the_dead_are_skipped(_) ->
     %% The first has waited for more than a tenth of a second.
     ?assert(lists:sum(lists:nthtail(3, Counts)) >= 1),
     ok = gen_tcp:close(Early).
+
+the_shop_of_the_documents_is_stuck_beside_a_pool_that_is_well(_) ->
+    Name = shop_name(),
+    Example = started("shop", ["0", "0"], [{"SHOP_NODE", Name}]),
+    [Stuck, Well] = says(Example, "^node " ++ Name ++ "@localhost: no process accepts on 127.0.0.1:([0-9]+), and on 127.0.0.1:([0-9]+) all is well"),
+    %% What it says to try, each with what the page shows.
+    says(Example, "accept-queue list --node " ++ Name),
+    says(Example, "accept-queue diagnose --node " ++ Name),
+    Program = repository:target("release/accept-queue"),
+    eventually:is(match, fun() ->
+        {0, Listed} = commands:run(Program, ["list", "--wide", "--node", Name]),
+        Rows = "127.0.0.1:" ++ Stuck ++ " +31 +30 +full +19 +12 .* " ++ Name ++ "@localhost.*127.0.0.1:" ++ Well ++ " +0 +1024 .* armed",
+        re:run(Listed, Rows, [unicode, dotall, {capture, none}])
+    end),
+    {2, Checked} = commands:run(Program, ["check", "--node", Name]),
+    ?assertNotEqual(nomatch, string:find(Checked, "CRITICAL - 127.0.0.1:" ++ Stuck)),
+    {3, Diagnosed} = commands:run(Program, ["diagnose", "--node", Name]),
+    ?assertNotEqual(nomatch, string:find(Diagnosed, "nobody_in_accept")),
+    %% Ctrl-C.
+    {os_pid, Pid} = erlang:port_info(Example, os_pid),
+    _ = os:cmd("kill -INT " ++ integer_to_list(Pid)),
+    ended(Example).
+
+a_shop_whose_port_or_name_is_taken_says_so(_) ->
+    {ok, Taken} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    {ok, At} = inet:port(Taken),
+    Name = shop_name(),
+    Shop = ["SHOP_NODE=" ++ Name, run(), "shop"],
+    {1, Said} = commands:run("env", Shop ++ [integer_to_list(At), "0"]),
+    ?assertNotEqual(nomatch, string:find(Said, lists:flatten(io_lib:format("shop: cannot listen on 127.0.0.1:~b: address already in use", [At])))),
+    ok = gen_tcp:close(Taken),
+    ?assertMatch({1, "shop: a port is a number" ++ _}, commands:run("env", Shop ++ ["http", "0"])),
+    Example = started("shop", ["0", "0"], [{"SHOP_NODE", Name}]),
+    says(Example, "no process accepts on"),
+    {1, Refused} = commands:run("env", Shop),
+    ?assertMatch("shop: a node " ++ _, Refused).
+
+%% The machine may have a shop of its own.
+shop_name() ->
+    "shop" ++ os:getpid() ++ "x" ++ integer_to_list(erlang:unique_integer([positive])).
+
+ended(Example) ->
+    receive
+        {Example, {exit_status, _}} -> erase(example);
+        {Example, {data, _}} -> ended(Example)
+    after ?DEADLINE_MS -> erlang:error({does_not_end, Example})
+    end.
 
 an_elixir_application_watches_its_own_listener(_) ->
     Example = started("elixir_shop", [], [{"SHOP_PORT", "0"}]),

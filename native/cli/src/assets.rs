@@ -36,11 +36,7 @@ fn in_words(path: &Path, error: &io::Error) -> String {
 /// Of a command; `None`: of the program.
 fn page(command: Option<&str>) -> Result<(), String> {
     let page = command.map_or_else(|| "accept-queue".to_owned(), |command| format!("accept-queue-{command}"));
-    print(PAGES, &page).ok_or_else(|| {
-        let commands: Vec<_> = PAGES.iter().filter_map(|(page, _)| page.strip_prefix("accept-queue-")).collect();
-        let unknown = command.unwrap_or_default().escape_debug();
-        format!("there is no command `{unknown}`; there are {}", commands.join(", "))
-    })?
+    print(PAGES, &page).ok_or_else(|| format!("there is no page {page}"))?
 }
 
 fn print(table: &[(&str, &str)], name: &str) -> Option<Result<(), String>> {

@@ -73,8 +73,7 @@ pub(crate) fn run(options: &ExportOptions) -> Result<(), String> {
 
 fn listen(address: &str) -> Result<TcpListener, String> {
     let shown = address.escape_debug();
-    let wants = "--listen wants an address and a port, as 127.0.0.1:9700, [::1]:9700, localhost:9700 or :9700 for every address";
-    let at = addresses(address).ok_or_else(|| format!("{wants}, and not `{shown}`"))?;
+    let at = addresses(address).ok_or_else(|| format!("--listen {shown}: there is no such address or name"))?;
     TcpListener::bind(&at[..]).map_err(|error| format!("cannot listen on {shown}: {error}"))
 }
 

@@ -30,10 +30,9 @@ mod whole_file;
 use std::process::ExitCode;
 
 use args::{Arguments, Command};
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let command = match Arguments::try_parse_from(usage::arguments()) {
+    let command = match Arguments::read(usage::arguments()) {
         Ok(Arguments { command }) => command,
         Err(refusal) => return usage::refused(&refusal),
     };

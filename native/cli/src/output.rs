@@ -1,6 +1,9 @@
 //! Standard output, whose reader may close it at any time (`| head`).
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -23,6 +26,21 @@ pub(crate) fn write(to: &mut impl Write, bytes: &[u8]) -> Result<Reader, String>
 /// The same for output that is written once.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), String> {
     write(&mut io::stdout().lock(), bytes).map(|_| ())
+}
+
+/// In place of the name of a file: standard input, or standard output. A file of that name is `./-`.
+pub(crate) fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Standard output for what is no text.
+pub(crate) fn binary() -> Result<File, String> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        return Err("standard output: is a terminal, and this is no text: name a file, or a pipe".to_owned());
+    }
+    let own = stdout.as_fd().try_clone_to_owned();
+    own.map(File::from).map_err(|error| format!("standard output: {}", refusal(&error)))
 }
 
 /// Whether the next write would have a reader.

@@ -58,6 +58,7 @@ impl Sink for Recorder<'_> {
         }
         match self.file.write(&entries)? {
             Room::Left => Ok(Next::GoOn),
+            Room::Unread => Ok(Next::End),
             Room::None => {
                 self.why = "the file has reached --max-size";
                 let most = self.options.max_size;
@@ -65,6 +66,10 @@ impl Sink for Recorder<'_> {
                 Ok(Next::End)
             }
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.file.is_closed()
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::args::ReportOptions;
 use crate::condition::many;
 use crate::json;
-use crate::output::{self, refusal};
+use crate::output::{self, is_standard, refusal};
 use crate::recording::{EntryReader, MAGIC};
 use crate::whole_file::Target;
 use ranking::Ranking;
@@ -27,6 +27,7 @@ const PLACE: &str = "{{timeline}}";
 
 pub(crate) fn run(options: &ReportOptions) -> Result<(), String> {
     if let Some(output) = &options.output
+        && !is_standard(output)
         && is_same(&options.file, output)
     {
         return Err(format!("-o {}: is the recording itself", shown(output)));
@@ -47,13 +48,16 @@ fn is_same(file: &Path, other: &Path) -> bool {
 fn read(path: &Path) -> Result<Timeline, String> {
     let shown = shown(path);
     let failed = |error: io::Error| format!("{shown}: {}", refusal(&error));
-    let file = File::open(path).map_err(failed)?;
+    let file = if is_standard(path) { standard_input() } else { File::open(path) }.map_err(failed)?;
     let status = file.metadata().map_err(failed)?;
     if status.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
     let mut from = BufReader::new(file);
-    let source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let source = match is_standard(path) {
+        true => shown.clone(),
+        false => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    };
     let mut ranking = Ranking::default();
     let begins_with = |bytes: &[u8], other: &[u8]| bytes.iter().zip(other).all(|(one, other)| one == other);
     match from.fill_buf().map_err(failed)? {
@@ -103,6 +107,14 @@ fn read(path: &Path) -> Result<Timeline, String> {
     Ok(timeline.finish(torn))
 }
 
+/// A recording is read twice, so what comes by a pipe is kept meanwhile, in a file without a name.
+fn standard_input() -> io::Result<File> {
+    let mut kept = tempfile::tempfile()?;
+    io::copy(&mut io::stdin().lock(), &mut kept)?;
+    kept.rewind()?;
+    Ok(kept)
+}
+
 fn page(timeline: &Timeline) -> Result<Vec<u8>, String> {
     let (before, after) = PAGE.split_once(PLACE).ok_or("the page has no place for the timeline")?;
     let mut page = Vec::from(before);
@@ -112,5 +124,8 @@ fn page(timeline: &Timeline) -> Result<Vec<u8>, String> {
 }
 
 fn shown(path: &Path) -> String {
+    if is_standard(path) {
+        return "standard input".to_owned();
+    }
     path.to_string_lossy().escape_debug().to_string()
 }

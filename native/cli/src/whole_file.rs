@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
-use crate::output::refusal;
+use crate::output::{self, is_standard, refusal};
 
 #[derive(Debug)]
 pub(crate) struct Target {
     /// The option that names it.
     option: &'static str,
     path: PathBuf,
-    /// The file to replace, links resolved; `None` for a device or a pipe, which is written to.
+    /// The file to replace, links resolved; `None` for a device, a pipe or standard output, which is written to.
     file: Option<PathBuf>,
 }
 
@@ -23,11 +23,17 @@ impl Target {
     /// Refuses a path that cannot be written, before any other work.
     pub(crate) fn check(option: &'static str, path: &Path) -> Result<Target, String> {
         let mut target = Target { option, path: path.to_owned(), file: None };
+        if is_standard(path) {
+            return Ok(target);
+        }
         target.file = replaceable(path).map_err(|error| target.unwritten(&error))?;
         Ok(target)
     }
 
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), String> {
+        if is_standard(&self.path) {
+            return output::print(bytes);
+        }
         let written = match &self.file {
             Some(file) => replace(file, bytes, Access::Private),
             None => write_stream(&self.path, bytes),

@@ -26,8 +26,102 @@ fn every_command_has_examples_a_manual_page_and_completions() {
         let help = says(&["help", command]);
         assert!(help.contains("Examples:") && help.contains(&format!("accept-queue {command}")), "{help}");
         let page = says(&["man", command]);
-        assert!(page.contains(".SH OPTIONS") && page.contains("Examples:"), "{page}");
+        assert!(page.contains(".SH OPTIONS") && page.contains(".SH EXAMPLES"), "{page}");
         assert!(completions.iter().all(|text| text.contains(command.as_str())), "{command}");
+    }
+}
+
+/// The lines of a section, up to the next one.
+fn section<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
+    page.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with(".SH")).collect()
+}
+
+#[test]
+fn a_manual_page_has_the_sections_of_the_help_and_its_examples_as_they_are_written() {
+    for command in commands() {
+        let (help, page) =
+            (says(&["help", &command]), says(&["man", &command]).replace("\\-", "-").replace("\\(aq", "'"));
+        for heading in [".SH \"EXIT STATUS\"", ".SH \"ENVIRONMENT\""] {
+            assert!(!section(&page, heading).is_empty(), "{command}: {heading}: {page}");
+        }
+        let has_files = page.contains(".SH \"FILES\"");
+        assert!(has_files || command == "completions", "{command}: {page}");
+        let written: Vec<_> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+        // A long line is broken in the help.
+        let shown = section(&page, ".SH EXAMPLES");
+        let words = |lines: &[&str]| lines.join(" ").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let between: Vec<_> = shown.iter().copied().filter(|line| ![".nf", ".fi"].contains(line)).collect();
+        let end = between.iter().position(|line| line.starts_with(".ie")).unwrap_or(between.len());
+        assert_eq!(words(&written), words(&between[..end]), "{command}");
+        assert_eq!((shown.first(), written.is_empty()), (Some(&".nf"), false), "{command}");
+    }
+}
+
+#[test]
+fn the_page_of_top_has_the_keys_that_its_help_on_the_screen_has() {
+    let source = include_str!("../src/top/page.rs");
+    let table = source.split_once("const KEYS").and_then(|(_, rest)| rest.split_once("\n];")).expect("its keys").0;
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),")?.split_once("\", \""))
+        .collect();
+    assert!(rows.len() > 10, "{table}");
+    let page = says(&["man", "top"]).replace("\\-", "-");
+    let keys = section(&page, ".SH \"KEYS\"");
+    let shown: Vec<_> =
+        keys.chunks(3).map(|row| (row[1].trim_start_matches("\\fB").trim_end_matches("\\fR"), row[2])).collect();
+    assert_eq!(shown, rows);
+}
+
+#[test]
+fn every_bad_command_line_is_one_line_and_status_2() {
+    for line in [
+        &["lsit"][..],
+        &["list", "--no-such-option"],
+        &["list", "--pid", "0"],
+        &["list", "--pid", "1", "--all"],
+        &["diagnose", "--for", "soon"],
+        &["watch", "--interval", "1"],
+        &["record"],
+        &["record", "a.aq", "--max-size", "1"],
+        &["report"],
+        &["top", "--interval", "0s"],
+        &["export", "--listen", "9700"],
+        &["export", "--host", "a:b"],
+        &["lab", "--clients", "0"],
+        &["completions", "tcsh"],
+        &["man", "nosuch"],
+        &["man", "port"],
+        &["man", "list", "--into", "."],
+    ] {
+        let output = program().args(line).output().expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{line:?}: {said}");
+    }
+    // Which is CRITICAL for `check`.
+    let output = program().args(["check", "--no-such-option"]).output().expect("the program");
+    assert_eq!(output.status.code(), Some(3));
+}
+
+/// A row of the one table of exit statuses has a cell for each status that the manual page of the command has, and no other.
+#[test]
+fn the_table_of_exit_statuses_is_that_of_the_manual_pages() {
+    let document = include_str!("../../../docs/errors.md");
+    let table = document.split_once("## Exit statuses of the program").expect("its heading").1;
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    for command in commands() {
+        let named = format!("`{command}`");
+        let row = rows.iter().find(|row| row[1].contains(&named)).unwrap_or_else(|| panic!("no row for {command}"));
+        let page = says(&["man", &command]);
+        let of_page: Vec<_> = (0..5)
+            .filter(|status| section(&page, ".SH \"EXIT STATUS\"").contains(&format!("\\fB{status}\\fR").as_str()))
+            .collect();
+        let of_table: Vec<_> = (0..5).filter(|status| !row[status + 2].is_empty()).collect();
+        assert_eq!(of_table, of_page, "{command}");
     }
 }
 

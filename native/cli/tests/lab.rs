@@ -227,6 +227,23 @@ fn on_a_slow_wire_some_clients_are_half_way_when_the_queue_fills_as_in_2009() {
 
 #[test]
 #[ignore = "on real sockets: make test runs it"]
+fn packets_on_standard_output_are_there_alone_and_the_text_is_on_standard_error() {
+    if !is_root() {
+        println!("skipped: packet sockets need root");
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let line = "accept-queue lab --clients 2 --pcap - 2>text | tcpdump -nr - 2>tcpdump.err | wc -l; tail -n 1 text; ls";
+    let said = shell(line, folder.path());
+    let said = succeeded(&said);
+    let lines: Vec<_> = said.lines().collect();
+    let packets: u64 = lines[0].trim().parse().expect("a number");
+    assert!(packets >= 2, "{said}");
+    assert_eq!(lines[1..], [&format!("{packets} packets are in standard output"), "tcpdump.err", "text"], "{said}");
+}
+
+#[test]
+#[ignore = "on real sockets: make test runs it"]
 fn the_packets_are_those_that_tcpdump_sees_each_of_them_once() {
     if !is_root() {
         println!("skipped: packet sockets need root");

@@ -264,3 +264,42 @@ fn bad_input_is_one_clear_line() {
         assert!(!Path::new(file).exists(), "{arguments:?} leaves nothing behind");
     }
 }
+
+#[test]
+fn standard_output_of_record_is_standard_input_of_report() {
+    let (_socket, at) = listen(5);
+    let mut recorder = program()
+        .args(["record", "-", "--pid", &own_pid(), "--interval", "20ms", "--for", "200ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let recording = recorder.stdout.take().expect("its output");
+    // Both read and write no file in their folder, whatever it is called.
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("-"), "not this").expect("a file");
+    let report =
+        program().args(["report", "-", "-o", "-"]).current_dir(&folder).stdin(recording).output().expect("the program");
+    let said = recorder.wait_with_output().expect("its end");
+    assert!(said.status.success() && report.status.success(), "{said:?} {report:?}");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("bytes recorded."), "{said:?}");
+    let timeline = timeline(&String::from_utf8(report.stdout).expect("text"));
+    assert!(track(&timeline, &at).is_some(), "{timeline}");
+    assert_eq!(fs::read_to_string(folder.path().join("-")).expect("the file"), "not this");
+}
+
+#[test]
+fn where_the_reader_of_a_recording_has_gone_it_ends_with_success() {
+    let (_socket, _at) = listen(5);
+    let line = "\"$0\" record - --pid \"$1\" --interval 10ms 2>/dev/null | head -c 1 >/dev/null; echo ${PIPESTATUS[0]}";
+    let output =
+        Command::new("bash").args(["-c", line, env!("CARGO_BIN_EXE_accept-queue"), &own_pid()]).output().expect("bash");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n");
+}
+
+#[test]
+fn standard_input_that_is_no_recording_is_refused_by_its_name() {
+    let output = program().args(["report", "-"]).stdin(Stdio::null()).output().expect("the program");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "accept-queue: standard input: is empty\n");
+}

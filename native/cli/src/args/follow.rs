@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ScopeOptions;
-use super::values::{duration, host, interval, size};
+use super::values::{duration, host, interval, listen, size};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -65,17 +65,14 @@ pub(crate) struct WatchOptions {
     after_help = "The file is complete up to the last reading, however the program ends; a later run appends to it. A quiet queue takes 5 kB an \
 hour. A file that is no recording is refused, and left as it is.
 
-Exit status: 0 at the end, also by Ctrl-C or --max-size; 1 where nothing could be read, or the file could not be written (on a full \
-disk, what was written before can be read); 2 for a wrong command line.
-
 Examples:
   accept-queue record week.aq                        every BEAM, until Ctrl-C
   accept-queue record night.aq --node shop --for 12h
   accept-queue record all.aq --all --interval 1s --max-size 64MiB
-  accept-queue report week.aq -o week.html"
+  accept-queue record - --for 1m | ssh desk 'cat >minute.aq'"
 )]
 pub(crate) struct RecordOptions {
-    /// The file of the recording; an earlier recording in it is kept, and appended to
+    /// The file of the recording; an earlier recording in it is kept, and appended to. `-` is standard output
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -96,10 +93,10 @@ Examples:
   accept-queue report accept-queue-hang-4711.json -o hang.html   an evidence file of the watchdog"
 )]
 pub(crate) struct ReportOptions {
-    /// A file of `record`, or an evidence file of the watchdog
+    /// A file of `record`, or an evidence file of the watchdog. `-` is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The file for the page; without it, standard output
+    /// The file for the page; without it, or with `-`, standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -116,7 +113,7 @@ pub(crate) struct ExportOptions {
     #[command(flatten)]
     pub(crate) scope: ScopeOptions,
     /// The address to serve metrics on, or a name; `:9700` is every address; with port 0, a free port, which is printed
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9700")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9700", value_parser = listen)]
     pub(crate) listen: String,
     /// A name by which it is scraped; may be repeated. Addresses, localhost and the machine's own name need none. On loopback a request
     /// for any other name gets 421; elsewhere any name will do until one is given

@@ -9,10 +9,7 @@ use super::values::{check_interval, diagnose_window, share};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0 where everything asked for was found; 1 where the process, node or port does not exist, or nothing could be \
-read; 2 for a wrong command line.
-
-The table fits 80 columns: what ends or breaks with `…` is cut, and `+2` counts further owners. --wide cuts nothing and has every figure. ACCEPTS says whether \
+    after_help = "The table fits 80 columns: what ends or breaks with `…` is cut, and `+2` counts further owners. --wide cuts nothing and has every figure. ACCEPTS says whether \
 a process of the BEAM waits in accept: armed: one waits; delivered: the VM was notified, and none has called accept since; not_armed: none is in accept; \
 never_accepted: none has ever waited; -: not known.
 
@@ -46,7 +43,7 @@ once: full is critical, and only --max-wait can tell a burst from a queue that d
 A range is one of the monitoring-plugin guidelines, in percent of the limit that is taken: 80 alerts above 80, 10: below 10, ~:80 above 80, 10:80 \
 outside of it, @10:20 inside of it. A full queue has more than 100, and is critical whatever the ranges are. `-w 50` is `--max-fill 50%`, the default.
 
-Performance data is that of the ten worst listeners. The exit status is also 3 for --help and --version, and for a wrong command line.
+Performance data is that of the ten worst listeners.
 
 Examples:
   accept-queue check                                    every BEAM, over a second
@@ -106,9 +103,6 @@ pub(crate) struct VmOptions {
 #[command(after_help = "Without an option, the BEAM of this machine, where there is one. \
 The VM is only read, through /proc and the kernel's tables of sockets: it is never stopped, attached to or signalled. Run as \
 root, or as the user of the VM; CAP_SYS_PTRACE shows the native function that each thread is in.
-
-Exit status: 0 healthy; 1 the process could not be read, or it is not clear which is meant; 2 for a wrong command line; 3 something is wrong; 4 nothing was \
-found, but not everything could be read.
 
 Examples:
   accept-queue diagnose

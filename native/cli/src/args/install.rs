@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, CommandFactory, ValueEnum};
+
+use super::Arguments;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -26,8 +28,17 @@ pub(crate) enum Shell {
   accept-queue man --into /usr/local/share/man/man1")]
 pub(crate) struct ManOptions {
     /// The command; without one, the page of the program
+    #[arg(value_parser = command)]
     pub(crate) command: Option<String>,
     /// Write every page to a file in this folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     pub(crate) into: Option<PathBuf>,
+}
+
+/// One that has a page.
+fn command(text: &str) -> Result<String, String> {
+    let program = Arguments::command();
+    let shown = program.get_subcommands().filter(|command| !command.is_hide_set());
+    let names: Vec<_> = shown.map(clap::Command::get_name).collect();
+    names.contains(&text).then(|| text.to_owned()).ok_or_else(|| format!("there are {}", names.join(", ")))
 }

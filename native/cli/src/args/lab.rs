@@ -25,7 +25,7 @@ pub(crate) struct LabOptions {
     /// Run server and clients in two new network namespaces instead of on loopback
     #[arg(long)]
     pub(crate) hosts: bool,
-    /// Write the packets of the server's port to this file
+    /// Write the packets of the server's port to this file; `-` is standard output, and the text goes to standard error
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
 }

@@ -4,10 +4,13 @@ mod follow;
 mod inspect;
 mod install;
 mod lab;
+pub(crate) mod manual;
 mod port;
 mod values;
 
-use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use follow::{ExportOptions, FollowOptions, RecordOptions, ReportOptions, TopOptions, WatchOptions};
 pub(crate) use inspect::{CheckOptions, DiagnoseOptions, ListOptions, VmOptions};
@@ -22,6 +25,19 @@ pub(crate) use port::{PortOptions, WatchdogOptions};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// The command line that `--help`, the manual pages and the completions are of.
+    pub(crate) fn documented() -> clap::Command {
+        manual::with_sections(Arguments::command())
+    }
+
+    /// What is asked for; an error may also be help or version.
+    pub(crate) fn read(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
+        let mut matches = Arguments::documented().try_get_matches_from(words)?;
+        Arguments::from_arg_matches_mut(&mut matches)
+    }
 }
 
 #[derive(Debug, Subcommand)]

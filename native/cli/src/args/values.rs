@@ -52,6 +52,14 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     }
 }
 
+/// An address and a port; a name is looked up later.
+pub(super) fn listen(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port.map(|_| text.to_owned()).ok_or_else(|| {
+        "an address and a port, as 127.0.0.1:9700, [::1]:9700, localhost:9700 or :9700 for every address".to_owned()
+    })
+}
+
 /// 64MiB, in bytes.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));

@@ -21,7 +21,7 @@ use self::hosts::Hosts;
 use self::report::{LabReport, Pcap};
 use self::steps::{Plan, Step};
 use crate::args::{LabClientsOptions, LabOptions};
-use crate::output::refusal;
+use crate::output::{self, is_standard, refusal};
 use crate::whole_file::Target;
 
 /// SYNs and SYN-ACKs are sent again after a second; the rest is for a busy machine.
@@ -34,6 +34,11 @@ const MOMENT: Duration = Duration::from_millis(10);
 pub(crate) fn run(options: &LabOptions) -> Result<(), String> {
     client_process::check_limit(options.clients)?;
     let target = options.pcap.as_deref().map(|path| Target::check("--pcap", path)).transpose()?;
+    // What it says then goes to standard error.
+    let is_output_taken = options.pcap.as_deref().is_some_and(is_standard);
+    if is_output_taken {
+        output::binary()?;
+    }
     let hosts = if options.hosts { Hosts::two()? } else { Hosts::one() };
     let mut experiment = Experiment::bind(hosts)?;
     let wire = if options.hosts { Wire::Cable } else { Wire::Loopback };
@@ -47,7 +52,11 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), String> {
     let plan = Plan { backlog: options.backlog, limit, clients: options.clients };
     let mut report = LabReport::new(experiment.address.to_string(), options.hosts, experiment.somaxconn(), &plan);
     // Without a reader of the text, the packets are still wanted.
-    let mut output = TextOutput { has_reader: true, is_text: !options.json };
+    let (name, to): (_, Box<dyn Write>) = match is_output_taken {
+        true => ("standard error", Box::new(io::stderr())),
+        false => ("standard output", Box::new(io::stdout())),
+    };
+    let mut output = TextOutput { name, to, has_reader: true, is_text: !options.json };
     let mut clients = None;
     for (number, step) in (1..).zip(Step::ALL) {
         let observed = take(step, number, &plan, &mut experiment, &mut clients)?;
@@ -65,7 +74,8 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), String> {
         target.write(&packets.file)?;
         let file = options.pcap.iter().map(|path| path.to_string_lossy()).collect::<String>();
         let lost = if packets.lost == 0 { String::new() } else { format!("; {} were lost", packets.lost) };
-        output.text(|| format!("\n{} packets are in {}{lost}\n", packets.count, file.escape_debug()))?;
+        let shown = if is_output_taken { "standard output".to_owned() } else { file.escape_debug().to_string() };
+        output.text(|| format!("\n{} packets are in {shown}{lost}\n", packets.count))?;
         report.set_pcap(Pcap { file, packets: packets.count, lost: packets.lost });
     }
     if options.json { output.print(&report.json()?) } else { Ok(()) }
@@ -163,8 +173,10 @@ fn overwrite(line: &str) {
     let _ = write!(io::stderr(), "\r\x1b[K{line}");
 }
 
-/// Standard output, and whether it still has a reader.
+/// Standard output, or standard error where the packets take that, and whether it still has a reader.
 struct TextOutput {
+    name: &'static str,
+    to: Box<dyn Write>,
     has_reader: bool,
     is_text: bool,
 }
@@ -178,13 +190,12 @@ impl TextOutput {
         if !self.has_reader {
             return Ok(());
         }
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 self.has_reader = false;
                 Ok(())
             }
-            written => written.map_err(|error| format!("standard output: {}", refusal(&error))),
+            written => written.map_err(|error| format!("{}: {}", self.name, refusal(&error))),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The file of a recording: locked, cut behind its last intact entry, then only appended to.
+//! The file of a recording: locked, cut behind its last intact entry, then only appended to. Or standard output, written to from its
+//! first byte.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::condition::many;
-use crate::output::refusal;
+use crate::output::{self, Reader, is_standard, refusal};
 use crate::recording::{Entry, EntryReader, HEAD, LARGEST, MAGIC, is_torn};
 use crate::whole_file::may_follow;
 
@@ -25,12 +26,16 @@ pub(super) struct RecordingFile {
     before: u64,
     is_new: bool,
     most: u64,
+    /// Of standard output; a file always has one.
+    reader: Reader,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Left,
     None,
+    /// The reader of standard output has gone.
+    Unread,
 }
 
 impl RecordingFile {
@@ -38,6 +43,18 @@ impl RecordingFile {
     pub(super) fn open(path: &Path, most: u64) -> Result<RecordingFile, String> {
         let refused = |reason: &str| format!("{}: {reason}", shown(path));
         let failed = |error: io::Error| refused(&refusal(&error));
+        let recording = |file: File, is_new: bool| RecordingFile {
+            path: path.to_owned(),
+            file,
+            length: 0,
+            before: 0,
+            is_new,
+            most,
+            reader: Reader::Present,
+        };
+        if is_standard(path) {
+            return Ok(recording(output::binary()?, true));
+        }
         may_follow(path).map_err(failed)?;
         let is_new = match fs::metadata(path) {
             Ok(status) if status.is_dir() => return Err(failed(ErrorKind::IsADirectory.into())),
@@ -59,7 +76,7 @@ impl RecordingFile {
             Err(Errno::WOULDBLOCK) => return Err(refused("another accept-queue record is writing to it")),
             Err(error) => return Err(failed(error.into())),
         }
-        let mut recording = RecordingFile { path: path.to_owned(), file, length: 0, before: 0, is_new, most };
+        let mut recording = recording(file, is_new);
         recording.find_end()?;
         recording.before = recording.length;
         Ok(recording)
@@ -79,15 +96,26 @@ impl RecordingFile {
             });
             let end = Entry::Ended { at_ms: at_ms.unwrap_or(0), why: reason.clone() };
             let _ = self.append(&self.bytes(&[end]));
+            if self.is_stream() {
+                return Err(format!("{}: {reason}", self.shown()));
+            }
             let held = if self.length == 0 { "nothing is recorded" } else { "what was recorded before can be read" };
             return Err(format!("{}: {reason}; {held}", self.shown()));
         }
-        Ok(Room::Left)
+        Ok(if self.reader == Reader::Gone { Room::Unread } else { Room::Left })
+    }
+
+    /// Whether the next write would have no reader.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_stream() && output::reader() == Reader::Gone
     }
 
     /// Appends the last entries. Returns the bytes written since it was opened.
     pub(super) fn finish(mut self, entries: &[Entry]) -> Result<u64, String> {
         let written = self.append(&self.bytes(entries));
+        if self.is_stream() {
+            return written.map(|()| self.length).map_err(|reason| format!("{}: {reason}", self.shown()));
+        }
         let kept = written.and_then(|()| self.file.sync_all().map_err(|error| refusal(&error)));
         kept.map_err(|reason| format!("{}: {reason}; what was recorded before can be read", self.shown()))?;
         Ok(self.length - self.before)
@@ -95,7 +123,7 @@ impl RecordingFile {
 
     /// A new file without an entry is removed.
     pub(super) fn remove_if_empty(&self) {
-        if self.is_new && self.length == 0 {
+        if self.is_new && self.length == 0 && !self.is_stream() {
             // Where that fails, an empty file stays.
             let _ = fs::remove_file(&self.path);
         }
@@ -105,6 +133,10 @@ impl RecordingFile {
         shown(&self.path)
     }
 
+    fn is_stream(&self) -> bool {
+        is_standard(&self.path)
+    }
+
     fn bytes(&self, entries: &[Entry]) -> Vec<u8> {
         let mut bytes = if self.length == 0 { MAGIC.to_vec() } else { Vec::new() };
         entries.iter().for_each(|entry| entry.write(&mut bytes));
@@ -112,6 +144,14 @@ impl RecordingFile {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if self.is_stream() {
+            match self.file.write_all(bytes) {
+                Ok(()) => self.length += bytes.len() as u64,
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.reader = Reader::Gone,
+                Err(error) => return Err(refusal(&error)),
+            }
+            return Ok(());
+        }
         if let Err(error) = self.file.write_all_at(bytes, self.length) {
             // A part may have been written. Where it cannot be cut off, the next run cuts it off.
             let _ = self.file.set_len(self.length);
@@ -182,6 +222,9 @@ impl RecordingFile {
 }
 
 fn shown(path: &Path) -> String {
+    if is_standard(path) {
+        return "standard output".to_owned();
+    }
     path.to_string_lossy().escape_debug().to_string()
 }
 

@@ -292,3 +292,83 @@ fn a_thousand_listeners_of_any_user_hide_no_stuck_one() {
     assert!(page.contains("{\"condition\":\"stuck\",\"from\":1764000000000,\"to\":null}"));
     assert!(page.contains("\"left_out\":1000,") || page.contains("\"left_out\":1000}"));
 }
+
+fn report_of(file: &Path, options: &[&str]) -> (Option<i32>, String, String) {
+    let output = program().arg("report").arg(file).args(options).output().expect("the program");
+    let [page, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+    (output.status.code(), page, said)
+}
+
+/// Samples of 12 s, every second from 2025-11-24T16:00:00Z, of two listeners of one VM.
+fn twelve_seconds(folder: &Path) -> PathBuf {
+    let sample = |second: u64| {
+        let at = 1_764_000_000_000 + second * 1000;
+        let of =
+            |port: u16, queued: u64| format!(r#"{{"address": "127.0.0.1:{port}", "queued": {queued}, "limit": 9}}"#);
+        format!(r#"{{"at": {at}, "listeners": [{}, {}]}}"#, of(80, second % 7), of(8080, 1))
+    };
+    let samples: Vec<_> = (0..=12).map(sample).collect();
+    let file = folder.join("accept-queue-hang-20251124T160012.000Z-7.json");
+    let text = format!(
+        r#"{{"schema": 1, "pid": 7, "name": "shop@vm", "sample_interval_ms": 1000, "samples": [{}]}}"#,
+        samples.join(", ")
+    );
+    fs::write(&file, text).expect("evidence");
+    file
+}
+
+#[test]
+fn times_a_node_and_a_port_choose_what_is_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = twelve_seconds(folder.path());
+    let span = |from: u64, to: u64| {
+        format!("\"from\":{},\"to\":{},", 1_764_000_000_000 + from * 1000, 1_764_000_000_000 + to * 1000)
+    };
+    for (options, from, to, listeners) in [
+        (&[][..], 0, 12, 2),
+        (&["--from", "2025-11-24T16:00:02Z", "--to", "2025-11-24T17:00:05+01:00"], 2, 5, 2),
+        (&["--from", "-4s"], 8, 12, 2),
+        (&["--from=-10s", "--to", "-8s"], 2, 4, 2),
+        (&["--from", "2020-01-01T00:00:00Z", "--to", "2030-01-01T00:00:00Z"], 0, 12, 2),
+        (&["--port", "8080"], 0, 12, 1),
+        (&["--node", "shop", "--port", "80"], 0, 12, 1),
+    ] {
+        let (status, page, said) = report_of(&file, options);
+        assert!(status == Some(0) && said.is_empty(), "{options:?}: {said}");
+        assert!(page.contains(&span(from, to)), "{options:?}: {page}");
+        assert_eq!(page.matches("{\"address\":").count(), listeners, "{options:?}");
+    }
+}
+
+#[test]
+fn a_choice_that_cannot_be_or_that_is_empty_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = twelve_seconds(folder.path());
+    for (options, expected, words) in [
+        (&["--from", "yesterday"][..], 2, &["'yesterday'", "--from", "as 2026-11-24T18:50:00Z", "-2h"][..]),
+        (&["--to", "2h"], 2, &["'2h'", "--to", "before the end of the recording"]),
+        (&["--node", ""], 2, &["--node", "shop@host"]),
+        (&["--port", "0"], 2, &["'0'", "--port", "1..=65535"]),
+        (&["--port", "http"], 2, &["'http'", "--port"]),
+        (
+            &["--from", "-2s", "--to", "-4s"],
+            2,
+            &["--from, 2025-11-24T16:00:10Z, has to be before --to, 2025-11-24T16:00:08Z"],
+        ),
+        (
+            &["--from", "2025-11-25T00:00:00Z"],
+            1,
+            &[
+                "nothing is recorded from 2025-11-25T00:00:00Z to",
+                "is from 2025-11-24T16:00:00Z to 2025-11-24T16:00:12Z",
+            ],
+        ),
+        (&["--to", "2025-11-23T00:00:00.500Z"], 1, &["nothing is recorded from ", " to 2025-11-23T00:00:00.500Z"]),
+        (&["--port", "81"], 1, &["no listener on port 81 is recorded", "127.0.0.1:80, 127.0.0.1:8080"]),
+        (&["--node", "\u{202e}pohs"], 1, &["no listener of \\u{202e}pohs is recorded", "is of shop@vm"]),
+    ] {
+        let (status, page, said) = report_of(&file, options);
+        assert!(status == Some(expected) && page.is_empty() && said.lines().count() == 1, "{options:?}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{options:?}: {said}");
+    }
+}

@@ -34,6 +34,13 @@ impl Series {
         }
     }
 
+    /// What was before is not drawn; the value at its end holds from the first step on.
+    pub(super) fn begin(&mut self) {
+        let last = self.0.last().and_then(|bin| bin.last);
+        self.0.clear();
+        self.set(0, last);
+    }
+
     /// Joins each two steps.
     pub(super) fn halve(&mut self) {
         for bin in &mut self.0 {

@@ -9,7 +9,7 @@ use accept_queue_core::rules::detector::Condition;
 use serde::Deserialize;
 
 use super::bounded::{Bounded, Ranked, Worst};
-use super::timeline::LATEST_MS;
+use super::clock::LATEST_MS;
 use crate::condition::{self, seconds};
 use crate::figures::SCHEMA;
 use crate::port::watchdog::MOST_BYTES;

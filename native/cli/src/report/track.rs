@@ -86,6 +86,32 @@ impl Track {
         }
         self.is_read = true;
         self.show(step);
+        self.extremes(at);
+        if let (Some(before), Some(after)) = (drops_before, self.now[DROPS]) {
+            let dropped = after.saturating_sub(before);
+            self.dropped.add(step, dropped);
+            self.dropped_in_all = self.dropped_in_all.saturating_add(dropped);
+        }
+    }
+
+    /// What is drawn begins with what is known now.
+    pub(super) fn begin(&mut self, at: u64) {
+        self.series().into_iter().for_each(Series::begin);
+        (self.dropped, self.dropped_in_all) = (Sums::default(), 0);
+        (self.worst, self.longest_wait_ms, self.most_close_wait) = (None, None, None);
+        if self.is_read {
+            self.extremes(at);
+        }
+        self.forget();
+    }
+
+    /// Conditions that do not hold any more.
+    pub(super) fn forget(&mut self) {
+        self.conditions.first.retain(|held| held.is_open);
+        self.conditions.more = 0;
+    }
+
+    fn extremes(&mut self, at: u64) {
         let [queued, limit, oldest, close_wait] =
             [QUEUED, LIMIT, OLDEST_WAIT_MS, CLOSE_WAIT].map(|figure| self.now[figure]);
         if let (Some(queued), Some(limit)) = (queued, limit)
@@ -98,11 +124,6 @@ impl Track {
         }
         self.longest_wait_ms = self.longest_wait_ms.max(oldest);
         self.most_close_wait = self.most_close_wait.max(close_wait);
-        if let (Some(before), Some(after)) = (drops_before, self.now[DROPS]) {
-            let dropped = after.saturating_sub(before);
-            self.dropped.add(step, dropped);
-            self.dropped_in_all = self.dropped_in_all.saturating_add(dropped);
-        }
     }
 
     /// The last figures hold from here on.

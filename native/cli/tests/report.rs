@@ -372,3 +372,30 @@ fn a_choice_that_cannot_be_or_that_is_empty_is_refused_in_a_sentence() {
         assert!(words.iter().all(|word| said.contains(word)), "{options:?}: {said}");
     }
 }
+
+/// An evidence file whose samples have these listeners.
+fn evidence(folder: &Path, listeners: &str) -> PathBuf {
+    let file = folder.join("accept-queue-hang-20251124T160012.000Z-7.json");
+    let samples = [1000, 1500].map(|at| format!(r#"{{"at": {at}, "listeners": [{listeners}]}}"#)).join(", ");
+    fs::write(&file, format!(r#"{{"schema": 1, "samples": [{samples}]}}"#)).expect("evidence");
+    file
+}
+
+#[test]
+#[ignore = "in chromium: make test runs it"]
+fn each_lane_has_its_name_and_of_queues_that_are_as_full_the_deepest_is_the_worst() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = |address: &str, queued: u32, conditions: &str| {
+        format!(
+            r#"{{"address": "{address}", "queued": {queued}, "limit": {}, "conditions": [{conditions}]}}"#,
+            queued - 1
+        )
+    };
+    let listeners = [of("a:1", 6, r#""stuck", "overflowing""#), of("b:2", 129, ""), of("c:3", 11, "")].join(", ");
+    let file = evidence(folder.path(), &listeners);
+    let dom = Page::of(&file, folder).dom(&[]);
+    for name in ["stuck", "overflowing"] {
+        assert!(dom.contains(&format!("text-anchor=\"end\">{name}</text>")), "{name}: {dom}");
+    }
+    assert!(dom.contains("<dt>Worst queue</dt><dd>129 of 128<small>b:2, "), "{dom}");
+}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::bins::MOST_BINS;
-use super::bounded::{Bounded, MOST_ENTRIES};
+use super::bounded::{Bounded, LONGEST_NAME, LONGEST_SENTENCE, MOST_ENTRIES, cut};
 use super::choice::{self, Choice};
 use super::clock::{Clock, Passed};
 use super::ranking::{Chosen, MOST_LISTENERS, Place};
@@ -13,8 +13,15 @@ use super::track::{Track, TrackOwner};
 use crate::output::printable;
 use crate::recording::{Entry, Item, RecordedOwner, SampleEntry};
 
-/// Later owners of a listener are left out. A server that forks has as many as processors.
-const MOST_OWNERS: usize = 200;
+/// Owners of a listener. A server that forks has as many as processors.
+pub(super) const MOST_OWNERS: usize = 200;
+
+/// Points of all curves, and bars: where there would be more, steps are joined. A point is 10 to 70 bytes of the page.
+const MOST_POINTS: usize = 300_000;
+
+/// Conditions and owners of all listeners, beyond the first few of each, which no other listener can take away.
+const MOST_IN_ALL: usize = 10_000;
+const FIRST_OF_EACH: usize = 10;
 
 /// Everything the page shows, under the names of the contract.
 #[derive(Debug, Default, Serialize)]
@@ -108,7 +115,7 @@ impl Timeline {
                 if self.position.is_over {
                     return;
                 }
-                (self.host, self.scope, self.version) = (printable(&host), printable(&scope), printable(&version));
+                [self.host, self.scope, self.version] = [host, scope, version].map(|text| cut(&text, LONGEST_NAME));
                 self.interval_ms = interval_ms;
                 if !self.position.has_begun {
                     self.runs = Bounded::default();
@@ -119,7 +126,7 @@ impl Timeline {
             Entry::Ended { why, .. } => {
                 self.advance(passed);
                 if !self.position.is_over {
-                    self.run_ended(printable(&why));
+                    self.run_ended(cut(&why, LONGEST_NAME));
                     self.end_run();
                 }
             }
@@ -127,12 +134,17 @@ impl Timeline {
     }
 
     pub(crate) fn found(&mut self, found: Vec<String>) {
-        self.found = found.iter().take(MOST_ENTRIES).map(|text| printable(text)).collect();
+        self.found = found.iter().take(MOST_ENTRIES).map(|text| cut(text, LONGEST_SENTENCE)).collect();
     }
 
     /// After the last entry.
     pub(crate) fn finish(mut self, torn_bytes: u64, span: Option<(u64, u64)>) -> Timeline {
         self.torn_bytes = torn_bytes;
+        let (mut conditions, mut owners) = (MOST_IN_ALL, MOST_IN_ALL);
+        for track in &mut self.listeners {
+            track.conditions.share(FIRST_OF_EACH, &mut conditions);
+            track.owners.share(FIRST_OF_EACH, &mut owners);
+        }
         let choice = &self.position.choice;
         if let Some((first, last)) = span.filter(|_| !choice.is_everything()) {
             let [from, to, first, last] = [self.from, self.to, first, last].map(choice::time);
@@ -176,7 +188,7 @@ impl Timeline {
                 self.position.numbers.remove(&number);
             }
             Item::Unreadable(text) if self.position.has_begun => {
-                self.unreadable.push(Note { at: now, text: printable(&text) });
+                self.unreadable.push_with(|| Note { at: now, text: cut(&text, LONGEST_SENTENCE) });
             }
             Item::Unreadable(_) | Item::Clock { .. } => {}
         }
@@ -192,11 +204,11 @@ impl Timeline {
             self.position.numbers.remove(&number);
             return;
         };
-        self.listeners[index].owners = owners
-            .into_iter()
-            .map(|RecordedOwner { pid, name }| TrackOwner { pid, name: printable(&name) })
-            .take(MOST_OWNERS)
-            .collect();
+        let mut kept = Bounded::default();
+        for RecordedOwner { pid, name } in owners {
+            kept.push_with(|| TrackOwner { pid, name: cut(&name, LONGEST_NAME) });
+        }
+        self.listeners[index].owners = kept;
         // A recorder gives each listener one number.
         if self.position.numbers.len() < MOST_LISTENERS || self.position.numbers.contains_key(&number) {
             self.position.numbers.insert(number, index);
@@ -254,10 +266,17 @@ impl Timeline {
             let at = if is_hole { now } else { self.from };
             self.listeners.iter_mut().for_each(|track| track.begin(at));
         }
+        let step_before = self.step();
         self.to = now.min(to);
+        let step = self.step();
         while (self.to - self.from) / self.step_ms >= MOST_BINS {
-            self.step_ms *= 2;
-            self.listeners.iter_mut().for_each(Track::halve);
+            self.halve();
+        }
+        // Within a step there is at most one point more of each curve.
+        if step != step_before {
+            while self.step_ms < self.to - self.from && self.points() > MOST_POINTS {
+                self.halve();
+            }
         }
         if let Some(before) = before.filter(|_| is_hole) {
             self.holes.push(Hole { from: before.max(self.from), to: self.to });
@@ -266,6 +285,15 @@ impl Timeline {
             self.position.is_over = true;
             self.run_ended("drawn no further".to_owned());
         }
+    }
+
+    fn halve(&mut self) {
+        self.step_ms *= 2;
+        self.listeners.iter_mut().for_each(Track::halve);
+    }
+
+    fn points(&self) -> usize {
+        self.listeners.iter().map(Track::points).sum()
     }
 
     fn step(&self) -> u64 {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::bins::{Series, Sums};
 use super::bounded::Bounded;
+use super::timeline::MOST_OWNERS;
 use crate::condition;
 use crate::recording::{
     CLOSE_WAIT, DROPS, FIGURES, FigureIndex, FigureValues, LIMIT, OLDEST_WAIT_MS, QUEUED, QUEUED_CLOSED, QUEUED_RESET,
@@ -15,12 +16,12 @@ use crate::recording::{
 pub(super) struct Track {
     address: String,
     namespace: u64,
-    pub(super) owners: Vec<TrackOwner>,
+    pub(super) owners: Bounded<TrackOwner, MOST_OWNERS>,
     worst: Option<Worst>,
     longest_wait_ms: Option<u64>,
     most_close_wait: Option<u64>,
     dropped_in_all: u64,
-    conditions: Bounded<HeldCondition>,
+    pub(super) conditions: Bounded<HeldCondition>,
     queued: Series,
     limit: Series,
     /// Queued connections whose client has closed or reset.
@@ -48,7 +49,7 @@ struct Worst {
 }
 
 #[derive(Debug, Serialize)]
-struct HeldCondition {
+pub(super) struct HeldCondition {
     condition: &'static str,
     from: u64,
     /// `None`: it held when the recording ended.
@@ -62,7 +63,7 @@ impl Track {
         Track {
             address,
             namespace,
-            owners: Vec::new(),
+            owners: Bounded::default(),
             worst: None,
             longest_wait_ms: None,
             most_close_wait: None,
@@ -189,6 +190,11 @@ impl Track {
     pub(super) fn halve(&mut self) {
         self.series().into_iter().for_each(Series::halve);
         self.dropped.halve();
+    }
+
+    pub(super) fn points(&self) -> usize {
+        let series = [&self.queued, &self.limit, &self.left, &self.oldest_wait_ms, &self.close_wait];
+        series.into_iter().map(Series::points).sum::<usize>() + self.dropped.points()
     }
 
     fn series(&mut self) -> [&mut Series; 5] {

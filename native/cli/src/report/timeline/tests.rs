@@ -258,3 +258,53 @@ fn a_thousand_listeners_of_any_user_hide_no_trouble() {
     assert_eq!(timeline["listeners"][0]["conditions"]["first"][0]["condition"], "stuck");
     assert_eq!((timeline["listeners"].as_array().map(Vec::len), &timeline["left_out"]), (Some(500), &json!(1000)));
 }
+
+#[test]
+fn however_many_listeners_are_busy_the_page_has_so_many_points_and_no_more() {
+    const LISTENERS: u64 = 500;
+    let mut entries = vec![begun(EPOCH)];
+    entries.push(sample(0, 0, (0..LISTENERS).map(|number| listener(number, &format!("a:{number}"))).collect()));
+    let busy = |at: u64| {
+        let of = |number: u64| {
+            let changed = [QUEUED, LIMIT, DROPS, QUEUED_CLOSED, QUEUED_RESET, OLDEST_WAIT_MS, CLOSE_WAIT]
+                .map(|figure| (figure, Some(if number == 7 && at == 200_000 { 77_777 } else { at + figure as u64 })));
+            Item::Figures { number, changed: changed.to_vec() }
+        };
+        sample(at, 0, (0..LISTENERS).map(of).collect())
+    };
+    entries.extend((1..=400).map(|tick| busy(tick * 1000)));
+    let timeline = drawn(entries);
+    let listeners = timeline["listeners"].as_array().expect("listeners");
+    let names = ["queued", "limit", "left", "oldest_wait_ms", "close_wait", "dropped"];
+    let count = |track: &Value, name: &str| track[name].as_array().expect("a series").len();
+    let points: usize = listeners.iter().map(|track| names.iter().map(|name| count(track, name)).sum::<usize>()).sum();
+    assert!((MOST_POINTS / 3..MOST_POINTS + 6 * 500).contains(&points), "{points}");
+    let of_seven = listeners.iter().find(|track| track["address"] == "a:7").expect("it");
+    let queued = of_seven["queued"].as_array().expect("a series");
+    assert!(queued.iter().any(|step| step.as_array().expect("a step").contains(&json!(77_777))), "its peak");
+}
+
+#[test]
+fn a_listener_cannot_take_the_room_of_another() {
+    let mut entries = vec![begun(EPOCH)];
+    let owners = |number: u64| {
+        let owners = (0..300).map(|pid| RecordedOwner { pid, name: "x".repeat(40_000) }).collect();
+        Item::Listener { number, namespace: 1, address: format!("a:{number:03}"), owners }
+    };
+    entries.push(sample(0, 0, (0..100).map(owners).collect()));
+    let held = |number: u64| Item::Raised { number, condition: Condition::Behind, held_ms: 0 };
+    entries.push(sample(1, 0, (0..100).flat_map(|number| (0..300).map(move |_| held(number))).collect()));
+    let timeline = drawn(entries);
+    let (first, last) = (&timeline["listeners"][0], &timeline["listeners"][99]);
+    for (track, name, kept, more) in [
+        (first, "owners", 200, 100),
+        (first, "conditions", 300, 0),
+        (last, "owners", 10, 290),
+        (last, "conditions", 10, 290),
+    ] {
+        let list = &track[name];
+        assert_eq!((list["first"].as_array().map(Vec::len), &list["more"]), (Some(kept), &json!(more)), "{name}");
+    }
+    let name = first["owners"]["first"][0]["name"].as_str().expect("a name");
+    assert!(name.ends_with("x…") && name.chars().count() == 301, "{name}");
+}

@@ -26,6 +26,7 @@ use crate::usage;
 use crate::whole_file::Target;
 use choice::Choice;
 use clock::Clock;
+use evidence::Found;
 use ranking::Ranking;
 use timeline::Timeline;
 
@@ -153,10 +154,10 @@ impl Source {
     }
 
     /// Each entry from the first on, and then what was found. A recording that has grown meanwhile is read as far as at first.
-    fn each(&mut self, mut add: impl FnMut(Entry)) -> Result<Vec<String>, String> {
+    fn each(&mut self, mut add: impl FnMut(Entry)) -> Result<Option<Found>, String> {
         let failed = |error: io::Error| refusal(&error);
         let (from, whole) = match self {
-            Source::Evidence(text) => return evidence::read(text, add),
+            Source::Evidence(text) => return evidence::read(text, add).map(Some),
             Source::Recording { from, whole, .. } => (from, whole),
         };
         from.rewind().map_err(failed)?;
@@ -168,7 +169,7 @@ impl Source {
             add(entry);
         }
         *whole = whole.or(Some(entries.whole()));
-        Ok(Vec::new())
+        Ok(None)
     }
 
     /// Bytes at its end that are no intact entry.

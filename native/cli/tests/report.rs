@@ -165,6 +165,10 @@ fn the_evidence_of_the_watchdog_is_a_page_too() {
     let dom = page.dom(&[]);
     assert!(dom.contains("<p>No heartbeat for ") && dom.contains(" s: the last came at "), "{dom}");
     assert!(dom.contains(&format!("The queue of {at} is full (2 of 2)")), "what diagnose finds: {dom}");
+    let found = dom.split_once("class=\"found\"").expect("a box").1.split_once("</section>").expect("its end").0;
+    let thread = format!("({})</td>", own_pid());
+    assert!(found.contains("is full (2 of 2)") && found.contains(&thread), "its finding, with its threads: {found}");
+    assert!(dom.contains("class=\"silent\""), "the time without a heartbeat");
     let labels = attributes(&dom, "aria-label");
     assert!(labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 of 1 queued")), "{labels:?}");
     assert!(labels.contains(&"CLOSE_WAIT held. Not known."), "what it does not read: {labels:?}");
@@ -490,4 +494,36 @@ fn a_hostile_recording_is_drawn_in_bounded_pieces() {
     assert!((4..4 * 20).contains(&axes), "{axes}");
     assert!(main.contains("500</dd>") || main.contains(">500<"), "listeners");
     assert!(main.contains("more that something could not be read"));
+}
+
+#[test]
+#[ignore = "in chromium: make test runs it"]
+fn a_finding_is_a_box_with_its_threads_and_they_are_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accept-queue-hang-20251124T160012.000Z-7.json");
+    let threads: Vec<_> = (0..100)
+        .map(|tid| format!(r#"{{"tid": {tid}, "name": "erts_sched_{tid}<img src=x>", "role": "scheduler {tid}", "doing": "waits for work"}}"#))
+        .collect();
+    let held = r#"{"tid": 777, "name": "erts_sched_9", "role": "scheduler 9", "doing": "is held up", "held_ms": 5000, "cpu_ms": 3,
+        "system_call": "futex", "library": "nif.so", "symbol": "sleeps"}"#;
+    let finding = r#"{"id": "blocked", "gravity": "hang", "confidence": "certain", "text": "A scheduler is held up.<b>", "advice": "Try: less."}"#;
+    let text = format!(
+        r#"{{"schema": 1, "pid": 7, "findings": [{finding}], "threads": [{}, {held}], "samples": [{{"at": 1000}}, {{"at": 9000}}],
+            "hang": {{"last_heartbeat_at": 2000, "silent_ms": 5000}}}}"#,
+        threads.join(", ")
+    );
+    // It has a listener, or there is no chart.
+    let text =
+        text.replace(r#"{"at": 9000}"#, r#"{"at": 9000, "listeners": [{"address": "a:1", "queued": 1, "limit": 5}]}"#);
+    fs::write(&file, text).expect("evidence");
+    let dom = Page::of(&file, folder).dom(&[]);
+    let found = dom.split_once("class=\"found\"").expect("a box").1.split_once("</section>").expect("its end").0;
+    assert!(found.contains("hang, certain</span> A scheduler is held up.&lt;b&gt;</p>"), "{found}");
+    let row = "<td>erts_sched_9 (777)</td><td>is held up</td><td>futex, nif.so, sleeps</td><td>5 s</td><td>3 ms</td>";
+    assert!(found.contains(&format!("<tbody><tr>{row}</tr>")), "what is held up comes first: {found}");
+    assert!(
+        found.matches("<tr>").count() == 65 && found.contains("and 37 threads more") && !found.contains("<img"),
+        "{found}"
+    );
+    assert!(dom.contains("class=\"silent\""));
 }

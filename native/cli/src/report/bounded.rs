@@ -106,6 +106,12 @@ impl<T, const MOST: usize> Default for Worst<T, MOST> {
 }
 
 impl<T: Ranked, const MOST: usize> Worst<T, MOST> {
+    /// The very worst first, however few there are.
+    pub(super) fn ranked(mut self) -> Self {
+        self.cut();
+        self
+    }
+
     fn add(&mut self, one: T) {
         self.kept.push(one);
         if self.kept.len() >= 2 * MOST {

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::bins::MOST_BINS;
-use super::bounded::{Bounded, LONGEST_NAME, LONGEST_SENTENCE, MOST_ENTRIES, cut};
+use super::bounded::{Bounded, LONGEST_NAME, LONGEST_SENTENCE, cut};
 use super::choice::{self, Choice};
 use super::clock::{Clock, Passed};
+use super::evidence::Found;
 use super::ranking::{Chosen, MOST_LISTENERS, Place};
 use super::track::{Track, TrackOwner};
 use crate::output::printable;
@@ -46,8 +47,8 @@ pub(crate) struct Timeline {
     /// Times that are not recorded.
     holes: Bounded<Hole>,
     unreadable: Bounded<Note>,
-    /// The findings of a watchdog, as text.
-    found: Vec<String>,
+    /// Of a watchdog.
+    found: Option<Found>,
     /// The chosen ones, in the order of the page.
     listeners: Vec<Track>,
     /// Listeners that were not chosen.
@@ -133,8 +134,8 @@ impl Timeline {
         }
     }
 
-    pub(crate) fn found(&mut self, found: Vec<String>) {
-        self.found = found.iter().take(MOST_ENTRIES).map(|text| cut(text, LONGEST_SENTENCE)).collect();
+    pub(crate) fn found(&mut self, found: Option<Found>) {
+        self.found = found;
     }
 
     /// After the last entry.

@@ -3,6 +3,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::bounded::MOST_ENTRIES;
 use super::super::clock::LATEST_MS;
 use super::*;
 use crate::recording::tests::entries;

@@ -43,8 +43,12 @@ impl Page {
 
     /// The page after its script has run.
     fn dom(&self, options: &[&str]) -> String {
+        self.dom_after(PROBE, options)
+    }
+
+    fn dom_after(&self, probe: &str, options: &[&str]) -> String {
         let probed = self.folder.path().join("probed.html");
-        fs::write(&probed, self.source() + PROBE).expect("a page");
+        fs::write(&probed, self.source() + probe).expect("a page");
         let output = self.browser(&[options, &["--dump-dom"]].concat(), &probed);
         let dom = String::from_utf8(output).expect("text");
         assert!(!dom.contains("data-failed") && dom.contains("<details"), "{dom}");
@@ -526,4 +530,70 @@ fn a_finding_is_a_box_with_its_threads_and_they_are_text() {
         "{found}"
     );
     assert!(dom.contains("class=\"silent\""));
+}
+
+/// What is in view, in milliseconds, after each step, by keys and by a pointer.
+const ZOOMS: &str = "<script>
+const box = document.querySelector('.charts'), seen = [];
+const note = () => seen.push(['min', 'max'].map(end => box.getAttribute(`aria-value${end}`) - T.from).join('-'));
+const press = key => { box.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true })); note(); };
+const { left, width } = box.getBoundingClientRect();
+const pointer = (name, share, to) => to.dispatchEvent(
+  new PointerEvent(name, { clientX: left + LEFT + share * (width - LEFT - RIGHT), button: 0, bubbles: true }));
+const drag = (from, to) => {
+  pointer('pointerdown', from, box);
+  pointer('pointermove', to, box);
+  document.documentElement.dataset.brushed = Math.round(box.querySelector('.brush').getAttribute('width') / (width - LEFT - RIGHT) * 100);
+  pointer('pointerup', to, document.body);
+  note();
+};
+box.focus();
+['Home', '+', '+', '-', 'End', 'ArrowRight', '0', '-'].forEach(press);
+drag(.5, .25);
+document.documentElement.dataset.points = box.querySelector('[data-points]').dataset.points;
+document.documentElement.dataset.part = document.querySelector('.part').textContent;
+press('Escape');
+drag(.5, .502);
+for (let n = 0; n < 20; n++) press('+');
+document.querySelector('.part button').click();
+note();
+drag(.25, .5);
+document.documentElement.dataset.seen = seen.join(' ');
+document.documentElement.dataset.fetched = performance.getEntriesByType('resource').length;
+document.documentElement.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+</script>";
+
+#[test]
+#[ignore = "in chromium: make test runs it"]
+fn a_part_is_zoomed_by_dragging_over_it_and_by_keys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = twelve_seconds(folder.path());
+    let page = Page::of(&file, folder);
+    assert!(page.source().contains("<noscript>") && page.source().contains("default-src 'none'"));
+    for size in ["--window-size=1000,1400", "--window-size=500,900"] {
+        let dom = page.dom_after(ZOOMS, &[size]);
+        let seen: Vec<_> = attributes(&dom, "data-seen")[0].split(' ').collect();
+        // Home; in twice; out; to the end of the view and beyond it; all; not beyond all.
+        assert_eq!(
+            seen[..8],
+            ["0-12000", "0-6000", "0-3000", "0-6000", "0-6000", "30-6030", "0-12000", "0-12000"],
+            "{seen:?}"
+        );
+        // From right to left; Escape; a click that slips is none.
+        assert_eq!(seen[8..11], ["3000-6000", "0-12000", "0-12000"], "{seen:?}");
+        let (from, to) = seen[30].split_once('-').expect("a view");
+        let [from, to] = [from, to].map(|at| at.parse::<u64>().expect("a time"));
+        assert!((10..=40).contains(&(to - from)), "two steps are the least: {seen:?}");
+        assert_eq!(seen[31..], ["0-12000", "3000-6000"], "{seen:?}");
+        assert_eq!(attributes(&dom, "data-brushed"), ["25"]);
+        // In 3 s there are fewer points than in 12.
+        let points = attributes(&dom, "data-points");
+        assert!(["4", "5"].contains(&points[0]), "{points:?}");
+        assert_eq!(attributes(&dom, "data-part"), ["16:00:03 to 16:00:06. Show all"]);
+        let labels = attributes(&dom, "aria-label");
+        assert!(
+            labels.iter().any(|label| label.starts_with("Depth against limit. At most 6 queued here")),
+            "{labels:?}"
+        );
+    }
 }

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Command::List(options) => done(list::run(&options)),
         Command::Watch(options) => done(watch::run(&options)),
         Command::Record(options) => done(record::run(&options)),
-        Command::Report(options) => done(report::run(&options)),
+        Command::Report(options) => report::run(&options),
         Command::Export(options) => done(export::run(&options)),
         Command::Top(options) => done(top::run(&options)),
         Command::Lab(options) => done(lab::run(&options)),

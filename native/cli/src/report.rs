@@ -2,22 +2,31 @@
 
 mod bins;
 mod bounded;
+mod choice;
+mod clock;
 mod evidence;
 mod ranking;
 mod timeline;
 mod track;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
 
 use crate::args::ReportOptions;
 use crate::condition::many;
 use crate::json;
 use crate::output::{self, is_standard, refusal};
-use crate::recording::{EntryReader, MAGIC};
+use crate::recording::{Entry, EntryReader, MAGIC};
+use crate::usage;
 use crate::whole_file::Target;
+use choice::Choice;
+use clock::Clock;
+use evidence::Found;
 use ranking::Ranking;
 use timeline::Timeline;
 
@@ -25,19 +34,41 @@ use timeline::Timeline;
 const PAGE: &str = include_str!("report/page.html");
 const PLACE: &str = "{{timeline}}";
 
-pub(crate) fn run(options: &ReportOptions) -> Result<(), String> {
+/// Why there is no page.
+enum Refusal {
+    /// The command line says what cannot be.
+    Called(String),
+    Failed(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal::Failed(reason)
+    }
+}
+
+pub(crate) fn run(options: &ReportOptions) -> Result<ExitCode, String> {
+    match write(options) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Refusal::Called(reason)) => Ok(usage::refused(&clap::Error::raw(ErrorKind::ValueValidation, reason))),
+        Err(Refusal::Failed(reason)) => Err(reason),
+    }
+}
+
+fn write(options: &ReportOptions) -> Result<(), Refusal> {
     if let Some(output) = &options.output
         && !is_standard(output)
         && is_same(&options.file, output)
     {
-        return Err(format!("-o {}: is the recording itself", shown(output)));
+        return Err(Refusal::Failed(format!("-o {}: is the recording itself", shown(output))));
     }
     let target = options.output.as_deref().map(|path| Target::check("-o", path)).transpose()?;
-    let page = page(&read(&options.file)?)?;
+    let page = page(&read(options)?)?;
     match target {
-        Some(target) => target.write(&page),
-        None => output::print(&page),
+        Some(target) => target.write(&page)?,
+        None => output::print(&page)?,
     }
+    Ok(())
 }
 
 fn is_same(file: &Path, other: &Path) -> bool {
@@ -45,66 +76,113 @@ fn is_same(file: &Path, other: &Path) -> bool {
     place(file).is_some_and(|file| place(other) == Some(file))
 }
 
-fn read(path: &Path) -> Result<Timeline, String> {
+fn read(options: &ReportOptions) -> Result<Timeline, Refusal> {
+    let path = &options.file;
     let shown = shown(path);
-    let failed = |error: io::Error| format!("{shown}: {}", refusal(&error));
-    let file = if is_standard(path) { standard_input() } else { File::open(path) }.map_err(failed)?;
-    let status = file.metadata().map_err(failed)?;
-    if status.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    let refused = |reason: String| format!("{shown}: {reason}");
+    let mut source = Source::open(path).map_err(refused)?;
+    let end = if Choice::needs_end(options) {
+        let mut clock = Clock::default();
+        let follow = |entry| {
+            clock.follow(&entry);
+        };
+        source.each(follow).map_err(refused)?;
+        clock.span().map_or(0, |(_, end)| end)
+    } else {
+        0
+    };
+    let choice = Choice::new(options, end).map_err(Refusal::Called)?;
+    let mut ranking = Ranking::new(choice.clone());
+    source.each(|entry| ranking.add(entry)).map_err(refused)?;
+    if let Some(reason) = choice.refusal(&ranking) {
+        return Err(Refusal::Failed(refused(reason)));
     }
-    let mut from = BufReader::new(file);
-    let source = match is_standard(path) {
+    let span = ranking.span();
+    let name = match is_standard(path) {
         true => shown.clone(),
         false => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
-    let mut ranking = Ranking::default();
-    let begins_with = |bytes: &[u8], other: &[u8]| bytes.iter().zip(other).all(|(one, other)| one == other);
-    match from.fill_buf().map_err(failed)? {
-        [] => return Err(format!("{shown}: is empty")),
-        bytes if bytes[0] == MAGIC[0] && begins_with(bytes, &MAGIC) => {}
-        bytes if bytes.starts_with(&MAGIC[..MAGIC.len() - 1]) => {
-            return Err(format!("{shown}: is a recording of a version that this program does not know"));
-        }
-        [b'{', ..] => {
-            let mut text = Vec::new();
-            from.take(evidence::LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
-            let refused = |reason| format!("{shown}: {reason}");
-            evidence::read(&text, |entry| ranking.add(entry)).map_err(refused)?;
-            let mut timeline = Timeline::new(source, ranking.choose());
-            let found = evidence::read(&text, |entry| timeline.add(entry)).map_err(refused)?;
-            timeline.found(found);
-            return Ok(timeline.finish(0));
-        }
-        _ => return Err(format!("{shown}: is neither a recording nor an evidence file")),
-    }
-    if !status.is_file() {
-        return Err(format!("{shown}: a recording is read twice, and this is no file"));
-    }
-    let mut name = [0; MAGIC.len()];
-    from.read_exact(&mut name).map_err(|_| format!("{shown}: nothing is recorded in it"))?;
-    let mut entries = EntryReader::new(&mut from);
-    while let Some(entry) = entries.next().map_err(failed)? {
-        ranking.add(entry);
-    }
-    let whole = entries.whole();
-    // What is drawn is known only at its end, so it is read again, and no further: it may have grown meanwhile.
-    from.seek(SeekFrom::Start(MAGIC.len() as u64)).map_err(failed)?;
-    let mut timeline = Timeline::new(source, ranking.choose());
-    let mut entries = EntryReader::new(from.by_ref().take(whole - MAGIC.len() as u64));
-    while let Some(entry) = entries.next().map_err(failed)? {
-        timeline.add(entry);
-    }
+    let mut timeline = Timeline::new(name, choice, ranking.choose());
+    // What is drawn is known only at its end, so it is read again.
+    let found = source.each(|entry| timeline.add(entry)).map_err(refused)?;
     if timeline.is_empty() {
-        return Err(format!("{shown}: nothing is recorded in it"));
+        return Err(Refusal::Failed(refused("nothing is recorded in it".to_owned())));
     }
-    // It may have grown meanwhile: a recorder may be writing.
-    let all = from.into_inner().metadata().map_err(failed)?.len().min(status.len());
-    let torn = all.saturating_sub(whole);
+    timeline.found(found);
+    let torn = source.torn().map_err(refused)?;
     if torn > 0 {
         eprintln!("accept-queue: {shown}: the last {} are an incomplete entry, and are left out.", many(torn, "byte"));
     }
-    Ok(timeline.finish(torn))
+    Ok(timeline.finish(torn, span))
+}
+
+/// A file that can be read several times, to the same end.
+enum Source {
+    Evidence(Vec<u8>),
+    Recording {
+        from: BufReader<File>,
+        /// When it was opened.
+        length: u64,
+        /// Up to the last intact entry, once that is known.
+        whole: Option<u64>,
+    },
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source, String> {
+        let failed = |error: io::Error| refusal(&error);
+        let file = if is_standard(path) { standard_input() } else { File::open(path) }.map_err(failed)?;
+        let status = file.metadata().map_err(failed)?;
+        if status.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        let mut from = BufReader::new(file);
+        let begins_with = |bytes: &[u8], other: &[u8]| bytes.iter().zip(other).all(|(one, other)| one == other);
+        match from.fill_buf().map_err(failed)? {
+            [] => return Err("is empty".to_owned()),
+            bytes if bytes[0] == MAGIC[0] && begins_with(bytes, &MAGIC) => {}
+            bytes if bytes.starts_with(&MAGIC[..MAGIC.len() - 1]) => {
+                return Err("is a recording of a version that this program does not know".to_owned());
+            }
+            [b'{', ..] => {
+                let mut text = Vec::new();
+                from.take(evidence::LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
+                return Ok(Source::Evidence(text));
+            }
+            _ => return Err("is neither a recording nor an evidence file".to_owned()),
+        }
+        if !status.is_file() {
+            return Err("a recording is read twice, and this is no file".to_owned());
+        }
+        Ok(Source::Recording { from, length: status.len(), whole: None })
+    }
+
+    /// Each entry from the first on, and then what was found. A recording that has grown meanwhile is read as far as at first.
+    fn each(&mut self, mut add: impl FnMut(Entry)) -> Result<Option<Found>, String> {
+        let failed = |error: io::Error| refusal(&error);
+        let (from, whole) = match self {
+            Source::Evidence(text) => return evidence::read(text, add).map(Some),
+            Source::Recording { from, whole, .. } => (from, whole),
+        };
+        from.rewind().map_err(failed)?;
+        let mut name = [0; MAGIC.len()];
+        from.read_exact(&mut name).map_err(|_| "nothing is recorded in it")?;
+        let most = whole.map_or(u64::MAX, |whole| whole - MAGIC.len() as u64);
+        let mut entries = EntryReader::new(from.take(most));
+        while let Some(entry) = entries.next().map_err(failed)? {
+            add(entry);
+        }
+        *whole = whole.or(Some(entries.whole()));
+        Ok(None)
+    }
+
+    /// Bytes at its end that are no intact entry.
+    fn torn(&self) -> Result<u64, String> {
+        let Source::Recording { from, length, whole } = self else { return Ok(0) };
+        let now = from.get_ref().metadata().map_err(|error| refusal(&error))?.len();
+        // It may have grown meanwhile: a recorder may be writing.
+        Ok(now.min(*length).saturating_sub(whole.unwrap_or(0)))
+    }
 }
 
 /// A recording is read twice, so what comes by a pipe is kept meanwhile, in a file without a name.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ScopeOptions;
-use super::values::{duration, host, interval, listen, size};
+use super::values::{Moment, duration, host, interval, listen, moment, node, size};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -84,21 +84,41 @@ pub(crate) struct RecordOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The page is self-contained: it needs no network and no other file. A recording is drawn in 1200 steps at most, each with the \
-least and the greatest value that was read in it.
+    after_help = "The page is self-contained: it needs no network and no other file. What is drawn has 1200 steps at most, each with the \
+least and the greatest value that was read in it; so the fewer minutes are chosen, the finer they are drawn.
+
+TIME is in RFC 3339, as 2026-11-24T18:50:00Z or 2026-11-24T19:50:00+01:00, and in UTC where it names no other; or a duration before \
+the end of the recording, as -2h or -1h30m.
+
+Exit status: 0 where the page was written; 1 where the file cannot be read, or nothing in it is of the choice; 2 for a wrong command \
+line.
 
 Examples:
   accept-queue report week.aq -o week.html
+  accept-queue report week.aq --from 2026-11-24T18:48:00Z --to 2026-11-24T18:52:00Z -o incident.html
+  accept-queue report week.aq --from -2h --node shop --port 8080 -o shop.html
   accept-queue report week.aq | ssh desk 'cat >week.html'
-  accept-queue report accept-queue-hang-4711.json -o hang.html   an evidence file of the watchdog"
+  accept-queue report accept-queue-hang-20261124T185012.345Z-4711.json -o hang.html   an evidence file of the watchdog"
 )]
 pub(crate) struct ReportOptions {
-    /// A file of `record`, or an evidence file of the watchdog. `-` is standard input
+    /// A file of `record`, or an evidence file of the watchdog, accept-queue-hang-….json. `-` is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The file for the page; without it, or with `-`, standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Draw from this time on
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) from: Option<Moment>,
+    /// Draw up to this time
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) to: Option<Moment>,
+    /// Only the listeners of the BEAM with this node name, with or without its host, or of the program with this name
+    #[arg(long, value_name = "NAME", value_parser = node)]
+    pub(crate) node: Option<String>,
+    /// Only the listeners on this TCP port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ pub(crate) use inspect::{CheckOptions, DiagnoseOptions, ListOptions, VmOptions};
 pub(crate) use install::{CompletionsOptions, ManOptions, Shell};
 pub(crate) use lab::{LabClientsOptions, LabOptions};
 pub(crate) use port::{PortOptions, WatchdogOptions};
+pub(crate) use values::Moment;
 
 /// How many connections wait to be accepted, how long, and how many have left: the accept queues of this machine, as the
 /// kernel counts them.

@@ -1,6 +1,6 @@
 //! Values with a unit: durations, sizes, shares, each with its bounds. A refusal is a sentence.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// 250ms, 5s, 1m30s.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -39,6 +39,65 @@ pub(super) fn share(text: &str) -> Result<u8, String> {
         .ok_or_else(|| "a share is 1% to 100%, in whole percents".to_owned())
 }
 
+/// A time of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Milliseconds since the epoch.
+    At(u64),
+    /// Milliseconds before the end of the recording.
+    BeforeEnd(u64),
+}
+
+/// 2026-11-24T18:50:00Z, or -2h.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    let before = text.strip_prefix('-').and_then(|text| humantime::parse_duration(text).ok());
+    let moment = match before {
+        Some(before) => u64::try_from(before.as_millis()).ok().map(Moment::BeforeEnd),
+        None => rfc3339_ms(text).map(Moment::At),
+    };
+    moment.ok_or_else(|| {
+        "a time is as 2026-11-24T18:50:00Z or 2026-11-24T19:50:00+01:00, or as -2h, which is before the end of the \
+         recording"
+            .to_owned()
+    })
+}
+
+fn rfc3339_ms(text: &str) -> Option<u64> {
+    let (date, time) = text.split_at_checked(text.find(['T', 't', ' '])? + 1)?;
+    let (time, ahead_minutes) = match time.find(['+', '-']) {
+        Some(at) => (&time[..at], Some(ahead(&time[at..])?)),
+        None => (time, None),
+    };
+    let date = date.trim_end_matches(['T', 't', ' ']);
+    let time = match time.strip_suffix(['Z', 'z']) {
+        Some(_) if ahead_minutes.is_some() => return None,
+        Some(time) => time,
+        None => time,
+    };
+    let time: SystemTime = humantime::parse_rfc3339_weak(&format!("{date}T{time}Z")).ok()?;
+    let ms = i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?;
+    u64::try_from(ms - ahead_minutes.unwrap_or(0) * 60_000).ok()
+}
+
+/// +01:00, in minutes.
+fn ahead(text: &str) -> Option<i64> {
+    let (sign, rest) = text.split_at_checked(1)?;
+    let (hours, minutes) = rest.split_once(':')?;
+    let two = |digits: &str, most: i64| {
+        let number = digits.parse().ok().filter(|number| (0..=most).contains(number))?;
+        (digits.len() == 2 && digits.chars().all(|digit| digit.is_ascii_digit())).then_some(number)
+    };
+    let minutes = two(hours, 23)? * 60 + two(minutes, 59)?;
+    Some(if sign == "-" { -minutes } else { minutes })
+}
+
+pub(super) fn node(text: &str) -> Result<String, String> {
+    let is_name = !text.trim().is_empty();
+    is_name
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a name is that of a node, as shop or shop@host, and is not empty".to_owned())
+}
+
 /// As in a Host header, without its port. No address: those are answered to anyway.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let is_label = |label: &str| {
@@ -73,4 +132,37 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     bytes
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "a size has a number and KiB, MiB or GiB, as 64MiB, and is not 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_in_utc_or_says_how_far_ahead_or_is_before_the_end() {
+        const AT: u64 = 1_795_546_200_000;
+        for (text, expected) in [
+            ("2026-11-24T18:50:00Z", Some(Moment::At(AT))),
+            ("2026-11-24 18:50:00", Some(Moment::At(AT))),
+            ("2026-11-24T18:50:00.250Z", Some(Moment::At(AT + 250))),
+            ("2026-11-24T19:50:00+01:00", Some(Moment::At(AT))),
+            ("2026-11-24T13:20:00-05:30", Some(Moment::At(AT))),
+            ("-2h", Some(Moment::BeforeEnd(7_200_000))),
+            ("-1h 30m", Some(Moment::BeforeEnd(5_400_000))),
+            ("-0s", Some(Moment::BeforeEnd(0))),
+            ("2h", None),
+            ("2026-11-24", None),
+            ("2026-13-24T18:50:00Z", None),
+            ("2026-11-24T18:50:00+1:00", None),
+            ("2026-11-24T18:50:00++1:00", None),
+            ("2026-11-24T18:50:00Z+01:00", None),
+            ("1970-01-01T00:00:00+01:00", None),
+            ("-99999999999999999999h", None),
+            ("T", None),
+            ("ü", None),
+            ("", None),
+        ] {
+            assert_eq!(moment(text).ok(), expected, "{text}");
+        }
+    }
 }

@@ -34,6 +34,17 @@ impl Series {
         }
     }
 
+    pub(super) fn points(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What was before is not drawn; the value at its end holds from the first step on.
+    pub(super) fn begin(&mut self) {
+        let last = self.0.last().and_then(|bin| bin.last);
+        self.0.clear();
+        self.set(0, last);
+    }
+
     /// Joins each two steps.
     pub(super) fn halve(&mut self) {
         for bin in &mut self.0 {
@@ -82,6 +93,10 @@ impl Serialize for Series {
 pub(super) struct Sums(Vec<(u64, u64)>);
 
 impl Sums {
+    pub(super) fn points(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn add(&mut self, index: u64, count: u64) {
         match self.0.last_mut() {
             Some((last, sum)) if *last == index => *sum = sum.saturating_add(count),

@@ -6,8 +6,23 @@ use std::marker::PhantomData;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::output::printable;
+
 /// Conditions of one listener, runs, holes and sentences that are kept.
 pub(super) const MOST_ENTRIES: usize = 500;
+
+/// Characters of a name that are kept. Erlang allows a node 255.
+pub(super) const LONGEST_NAME: usize = 300;
+/// Characters of a sentence that are kept.
+pub(super) const LONGEST_SENTENCE: usize = 2000;
+
+/// Printable, and of no more than these characters; what is cut has a `…`.
+pub(super) fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => printable(&text[..end]) + "…",
+        None => printable(text),
+    }
+}
 
 /// The first of them, and how many more there were.
 #[derive(Debug, Serialize)]
@@ -24,7 +39,21 @@ impl<T, const MOST: usize> Default for Bounded<T, MOST> {
 
 impl<T, const MOST: usize> Bounded<T, MOST> {
     pub(super) fn push(&mut self, one: T) {
-        if self.first.len() < MOST { self.first.push(one) } else { self.more += 1 }
+        self.push_with(|| one);
+    }
+
+    /// Makes only what is kept.
+    pub(super) fn push_with(&mut self, one: impl FnOnce() -> T) {
+        if self.first.len() < MOST { self.first.push(one()) } else { self.more += 1 }
+    }
+
+    /// Takes what it has beyond `free` from what all may have, and counts what it does not get.
+    pub(super) fn share(&mut self, free: usize, in_all: &mut usize) {
+        let beyond = self.first.len().saturating_sub(free);
+        let taken = beyond.min(*in_all);
+        *in_all -= taken;
+        self.first.truncate(self.first.len() - beyond + taken);
+        self.more += (beyond - taken) as u64;
     }
 }
 
@@ -77,6 +106,12 @@ impl<T, const MOST: usize> Default for Worst<T, MOST> {
 }
 
 impl<T: Ranked, const MOST: usize> Worst<T, MOST> {
+    /// The very worst first, however few there are.
+    pub(super) fn ranked(mut self) -> Self {
+        self.cut();
+        self
+    }
+
     fn add(&mut self, one: T) {
         self.kept.push(one);
         if self.kept.len() >= 2 * MOST {

@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use accept_queue_core::rules::check::Severity;
 use accept_queue_core::rules::detector::Condition;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::bounded::{Bounded, Ranked, Worst};
-use super::timeline::LATEST_MS;
+use super::bounded::{Bounded, LONGEST_NAME, LONGEST_SENTENCE, Ranked, Worst, cut};
+use super::choice;
+use super::clock::LATEST_MS;
 use crate::condition::{self, seconds};
 use crate::figures::SCHEMA;
 use crate::port::watchdog::MOST_BYTES;
@@ -19,6 +20,45 @@ use crate::recording::{CLOSE_WAIT, DROPS, Entry, Item, LIMIT, OLDEST_WAIT_MS, QU
 pub(super) const LARGEST: u64 = MOST_BYTES as u64;
 /// It writes those of a minute, two a second.
 const MOST_SAMPLES: usize = 1000;
+/// Threads that are drawn: those that do something first, then schedulers and pollers. A screen or two, as of `diagnose`.
+const MOST_THREADS: usize = 64;
+
+/// What the watchdog found, as the page shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Found {
+    silence: Option<Silence>,
+    findings: Bounded<Finding>,
+    threads: Vec<Thread>,
+    /// Threads that are not drawn.
+    more_threads: u64,
+}
+
+/// The time without a heartbeat.
+#[derive(Debug, Serialize)]
+struct Silence {
+    from: u64,
+    to: u64,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    gravity: String,
+    confidence: String,
+    text: String,
+    advice: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Thread {
+    tid: u64,
+    name: String,
+    does: String,
+    /// A system call, and a library with its function, where they are known.
+    place: String,
+    held_ms: Option<u64>,
+    cpu_ms: Option<u64>,
+}
 
 /// The keys that are read. One that another version leaves out is unknown; one that it adds is ignored.
 #[derive(Deserialize)]
@@ -29,6 +69,8 @@ struct Document {
     hang: Option<HangTimes>,
     #[serde(default)]
     findings: Bounded<FoundText>,
+    #[serde(default)]
+    threads: Worst<ThreadFigures, MOST_THREADS>,
     sample_interval_ms: Option<u64>,
     samples: Bounded<Sampled, MOST_SAMPLES>,
 }
@@ -44,6 +86,59 @@ struct FoundText {
     text: String,
     #[serde(default)]
     advice: String,
+    #[serde(default)]
+    gravity: String,
+    #[serde(default)]
+    confidence: String,
+}
+
+#[derive(Deserialize)]
+struct ThreadFigures {
+    tid: u64,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    doing: String,
+    cpu_ms: Option<u64>,
+    system_call: Option<String>,
+    wait_channel: Option<String>,
+    held_ms: Option<u64>,
+    library: Option<String>,
+    symbol: Option<String>,
+}
+
+impl Ranked for ThreadFigures {
+    fn rank(&self) -> impl Ord {
+        let is_idle = self.doing == "waits for work";
+        let accepts = ["scheduler", "poller"].iter().any(|role| self.role.starts_with(role));
+        (is_idle, !accepts, self.tid)
+    }
+}
+
+impl From<ThreadFigures> for Thread {
+    fn from(figures: ThreadFigures) -> Thread {
+        let ThreadFigures { tid, name, doing, cpu_ms, system_call, wait_channel, held_ms, library, symbol, .. } =
+            figures;
+        let places = [system_call.or(wait_channel), library, symbol].into_iter().flatten();
+        Thread {
+            tid,
+            name: cut(&name, LONGEST_NAME),
+            does: cut(&doing, LONGEST_NAME),
+            place: places.map(|place| cut(&place, LONGEST_NAME)).collect::<Vec<_>>().join(", "),
+            held_ms,
+            cpu_ms,
+        }
+    }
+}
+
+impl From<FoundText> for Finding {
+    fn from(FoundText { text, advice, gravity, confidence }: FoundText) -> Finding {
+        let [text, advice] = [text, advice].map(|sentence| cut(&sentence, LONGEST_SENTENCE));
+        let [gravity, confidence] = [gravity, confidence].map(|name| cut(&name, LONGEST_NAME));
+        Finding { gravity, confidence, text, advice }
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,8 +178,8 @@ impl Ranked for ListenerSample {
     }
 }
 
-/// Hands the entries to `add`, and returns the findings, as text.
-pub(super) fn read(text: &[u8], mut add: impl FnMut(Entry)) -> Result<Vec<String>, String> {
+/// Hands the entries to `add`, and returns what was found.
+pub(super) fn read(text: &[u8], mut add: impl FnMut(Entry)) -> Result<Found, String> {
     if text.len() as u64 > LARGEST {
         return Err(format!("has more than {LARGEST} bytes, and is no evidence file of the watchdog"));
     }
@@ -119,13 +214,20 @@ pub(super) fn read(text: &[u8], mut add: impl FnMut(Entry)) -> Result<Vec<String
         add(Entry::Sample(SampleEntry { at_ms: end_ms, quiet: 0, items: follower.items(sampled) }));
     }
     add(Entry::Ended { at_ms: end_ms, why: "the watchdog has written the evidence".to_owned() });
-    let silent = document.hang.and_then(|HangTimes { last_heartbeat_at, silent_ms }| {
-        let at = UNIX_EPOCH + Duration::from_millis(last_heartbeat_at.filter(|at| *at <= LATEST_MS)?);
-        let (silent, at) = (seconds(Duration::from_millis(silent_ms?)), humantime::format_rfc3339_seconds(at));
-        Some(format!("No heartbeat for {silent}: the last came at {at}."))
+    let silence = document.hang.and_then(|HangTimes { last_heartbeat_at, silent_ms }| {
+        let (from, silent_ms) = (last_heartbeat_at.filter(|at| *at <= LATEST_MS)?, silent_ms?);
+        let silent = seconds(Duration::from_millis(silent_ms));
+        let text = format!("No heartbeat for {silent}: the last came at {}.", choice::time(from / 1000 * 1000));
+        Some(Silence { from, to: from.saturating_add(silent_ms).min(LATEST_MS), text })
     });
-    let findings = document.findings.first.into_iter().map(|FoundText { text, advice }| format!("{text} {advice}"));
-    Ok(silent.into_iter().chain(findings).collect())
+    let Bounded { first, more } = document.findings;
+    let threads = document.threads.ranked();
+    Ok(Found {
+        silence,
+        findings: Bounded { first: first.into_iter().map(Finding::from).collect(), more },
+        more_threads: threads.more,
+        threads: threads.kept.into_iter().map(Thread::from).collect(),
+    })
 }
 
 /// State of the samples so far.
@@ -250,21 +352,43 @@ mod tests {
     }
 
     #[test]
-    fn the_findings_are_shown_in_their_own_words() {
+    fn the_findings_are_shown_in_their_own_words_with_the_threads_that_do_something_first() {
+        let thread = |tid: usize, role: &str, doing: &str| json!({"tid": tid, "name": format!("erts_{tid}"), "role": role, "doing": doing});
+        let mut threads: Vec<_> = (100..180).map(|tid| thread(tid, "aux 1", "waits for work")).collect();
+        threads.push(thread(200, "scheduler 1", "waits for work"));
+        threads.push(json!({
+            "tid": 300, "name": "erts_sched_2\u{202e}", "role": "scheduler 2", "doing": "is held up", "cpu_ms": 3, "held_ms": 5000,
+            "system_call": "futex", "wait_channel": "futex_wait", "library": "libnif.so", "symbol": "sleeps",
+        }));
         let document = json!({
             "schema": 1, "pid": 7,
-            "hang": {"last_heartbeat_at": 5000, "silent_ms": 5100},
-            "findings": [{"id": "x", "text": "A scheduler is blocked.", "advice": "Try: +sfwi 500."}],
+            "hang": {"last_heartbeat_at": 5300, "silent_ms": 5100},
+            "findings": [
+                {"id": "x", "gravity": "hang", "confidence": "certain", "text": "A scheduler is blocked.", "advice": "Try: +sfwi 500."},
+                {"text": "x".repeat(LONGEST_SENTENCE + 1)},
+            ],
+            "threads": threads,
             "samples": [{"at": 1}],
         });
         let found = read(document.to_string().as_bytes(), |_| {}).expect("evidence");
+        let found = serde_json::to_value(&found).expect("JSON");
         assert_eq!(
-            found,
-            [
-                "No heartbeat for 5.1 s: the last came at 1970-01-01T00:00:05Z.",
-                "A scheduler is blocked. Try: +sfwi 500."
-            ]
+            found["silence"],
+            json!({"from": 5300, "to": 10_400, "text": "No heartbeat for 5.1 s: the last came at 1970-01-01T00:00:05Z."})
         );
+        assert_eq!(
+            found["findings"]["first"][0],
+            json!({"gravity": "hang", "confidence": "certain", "text": "A scheduler is blocked.", "advice": "Try: +sfwi 500."})
+        );
+        let long = found["findings"]["first"][1]["text"].as_str().expect("a text");
+        assert!(long.ends_with("x…") && long.chars().count() == LONGEST_SENTENCE + 1);
+        let threads = found["threads"].as_array().expect("threads");
+        assert_eq!(
+            threads[0],
+            json!({"tid": 300, "name": "erts_sched_2\\u{202e}", "does": "is held up", "place": "futex, libnif.so, sleeps", "held_ms": 5000, "cpu_ms": 3})
+        );
+        assert_eq!((&threads[1]["tid"], &threads[2]["tid"]), (&json!(200), &json!(100)));
+        assert_eq!((threads.len(), &found["more_threads"]), (MOST_THREADS, &json!(82 - MOST_THREADS)));
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //! the second. Pure, and bounded whatever the recording holds.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::rc::Rc;
 
 use accept_queue_core::rules::check::{Severity, Trouble};
+use accept_queue_core::rules::detector::Condition;
 
-use crate::recording::{Entry, Item, QUEUED};
+use super::choice::Choice;
+use super::clock::Clock;
+use crate::recording::{Entry, Item, QUEUED, RecordedOwner};
 
 /// Listeners that are drawn: those that had the gravest conditions, then those where most waited, then by address.
 pub(super) const MOST_LISTENERS: usize = 500;
@@ -18,6 +21,10 @@ const MOST_COMPARED: usize = 50_000;
 
 /// `record` keeps 1024 bytes of an address; a longer one is one with what begins alike.
 const LONGEST_ADDRESS: usize = 1024;
+
+/// Names or addresses that a refusal shows.
+const MOST_OTHERS: usize = 5;
+const LONGEST_OTHER: usize = 100;
 
 /// Namespace and address: what a listener is over all runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,12 +47,21 @@ struct Score {
     gravest: Severity,
     most_queued: u64,
     is_open: bool,
+    /// At the last reading.
+    queued: u64,
+    held: [bool; Condition::ALL.len()],
 }
 
 impl Score {
     /// It is closed, and nothing was wrong with it.
     fn is_idle(&self) -> bool {
         !self.is_open && self.gravest == Severity::Ok
+    }
+
+    fn hold(&mut self, condition: Condition, is_held: bool) {
+        if let Some(index) = Condition::ALL.iter().position(|known| *known == condition) {
+            self.held[index] = is_held;
+        }
     }
 }
 
@@ -58,6 +74,12 @@ pub(super) struct Ranking {
     idle: usize,
     /// That are not compared any more, or never were.
     passed_over: u64,
+    choice: Choice,
+    clock: Clock,
+    /// Whether the chosen time has begun.
+    has_begun: bool,
+    /// Of listeners that were not chosen: the first names, or addresses.
+    others: BTreeSet<String>,
 }
 
 /// The listeners that are drawn.
@@ -70,15 +92,65 @@ pub(super) struct Chosen {
 }
 
 impl Ranking {
+    pub(super) fn new(choice: Choice) -> Ranking {
+        Ranking { choice, ..Ranking::default() }
+    }
+
     pub(super) fn add(&mut self, entry: Entry) {
+        let passed = self.clock.follow(&entry);
+        let now = self.clock.span().map_or(0, |(_, now)| now);
+        let is_over = now > self.choice.to;
+        if passed.is_hole && is_over && !self.has_begun {
+            self.end_run();
+        }
         match entry {
-            Entry::Sample(sample) => sample.items.into_iter().for_each(|item| self.item(item)),
-            Entry::Begun { .. } | Entry::Ended { .. } => {
-                for (_, place) in mem::take(&mut self.numbers) {
-                    self.gone(&place);
+            Entry::Sample(sample) => {
+                self.begin(now);
+                if !is_over {
+                    sample.items.into_iter().for_each(|item| self.item(item));
                 }
             }
+            Entry::Begun { .. } => {
+                self.end_run();
+                self.begin(now);
+            }
+            Entry::Ended { .. } => {
+                self.begin(now);
+                self.end_run();
+            }
         }
+    }
+
+    /// The chosen time begins with what is open then, and with what is queued and held.
+    fn begin(&mut self, now: u64) {
+        if self.has_begun || now < self.choice.from {
+            return;
+        }
+        self.has_begun = true;
+        for score in self.scores.values_mut() {
+            score.most_queued = score.queued;
+            let held = Condition::ALL.into_iter().zip(score.held).filter(|(_, is_held)| *is_held);
+            score.gravest = Severity::of(held.map(|(condition, _)| condition));
+        }
+    }
+
+    fn end_run(&mut self) {
+        for (_, place) in mem::take(&mut self.numbers) {
+            self.gone(&place);
+        }
+    }
+
+    /// The first and the last moment of the recording.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        self.clock.span()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.has_begun || self.scores.is_empty()
+    }
+
+    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(String::as_str)
     }
 
     /// After the last entry.
@@ -91,22 +163,49 @@ impl Ranking {
 
     fn item(&mut self, item: Item) {
         match item {
-            Item::Listener { number, namespace, address, .. } => self.declared(number, Place::new(namespace, address)),
+            Item::Listener { number, namespace, address, owners } => {
+                if self.choice.takes(&address, &owners) {
+                    self.declared(number, Place::new(namespace, address));
+                } else {
+                    self.not_chosen(number, address, owners);
+                }
+            }
             Item::Figures { number, changed } => {
                 let queued = changed.iter().filter(|(figure, _)| *figure == QUEUED).filter_map(|(_, value)| *value);
-                let most = queued.max().unwrap_or(0);
-                self.with(number, |score| score.most_queued = score.most_queued.max(most));
+                for queued in queued {
+                    self.with(number, |score| {
+                        (score.queued, score.most_queued) = (queued, score.most_queued.max(queued));
+                    });
+                }
             }
             Item::Raised { number, condition, .. } => {
                 let severity = Trouble::Condition(condition).severity();
-                self.with(number, |score| score.gravest = score.gravest.max(severity));
+                self.with(number, |score| {
+                    score.gravest = score.gravest.max(severity);
+                    score.hold(condition, true);
+                });
             }
+            Item::Cleared { number, condition, .. } => self.with(number, |score| score.hold(condition, false)),
             Item::Gone { number } => {
                 if let Some(place) = self.numbers.remove(&number) {
                     self.gone(&place);
                 }
             }
-            Item::Unread { .. } | Item::Cleared { .. } | Item::Unreadable(_) | Item::Clock { .. } => {}
+            Item::Unread { .. } | Item::Unreadable(_) | Item::Clock { .. } => {}
+        }
+    }
+
+    /// A listener of others from here on, if it was not before.
+    fn not_chosen(&mut self, number: u64, address: String, owners: Vec<RecordedOwner>) {
+        if let Some(place) = self.numbers.remove(&number) {
+            self.gone(&place);
+        }
+        let others =
+            if self.choice.names_node() { owners.into_iter().map(|owner| owner.name).collect() } else { vec![address] };
+        for other in others {
+            if self.others.len() < MOST_OTHERS {
+                self.others.insert(other.chars().take(LONGEST_OTHER).collect());
+            }
         }
     }
 
@@ -118,7 +217,13 @@ impl Ranking {
         }
         let place = Rc::new(place);
         let place = self.scores.get_key_value(&place).map_or(place, |(known, _)| Rc::clone(known));
-        let new = Score { gravest: Severity::Ok, most_queued: 0, is_open: true };
+        let new = Score {
+            gravest: Severity::Ok,
+            most_queued: 0,
+            is_open: true,
+            queued: 0,
+            held: [false; Condition::ALL.len()],
+        };
         let score = self.scores.entry(Rc::clone(&place)).or_insert(new);
         self.idle -= usize::from(score.is_idle());
         score.is_open = true;
@@ -136,8 +241,11 @@ impl Ranking {
     }
 
     fn gone(&mut self, place: &Place) {
-        if let Some(score) = self.scores.get_mut(place).filter(|score| score.is_open) {
+        if !self.has_begun {
+            self.scores.remove(place);
+        } else if let Some(score) = self.scores.get_mut(place).filter(|score| score.is_open) {
             score.is_open = false;
+            (score.queued, score.held) = (0, [false; Condition::ALL.len()]);
             self.idle += usize::from(score.is_idle());
         }
     }
@@ -175,8 +283,6 @@ fn best(mut all: Vec<(Rc<Place>, Score)>, most: usize) -> Vec<(Rc<Place>, Score)
 
 #[cfg(test)]
 mod tests {
-    use accept_queue_core::rules::detector::Condition;
-
     use super::*;
     use crate::recording::SampleEntry;
 
@@ -194,6 +300,13 @@ mod tests {
 
     fn ranking(samples: impl IntoIterator<Item = Vec<Item>>) -> Ranking {
         let mut ranking = Ranking::default();
+        ranking.add(Entry::Begun {
+            epoch_ms: 0,
+            interval_ms: 100,
+            version: String::new(),
+            host: String::new(),
+            scope: String::new(),
+        });
         for items in samples {
             ranking.add(Entry::Sample(SampleEntry { at_ms: 0, quiet: 0, items }));
         }

@@ -5,17 +5,24 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::bins::MOST_BINS;
-use super::bounded::{Bounded, MOST_ENTRIES};
+use super::bounded::{Bounded, LONGEST_NAME, LONGEST_SENTENCE, cut};
+use super::choice::{self, Choice};
+use super::clock::{Clock, Passed};
+use super::evidence::Found;
 use super::ranking::{Chosen, MOST_LISTENERS, Place};
 use super::track::{Track, TrackOwner};
 use crate::output::printable;
-use crate::recording::{Entry, Item, RecordedOwner, SampleEntry, is_hole};
+use crate::recording::{Entry, Item, RecordedOwner, SampleEntry};
 
-/// Later owners of a listener are left out. A server that forks has as many as processors.
-const MOST_OWNERS: usize = 200;
+/// Owners of a listener. A server that forks has as many as processors.
+pub(super) const MOST_OWNERS: usize = 200;
 
-/// The end of the year 9999: no date has more than four digits.
-pub(super) const LATEST_MS: u64 = 253_402_300_799_999;
+/// Points of all curves, and bars: where there would be more, steps are joined. A point is 10 to 70 bytes of the page.
+const MOST_POINTS: usize = 300_000;
+
+/// Conditions and owners of all listeners, beyond the first few of each, which no other listener can take away.
+const MOST_IN_ALL: usize = 10_000;
+const FIRST_OF_EACH: usize = 10;
 
 /// Everything the page shows, under the names of the contract.
 #[derive(Debug, Default, Serialize)]
@@ -32,14 +39,16 @@ pub(crate) struct Timeline {
     from: u64,
     to: u64,
     step_ms: u64,
+    /// What of the recording was chosen, as text.
+    chosen: Option<String>,
     /// Bytes at the end of the file that are no intact entry.
     torn_bytes: u64,
     runs: Bounded<RecordedRun>,
     /// Times that are not recorded.
     holes: Bounded<Hole>,
     unreadable: Bounded<Note>,
-    /// The findings of a watchdog, as text.
-    found: Vec<String>,
+    /// Of a watchdog.
+    found: Option<Found>,
     /// The chosen ones, in the order of the page.
     listeners: Vec<Track>,
     /// Listeners that were not chosen.
@@ -70,20 +79,19 @@ struct Note {
 /// The current position in the recording.
 #[derive(Debug, Default)]
 struct Position {
-    /// At 0 ms of this run.
-    epoch_ms: u64,
-    /// Of the last entry.
-    at_ms: u64,
-    /// The same in milliseconds since the epoch.
-    now: u64,
+    clock: Clock,
+    choice: Choice,
+    /// What is drawn has begun: what was before is known, and not drawn.
     has_begun: bool,
+    /// What comes now is not drawn any more.
+    is_over: bool,
     /// By the numbers of this run.
     numbers: HashMap<u64, usize>,
     chosen: HashMap<Place, usize>,
 }
 
 impl Timeline {
-    pub(super) fn new(source: String, Chosen { places, left_out }: Chosen) -> Timeline {
+    pub(super) fn new(source: String, choice: Choice, Chosen { places, left_out }: Chosen) -> Timeline {
         let track = |place: &Place| Track::new(place.namespace, printable(&place.address));
         Timeline {
             schema: crate::figures::SCHEMA,
@@ -91,50 +99,60 @@ impl Timeline {
             step_ms: 1,
             listeners: places.iter().map(track).collect(),
             left_out,
-            position: Position { chosen: places.into_iter().zip(0..).collect(), ..Position::default() },
+            position: Position { choice, chosen: places.into_iter().zip(0..).collect(), ..Position::default() },
             ..Timeline::default()
         }
     }
 
     pub(crate) fn add(&mut self, entry: Entry) {
+        if self.position.is_over {
+            return;
+        }
+        let passed = self.position.clock.follow(&entry);
         match entry {
-            Entry::Begun { epoch_ms, interval_ms, version, host, scope } => {
-                (self.host, self.scope, self.version) = (printable(&host), printable(&scope), printable(&version));
+            Entry::Begun { interval_ms, version, host, scope, .. } => {
+                self.end_run();
+                self.advance(passed);
+                if self.position.is_over {
+                    return;
+                }
+                [self.host, self.scope, self.version] = [host, scope, version].map(|text| cut(&text, LONGEST_NAME));
                 self.interval_ms = interval_ms;
-                self.end_run();
-                let before = self.position.now;
-                (self.position.epoch_ms, self.position.at_ms) = (epoch_ms, 0);
-                if self.position.has_begun {
-                    self.clock();
-                    self.holes.push(Hole { from: before, to: self.position.now });
-                } else {
-                    self.position.has_begun = true;
-                    let now = self.epoch_now();
-                    (self.from, self.to, self.position.now) = (now, now, now);
+                if !self.position.has_begun {
+                    self.runs = Bounded::default();
                 }
-                self.runs.push(RecordedRun { from: self.position.now, ended: None });
+                self.runs.push(RecordedRun { from: self.to, ended: None });
             }
-            Entry::Sample(sample) => self.sample(sample),
-            Entry::Ended { at_ms, why } => {
-                self.position.at_ms = at_ms;
-                self.clock();
-                if let Some(run) = self.runs.first.last_mut()
-                    && self.runs.more == 0
-                {
-                    run.ended = Some(printable(&why));
+            Entry::Sample(sample) => self.sample(sample, passed),
+            Entry::Ended { why, .. } => {
+                self.advance(passed);
+                if !self.position.is_over {
+                    self.run_ended(cut(&why, LONGEST_NAME));
+                    self.end_run();
                 }
-                self.end_run();
             }
         }
     }
 
-    pub(crate) fn found(&mut self, found: Vec<String>) {
-        self.found = found.iter().take(MOST_ENTRIES).map(|text| printable(text)).collect();
+    pub(crate) fn found(&mut self, found: Option<Found>) {
+        self.found = found;
     }
 
     /// After the last entry.
-    pub(crate) fn finish(mut self, torn_bytes: u64) -> Timeline {
+    pub(crate) fn finish(mut self, torn_bytes: u64, span: Option<(u64, u64)>) -> Timeline {
         self.torn_bytes = torn_bytes;
+        let (mut conditions, mut owners) = (MOST_IN_ALL, MOST_IN_ALL);
+        for track in &mut self.listeners {
+            track.conditions.share(FIRST_OF_EACH, &mut conditions);
+            track.owners.share(FIRST_OF_EACH, &mut owners);
+        }
+        let choice = &self.position.choice;
+        if let Some((first, last)) = span.filter(|_| !choice.is_everything()) {
+            let [from, to, first, last] = [self.from, self.to, first, last].map(choice::time);
+            let listeners = choice.listeners();
+            self.chosen =
+                Some(format!("Of a recording from {first} to {last}: the listeners{listeners}, from {from} to {to}."));
+        }
         self
     }
 
@@ -142,34 +160,24 @@ impl Timeline {
         !self.position.has_begun
     }
 
-    fn sample(&mut self, SampleEntry { at_ms, quiet, items }: SampleEntry) {
-        let passed = at_ms.saturating_sub(self.position.at_ms);
-        let before = self.position.now;
-        // The sample itself may set the clock.
-        for item in &items {
-            if let Item::Clock { epoch_ms } = item {
-                self.position.epoch_ms = *epoch_ms;
-            }
-        }
-        self.position.at_ms = at_ms;
-        let is_late = quiet == 0 && is_hole(self.interval_ms, passed);
-        let has_slept =
-            self.epoch_now().saturating_sub(before) > passed && is_hole(self.interval_ms, self.epoch_now() - before);
-        if is_late || has_slept && quiet == 0 {
-            let step = self.step();
+    fn sample(&mut self, sample: SampleEntry, passed: Passed) {
+        let step = self.step();
+        if passed.is_hole {
             self.listeners.iter_mut().for_each(|track| track.hide(step));
-            self.clock();
-            self.holes.push(Hole { from: before, to: self.position.now });
-            let step = self.step();
-            self.listeners.iter_mut().filter(|track| track.is_read).for_each(|track| track.show(step));
-        } else {
-            self.clock();
         }
-        items.into_iter().for_each(|item| self.item(item));
+        self.advance(passed);
+        if self.position.is_over {
+            return;
+        }
+        let step = self.step();
+        if passed.is_hole {
+            self.listeners.iter_mut().filter(|track| track.is_read).for_each(|track| track.show(step));
+        }
+        sample.items.into_iter().for_each(|item| self.item(item));
     }
 
     fn item(&mut self, item: Item) {
-        let (now, step) = (self.position.now, self.step());
+        let (now, step) = (self.now(), self.step());
         match item {
             Item::Listener { number, namespace, address, owners } => self.declared(number, namespace, address, owners),
             Item::Figures { number, changed } => self.with(number, |track| track.changed(now, step, &changed)),
@@ -180,21 +188,28 @@ impl Timeline {
                 self.with(number, |track| track.gone(now, step));
                 self.position.numbers.remove(&number);
             }
-            Item::Unreadable(text) => self.unreadable.push(Note { at: now, text: printable(&text) }),
-            Item::Clock { .. } => {}
+            Item::Unreadable(text) if self.position.has_begun => {
+                self.unreadable.push_with(|| Note { at: now, text: cut(&text, LONGEST_SENTENCE) });
+            }
+            Item::Unreadable(_) | Item::Clock { .. } => {}
         }
     }
 
     fn declared(&mut self, number: u64, namespace: u64, address: String, owners: Vec<RecordedOwner>) {
-        let Some(&index) = self.position.chosen.get(&Place::new(namespace, address)) else {
+        let is_taken = self.position.choice.takes(&address, &owners);
+        let index = self.position.chosen.get(&Place::new(namespace, address)).filter(|_| is_taken).copied();
+        let Some(index) = index else {
+            // Where it was of an owner that is chosen, it is no longer.
+            let (now, step) = (self.now(), self.step());
+            self.with(number, |track| track.gone(now, step));
             self.position.numbers.remove(&number);
             return;
         };
-        self.listeners[index].owners = owners
-            .into_iter()
-            .map(|RecordedOwner { pid, name }| TrackOwner { pid, name: printable(&name) })
-            .take(MOST_OWNERS)
-            .collect();
+        let mut kept = Bounded::default();
+        for RecordedOwner { pid, name } in owners {
+            kept.push_with(|| TrackOwner { pid, name: cut(&name, LONGEST_NAME) });
+        }
+        self.listeners[index].owners = kept;
         // A recorder gives each listener one number.
         if self.position.numbers.len() < MOST_LISTENERS || self.position.numbers.contains_key(&number) {
             self.position.numbers.insert(number, index);
@@ -204,35 +219,86 @@ impl Timeline {
     /// Does nothing where the listener was not chosen.
     fn with(&mut self, number: u64, change: impl FnOnce(&mut Track)) {
         if let Some(index) = self.position.numbers.get(&number) {
-            change(&mut self.listeners[*index]);
+            let track = &mut self.listeners[*index];
+            change(track);
+            if !self.position.has_begun {
+                track.forget();
+            }
         }
     }
 
     /// Nothing is known until the next run.
     fn end_run(&mut self) {
-        let (now, step) = (self.position.now, self.step());
+        let (now, step) = (self.to, self.step());
         for track in &mut self.listeners {
             track.end(now, step);
+            if !self.position.has_begun {
+                track.forget();
+            }
         }
         self.position.numbers.clear();
     }
 
-    fn epoch_now(&self) -> u64 {
-        self.position.epoch_ms.saturating_add(self.position.at_ms).min(LATEST_MS)
-    }
-
-    /// Moves to the time of the last entry. Where the clock was set back, time does not move until it is later again.
-    fn clock(&mut self) {
-        self.position.now = self.epoch_now().max(self.position.now);
-        self.to = self.position.now;
-        while (self.to - self.from) / self.step_ms >= MOST_BINS {
-            self.step_ms *= 2;
-            self.listeners.iter_mut().for_each(Track::halve);
+    fn run_ended(&mut self, why: String) {
+        if let Some(run) = self.runs.first.last_mut().filter(|_| self.runs.more == 0) {
+            run.ended = Some(why);
         }
     }
 
+    /// Of the last entry.
+    fn now(&self) -> u64 {
+        self.position.clock.span().map_or(0, |(_, now)| now)
+    }
+
+    /// Moves to the time of the last entry, and no further than what is drawn.
+    fn advance(&mut self, Passed { before, is_hole }: Passed) {
+        let (now, from, to) = (self.now(), self.position.choice.from, self.position.choice.to);
+        if self.position.clock.span().is_none() || now < from {
+            return;
+        }
+        if !self.position.has_begun {
+            if before.is_none() && now > to {
+                self.position.is_over = true;
+                return;
+            }
+            self.position.has_begun = true;
+            self.from = if before.is_none() { now } else { from };
+            self.to = self.from;
+            let at = if is_hole { now } else { self.from };
+            self.listeners.iter_mut().for_each(|track| track.begin(at));
+        }
+        let step_before = self.step();
+        self.to = now.min(to);
+        let step = self.step();
+        while (self.to - self.from) / self.step_ms >= MOST_BINS {
+            self.halve();
+        }
+        // Within a step there is at most one point more of each curve.
+        if step != step_before {
+            while self.step_ms < self.to - self.from && self.points() > MOST_POINTS {
+                self.halve();
+            }
+        }
+        if let Some(before) = before.filter(|_| is_hole) {
+            self.holes.push(Hole { from: before.max(self.from), to: self.to });
+        }
+        if now > to {
+            self.position.is_over = true;
+            self.run_ended("drawn no further".to_owned());
+        }
+    }
+
+    fn halve(&mut self) {
+        self.step_ms *= 2;
+        self.listeners.iter_mut().for_each(Track::halve);
+    }
+
+    fn points(&self) -> usize {
+        self.listeners.iter().map(Track::points).sum()
+    }
+
     fn step(&self) -> u64 {
-        (self.position.now - self.from) / self.step_ms
+        (self.to - self.from) / self.step_ms
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::bins::{Series, Sums};
 use super::bounded::Bounded;
+use super::timeline::MOST_OWNERS;
 use crate::condition;
 use crate::recording::{
     CLOSE_WAIT, DROPS, FIGURES, FigureIndex, FigureValues, LIMIT, OLDEST_WAIT_MS, QUEUED, QUEUED_CLOSED, QUEUED_RESET,
@@ -15,12 +16,12 @@ use crate::recording::{
 pub(super) struct Track {
     address: String,
     namespace: u64,
-    pub(super) owners: Vec<TrackOwner>,
+    pub(super) owners: Bounded<TrackOwner, MOST_OWNERS>,
     worst: Option<Worst>,
     longest_wait_ms: Option<u64>,
     most_close_wait: Option<u64>,
     dropped_in_all: u64,
-    conditions: Bounded<HeldCondition>,
+    pub(super) conditions: Bounded<HeldCondition>,
     queued: Series,
     limit: Series,
     /// Queued connections whose client has closed or reset.
@@ -48,7 +49,7 @@ struct Worst {
 }
 
 #[derive(Debug, Serialize)]
-struct HeldCondition {
+pub(super) struct HeldCondition {
     condition: &'static str,
     from: u64,
     /// `None`: it held when the recording ended.
@@ -62,7 +63,7 @@ impl Track {
         Track {
             address,
             namespace,
-            owners: Vec::new(),
+            owners: Bounded::default(),
             worst: None,
             longest_wait_ms: None,
             most_close_wait: None,
@@ -86,6 +87,32 @@ impl Track {
         }
         self.is_read = true;
         self.show(step);
+        self.extremes(at);
+        if let (Some(before), Some(after)) = (drops_before, self.now[DROPS]) {
+            let dropped = after.saturating_sub(before);
+            self.dropped.add(step, dropped);
+            self.dropped_in_all = self.dropped_in_all.saturating_add(dropped);
+        }
+    }
+
+    /// What is drawn begins with what is known now.
+    pub(super) fn begin(&mut self, at: u64) {
+        self.series().into_iter().for_each(Series::begin);
+        (self.dropped, self.dropped_in_all) = (Sums::default(), 0);
+        (self.worst, self.longest_wait_ms, self.most_close_wait) = (None, None, None);
+        if self.is_read {
+            self.extremes(at);
+        }
+        self.forget();
+    }
+
+    /// Conditions that do not hold any more.
+    pub(super) fn forget(&mut self) {
+        self.conditions.first.retain(|held| held.is_open);
+        self.conditions.more = 0;
+    }
+
+    fn extremes(&mut self, at: u64) {
         let [queued, limit, oldest, close_wait] =
             [QUEUED, LIMIT, OLDEST_WAIT_MS, CLOSE_WAIT].map(|figure| self.now[figure]);
         if let (Some(queued), Some(limit)) = (queued, limit)
@@ -98,11 +125,6 @@ impl Track {
         }
         self.longest_wait_ms = self.longest_wait_ms.max(oldest);
         self.most_close_wait = self.most_close_wait.max(close_wait);
-        if let (Some(before), Some(after)) = (drops_before, self.now[DROPS]) {
-            let dropped = after.saturating_sub(before);
-            self.dropped.add(step, dropped);
-            self.dropped_in_all = self.dropped_in_all.saturating_add(dropped);
-        }
     }
 
     /// The last figures hold from here on.
@@ -168,6 +190,11 @@ impl Track {
     pub(super) fn halve(&mut self) {
         self.series().into_iter().for_each(Series::halve);
         self.dropped.halve();
+    }
+
+    pub(super) fn points(&self) -> usize {
+        let series = [&self.queued, &self.limit, &self.left, &self.oldest_wait_ms, &self.close_wait];
+        series.into_iter().map(Series::points).sum::<usize>() + self.dropped.points()
     }
 
     fn series(&mut self) -> [&mut Series; 5] {

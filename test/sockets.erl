@@ -15,29 +15,39 @@
 listen(Backlog) ->
     listen(Backlog, []).
 
-%% On 127.0.0.1, or where the options say.
+%% On 127.0.0.1, or where the options say. Where they name no port, on one that no client is given, so that a second listener on another
+%% address, and one that is opened again, can have it too, whatever connects meanwhile.
 listen(Backlog, Options) ->
     Where =
         case lists:member(inet6, Options) orelse lists:keymember(ip, 1, Options) of
             true -> [];
             false -> [{ip, {127, 0, 0, 1}}]
         end,
-    {Port, Others} =
-        case lists:keytake(port, 1, Options) of
-            {value, {port, Given}, Rest} -> {Given, Rest};
-            false -> {0, Options}
-        end,
-    {ok, Listener} = gen_tcp:listen(Port, [binary, {active, false}, {backlog, Backlog} | Where ++ Others]),
-    Listener.
+    All = [binary, {active, false}, {backlog, Backlog} | Where],
+    case lists:keytake(port, 1, Options) of
+        {value, {port, Port}, Others} ->
+            {ok, Listener} = gen_tcp:listen(Port, All ++ Others),
+            Listener;
+        false ->
+            listen_somewhere(All ++ Options)
+    end.
 
-%% A free port that the kernel gives to no client: one that is closed can be opened again, whatever connects meanwhile.
+listen_somewhere(Options) ->
+    case gen_tcp:listen(lasting_port(), Options) of
+        {ok, Listener} -> Listener;
+        {error, eaddrinuse} -> listen_somewhere(Options)
+    end.
+
+%% A free port that the kernel gives to no client, and above those of well-known services.
 lasting_port() ->
     {ok, Range} = file:read_file("/proc/sys/net/ipv4/ip_local_port_range"),
     [Lowest | _] = string:lexemes(Range, "\t\n "),
-    Port = 1024 + rand:uniform(binary_to_integer(Lowest) - 1025),
+    Port = 20000 + rand:uniform(binary_to_integer(Lowest) - 20001),
     case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}]) of
         {ok, Listener} -> ok = gen_tcp:close(Listener), Port;
-        {error, _} -> lasting_port()
+        {error, eaddrinuse} -> lasting_port();
+        %% A network without a loopback has nobody on it either.
+        {error, eaddrnotavail} -> Port
     end.
 
 %% So many listeners that share an address.

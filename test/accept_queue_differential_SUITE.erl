@@ -26,7 +26,6 @@
 %% Ages have the resolution of a jiffy.
 -define(JIFFIES_MS, 20).
 
-%% A script that fails waits for its deadline, and so does each that PropEr tries in its place.
 suite() ->
     [{timetrap, {minutes, 15}}].
 
@@ -35,27 +34,23 @@ all() ->
 
 init_per_suite(Config) ->
     case code:ensure_loaded(proper) of
-        {module, proper} ->
-            %% What the figures mean is another matter.
-            ok = application:set_env(accept_queue, watch, none),
-            {ok, Started} = application:ensure_all_started(accept_queue),
-            [{started, Started} | Config];
-        {error, _} ->
-            {skip, "PropEr is not installed here; Debian has it as erlang-proper"}
+        {module, proper} -> Config;
+        {error, _} -> {skip, "PropEr is not installed here; Debian has it as erlang-proper"}
     end.
 
-end_per_suite(Config) ->
-    [ok = application:stop(App) || App <- lists:reverse(proplists:get_value(started, Config, []))],
-    application:unset_env(accept_queue, watch).
-
+%% In a network of its own: a SYN that another suite's client sends again, to a port that was another listener's, is a drop that the model
+%% knows nothing of.
 every_figure_is_that_of_a_model_and_of_ss(_) ->
+    other_vm:with_own_network(fun(Vm) -> {comment, other_vm:call(Vm, ?MODULE, agree, [])} end).
+
+agree() ->
+    %% What the figures mean is another matter.
+    ok = application:set_env(accept_queue, watch, none),
+    {ok, _} = application:ensure_all_started(accept_queue),
     Begun = erlang:monotonic_time(millisecond),
     put(done, #{}),
     Scripts = scripts(0),
-    Done = get(done),
-    Text = io_lib:format("~b scripts in ~b ms: ~p", [Scripts, erlang:monotonic_time(millisecond) - Begun, Done]),
-    ct:pal("~ts", [Text]),
-    {comment, lists:flatten(Text)}.
+    lists:flatten(io_lib:format("~b scripts in ~b ms: ~p", [Scripts, erlang:monotonic_time(millisecond) - Begun, get(done)])).
 
 scripts(Before) ->
     Options = [?SCRIPTS, quiet, {start_size, ?SCRIPT_MAX}, {max_size, ?SCRIPT_MAX}, {max_shrinks, 40}],
@@ -66,10 +61,17 @@ scripts(Before) ->
                 false -> scripts(Before + ?SCRIPTS)
             end;
         _ ->
-            ct:fail({does_not_hold, erase(failure)})
+            error({does_not_hold, erase(failure)})
     end.
 
+%% A smaller one that fails is looked for during a minute and a half: each of them waits for its deadline.
 holds(Script) ->
+    case get(failed_at) of
+        undefined -> has_held(Script);
+        FailedAt -> erlang:monotonic_time(millisecond) - FailedAt > 90_000 orelse has_held(Script)
+    end.
+
+has_held(Script) ->
     World = open(),
     try
         put(world, World),
@@ -80,6 +82,7 @@ holds(Script) ->
         Class:Reason:Stack ->
             %% The last that fails is the smallest.
             put(failure, {Script, Class, Reason, Stack}),
+            _ = [put(failed_at, now_ms()) || get(failed_at) =:= undefined],
             false
     after
         close(get(world))
@@ -114,14 +117,14 @@ open() ->
     maps:from_list([{Kind, open(Kind)} || Kind <- kinds()]).
 
 open(group) ->
-    First = member(group, 0),
+    First = member(group, sockets:lasting_port()),
     {_, Port} = Address = address(group, First),
     #{address => Address, members => [First | [member(group, Port) || _ <- lists:seq(2, ?MEMBERS)]], accepted => []};
 open(unix) ->
     Path = iolist_to_binary(["/tmp/accept_queue_", os:getpid(), "_", integer_to_list(erlang:unique_integer([positive]))]),
     #{address => {local, Path}, members => [member(unix, Path)], accepted => []};
 open(Kind) ->
-    Member = member(Kind, 0),
+    Member = member(Kind, sockets:lasting_port()),
     #{address => address(Kind, Member), members => [Member], accepted => []}.
 
 member(unix, Path) ->

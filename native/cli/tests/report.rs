@@ -123,17 +123,11 @@ fn each_chart_has_its_points_in_light_and_in_dark_and_on_a_phone() {
         assert!(attributes(&dom, "data-condition").contains(&"overflowing"));
         let labels = attributes(&dom, "aria-label");
         let named = |name: &str| labels.iter().any(|label| label.starts_with(name));
-        assert!(
-            named("Depth against limit. At most 2 queued (backlog 1)") && named("Oldest wait. At most "),
-            "{labels:?}"
-        );
+        assert!(named("Depth against limit. At most 2 of 1 queued") && named("Oldest wait. At most "), "{labels:?}");
         assert!(named("Drops. ") && named("CLOSE_WAIT held. None.") && named("Time, for 127.0.0.1:"), "{labels:?}");
         // By the keyboard, the last moment of all.
         let said = attributes(&dom, "aria-valuetext");
-        assert!(
-            said.len() == 1 && said[0].contains("2 queued (backlog 1)") && said[0].contains("overflowing"),
-            "{said:?}"
-        );
+        assert!(said.len() == 1 && said[0].contains("2 of 1 queued") && said[0].contains("overflowing"), "{said:?}");
         assert!(dom.contains(&format!("<b>{at}</b>")) && dom.contains("<title>Depth against limit</title>"));
         let picture = page.folder.path().join("page.png");
         page.browser(&[&options[..], &[&format!("--screenshot={}", picture.display())]].concat(), &page.file);
@@ -174,16 +168,19 @@ fn the_evidence_of_the_watchdog_is_a_page_too() {
     let page = Page::of(&evidence, folder);
     let dom = page.dom(&[]);
     assert!(dom.contains("<p>No heartbeat for ") && dom.contains(" s: the last came at "), "{dom}");
-    assert!(dom.contains(&format!("The queue of {at} is full (2 of 2)")), "what diagnose finds: {dom}");
+    assert!(
+        dom.contains(&format!("The queue of {at} is full, 2 of 2 places (backlog 1)")),
+        "what diagnose finds: {dom}"
+    );
     let found = dom.split_once("class=\"found\"").expect("a box").1.split_once("</section>").expect("its end").0;
     let thread = format!("({})</td>", own_pid());
-    assert!(found.contains("is full (2 of 2)") && found.contains(&thread), "its finding, with its threads: {found}");
+    assert!(
+        found.contains("is full, 2 of 2 places (backlog 1)") && found.contains(&thread),
+        "its finding, with its threads: {found}"
+    );
     assert!(dom.contains("class=\"silent\""), "the time without a heartbeat");
     let labels = attributes(&dom, "aria-label");
-    assert!(
-        labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 queued (backlog 1)")),
-        "{labels:?}"
-    );
+    assert!(labels.iter().any(|label| label.starts_with("Depth against limit. At most 2 of 1 queued")), "{labels:?}");
     assert!(labels.contains(&"CLOSE_WAIT held. Not known."), "what it does not read: {labels:?}");
 }
 

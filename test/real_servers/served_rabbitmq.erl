@@ -105,7 +105,7 @@ silent(Ref) ->
 %% The same stall, from outside.
 outside(Repository, Pid) ->
     {2, Line} = program:run(Repository, ["check", "--pid", integer_to_list(Pid)]),
-    {_, _} = binary:match(Line, <<"stuck, 15 queued">>),
+    {_, _} = binary:match(Line, <<"stuck, 15 of ">>),
     [Text | _] = binary:split(Line, <<" | ">>),
     showed:that("meanwhile outside: ~ts", [Text]),
     {3, #{<<"findings">> := Findings}} = program:json(Repository, ["diagnose", "--pid", integer_to_list(Pid)]),

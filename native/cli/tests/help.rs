@@ -59,7 +59,7 @@ fn a_manual_page_has_the_sections_of_the_help_and_its_examples_as_they_are_writt
 
 #[test]
 fn the_page_of_top_has_the_keys_that_its_help_on_the_screen_has() {
-    let source = include_str!("../src/top/page.rs");
+    let source = include_str!("../src/args/manual.rs");
     let table = source.split_once("const KEYS").and_then(|(_, rest)| rest.split_once("\n];")).expect("its keys").0;
     let rows: Vec<(&str, &str)> = table
         .lines()

@@ -21,6 +21,24 @@ const FOLLOWED: Rows = &[
 ];
 const WRITTEN: Rows = &[("0", "it is written"), ("1", "it could not be written"), WRONG];
 
+/// What each key of `top` does: on its page of help, too.
+pub(crate) const KEYS: Rows = &[
+    ("arrows j k", "the listener above, below; also the wheel, a click, Home End g G"),
+    ("PgUp PgDn", "a page up, down"),
+    ("Enter d", "everything that is known of it"),
+    ("t", "why its process does not accept, and its threads; PgUp PgDn scroll"),
+    ("s S", "sort by the next column, by the one before"),
+    ("r", "turn the order round"),
+    ("/", "only listeners with this in their address, owner or condition"),
+    ("p space", "stop the screen; readings go on meanwhile"),
+    ("u", "what could not be read, and what would help"),
+    ("? h F1", "this page"),
+    ("Esc", "close what was opened last; where nothing is open, quit"),
+    ("Ctrl-L", "draw the screen again"),
+    ("Ctrl-Z", "back to the shell; `fg` comes back here"),
+    ("q Ctrl-C", "quit"),
+];
+
 const NO_COLOR: (&str, &str) = ("NO_COLOR", "no colours, where it is set and not empty");
 const PROC: (&str, &str) = ("/proc/PID", "which processes there are, their descriptors and network namespaces");
 const PROC_NET: (&str, &str) =
@@ -128,23 +146,7 @@ pub(crate) const COMMANDS: &[Manual] = &[
             ("1", "nothing could be read at the start, or without a terminal the process has ended"),
             WRONG,
         ],
-        // As on its page of help.
-        keys: &[
-            ("arrows j k", "the listener above, below; also the wheel, a click, Home End g G"),
-            ("PgUp PgDn", "a page up, down"),
-            ("Enter d", "everything that is known of it"),
-            ("t", "why its process does not accept, and its threads; PgUp PgDn scroll"),
-            ("s S", "sort by the next column, by the one before"),
-            ("r", "turn the order round"),
-            ("/", "only listeners with this in their address, owner or condition"),
-            ("p space", "stop the screen; readings go on meanwhile"),
-            ("u", "what could not be read, and what would help"),
-            ("? h F1", "this page"),
-            ("Esc", "close what was opened last; where nothing is open, quit"),
-            ("Ctrl-L", "draw the screen again"),
-            ("Ctrl-Z", "back to the shell; `fg` comes back here"),
-            ("q Ctrl-C", "quit"),
-        ],
+        keys: KEYS,
         environment: &[NO_COLOR, ("TERM", "`dumb`: a plain table in place of the screen")],
         files: READS,
     },

@@ -4,6 +4,7 @@ use super::column::Column;
 use super::view::View;
 use super::words;
 use super::wrap::wrapped;
+use crate::args::manual::KEYS;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,24 +15,6 @@ pub(crate) enum Page {
 
 /// The cells of a name, before what it means.
 const NAMES: usize = 11;
-
-/// What each key does.
-const KEYS: [(&str, &str); 14] = [
-    ("arrows j k", "the listener above, below; also the wheel, a click, Home End g G"),
-    ("PgUp PgDn", "a page up, down"),
-    ("Enter d", "everything that is known of it"),
-    ("t", "why its process does not accept, and its threads; PgUp PgDn scroll"),
-    ("s S", "sort by the next column, by the one before"),
-    ("r", "turn the order round"),
-    ("/", "only listeners with this in their address, owner or condition"),
-    ("p space", "stop the screen; readings go on meanwhile"),
-    ("u", "what could not be read, and what would help"),
-    ("? h F1", "this page"),
-    ("Esc", "close what was opened last; where nothing is open, quit"),
-    ("Ctrl-L", "draw the screen again"),
-    ("Ctrl-Z", "back to the shell; `fg` comes back here"),
-    ("q Ctrl-C", "quit"),
-];
 
 /// Its lines, none wider than this.
 pub(crate) fn lines(page: Page, view: &View, width: usize) -> Vec<String> {
@@ -52,7 +35,7 @@ fn text(page: Page, view: &View) -> Vec<String> {
 
 fn help(view: &View) -> Vec<String> {
     let row = |(name, meaning): (&str, &str)| format!("{name:<NAMES$}{meaning}");
-    let mut text: Vec<_> = KEYS.into_iter().map(row).collect();
+    let mut text: Vec<_> = KEYS.iter().copied().map(row).collect();
     text.push(String::new());
     text.extend(Column::ALL.into_iter().map(|column| row((column.title(), column.explanation()))));
     text.push(String::new());

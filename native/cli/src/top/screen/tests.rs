@@ -18,24 +18,16 @@ use crate::top::column::Column;
 /// As on the mailing list: no process accepts, 31 of 100 clients are queued. Beside it a listener that leaks, and a healthy
 /// one.
 fn of_2009() -> App {
-    let mut app = app();
-    for second in 0..40 {
-        let queued = (second as u32).min(31);
-        let stuck = MadeUp::new(9999, queued, 30)
-            .waiting(Duration::from_millis(12_345), 9.min(queued))
-            .dropped(second as u32 * 3)
-            .raising(Condition::Stuck)
-            .raising(Condition::Overflowing)
-            .polled(Some(0x4000_0018));
-        let leaks = MadeUp::new(8080, 1, 1024).holding(1500).raising(Condition::Leaking).owned_by("leaky@host");
-        let well = MadeUp::new(443, 0, 4096).owned_by("well@host");
-        app.observed(observation(Duration::from_secs(second), &[well, leaks, stuck]));
-    }
-    app
+    beside("leaky@host", "well@host")
 }
 
 /// The same listeners, all of one VM.
 fn of_one_owner() -> App {
+    beside("shop@host", "shop@host")
+}
+
+/// The owners of the one that leaks and of the healthy one.
+fn beside(leaky: &str, healthy: &str) -> App {
     let mut app = app();
     for second in 0..40 {
         let queued = (second as u32).min(31);
@@ -45,8 +37,9 @@ fn of_one_owner() -> App {
             .raising(Condition::Stuck)
             .raising(Condition::Overflowing)
             .polled(Some(0x4000_0018));
-        let leaks = MadeUp::new(8080, 1, 1024).holding(1500).raising(Condition::Leaking);
-        app.observed(observation(Duration::from_secs(second), &[MadeUp::new(443, 0, 4096), leaks, stuck]));
+        let leaks = MadeUp::new(8080, 1, 1024).holding(1500).raising(Condition::Leaking).owned_by(leaky);
+        let well = MadeUp::new(443, 0, 4096).owned_by(healthy);
+        app.observed(observation(Duration::from_secs(second), &[well, leaks, stuck]));
     }
     app
 }

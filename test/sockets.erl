@@ -46,7 +46,7 @@ lasting_port() ->
     case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}]) of
         {ok, Listener} -> ok = gen_tcp:close(Listener), Port;
         {error, eaddrinuse} -> lasting_port();
-        %% A network without a loopback has nobody on it either.
+        %% In a network without a loopback no other process has it.
         {error, eaddrnotavail} -> Port
     end.
 

@@ -69,14 +69,14 @@ mod tests {
     #[test]
     fn of_several_sockets_the_worst_is_shown_and_of_how_many() {
         let armed = Some(Accepting::Armed(Set::PollThread));
-        let nobody = Some(Accepting::NotArmed(Set::PollThread));
+        let not_armed = Some(Accepting::NotArmed(Set::PollThread));
         for (sockets, shown) in [
             (&[][..], "-"),
             (&[None], "-"),
             (&[armed], "armed"),
             (&[armed, armed], "armed"),
-            (&[armed, nobody, armed], "not_armed 1/3"),
-            (&[nobody, None], "not_armed 1/2"),
+            (&[armed, not_armed, armed], "not_armed 1/3"),
+            (&[not_armed, None], "not_armed 1/2"),
             (&[armed, Some(Accepting::NeverAccepted)], "never_accepted 1/2"),
         ] {
             let state = |&accepting| EpollState { socket: Inode(1), found: Vec::new(), accepting };

@@ -1,6 +1,6 @@
 //! Families of metrics -> text, in the format of Prometheus or in that of OpenMetrics. Pure.
 //!
-//! The lines of figures are the same in both, so that a series has one name whoever asks. OpenMetrics calls a family by its name
+//! The lines of figures are the same in both: a series has one name. OpenMetrics calls a family by its name
 //! without `_total` or `_info`, knows units, and has an end.
 
 use hyper::header::HeaderValue;

@@ -23,7 +23,7 @@ reads_without_library(Api) ->
     {error, not_loaded} = Api:kernel(),
     io:put_chars("two clients are queued; nothing else can be said\n").
 
-%% Not on Linux: a project that has it as a dependency works, and is told that nothing is read.
+%% Not on Linux: a project that has it as a dependency works, and each call answers that nothing is read.
 -spec is_elsewhere(module()) -> ok.
 is_elsewhere(Api) ->
     {ok, _} = application:ensure_all_started(accept_queue),

@@ -34,7 +34,8 @@ check: ## what must hold before each commit; no sockets, fast
 	@$(at_once)2 checked
 
 test: setup ## everything, on real sockets
-	@$(at_once)3 tested
+	@rm -f _build/failures
+	@FAILURES=$(CURDIR)/_build/failures $(at_once)3 tested || { cat _build/failures 2>/dev/null; exit 1; }
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \

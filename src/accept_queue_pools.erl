@@ -1,6 +1,6 @@
 %% @private
 %% Looks at each listener of this VM while all is well, so that the first alarm knows the pool and the server by name without a caller
-%% having asked: when the monitor has found one, a second later, and every ten seconds.
+%% having asked: when the monitor has found one, a second later, and every ten seconds; where there are many, each minute at least.
 %%
 %% A look reads of each listener which processes are in accept: one `port_info', or on the `socket' backend the
 %% processes that were found before. Where those are not all, the processes of the VM are searched, and its sockets where a listening
@@ -18,6 +18,8 @@
 
 -record(state, {
     timer :: reference() | undefined,
+    %% How many listeners the last look has read.
+    count = 0 :: non_neg_integer(),
     %% When the VM may be searched again.
     search_ms :: integer(),
     %% Listeners whose framework did not answer, and until when it is not asked again.
@@ -30,6 +32,9 @@
 %% Acceptors start a little after their listener.
 -define(SOON_MS, 1000).
 -define(SEARCH_SHARE, 200).
+%% A look costs 5 us a listener.
+-define(LISTENERS_A_BEAT, 250).
+-define(BEATS_MAX, 6).
 -define(ASK_AGAIN_MS, 30000).
 -define(NAMES_MS, 60000).
 
@@ -80,9 +85,10 @@ soon(State) ->
     ok = cancel(State),
     State#state{timer = erlang:send_after(?SOON_MS, self(), look_again)}.
 
-at_next_beat(State) ->
+at_next_beat(#state{count = Count} = State) ->
     ok = cancel(State),
-    State#state{timer = accept_queue_beat:next(look)}.
+    Beats = min(?BEATS_MAX, 1 + Count div ?LISTENERS_A_BEAT),
+    State#state{timer = accept_queue_beat:next(look, Beats)}.
 
 %% One look is due at a time, also where one came otherwise.
 cancel(#state{timer = Timer}) ->
@@ -112,7 +118,7 @@ all(Find, State) ->
             ok = forget_closed(Remembered, Bare ++ Owned),
             Unread = [Entry || Entry <- Owned, not read(Entry)],
             {Taken, Searched} = search(Bare, Unread, State),
-            name(Taken ++ Owned, Searched);
+            name(Taken ++ Owned, Searched#state{count = length(Entries)});
         %% The next look may read them.
         {error, _} ->
             State
@@ -190,7 +196,9 @@ name_all(Owned, Resting, State) ->
     Listeners = [{Cookie, Socket, Owner, accept_queue_framework:named(Owner)} || {Cookie, Socket, Owner} <- Owned],
     {Plain, Framed} = lists:partition(fun({_, _, _, Named}) -> Named =:= undefined end, Listeners),
     Elsewhere = elsewhere(Plain, Framed),
-    ok = lists:foreach(fun({Cookie, Socket, Owner, _}) -> name_plain(Cookie, Socket, Owner, Elsewhere) end, Plain),
+    %% To ask a process that sleeps wakes it: each owner once.
+    Servers = maps:from_list([{Owner, accept_queue_process:server(Owner)} || Owner <- owners(Plain, Elsewhere)]),
+    ok = lists:foreach(fun(Listener) -> name_plain(Listener, Elsewhere, Servers) end, Plain),
     State#state{unanswered = name_framed(Framed, Resting, now_ms())}.
 
 %% A framework may accept from a socket that another process owns.
@@ -199,10 +207,13 @@ elsewhere([], _Framed) ->
 elsewhere(_Plain, Framed) ->
     accept_queue_framework:elsewhere([Named || {_, _, _, Named} <- Framed]).
 
-name_plain(Cookie, Socket, Owner, Elsewhere) ->
+owners(Plain, Elsewhere) ->
+    lists:usort([Owner || {_, Socket, Owner, _} <- Plain, not is_map_key(Socket, Elsewhere)]).
+
+name_plain({Cookie, Socket, Owner, _}, Elsewhere, Servers) ->
     case Elsewhere of
         #{Socket := Server} -> accept_queue_pool_cache:name(Cookie, Owner, Server);
-        #{} -> accept_queue_pool_cache:name(Cookie, Owner, accept_queue_process:server(Owner))
+        #{} -> accept_queue_pool_cache:name(Cookie, Owner, map_get(Owner, Servers))
     end.
 
 %% The whole name is asked for once, for as long as the owner is the same.

@@ -4,16 +4,16 @@
 //!
 //! | what | when | finds |
 //! |---|---|---|
-//! | how many sockets and descriptors there are, and whether a hundred of the watched are open | each second | nearly every change, in a third of the time of a dump |
-//! | which sockets listen in this network namespace | when one of those has changed, and each five seconds | a listener that came in the same second in which another socket went |
-//! | which descriptors of this process listen | each ten seconds | a listener of another network namespace, or one that was handed to this process |
+//! | how many descriptors this process has (before Linux 6.2: how many sockets this network namespace has), and whether a hundred of the watched are open | each second | nearly every change, in a tenth of the time of a dump |
+//! | which sockets listen in this network namespace | when one of those has changed, and each ten seconds | a listener that came in the same second in which another descriptor went |
+//! | which descriptors of this process listen | each ten seconds, between two of those | the same, also of another network namespace |
 
 use std::fs::File;
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::stat;
+use rustix::fs::fstat;
 
 use crate::linux::diag::DiagSocket;
 use crate::monitor::watch::Watch;
@@ -33,12 +33,8 @@ pub(super) struct ListeningSockets {
     has_just_changed: bool,
 }
 
-/// How many of the watched are looked at each time: one system call a socket.
-const CHECKED: usize = 100;
-/// Every so many looks ...
-const DUMP_EACH: u32 = 5;
-/// ... and every so many.
-const OWN_EACH: u32 = 10;
+/// The sockets that listen are dumped every so many looks, and the descriptors looked at in the middle between two dumps.
+const EACH: u32 = 10;
 
 impl ListeningSockets {
     /// Whether they have changed, or did at the last look: a socket may listen before the VM lists it. To be called once a second, with what
@@ -46,9 +42,9 @@ impl ListeningSockets {
     pub(super) fn look(&mut self, watched: &[Arc<Watch>]) -> bool {
         self.looks = self.looks.wrapping_add(1);
         let counted = self.counts.read();
-        let may_have_changed = counted.is_none() || counted != self.counted || !self.are_open(watched);
-        let is_due = |each| self.looks.is_multiple_of(each);
-        let (dump_is_due, own_are_due) = (is_due(DUMP_EACH), is_due(OWN_EACH));
+        let may_have_changed =
+            counted.is_none() || counted != self.counted || !watched.iter().all(|watch| watch.are_open());
+        let (dump_is_due, own_are_due) = (self.looks % EACH == EACH / 2, self.looks.is_multiple_of(EACH));
         let mut changed = false;
         if may_have_changed || dump_is_due {
             let shown = self.dump();
@@ -60,12 +56,6 @@ impl ListeningSockets {
             changed |= self.owns(survey::own_cookies());
         }
         std::mem::replace(&mut self.has_just_changed, changed) || changed
-    }
-
-    /// Of many a part each time.
-    fn are_open(&self, watched: &[Arc<Watch>]) -> bool {
-        let from = self.looks as usize * CHECKED % watched.len().max(1);
-        watched.iter().cycle().skip(from).take(watched.len().min(CHECKED)).all(|watch| watch.are_open())
     }
 
     fn dump(&mut self) -> Result<Vec<Cookie>, Error> {
@@ -87,26 +77,45 @@ impl ListeningSockets {
     }
 }
 
-/// Two numbers of sockets in this network namespace, and of the descriptors of this process: each listener that comes or goes changes them,
-/// unless another socket goes or comes. `None`: not to be had.
-type Counted = (Vec<u8>, Vec<u8>, i64);
+/// What each listener of this process that comes or goes changes, unless another one goes or comes.
+#[derive(Debug, PartialEq)]
+enum Counted {
+    /// Descriptors of this process.
+    Descriptors(i64),
+    /// Sockets of this network namespace: two files as the kernel writes them.
+    Sockets(Vec<u8>, Vec<u8>),
+}
 
 /// The files, which are kept open.
 #[derive(Debug, Default)]
 struct Counts {
+    descriptors: Option<File>,
     v4: Option<File>,
     v6: Option<File>,
 }
 
 impl Counts {
-    /// `None`: there is no such file, as in a sandbox.
+    /// `None`: not to be had, as in a sandbox.
     fn read(&mut self) -> Option<Counted> {
-        let sockets = contents(&mut self.v4, "/proc/thread-self/net/sockstat")?;
+        match self.descriptors() {
+            // Since Linux 6.2, and 0 before (`proc_fd_getattr`).
+            Some(count) if count > 0 => Some(Counted::Descriptors(count)),
+            _ => self.sockets(),
+        }
+    }
+
+    fn descriptors(&mut self) -> Option<i64> {
+        if self.descriptors.is_none() {
+            self.descriptors = File::open("/proc/self/fd").ok();
+        }
+        fstat(self.descriptors.as_ref()?).ok().map(|status| status.st_size)
+    }
+
+    fn sockets(&mut self) -> Option<Counted> {
+        let v4 = contents(&mut self.v4, "/proc/thread-self/net/sockstat")?;
         // A kernel without IPv6 has none.
-        let sockets_v6 = contents(&mut self.v6, "/proc/thread-self/net/sockstat6").unwrap_or_default();
-        // The number of descriptors since Linux 6.2, and 0 before (`proc_fd_getattr`).
-        let descriptors = stat("/proc/self/fd").map_or(0, |status| status.st_size);
-        Some((sockets, sockets_v6, descriptors))
+        let v6 = contents(&mut self.v6, "/proc/thread-self/net/sockstat6").unwrap_or_default();
+        Some(Counted::Sockets(v4, v6))
     }
 }
 
@@ -155,7 +164,7 @@ mod tests {
         let _ = (listening.look(&[]), listening.look(&[]));
         drop(connection);
         let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        assert!((0..DUMP_EACH).any(|_| listening.look(&[])));
+        assert!((0..EACH).any(|_| listening.look(&[])));
 
         // One is closed, and opened again.
         let address = other.local_addr().expect("an address");

@@ -23,7 +23,11 @@ pub(super) struct Schedule {
     tokens: HashMap<Token, u64>,
     next_token: Token,
     search_due: Time,
+    searches: usize,
     overflows_due: Time,
+    censuses_due: Time,
+    /// The shortest time from one census to the next that one of them has.
+    census: Option<Duration>,
     wants_samples: bool,
     generation: u64,
 }
@@ -62,10 +66,12 @@ pub(super) struct Poll {
     pub(super) generation: u64,
 }
 
-/// Once a second.
+/// Once a second, for those that are waited for.
 pub(super) struct Search {
-    /// Those that are waited for.
-    pub(super) waited: Vec<Arc<Watch>>,
+    /// Some of them, others each time: one may have been closed.
+    pub(super) some: Vec<Arc<Watch>>,
+    /// All of them, when one may want a census or have overflowed; otherwise none.
+    pub(super) all: Vec<Arc<Watch>>,
     /// It is also time to see whether one of their queues has overflowed and drained unseen.
     pub(super) may_have_overflowed: bool,
 }
@@ -74,6 +80,8 @@ pub(super) struct Search {
 const SEARCH: Duration = Duration::from_secs(1);
 /// How often to see whether a queue has overflowed and drained unseen: a file, which costs as much.
 const OVERFLOWS: Duration = Duration::from_secs(5);
+/// How many are looked at each time: one system call a socket.
+const SOME: usize = 100;
 /// A shorter interval would take a processor of its own.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How long a queue must have been empty before it is waited for ...
@@ -103,6 +111,7 @@ impl Schedule {
             }
         }
         self.grids.retain(|_, grid| !grid.watches.is_empty());
+        self.census = self.followed.values().map(|followed| followed.watch.census()).min();
         let followed = &self.followed;
         self.tokens.retain(|_, id| followed.get(id).is_some_and(Followed::is_waited_for));
     }
@@ -124,15 +133,7 @@ impl Schedule {
             late = late.max(Some(at - grid.due).filter(|&late| late > interval));
             grid.due = next_on_grid(interval, at);
         }
-        let search = (self.search_due <= at).then(|| {
-            self.search_due = next_on_grid(SEARCH, at);
-            let may_have_overflowed = self.overflows_due <= at;
-            if may_have_overflowed {
-                self.overflows_due = next_on_grid(OVERFLOWS, at);
-            }
-            let waited = self.followed.values().filter(|followed| followed.is_waited_for());
-            Search { waited: waited.map(|followed| Arc::clone(&followed.watch)).collect(), may_have_overflowed }
-        });
+        let search = is_due(&mut self.search_due, SEARCH, at).then(|| self.search(at));
         let Schedule { wants_samples, generation, .. } = *self;
         (search.is_some() || !watches.is_empty()).then_some(Poll {
             at,
@@ -142,6 +143,18 @@ impl Schedule {
             wants_samples,
             generation,
         })
+    }
+
+    fn search(&mut self, at: Time) -> Search {
+        let may_have_overflowed = is_due(&mut self.overflows_due, OVERFLOWS, at);
+        let may_want_census = self.census.is_some_and(|census| is_due(&mut self.censuses_due, census, at));
+        let waited = || self.followed.values().filter(|followed| followed.is_waited_for()).map(|one| &one.watch);
+        let all = if may_have_overflowed || may_want_census { waited().cloned().collect() } else { Vec::new() };
+        let count = waited().count();
+        let from = self.searches.wrapping_mul(SOME) % count.max(1);
+        let some = waited().chain(waited()).skip(from).take(count.min(SOME)).cloned().collect();
+        self.searches = self.searches.wrapping_add(1);
+        Search { some, all, may_have_overflowed }
     }
 
     /// When something is due next.
@@ -250,6 +263,15 @@ impl Followed {
 
 fn interval(watch: &Watch) -> Duration {
     watch.interval().max(SHORTEST)
+}
+
+/// Whether it is; then it is due again on the grid.
+fn is_due(due: &mut Time, interval: Duration, at: Time) -> bool {
+    let is_due = *due <= at;
+    if is_due {
+        *due = next_on_grid(interval, at);
+    }
+    is_due
 }
 
 /// The multiples of an interval since the clock began: grids meet where they can. What has been missed is left out.

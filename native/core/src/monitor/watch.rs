@@ -21,6 +21,7 @@ use crate::{Depth, Endpoint, Error, Listener, Listeners, Members};
 pub struct Watch {
     id: u64,
     interval: Duration,
+    census: Duration,
     /// `None`: that of this process, or not known.
     namespace: Option<SocketNamespace>,
     listeners: Mutex<Listeners>,
@@ -58,12 +59,12 @@ pub(super) enum Taken {
 impl Watch {
     /// Begins now, by the number that its owner gives it.
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
-        let interval = settings.interval;
+        let Settings { interval, census, .. } = settings;
         let namespace = listeners.sockets().first().and_then(|socket| namespace::foreign(socket.fd()));
         let history = Mutex::new(History::new(settings, at));
         let listeners = Mutex::new(listeners);
         let (census_pause_ms, sockets_version, reported) = <_>::default();
-        Watch { id, interval, namespace, listeners, census_pause_ms, sockets_version, history, reported }
+        Watch { id, interval, census, namespace, listeners, census_pause_ms, sockets_version, history, reported }
     }
 
     /// Its owner's number for it.
@@ -74,6 +75,11 @@ impl Watch {
     /// How often it wants to be read.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// How often a census of it is taken while nothing happens.
+    pub(super) fn census(&self) -> Duration {
+        self.census
     }
 
     /// Goes on with these sockets: one has come or gone, or all have been closed and opened again. What is known stays.

@@ -70,10 +70,16 @@ in_own_vm(Measure) ->
     in_vm_with(code:get_path(), Measure).
 
 in_vm_with(Path, Measure) ->
-    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | Path]}),
+    %% `-pa' puts each before those that it has put there, so the last one comes first.
+    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | lists:reverse(Path)]}),
+    %% Otherwise it is another build that is measured.
+    true = lists:prefix(filename:dirname(hd(ebins(Path))), call(Vm, code, which, [accept_queue])),
     Answer = Measure(Vm),
     ok = peer:stop(Vm),
     Answer.
+
+ebins(Path) ->
+    [Ebin || Ebin <- Path, filelib:is_regular(filename:join(Ebin, "accept_queue.beam"))].
 
 load({Count, Happens, Goal}) ->
     Before =
@@ -93,8 +99,9 @@ load(Path, Count, Happens) ->
     in_vm_with(Path, fun(Vm) ->
         {Keeper, Ports} = call(Vm, listen, [Count, Happens =/= stands]),
         Idle = rounds(Vm),
-        ok = call(Vm, watch, [Count]),
+        %% They come before it is watched, so that it is not its first seconds that are measured.
         Clients = clients(Happens, Ports),
+        ok = call(Vm, watch, [Count]),
         Busy = rounds(Vm),
         HealthNs = call(Vm, health, []),
         _ = [unlink(Pid) andalso exit(Pid, kill) || Pid <- Clients],
@@ -154,7 +161,10 @@ grown(Vm, Count) ->
     call(Vm, resident, []) - Before.
 
 call(Vm, Function, Arguments) ->
-    peer:call(Vm, ?MODULE, Function, Arguments, ?CALL_MS).
+    call(Vm, ?MODULE, Function, Arguments).
+
+call(Vm, Module, Function, Arguments) ->
+    peer:call(Vm, Module, Function, Arguments, ?CALL_MS).
 
 %% Listeners, until they are closed by `close', each with a pool where they are served.
 -spec listen(pos_integer(), boolean()) -> {pid(), [inet:port_number()]}.

@@ -30,7 +30,9 @@ main([Port, HealthPort]) ->
 listen(Ref, Port, Options, Routes) ->
     Socket = [{ip, {127, 0, 0, 1}}, {port, list_to_integer(Port)}],
     Dispatch = cowboy_router:compile([{'_', Routes}]),
-    {ok, _} = cowboy:start_clear(Ref, Options#{socket_opts => Socket}, #{env => #{dispatch => Dispatch}}),
+    %% One who has connected and asks for nothing holds a place for a minute.
+    Protocol = #{env => #{dispatch => Dispatch}, request_timeout => 60000},
+    {ok, _} = cowboy:start_clear(Ref, Options#{socket_opts => Socket}, Protocol),
     ranch:get_port(Ref).
 
 %% The handler.

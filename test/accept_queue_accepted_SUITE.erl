@@ -6,7 +6,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--define(CLIENT_MS, 5000).
+-define(CLIENT_MS, 60000).
 -define(NONE, #{count := 0, sum_ms := 0, max_ms := undefined, p50_ms := undefined, p99_ms := undefined}).
 
 all() ->

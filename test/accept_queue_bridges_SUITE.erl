@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -define(PROMETHEUS, accept_queue_prometheus).
--define(DEADLINE_MS, 20000).
+-define(DEADLINE_MS, 60000).
 
 all() ->
     [
@@ -145,7 +145,7 @@ a_scrape_has_the_waits_of_accepted_connections_as_a_histogram(_) ->
     _Clients = sockets:clients(3, sockets:address(L)),
     Waits = [
         begin
-            {ok, Connection} = gen_tcp:accept(L, 5000),
+            {ok, Connection} = gen_tcp:accept(L, 60000),
             {ok, #{wait_ms := Ms}} = accept_queue:accepted(L, Connection),
             Ms
         end
@@ -198,7 +198,7 @@ the_metrics_are_those_of_the_exporter(Config) ->
     [_] = sockets:clients(1, sockets:address(L)),
     Counted = sockets:listen(5),
     _ = sockets:client(sockets:address(Counted)),
-    {ok, Connection} = gen_tcp:accept(Counted, 5000),
+    {ok, Connection} = gen_tcp:accept(Counted, 60000),
     {ok, _} = accept_queue:accepted(Counted, Connection),
     Port = commands:start(repository:target("release/accept-queue"), [
         "export", "--listen", "127.0.0.1:0", "--pid", os:getpid()

@@ -9,12 +9,12 @@
 %% More than any healthy node takes here, however busy the machine is; no test waits for its end but in vain.
 -define(PATIENT_MS, 60000).
 %% For those that a node will not answer in.
--define(SHORT_MS, 4000).
+-define(SHORT_MS, 8000).
 %% A cookie that no other node has.
 -define(BACKLOG, 7).
 
 suite() ->
-    [{timetrap, {seconds, 90}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [

@@ -85,7 +85,8 @@ queries(Range) ->
 a_prometheus_answers_each_query_and_raises_the_alert(Config) ->
     L = sockets:listen(1),
     Address = sockets:address(L),
-    _ = [sockets:dial(Address) || _ <- lists:seq(1, 4)],
+    %% Drops go on for as long as Prometheus takes to start.
+    Clients = spawn_link(fun() -> come(Address, 600) end),
     {Exporter, "http://" ++ Url} = exporter(),
     [Target, "metrics"] = string:lexemes(Url, "/"),
     Folder = ?config(priv_dir, Config),
@@ -117,9 +118,19 @@ a_prometheus_answers_each_query_and_raises_the_alert(Config) ->
         end
     end),
     eventually:is([], fun() -> [Query || Query <- queries("10s"), answered(At, Query) =:= []] end),
+    true = unlink(Clients),
+    true = exit(Clients, kill),
     ok = commands:stop(Prometheus),
     ok = commands:stop(Exporter),
     ok = gen_tcp:close(L).
+
+%% So many clients, two a second, which end with the calling process.
+come(_Address, 0) ->
+    ok;
+come(Address, Times) ->
+    _ = sockets:dial(Address),
+    timer:sleep(500),
+    come(Address, Times - 1).
 
 answered(At, Query) ->
     #{<<"result">> := Result} = asked(At, "query?" ++ uri_string:compose_query([{"query", Query}])),

@@ -103,7 +103,7 @@ a_client_that_resets_while_queued_leaves_its_place(_) ->
         #{queued => 1, queued_alive => 0, queued_closed => 0, queued_reset => 1, oldest_wait_ms => undefined}, L
     ),
     %% Until accept hands out the dead socket.
-    {ok, Dead} = gen_tcp:accept(L, 5000),
+    {ok, Dead} = gen_tcp:accept(L, 60000),
     becomes(#{queued => 0, queued_reset => 0, established => 0, close_wait => 0}, L),
     gen_tcp:close(Dead).
 
@@ -142,7 +142,7 @@ the_age_is_the_time_since_the_oldest_handshake(_) ->
     eventually:passes(FirstDone + 700),
     is_as_old_as(First, L),
     %% The queue is first in, first out: now the second is the oldest.
-    {ok, Accepted} = gen_tcp:accept(L, 5000),
+    {ok, Accepted} = gen_tcp:accept(L, 60000),
     is_as_old_as(Second, L),
     gen_tcp:close(Accepted).
 
@@ -193,7 +193,7 @@ do_not_see_each_others_clients(One, Two) ->
     becomes(#{queued => 3, queued_alive => 2, queued_closed => 1}, One),
     becomes(#{queued => 1, queued_alive => 1, queued_closed => 0}, Two),
     sockets:reset(Resets),
-    {ok, _} = gen_tcp:accept(One, 5000),
+    {ok, _} = gen_tcp:accept(One, 60000),
     becomes(#{queued => 2, queued_reset => 0, close_wait => 1}, One),
     becomes(#{queued => 1, queued_reset => 1, close_wait => 0}, Two).
 
@@ -201,8 +201,8 @@ what_has_been_accepted_is_established_and_then_close_wait(_) ->
     L = sockets:listen(5),
     [First, Second, _] = sockets:clients(3, sockets:address(L)),
     becomes(#{queued => 3, established => 0}, L),
-    {ok, Served} = gen_tcp:accept(L, 5000),
-    {ok, _} = gen_tcp:accept(L, 5000),
+    {ok, Served} = gen_tcp:accept(L, 60000),
+    {ok, _} = gen_tcp:accept(L, 60000),
     becomes(#{queued => 1, queued_alive => 1, established => 2, close_wait => 0}, L),
     sockets:close(First),
     becomes(#{queued => 1, queued_closed => 0, established => 1, close_wait => 1}, L),
@@ -283,7 +283,7 @@ a_multipath_listener_counts_its_drops(_) ->
             ok = socket:listen(L, 1),
             {ok, #{port := Port}} = socket:sockname(L),
             [{ok, _}, {ok, _}, {error, timeout}] =
-                [gen_tcp:connect({127, 0, 0, 1}, Port, [], 300) || _ <- lists:seq(1, 3)],
+                [gen_tcp:connect({127, 0, 0, 1}, Port, [], Ms) || Ms <- [60000, 60000, 300]],
             {ok, #{queued := 2, limit := 1, drops := Drops}} = accept_queue:depth(L),
             ?assert(Drops >= 1),
             ?assertMatch({ok, #{queued := 2, queued_alive := 2, drops := D}} when D >= Drops, accept_queue:counts(L)),
@@ -298,7 +298,7 @@ a_multipath_listener_counts_its_drops(_) ->
 accept(0, _) ->
     ok;
 accept(Count, L) ->
-    {ok, Socket} = gen_tcp:accept(L, 5000),
+    {ok, Socket} = gen_tcp:accept(L, 60000),
     gen_tcp:close(Socket),
     accept(Count - 1, L).
 

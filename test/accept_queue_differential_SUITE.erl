@@ -234,7 +234,7 @@ take({accept, Kind, Which}, #{members := Members, accepted := Accepted} = Listen
         Nth ->
             #{socket := Socket, queue := [#{state := State, client := Peer} = Client | Queue]} = Member = lists:nth(Nth, Members),
             Next = with_member(Nth, Member#{queue := Queue}, Listener),
-            case gen_tcp:accept(Socket, 5000) of
+            case gen_tcp:accept(Socket, 60000) of
                 {ok, Server} when State =:= reset ->
                     ok = gen_tcp:close(Server),
                     {accept, Next};

@@ -147,7 +147,7 @@ empty() ->
     lists:foreach(fun file:close/1, erase(files)).
 
 accept(Count) ->
-    [{ok, _} = gen_tcp:accept(get(listener), 5000) || _ <- lists:seq(1, Count)],
+    [{ok, _} = gen_tcp:accept(get(listener), 60000) || _ <- lists:seq(1, Count)],
     ok.
 
 %% The messages to the subscriber there, since this was last asked.

@@ -5,6 +5,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-define(EVENT_MS, 60000).
+
 all() ->
     [
         badarg_says_which_argument_and_what_is_allowed,
@@ -143,18 +145,17 @@ a_changed_environment_takes_effect(_) ->
     eventually:is(true, Watched),
     set([{watch, none}]),
     ?assertNot(Watched()),
-    set([{watch, [Address]}, {for_ms, 200}, {interval_ms, 50}, {max_wait_ms, 20}]),
+    %% An hour, so that only the next change can raise it in time.
+    set([{watch, [Address]}, {for_ms, 3600000}, {stuck_ms, 3600000}, {interval_ms, 50}, {max_wait_ms, 20}]),
     eventually:is(true, Watched),
     ok = accept_queue:subscribe(),
     _Client = sockets:client(Address),
-    receive
-        {accept_queue, raised, behind, #{address := Address, held_ms := HeldMs}} -> ?assert(HeldMs < 1000, HeldMs)
-    after 10000 -> ct:fail(not_raised)
-    end,
+    set([{for_ms, 200}]),
+    receive {accept_queue, raised, behind, #{address := Address}} -> ok after ?EVENT_MS -> ct:fail(not_raised) end,
     %% The condition ends with the watch, and begins again with the next one.
     set([{stuck_ms, 300}]),
-    receive {accept_queue, cleared, behind, #{address := Address}} -> ok after 10000 -> ct:fail(not_cleared) end,
-    receive {accept_queue, raised, stuck, #{address := Address}} -> ok after 10000 -> ct:fail(not_stuck) end,
+    receive {accept_queue, cleared, behind, #{address := Address}} -> ok after ?EVENT_MS -> ct:fail(not_cleared) end,
+    receive {accept_queue, raised, stuck, #{address := Address}} -> ok after ?EVENT_MS -> ct:fail(not_stuck) end,
     ok = accept_queue:unsubscribe(),
     ok = gen_tcp:close(L).
 

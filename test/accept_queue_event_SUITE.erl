@@ -8,7 +8,7 @@
 
 -define(CONDITION_EVENTS, [[accept_queue, condition, raised], [accept_queue, condition, cleared]]).
 %% Longer than anything here takes, and than a handler that hangs is waited for.
--define(MESSAGE_MS, 25000).
+-define(MESSAGE_MS, 60000).
 
 all() ->
     [

@@ -10,7 +10,7 @@
 %% UNIX_PATH_MAX of include/uapi/linux/un.h, less the NUL that ends a path.
 -define(LONGEST_PATH, 107).
 -define(LINK_LOCAL, {16#fe80, 0, 0, 0, 0, 0, 0, 1}).
--define(CLIENT_MS, 5000).
+-define(CLIENT_MS, 60000).
 
 all() ->
     [

@@ -162,7 +162,7 @@ churn(Listeners, Slot, Until) ->
     true = ets:insert(Listeners, {Slot, L, Handle}),
     [Closes | Others] = sockets:clients(?LIMIT, sockets:address(L)),
     sockets:close(Closes),
-    Accepted = [gen_tcp:accept(L, 5000) || _ <- lists:seq(1, 3)],
+    Accepted = [gen_tcp:accept(L, 60000) || _ <- lists:seq(1, 3)],
     More = sockets:clients(3, sockets:address(L)),
     [gen_tcp:close(Socket) || {ok, Socket} <- Accepted],
     lists:foreach(fun sockets:close/1, Others ++ More),

@@ -7,7 +7,7 @@
 
 %% Shorter than the defaults, so that the tests are; the proportions are theirs.
 -define(QUICK, #{interval_ms => 50, for_ms => 500, stuck_ms => 1500, clear_ms => 700, census_ms => 500}).
--define(DEADLINE_MS, 15000).
+-define(DEADLINE_MS, 60000).
 -define(POOL, 4).
 
 all() ->
@@ -108,7 +108,7 @@ a_queue_without_accept_is_stuck_and_accepting_ends_it(_) ->
     ?assertMatch(#{queued := 3, limit := 8, acceptors := none_waiting, oldest_wait_ms := _, held_ms := _}, Details),
     ?assertMatch({failing, [_ | _]}, accept_queue:health()),
     ?assert(lists:member({stuck, Address}, element(2, accept_queue:health()))),
-    [{ok, _} = gen_tcp:accept(L, 5000) || _ <- Clients],
+    [{ok, _} = gen_tcp:accept(L, 60000) || _ <- Clients],
     #{duration_ms := Duration} = await({cleared, stuck}, Address),
     ?assert(Duration >= 1500),
     _ = await({cleared, behind}, Address),
@@ -301,7 +301,7 @@ connections_held_in_close_wait_are_leaking(_) ->
     Held = [
         begin
             Client = sockets:client(Address),
-            {ok, Socket} = gen_tcp:accept(L, 5000),
+            {ok, Socket} = gen_tcp:accept(L, 60000),
             sockets:close(Client),
             Socket
         end

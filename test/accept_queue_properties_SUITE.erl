@@ -16,7 +16,7 @@
 -define(ATOMS_MAX, 60).
 
 suite() ->
-    [{timetrap, {minutes, 2}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [
@@ -283,7 +283,7 @@ things() ->
     L = sockets:listen(5),
     {Ip, Port} = sockets:address(L),
     {ok, Client} = gen_tcp:connect(Ip, Port, []),
-    {ok, Accepted} = gen_tcp:accept(L, 5000),
+    {ok, Accepted} = gen_tcp:accept(L, 60000),
     {ok, Handle} = accept_queue:open(L),
     Closed = sockets:listen(5),
     {ok, HandleOfClosed} = accept_queue:open(Closed),

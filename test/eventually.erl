@@ -3,7 +3,7 @@
 
 -export([is/2, agree/2, succeeds/1, passes/1, ends/2]).
 
--define(DEADLINE_MS, 20000).
+-define(DEADLINE_MS, 60000).
 -define(PAUSE_MS, 5).
 
 %% Reads until the reading is the one expected.

@@ -10,7 +10,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--define(READY_MS, 20000).
+-define(READY_MS, 60000).
 %% PTRACE_SEIZE and PTRACE_INTERRUPT, which sends no signal (include/uapi/linux/ptrace.h), and a wait for all of them
 %% (__WALL): a thread may be fetching an event meanwhile.
 -define(DEBUGGER,

@@ -3,7 +3,7 @@
 
 -export([tcp/0, unix/0, listen/2, listen/3, address/1, accept/2, close/1]).
 
--define(ACCEPT_MS, 5000).
+-define(ACCEPT_MS, 60000).
 
 tcp() -> [gen_tcp, gen_tcp_over_socket, socket, ssl].
 

@@ -9,7 +9,7 @@
 
 -export([start/0, stop/1, run/2, run_elixir/2]).
 
--define(PATIENCE_MS, 30000).
+-define(PATIENCE_MS, 120000).
 
 %% A process that remembers its variables, and owns what the expressions open.
 start() ->

@@ -8,7 +8,7 @@
 
 %% include/uapi/asm-generic/socket.h; gen_tcp has no name for it.
 -define(SO_REUSEPORT, {raw, 1, 15, <<1:32/native>>}).
--define(HANDSHAKE_MS, 5000).
+-define(HANDSHAKE_MS, 60000).
 -define(TCP_INFO, {6, 11}).
 -define(TCP_INFO_BYTES, 104).
 

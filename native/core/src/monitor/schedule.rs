@@ -88,7 +88,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// ... how much longer after one has come sooner than that ...
 const LESS_HASTE: u32 = 8;
-/// ... and where connections always came soon after.
+/// ... and at most: also after one that came within its interval.
 const MOST_PATIENCE: Duration = Duration::from_secs(64);
 
 impl Schedule {
@@ -198,8 +198,12 @@ impl Schedule {
         if let Some(followed) = self.followed.get_mut(&id)
             && let Mode::Waited { since, .. } = followed.mode
         {
-            let is_soon = at.saturating_sub(since) < followed.patience;
-            let patience = if is_soon { followed.patience * LESS_HASTE } else { LEAST_PATIENCE };
+            let patience = match at.saturating_sub(since) {
+                // Polled, it would have been read as soon.
+                waited if waited < interval(&followed.watch) => MOST_PATIENCE,
+                waited if waited < followed.patience => followed.patience * LESS_HASTE,
+                _ => LEAST_PATIENCE,
+            };
             followed.patience = patience.min(MOST_PATIENCE);
             self.poll_at_once(at, id);
         }
@@ -278,4 +282,50 @@ fn is_due(due: &mut Time, interval: Duration, at: Time) -> bool {
 fn next_on_grid(interval: Duration, at: Time) -> Time {
     let past = at.as_nanos() % interval.as_nanos();
     at + interval - Duration::from_nanos(past as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::Listener;
+    use crate::rules::detector::Settings;
+
+    const QUIET: Outlook = Outlook { is_quiet: true, due_at: None };
+
+    /// How long its queue is empty before it is waited for.
+    fn patience(schedule: &mut Schedule, from: Time) -> (Duration, Token) {
+        let step = Duration::from_millis(100);
+        (0..)
+            .find_map(|n| schedule.was_read(from + n * step, 1, QUIET).map(|token| (n * step, token)))
+            .expect("it is waited for at some time")
+    }
+
+    #[test]
+    fn the_sooner_a_connection_comes_the_longer_it_is_polled() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let listener = Listener::open(listener.as_raw_fd()).expect("it listens");
+        let mut schedule = Schedule::default();
+        let mut at = Time::from_secs(1000);
+        schedule.replace(at, vec![Arc::new(Watch::new(1, listener.into(), Settings::default(), at))], false);
+        let comes_after = [
+            // Of the one before it, what it is waited for then.
+            (Duration::from_secs(3600), LEAST_PATIENCE),
+            (Duration::from_millis(500), LEAST_PATIENCE * LESS_HASTE),
+            (Duration::from_secs(7), MOST_PATIENCE),
+            (Duration::from_secs(65), LEAST_PATIENCE),
+            (Duration::from_millis(99), MOST_PATIENCE),
+            (Duration::ZERO, MOST_PATIENCE),
+        ];
+        let (mut quiet_for, mut token) = patience(&mut schedule, at);
+        assert_eq!(quiet_for, LEAST_PATIENCE);
+        for (after, expected) in comes_after {
+            at += quiet_for + after;
+            schedule.arrived(at, token);
+            (quiet_for, token) = patience(&mut schedule, at);
+            assert_eq!(quiet_for, expected, "a connection after {after:?}");
+        }
+    }
 }

@@ -4,9 +4,9 @@
 //!
 //! | what | when | finds |
 //! |---|---|---|
-//! | how many descriptors this process has (before Linux 6.2: how many sockets this network namespace has), and whether a hundred of the watched are open | each second | nearly every change, in a tenth of the time of a dump |
-//! | which sockets listen in this network namespace | when one of those has changed, and each ten seconds | a listener that came in the same second in which another descriptor went |
-//! | which descriptors of this process listen | each ten seconds, between two of those | the same, also of another network namespace |
+//! | how many sockets and descriptors there are, and whether a hundred of the watched are open | each second | nearly every change, in a third of the time of a dump |
+//! | which sockets listen in this network namespace | when one of those has changed, and each five seconds | a listener that came in the same second in which another socket went |
+//! | which descriptors of this process listen | each ten seconds | a listener of another network namespace, or one that was handed to this process |
 
 use std::fs::File;
 use std::os::fd::RawFd;
@@ -33,18 +33,21 @@ pub(super) struct ListeningSockets {
     has_just_changed: bool,
 }
 
-/// The sockets that listen are dumped every so many looks, and the descriptors looked at in the middle between two dumps.
-const EACH: u32 = 10;
+/// Every so many looks ...
+const DUMP_EACH: u32 = 5;
+/// ... and every so many.
+const OWN_EACH: u32 = 10;
 
 impl ListeningSockets {
-    /// Whether they have changed, or did at the last look: a socket may listen before the VM lists it. To be called once a second, with what
-    /// is not read otherwise.
+    /// Whether they have changed, or did at the last look: a socket may listen before the VM lists it. To be called once a second, with
+    /// some of what is watched: where one has been closed, another may listen in its place, and no number is another one.
     pub(super) fn look(&mut self, watched: &[Arc<Watch>]) -> bool {
         self.looks = self.looks.wrapping_add(1);
         let counted = self.counts.read();
         let may_have_changed =
             counted.is_none() || counted != self.counted || !watched.iter().all(|watch| watch.are_open());
-        let (dump_is_due, own_are_due) = (self.looks % EACH == EACH / 2, self.looks.is_multiple_of(EACH));
+        let is_due = |each| self.looks.is_multiple_of(each);
+        let (dump_is_due, own_are_due) = (is_due(DUMP_EACH), is_due(OWN_EACH));
         let mut changed = false;
         if may_have_changed || dump_is_due {
             let shown = self.dump();
@@ -77,14 +80,9 @@ impl ListeningSockets {
     }
 }
 
-/// What each listener of this process that comes or goes changes, unless another one goes or comes.
-#[derive(Debug, PartialEq)]
-enum Counted {
-    /// Descriptors of this process.
-    Descriptors(i64),
-    /// Sockets of this network namespace: two files as the kernel writes them.
-    Sockets(Vec<u8>, Vec<u8>),
-}
+/// Two numbers of sockets in this network namespace, and of the descriptors of this process: each listener that comes or goes changes them,
+/// unless another socket goes or comes. `None`: not to be had.
+type Counted = (Vec<u8>, Vec<u8>, i64);
 
 /// The files, which are kept open.
 #[derive(Debug, Default)]
@@ -95,27 +93,18 @@ struct Counts {
 }
 
 impl Counts {
-    /// `None`: not to be had, as in a sandbox.
+    /// `None`: there is no such file, as in a sandbox.
     fn read(&mut self) -> Option<Counted> {
-        match self.descriptors() {
-            // Since Linux 6.2, and 0 before (`proc_fd_getattr`).
-            Some(count) if count > 0 => Some(Counted::Descriptors(count)),
-            _ => self.sockets(),
-        }
-    }
-
-    fn descriptors(&mut self) -> Option<i64> {
+        let sockets = contents(&mut self.v4, "/proc/thread-self/net/sockstat")?;
+        // A kernel without IPv6 has none.
+        let sockets_v6 = contents(&mut self.v6, "/proc/thread-self/net/sockstat6").unwrap_or_default();
+        // The number of descriptors since Linux 6.2, and 0 before (`proc_fd_getattr`).
         if self.descriptors.is_none() {
             self.descriptors = File::open("/proc/self/fd").ok();
         }
-        fstat(self.descriptors.as_ref()?).ok().map(|status| status.st_size)
-    }
-
-    fn sockets(&mut self) -> Option<Counted> {
-        let v4 = contents(&mut self.v4, "/proc/thread-self/net/sockstat")?;
-        // A kernel without IPv6 has none.
-        let v6 = contents(&mut self.v6, "/proc/thread-self/net/sockstat6").unwrap_or_default();
-        Some(Counted::Sockets(v4, v6))
+        let descriptors =
+            self.descriptors.as_ref().and_then(|folder| fstat(folder).ok()).map_or(0, |status| status.st_size);
+        Some((sockets, sockets_v6, descriptors))
     }
 }
 
@@ -164,7 +153,7 @@ mod tests {
         let _ = (listening.look(&[]), listening.look(&[]));
         drop(connection);
         let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        assert!((0..EACH).any(|_| listening.look(&[])));
+        assert!((0..DUMP_EACH).any(|_| listening.look(&[])));
 
         // One is closed, and opened again.
         let address = other.local_addr().expect("an address");

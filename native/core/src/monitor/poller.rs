@@ -217,11 +217,11 @@ impl<'a> Round<'a> {
     fn of(poll: &'a Poll, namespaces: &mut Namespaces, budget: &mut Budget) -> Round<'a> {
         let mut round = Round::default();
         let mut wanting = round.read_depths(poll, namespaces);
-        if let Some(Search { all, may_have_overflowed, .. }) = &poll.search {
+        if let Some(Search { waited, may_have_overflowed, .. }) = &poll.search {
             if *may_have_overflowed {
-                round.poll_again.extend(namespaces.that_may_have_overflowed(all));
+                round.poll_again.extend(namespaces.that_may_have_overflowed(waited));
             }
-            wanting.extend(all.iter().map(|watch| &**watch).filter(|watch| watch.wants_census(poll.at)));
+            wanting.extend(waited.iter().map(|watch| &**watch).filter(|watch| watch.wants_census(poll.at)));
         }
         let is_well = round.outlooks.iter().all(|(_, outlook)| outlook.is_quiet);
         if !wanting.is_empty() && budget.allows(poll.at, is_well) {

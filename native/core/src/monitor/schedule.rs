@@ -66,12 +66,12 @@ pub(super) struct Poll {
     pub(super) generation: u64,
 }
 
-/// Once a second, for those that are waited for.
+/// Once a second.
 pub(super) struct Search {
-    /// Some of them, others each time: one may have been closed.
+    /// Some of the watches, others each time: one may have been closed.
     pub(super) some: Vec<Arc<Watch>>,
-    /// All of them, when one may want a census or have overflowed; otherwise none.
-    pub(super) all: Vec<Arc<Watch>>,
+    /// Those that are waited for, when one may want a census or have overflowed; otherwise none.
+    pub(super) waited: Vec<Arc<Watch>>,
     /// It is also time to see whether one of their queues has overflowed and drained unseen.
     pub(super) may_have_overflowed: bool,
 }
@@ -148,13 +148,14 @@ impl Schedule {
     fn search(&mut self, at: Time) -> Search {
         let may_have_overflowed = is_due(&mut self.overflows_due, OVERFLOWS, at);
         let may_want_census = self.census.is_some_and(|census| is_due(&mut self.censuses_due, census, at));
-        let waited = || self.followed.values().filter(|followed| followed.is_waited_for()).map(|one| &one.watch);
-        let all = if may_have_overflowed || may_want_census { waited().cloned().collect() } else { Vec::new() };
-        let count = waited().count();
+        let watches = || self.followed.values().map(|followed| &followed.watch);
+        let waited = self.followed.values().filter(|followed| followed.is_waited_for()).map(|followed| &followed.watch);
+        let waited = if may_have_overflowed || may_want_census { waited.cloned().collect() } else { Vec::new() };
+        let count = self.followed.len();
         let from = self.searches.wrapping_mul(SOME) % count.max(1);
-        let some = waited().chain(waited()).skip(from).take(count.min(SOME)).cloned().collect();
+        let some = watches().chain(watches()).skip(from).take(count.min(SOME)).cloned().collect();
         self.searches = self.searches.wrapping_add(1);
-        Search { some, all, may_have_overflowed }
+        Search { some, waited, may_have_overflowed }
     }
 
     /// When something is due next.

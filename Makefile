@@ -47,8 +47,8 @@ matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian rel
 servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's packages, on loopback; about 2 min
 	@test/servers
 
-kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, in qemu; about 10 min
-	@test/kernels/run
+kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, and on arm64, in qemu; or KERNELS="forky arm64/bookworm"
+	@test/kernels/run $(KERNELS)
 
 load: setup build ## pools that stall, servers at full speed, in groups, in bursts, each for MINUTES=10, and a minute of calls; the figures in _build/load
 	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_registry_SUITE

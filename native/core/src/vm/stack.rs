@@ -211,7 +211,8 @@ fn walk<'a>(
     code: &'a Code,
     before: impl Fn(u64) -> Option<[u8; LONGEST_CALL]>,
 ) -> Vec<(u64, &'a Region)> {
-    let words = stack.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word));
+    let bits = address_bits(code);
+    let words = stack.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word) & bits);
     let returns =
         words.filter(|&word| code.region(word).is_some() && before(word).is_some_and(|bytes| ends_in_call(&bytes)));
     std::iter::once(pc)
@@ -220,6 +221,21 @@ fn walk<'a>(
         .filter(|(_, region)| region.origin() != Origin::System)
         .take(FRAMES)
         .collect()
+}
+
+/// The bits that an address of this code may have. A function that is compiled to sign its return address (`-mbranch-protection`) keeps it
+/// with the signature in the bits above those (Documentation/arch/arm64/pointer-authentication.rst). How many there are is the kernel's
+/// choice, 39, 48 or 52, and it maps its own code for the process (`[vdso]`) near the highest one.
+#[cfg(target_arch = "aarch64")]
+fn address_bits(code: &Code) -> u64 {
+    let end = code.regions.iter().map(|region| region.end).max().unwrap_or_default();
+    end.checked_next_power_of_two().map_or(u64::MAX, |above| above - 1)
+}
+
+/// No return address is signed elsewhere.
+#[cfg(not(target_arch = "aarch64"))]
+fn address_bits(_: &Code) -> u64 {
+    u64::MAX
 }
 
 const LONGEST_CALL: usize = 7;
@@ -235,11 +251,11 @@ fn ends_in_call(code: &[u8; LONGEST_CALL]) -> bool {
     code[2] == 0xe8 || [2, 3, 4, 6, 7].into_iter().any(indirect)
 }
 
-/// Whether these bytes of code end in a call: `bl` or `blr`.
+/// Whether these bytes of code end in a call: `bl`, or `blr` in any of its forms: `blraa` and the like authenticate the address.
 #[cfg(target_arch = "aarch64")]
 fn ends_in_call(code: &[u8; LONGEST_CALL]) -> bool {
     let word = u32::from_le_bytes([code[3], code[4], code[5], code[6]]);
-    word & 0xfc00_0000 == 0x9400_0000 || word & 0xffff_fc1f == 0xd63f_0000
+    word & 0xfc00_0000 == 0x9400_0000 || word & 0xfeff_f000 == 0xd63f_0000
 }
 
 /// Elsewhere every address of code may be one.
@@ -303,6 +319,53 @@ mod tests {
         let found: Vec<_> =
             walk(0x7f30_0000_0500, &stack, &code, before).into_iter().map(|(_, region)| region.origin()).collect();
         assert_eq!(found, [Origin::Library("image nif.so".to_owned()), Origin::Emulator]);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn the_first_frame_outside_of_the_c_library_comes_first_and_may_be_signed() {
+        let words: [u64; 7] = [
+            0x7f30_0000_1000,      // libc
+            0x1234,                // a number
+            0x7f20_0001_0100,      // the library, behind no call
+            0x0055_7f20_0001_0200, // the library, signed
+            0x7f20_0000_0010,      // its data
+            0x003a_55d0_a000_0400, // the emulator, signed
+            0x0000_7f20_0001_0300, // the library
+        ];
+        let stack: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let bl = |address| Some(if address == 0x7f20_0001_0100 { [0; 7] } else { [0, 0, 0, 1, 0, 0, 0x94] });
+        let code = code();
+        let found: Vec<_> = walk(0x7f30_0000_0500, &stack, &code, bl)
+            .into_iter()
+            .map(|(address, region)| (address, region.origin()))
+            .collect();
+        let library = || Origin::Library("image nif.so".to_owned());
+        let expected =
+            [(0x7f20_0001_0200, library()), (0x55d0_a000_0400, Origin::Emulator), (0x7f20_0001_0300, library())];
+        assert_eq!(found, expected);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn a_call_is_known_in_each_of_its_forms() {
+        for (instruction, is_call) in [
+            (0x9400_0000_u32, true), // bl
+            (0x97ff_fffe, true),     // bl backwards
+            (0xd63f_0100, true),     // blr x8
+            (0xd63f_083f, true),     // blraaz x1: what is called is signed too
+            (0xd73f_0822, true),     // blraa x1, x2
+            (0xd73f_0c22, true),     // blrab x1, x2
+            (0x1400_0000, false),    // b
+            (0xd61f_0100, false),    // br x8
+            (0xd65f_03c0, false),    // ret
+            (0xd400_0001, false),    // svc
+            (0, false),
+        ] {
+            let mut bytes = [0; LONGEST_CALL];
+            bytes[3..].copy_from_slice(&instruction.to_le_bytes());
+            assert_eq!(ends_in_call(&bytes), is_call, "{instruction:x}");
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -50,7 +50,7 @@ servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's pack
 kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, in qemu; about 10 min
 	@test/kernels/run
 
-musl: setup ## the NIF, the program and the suites in an Erlang/OTP compiled for musl, which is kept in _build/musl; about 25 min
+musl: setup ## the NIF, the program and the suites in an Erlang/OTP compiled for musl, which is kept in _build/musl
 	@test/musl/run
 
 load: setup build ## pools that stall, servers at full speed, in groups, in bursts, each for MINUTES=10, and a minute of calls; the figures in _build/load

@@ -10,7 +10,7 @@ comma = ,
 space = $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test matrix servers kernels load fuzz memcheck bench docs install uninstall release processors deb fmt clean
+.PHONY: help setup build demo check test matrix servers kernels musl load fuzz memcheck bench docs install uninstall release processors deb fmt clean
 SECONDS ?= 300
 MINUTES ?= 10
 
@@ -49,6 +49,9 @@ servers: setup build ## RabbitMQ, ejabberd, yaws and cowboy out of Debian's pack
 
 kernels: setup build ## the program, the library and the tests of core on the kernels 5.10 to the newest of Debian, and on arm64, in qemu; or KERNELS="forky arm64/bookworm"
 	@test/kernels/run $(KERNELS)
+
+musl: setup ## the NIF, the program and the suites in an Erlang/OTP compiled for musl, which is kept in _build/musl
+	@test/musl/run
 
 load: setup build ## pools that stall, servers at full speed, in groups, in bursts, each for MINUTES=10, and a minute of calls; the figures in _build/load
 	@$(quietly) "calls" rebar3 ct --suite test/accept_queue_load_SUITE,test/accept_queue_registry_SUITE

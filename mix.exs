@@ -40,8 +40,8 @@ defmodule AcceptQueue.MixProject do
     ),
     Explanation: ~w(docs/rules.md docs/2009.md docs/security.md docs/comparison.md docs/reading.md),
     Proof: ~w(
-      docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/proof/kernels.md docs/proof/hit-rates.md
-      docs/proof/formats.md
+      docs/proof/speed.md docs/proof/faults.md docs/proof/real-servers.md docs/proof/kernels.md docs/proof/musl.md
+      docs/proof/hit-rates.md docs/proof/formats.md
     )
   ]
 

@@ -26,6 +26,7 @@ listen(socket, Backlog, #{family := Family} = At) ->
     ok = socket:listen(Listener, Backlog),
     Listener;
 listen(ssl, Backlog, At) ->
+    {ok, _} = application:ensure_all_started(ssl),
     {ok, Listener} = ssl:listen(0, options(Backlog, At)),
     Listener.
 

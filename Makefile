@@ -35,7 +35,7 @@ check: ## what must hold before each commit; no sockets, fast
 
 test: setup ## everything, on real sockets
 	@rm -f _build/failures
-	@FAILURES=$(CURDIR)/_build/failures $(at_once)3 tested || { cat _build/failures 2>/dev/null; exit 1; }
+	@FAILURES="$(CURDIR)/_build/failures" $(at_once)3 tested || { cat _build/failures 2>/dev/null; exit 1; }
 
 matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
 	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \

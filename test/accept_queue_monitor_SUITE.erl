@@ -431,9 +431,16 @@ bursts_that_overflow_between_two_readings_are_reported(_) ->
             #{dropped_otherwise := 0} = await({raised, overflowing}, Address),
             %% The last ACK of a handshake that meets a full queue is one overflow and two drops (net/ipv4/tcp_ipv4.c,
             %% tcp_v4_syn_recv_sock and tcp_v4_rcv).
-            #{dropped := Overflows, dropped_otherwise := 0} = await({cleared, overflowing}, Address),
-            ?assert(Overflows =< Drops andalso 2 * Overflows >= Drops, {Overflows, Drops})
+            Overflows = overflows_until_half(Address, Drops, 0),
+            ?assert(Overflows =< Drops, {Overflows, Drops})
     end.
+
+%% Of one condition, or of several where the machine takes longer from burst to burst than the first one takes to be cleared.
+overflows_until_half(_Address, Drops, So) when 2 * So >= Drops ->
+    So;
+overflows_until_half(Address, Drops, So) ->
+    #{dropped := Overflows, dropped_otherwise := 0} = await({cleared, overflowing}, Address),
+    overflows_until_half(Address, Drops, So + Overflows).
 
 a_port_with_two_addresses_has_the_status_of_both(_) ->
     L = sockets:listen(8),

@@ -31,9 +31,10 @@ impl Store {
         Store { directory, keep }
     }
 
-    /// Makes the folder where it is missing. The error is why evidence could not be written there.
+    /// Makes the folder where it is missing. The error is why evidence could not be written there. What it is tried with has no name, and
+    /// leaves nothing where the program ends meanwhile.
     pub(crate) fn prepare(&self) -> Result<(), String> {
-        let tried = self.make_directory().and_then(|()| self.unfinished()).map(drop);
+        let tried = self.make_directory().and_then(|()| tempfile::tempfile_in(&self.directory)).map(drop);
         tried.map_err(|error| self.refused(&error))
     }
 

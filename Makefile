@@ -37,7 +37,7 @@ test: setup ## everything, on real sockets
 	@rm -f _build/failures
 	@FAILURES="$(CURDIR)/_build/failures" $(at_once)3 tested || { cat _build/failures 2>/dev/null; exit 1; }
 
-matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 8 min
+matrix: setup build ## the suites on OTP 27 and 29, in roots of other Debian releases; about 25 min
 	@$(quietly) "what the suites need" sh -c "cargo build --quiet --release --locked --package panicking-nif --package hanging-nif && \
 		cargo build --quiet --locked --package accept-queue-core --example without_sock_diag"
 	@$(quietly) "OTP 27 (trixie)" test/roots trixie 27

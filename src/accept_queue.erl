@@ -352,7 +352,7 @@ list() ->
 %% @doc Which processes are blocked in accept now, and what the others of the pool do instead.
 %%
 %% The pool is that of the framework (ranch, Thousand Island and with it Bandit and Phoenix, mochiweb, elli, esockd), or else the
-%% processes that were found in accept while all was well: the application looks every ten seconds, without a call. It has as many
+%% processes that were found in accept while all was well: the application looks every ten to thirty seconds, without a call. It has as many
 %% places as were taken at once; a process that is new in accept takes the place of the one that has been away longest.
 %%
 %% On the `socket' backend one process at a time is woken for a connection. While that one does something else, `waiting_count' is 0, and the

@@ -51,7 +51,7 @@
 %% <tr><td>`[accept_queue, condition, cleared]'</td><td>it has ended</td><td>the same, with `duration_ms'</td>
 %%     <td>the same</td><td></td></tr>
 %% <tr><td>`[accept_queue, sample]'</td><td>each reading, while a handler is attached to it; the first
-%%     comes ten seconds after it was attached, at the most</td>
+%%     comes half a minute after it was attached, at the most</td>
 %%     <td>`queued', `limit', `drops' (a counter), those of counts when they were taken, and, where
 %%     connections are passed to {@link accept_queue:accepted/2}, `waits_count', `waits_max_ms', `waits_p50_ms', `waits_p99_ms'</td>
 %%     <td>`address', `server'; `waits', as {@link accept_queue:waits/1}</td>
@@ -117,6 +117,8 @@
     subscribers = #{} :: #{pid() => Monitor :: reference()},
     %% The next check, soon or not before the next beat.
     check = soon :: soon | {beat, reference()},
+    %% When there was more to check than nothing.
+    busy_ms :: integer(),
     %% What was found up to here is settled, or waits for the acceptors of its listener.
     seen = none :: accept_queue_event_store:key() | none,
     asking = #{} :: #{accept_queue:address() => asked()},
@@ -199,7 +201,7 @@ sample(Measurements, Metadata) ->
 samples_left_out(Count) ->
     accept_queue_samples:left_out(Count).
 
-%% @private As of ten seconds ago, at the most.
+%% @private As of half a minute ago, at the most.
 -spec wants_samples() -> boolean().
 wants_samples() ->
     accept_queue_samples:wanted().
@@ -253,7 +255,7 @@ init([]) ->
     ok = wake(),
     self() ! check,
     Dispatchers = maps:from_list([{Channel, dispatcher(Channel)} || Channel <- ?DISPATCHED]),
-    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers}}.
+    {ok, #state{dispatchers = Dispatchers, subscribers = Subscribers, busy_ms = now_ms()}}.
 
 %% @private
 -spec handle_call({subscribe | unsubscribe, pid()} | term(), gen_server:from(), #state{}) -> {reply, ok | {error, badarg}, #state{}}.
@@ -316,16 +318,16 @@ check_later(State) ->
     InHand = [Channel || Channel <- ?DISPATCHED, accept_queue_event_store:in_hand(Channel) =/= nothing],
     case InHand =:= [] andalso map_size(accept_queue_event_store:raised()) =:= 0 of
         true ->
-            State#state{check = {beat, accept_queue_beat:next(check)}};
+            State#state{check = {beat, accept_queue_beat:next(check, State#state.busy_ms)}};
         false ->
             _ = erlang:send_after(?CHECK_MS, self(), check),
-            State#state{check = soon}
+            State#state{check = soon, busy_ms = now_ms()}
     end.
 
 check_soon(#state{check = {beat, Timer}} = State) ->
     _ = erlang:cancel_timer(Timer),
     _ = erlang:send_after(?CHECK_MS, self(), check),
-    State#state{check = soon};
+    State#state{check = soon, busy_ms = now_ms()};
 check_soon(#state{check = soon} = State) ->
     State.
 

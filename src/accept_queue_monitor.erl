@@ -61,7 +61,8 @@
     %% An address that is closed and opened again within this time is the same listener.
     reopen_ms :: pos_integer(),
     %% As long as the poller does not report that other sockets listen, a search would find nothing else.
-    is_settled = false :: boolean()
+    is_settled = false :: boolean(),
+    searched_ms :: integer()
 }).
 
 %% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced, of all
@@ -222,7 +223,8 @@ init(#{watch := Wanted, options := Options}) ->
                 options = Options,
                 poller = Poller,
                 samples = accept_queue_event:wants_samples(),
-                reopen_ms = ReopenMs
+                reopen_ms = ReopenMs,
+                searched_ms = now_ms()
             })};
         Answers ->
             {error, Reason} = lists:keyfind(error, 1, tuple_to_list(Answers)),
@@ -276,14 +278,12 @@ handle_info({accept_queue_poller, {samples, Samples}}, #state{poller = Poller} =
 handle_info({accept_queue_poller, Notices}, State) when is_list(Notices) ->
     {noreply, noticed(Notices, State)};
 %% The poller reports when other sockets listen. What else may have changed, a search finds.
-handle_info(search_now_and_then, #state{poller = Poller, is_settled = IsSettled} = State) ->
+handle_info(search_now_and_then, #state{poller = Poller} = State) ->
     %% A poller that has ended is a fault: this process ends, and the next one starts a poller.
     true = accept_queue_source:poller_is_running(Poller),
-    _ = accept_queue_beat:next(search_now_and_then),
-    case IsSettled of
-        true -> {noreply, State, hibernate};
-        false -> {noreply, search(State), hibernate}
-    end;
+    Searched = search_unless_settled(State),
+    _ = accept_queue_beat:next(search_now_and_then, Searched#state.searched_ms),
+    {noreply, Searched, hibernate};
 handle_info(search, State) ->
     {noreply, search(State), hibernate};
 handle_info({'EXIT', Pid, Reason}, #state{poller = Poller} = State) ->
@@ -416,7 +416,13 @@ closed(_Row, _State) ->
 
 %% Which listeners are watched.
 
-search(#state{wanted = Wanted} = State) ->
+search_unless_settled(#state{is_settled = true} = State) -> State;
+search_unless_settled(#state{is_settled = false} = State) -> search(State).
+
+search(State) ->
+    search_now(State#state{searched_ms = now_ms()}).
+
+search_now(#state{wanted = Wanted} = State) ->
     ok = has_memory(State),
     case queues() of
         {ok, Queues} ->

@@ -1,6 +1,7 @@
 %% @private
 %% Looks at each listener of this VM while all is well, so that the first alarm knows the pool and the server by name without a caller
-%% having asked: when the monitor has found one, a second later, and every ten seconds; where there are many, each minute at least.
+%% having asked: when the monitor has found one, a second later, every ten seconds for a minute, and every thirty then; where there are many,
+%% each minute at least.
 %%
 %% A look reads of each listener which processes are in accept: one `port_info', or on the `socket' backend the
 %% processes that were found before. Where those are not all, the processes of the VM are searched, and its sockets where a listening
@@ -20,6 +21,8 @@
     timer :: reference() | undefined,
     %% How many listeners the last look has read.
     count = 0 :: non_neg_integer(),
+    %% When listeners last came or changed.
+    changed_ms :: integer(),
     %% When the VM may be searched again.
     search_ms :: integer(),
     %% Listeners whose framework did not answer, and until when it is not asked again.
@@ -33,8 +36,9 @@
 -define(SOON_MS, 1000).
 -define(SEARCH_SHARE, 200).
 %% A look costs 5 us a listener.
--define(LISTENERS_A_BEAT, 250).
--define(BEATS_MAX, 6).
+-define(LISTENERS_A_STEP, 250).
+-define(STEP_MS, 10000).
+-define(STEPS_MAX, 6).
 -define(ASK_AGAIN_MS, 30000).
 -define(NAMES_MS, 60000).
 
@@ -61,7 +65,7 @@ look() ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     self() ! look,
-    {ok, #state{search_ms = now_ms(), names_ms = now_ms()}}.
+    {ok, #state{changed_ms = now_ms(), search_ms = now_ms(), names_ms = now_ms()}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, badarg}, #state{}}.
 handle_call(_, _From, State) ->
@@ -69,7 +73,7 @@ handle_call(_, _From, State) ->
 
 -spec handle_cast(look | term(), #state{}) -> {noreply, #state{}, hibernate} | {noreply, #state{}}.
 handle_cast(look, State) ->
-    {noreply, soon(all(fun found_now/0, State#state{names_ms = now_ms()})), hibernate};
+    {noreply, soon(all(fun found_now/0, State#state{changed_ms = now_ms(), names_ms = now_ms()})), hibernate};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -85,10 +89,10 @@ soon(State) ->
     ok = cancel(State),
     State#state{timer = erlang:send_after(?SOON_MS, self(), look_again)}.
 
-at_next_beat(#state{count = Count} = State) ->
+at_next_beat(#state{count = Count, changed_ms = ChangedMs} = State) ->
     ok = cancel(State),
-    Beats = min(?BEATS_MAX, 1 + Count div ?LISTENERS_A_BEAT),
-    State#state{timer = accept_queue_beat:next(look, Beats)}.
+    LeastMs = ?STEP_MS * min(?STEPS_MAX, 1 + Count div ?LISTENERS_A_STEP),
+    State#state{timer = accept_queue_beat:next(look, ChangedMs, LeastMs)}.
 
 %% One look is due at a time, also where one came otherwise.
 cancel(#state{timer = Timer}) ->

@@ -31,7 +31,7 @@ look() ->
 have_found(L, Expected) ->
     find(L, Expected, fun look/0).
 
-%% The same without hurry: a look comes within ten seconds.
+%% The same without hurry: a look comes within half a minute.
 find_by_themselves(L, Expected) ->
     find_patiently(L, Expected, 6).
 

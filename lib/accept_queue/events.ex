@@ -45,7 +45,7 @@ defmodule AcceptQueue.Events do
   |---|---|---|---|
   | `[:accept_queue, :condition, :raised]` | a condition begins | the figures of the details | the rest of them, and `condition` |
   | `[:accept_queue, :condition, :cleared]` | it has ended | the same, and `duration_ms` | the same, and `reason` |
-  | `[:accept_queue, :sample]` | while a handler is attached, at each reading; the first within ten seconds | `queued`, `limit`, `drops`; those of counts when they were taken; `waits_count`, `waits_max_ms`, `waits_p50_ms`, `waits_p99_ms` | `address`, `listener`, `server`, `name`, `waits` |
+  | `[:accept_queue, :sample]` | while a handler is attached, at each reading; the first within half a minute | `queued`, `limit`, `drops`; those of counts when they were taken; `waits_count`, `waits_max_ms`, `waits_p50_ms`, `waits_p99_ms` | `address`, `listener`, `server`, `name`, `waits` |
   | `[:accept_queue, :listener, :added]`, `[:accept_queue, :listener, :removed]` | a listener is watched, or no longer | `count` | `address`, `listener`, `server`, `name`; `named`, where the configuration names it |
   | `[:accept_queue, :read, :failed]` | a listener cannot be read; once, until it can | `count` | `address`, `listener`, `server`, `name`, `reason`: an error of those below |
   | `[:accept_queue, :read, :recovered]` | it can be read again | `count` | the same without `reason` |

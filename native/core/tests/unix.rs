@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use accept_queue_core::linux::sockopt;
+use accept_queue_core::monitor::kept::Kept;
 use accept_queue_core::monitor::watch::{self, Watch};
 use accept_queue_core::rules::detector::{Change, Condition, Settings, Time};
 use accept_queue_core::rules::history::{CensusTaken, DepthReading};
@@ -118,7 +119,8 @@ fn a_path_that_is_bound_again_is_another_listener_with_its_own_connections() {
 
 fn read(watch: &Watch, at: Time) -> (DepthReading, Option<CensusTaken>) {
     let reading = watch.read(at).expect("a depth");
-    let census = reading.wants_census.then(|| watch::census(&[watch], at, false).remove(0).expect("a census"));
+    let census = || watch::census(&mut Kept::default(), &[watch], at, false).remove(0).expect("a census");
+    let census = reading.wants_census.then(census);
     (reading, census.flatten())
 }
 

@@ -2,9 +2,10 @@
 
 use std::os::fd::RawFd;
 
+use crate::Error;
 use crate::linux::namespace::{beside, within};
-use crate::linux::{proc_file, sockopt};
-use crate::{Errno, Error};
+use crate::linux::proc_file::{self, MALFORMED};
+use crate::linux::sockopt;
 
 /// Limits and counters, those of the network namespace of the thread that asked. `None`: this kernel, or this
 /// namespace, does not have it.
@@ -117,8 +118,6 @@ fn read_file(path: &str) -> Result<Option<String>, Error> {
         answer => answer.map(Some),
     }
 }
-
-const MALFORMED: Error = Error::Errno(Errno::BAD_MESSAGE);
 
 /// `/proc/net/netstat`: pairs of lines, the names and the values of one group (`netstat_seq_show`).
 struct Counters<'a>(Vec<(&'a str, &'a str, u64)>);

@@ -7,4 +7,5 @@ pub mod epoll;
 pub mod namespace;
 pub(crate) mod proc_file;
 pub mod sockopt;
+pub mod sockstat;
 mod tcp_state;

@@ -11,6 +11,8 @@ use crate::Error;
 const USUAL: usize = 8192;
 /// More than the others have.
 const MOST: usize = 1 << 20;
+/// It is not as the kernel writes it.
+pub(crate) const MALFORMED: Error = Error::Errno(crate::Errno::BAD_MESSAGE);
 
 /// The whole of a file of `/proc`; [`Error::Truncated`] where it holds more than `most` bytes, [`Error::NotFound`] where
 /// there is none, or its process has ended.
@@ -21,7 +23,7 @@ pub(crate) fn read(path: &str, most: usize) -> Result<Vec<u8>, Error> {
 
 /// The whole of a file of `/proc` that is not long, as text. The same errors.
 pub(crate) fn text(path: &str) -> Result<String, Error> {
-    String::from_utf8(read(path, MOST)?).map_err(|_| Error::Errno(crate::Errno::BAD_MESSAGE))
+    String::from_utf8(read(path, MOST)?).map_err(|_| MALFORMED)
 }
 
 /// What a file of `/proc` begins with, as many bytes as `most`, and whether there were more. The same errors.
@@ -56,7 +58,7 @@ pub(crate) fn reason(error: &std::io::Error) -> Error {
         Some(libc::ESRCH) => Error::NotFound,
         _ if error.kind() == ErrorKind::NotFound => Error::NotFound,
         Some(number) => Error::Errno(crate::Errno(number)),
-        None => Error::Errno(crate::Errno::BAD_MESSAGE),
+        None => MALFORMED,
     }
 }
 

@@ -4,69 +4,97 @@
 //!
 //! | what | when | finds |
 //! |---|---|---|
-//! | how many sockets and descriptors there are, and whether a hundred of the watched are open | each second | nearly every change, in a third of the time of a dump |
-//! | which sockets listen in this network namespace | when one of those has changed, and each five seconds | a listener that came in the same second in which another socket went |
-//! | which descriptors of this process listen | each ten seconds | a listener of another network namespace, or one that was handed to this process |
+//! | how many sockets and descriptors there are, and whether a hundred of the watched are open | each second | nearly every change, in a fifth of the time of a dump |
+//! | which sockets listen in this network namespace | when one of those has changed, and each five to thirty seconds | a listener that came in the same second in which another socket went, or whose IPv6 socket had been there before it listened |
+//! | which descriptors of this process listen | when there are more or fewer, each ten to sixty seconds; each sixty otherwise | a listener of another network namespace, or one that was handed to this process |
+//!
+//! The more listeners, the longer such a look takes, and the more rarely it comes: it takes a ten-thousandth of a core.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::fstat;
 
-use crate::linux::diag::DiagSocket;
-use crate::monitor::watch::Watch;
+use crate::linux::clock::processor_time;
+use crate::monitor::kept::Kept;
 use crate::reading::survey;
 use crate::{Cookie, Error};
 
 /// The sockets that listen, as of the last look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ListeningSockets {
-    counts: Counts,
     counted: Option<Counted>,
-    /// Kept from one dump to the next: to make one is a part of what a dump costs.
-    diag: Option<DiagSocket>,
+    descriptors: Option<File>,
     shown: Vec<Cookie>,
     own: Option<Vec<(RawFd, Cookie)>>,
-    looks: u32,
+    /// How many descriptors there were then.
+    own_of: Option<i64>,
+    dump: Pace,
+    search_own: Pace,
     has_just_changed: bool,
 }
 
-/// Every so many looks ...
-const DUMP_EACH: u32 = 5;
-/// ... and every so many.
-const OWN_EACH: u32 = 10;
+/// The numbers of sockets in this network namespace, and of the descriptors of this process where the kernel says it: each listener that comes
+/// or goes changes them, unless another socket goes or comes.
+type Counted = (String, Option<i64>);
+
+impl Default for ListeningSockets {
+    fn default() -> ListeningSockets {
+        ListeningSockets {
+            counted: None,
+            descriptors: None,
+            shown: Vec::new(),
+            own: None,
+            own_of: None,
+            dump: Pace::new(DUMP_EACH),
+            search_own: Pace::new(OWN_EACH),
+            has_just_changed: false,
+        }
+    }
+}
+
+/// So many looks from one dump to the next ...
+const DUMP_EACH: RangeInclusive<u32> = 5..=30;
+/// ... and from one search of our own descriptors.
+const OWN_EACH: RangeInclusive<u32> = 10..=60;
+/// How often one that takes so long would fill a core.
+const SHARE: u32 = 10_000;
 
 impl ListeningSockets {
-    /// Whether they have changed, or did at the last look: a socket may listen before the VM lists it. To be called once a second, with
-    /// some of what is watched: where one has been closed, another may listen in its place, and no number is another one.
-    pub(super) fn look(&mut self, watched: &[Arc<Watch>]) -> bool {
-        self.looks = self.looks.wrapping_add(1);
-        let counted = self.counts.read();
-        let may_have_changed =
-            counted.is_none() || counted != self.counted || !watched.iter().all(|watch| watch.are_open());
-        let is_due = |each| self.looks.is_multiple_of(each);
-        let (dump_is_due, own_are_due) = (is_due(DUMP_EACH), is_due(OWN_EACH));
+    /// Whether they have changed, or did at the last look: a socket may listen before the VM lists it. To be called once a second.
+    /// `one_has_closed`: of those that are watched, so another may listen in its place, and no number is another one.
+    pub(super) fn look(&mut self, kept: &mut Kept, one_has_closed: bool) -> bool {
+        let counted = self.count(kept);
+        let may_have_changed = counted.is_none() || counted != self.counted || one_has_closed;
+        let descriptors = counted.as_ref().and_then(|&(_, descriptors)| descriptors);
+        let own_may_be_others = descriptors.is_none() || descriptors != self.own_of;
+        let (dump_is_due, own_are_due) = (self.dump.is_due(), self.search_own.is_due());
         let mut changed = false;
         if may_have_changed || dump_is_due {
-            let shown = self.dump();
-            changed |= self.shows(shown);
+            let shown = self.dump.timed(|| kept.diag.with(survey::listening_cookies));
             // What could not be dumped is dumped again.
-            self.counted = counted.filter(|_| self.diag.is_some());
+            self.counted = counted.filter(|_| shown.is_ok());
+            changed |= self.shows(shown);
         }
-        if own_are_due {
-            changed |= self.owns(survey::own_cookies());
+        if own_are_due && (own_may_be_others || self.search_own.is_overdue()) {
+            self.own_of = descriptors;
+            let own = self.search_own.timed(survey::own_cookies);
+            changed |= self.owns(own);
         }
         std::mem::replace(&mut self.has_just_changed, changed) || changed
     }
 
-    fn dump(&mut self) -> Result<Vec<Cookie>, Error> {
-        // On an error the rest of the answer may still be in the socket: it is not put back.
-        let mut diag = self.diag.take().map_or_else(DiagSocket::open, Ok)?;
-        let cookies = survey::listening_cookies(&mut diag)?;
-        self.diag = Some(diag);
-        Ok(cookies)
+    /// `None`: not to be had, as in a sandbox.
+    fn count(&mut self, kept: &mut Kept) -> Option<Counted> {
+        let sockets = kept.sockstat.text().ok()?;
+        if self.descriptors.is_none() {
+            self.descriptors = File::open("/proc/self/fd").ok();
+        }
+        let status = self.descriptors.as_ref().and_then(|folder| fstat(folder).ok());
+        // Before Linux 6.2 the size is 0 (`proc_fd_getattr`).
+        Some((sockets, status.map(|status| status.st_size).filter(|&size| size > 0)))
     }
 
     /// What could not be read has not changed.
@@ -80,52 +108,51 @@ impl ListeningSockets {
     }
 }
 
-/// Two numbers of sockets in this network namespace, and of the descriptors of this process: each listener that comes or goes changes them,
-/// unless another socket goes or comes. `None`: not to be had.
-type Counted = (Vec<u8>, Vec<u8>, i64);
-
-/// The files, which are kept open.
-#[derive(Debug, Default)]
-struct Counts {
-    descriptors: Option<File>,
-    v4: Option<File>,
-    v6: Option<File>,
+/// At which of the looks something is done, by what it cost the last time.
+#[derive(Debug)]
+struct Pace {
+    each: RangeInclusive<u32>,
+    /// As many looks lie between two at least ...
+    least: u32,
+    /// ... and so many have been.
+    looks: u32,
 }
 
-impl Counts {
-    /// `None`: there is no such file, as in a sandbox.
-    fn read(&mut self) -> Option<Counted> {
-        let sockets = contents(&mut self.v4, "/proc/thread-self/net/sockstat")?;
-        // A kernel without IPv6 has none.
-        let sockets_v6 = contents(&mut self.v6, "/proc/thread-self/net/sockstat6").unwrap_or_default();
-        // The number of descriptors since Linux 6.2, and 0 before (`proc_fd_getattr`).
-        if self.descriptors.is_none() {
-            self.descriptors = File::open("/proc/self/fd").ok();
-        }
-        let descriptors =
-            self.descriptors.as_ref().and_then(|folder| fstat(folder).ok()).map_or(0, |status| status.st_size);
-        Some((sockets, sockets_v6, descriptors))
+impl Pace {
+    fn new(each: RangeInclusive<u32>) -> Pace {
+        Pace { least: *each.start(), each, looks: 0 }
     }
-}
 
-fn contents(file: &mut Option<File>, path: &str) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; 512];
-    if file.is_none() {
-        *file = File::open(path).ok();
+    /// To be asked at each look. It is due until it is done.
+    fn is_due(&mut self) -> bool {
+        self.looks = self.looks.saturating_add(1);
+        self.looks >= self.least
     }
-    let length = file.as_ref()?.read_at(&mut bytes, 0).ok()?;
-    bytes.truncate(length);
-    Some(bytes)
+
+    /// It has waited for as long as it may.
+    fn is_overdue(&self) -> bool {
+        self.looks >= *self.each.end()
+    }
+
+    fn timed<T>(&mut self, look: impl FnOnce() -> T) -> T {
+        let before = processor_time();
+        let seen = look();
+        self.took(processor_time().saturating_sub(before));
+        seen
+    }
+
+    fn took(&mut self, cost: Duration) {
+        let looks = cost.saturating_mul(SHARE).as_secs().try_into().unwrap_or(u32::MAX);
+        self.least = looks.clamp(*self.each.start(), *self.each.end());
+        self.looks = 0;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
 
     use super::*;
-    use crate::Listener;
-    use crate::rules::detector::{Settings, Time};
 
     #[test]
     fn what_could_not_be_read_has_not_changed() {
@@ -142,26 +169,41 @@ mod tests {
     /// ours, and none is missed.
     #[test]
     fn one_that_comes_is_seen_whatever_else_happens() {
-        let mut listening = ListeningSockets::default();
-        assert!(listening.look(&[]), "the first look shows them all");
+        let (mut listening, mut kept) = (ListeningSockets::default(), Kept::default());
+        let mut look = |one_has_closed| listening.look(&mut kept, one_has_closed);
+        assert!(look(false), "the first look shows them all");
         let one = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        assert!(listening.look(&[]));
-        assert!(listening.look(&[]), "reported twice");
+        assert!(look(false));
+        assert!(look(false), "reported twice");
 
         // Another socket goes in the same second: one of the next looks sees it.
         let connection = TcpStream::connect(one.local_addr().expect("an address")).expect("a connection");
-        let _ = (listening.look(&[]), listening.look(&[]));
+        let _ = (look(false), look(false));
         drop(connection);
         let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        assert!((0..DUMP_EACH).any(|_| listening.look(&[])));
+        assert!((0..*DUMP_EACH.end()).any(|_| look(false)));
 
         // One is closed, and opened again.
         let address = other.local_addr().expect("an address");
-        let listener = Listener::open(other.as_raw_fd()).expect("it listens");
-        let watch = Arc::new(Watch::new(1, listener.into(), Settings::default(), Time::ZERO));
-        while listening.look(&[Arc::clone(&watch)]) {}
+        while look(false) {}
         drop(other);
         let _again = TcpListener::bind(address).expect("the same address");
-        assert!(listening.look(&[watch]));
+        assert!(look(true));
+    }
+
+    #[test]
+    fn the_more_a_look_costs_the_more_rarely_it_comes() {
+        let mut pace = Pace::new(5..=30);
+        let mut looks = || 1 + (0..).take_while(|_| !pace.is_due()).count();
+        assert_eq!((looks(), looks()), (5, 1), "the first time, and until it is done");
+        while !pace.is_overdue() {
+            assert!(pace.is_due());
+        }
+        assert_eq!(pace.looks, 30);
+        for (cost, expected) in [(100, 5), (500, 5), (1_450, 14), (14_500, 30), (u64::MAX / 2, 30)] {
+            let mut pace = Pace::new(5..=30);
+            pace.took(Duration::from_micros(cost));
+            assert_eq!(1 + (0..).take_while(|_| !pace.is_due()).count(), expected, "{cost} us");
+        }
     }
 }

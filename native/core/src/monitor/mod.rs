@@ -1,6 +1,7 @@
 //! Follows the listeners of this process over time.
 
 mod budget;
+pub mod kept;
 mod listening;
 mod overflows;
 pub mod poller;

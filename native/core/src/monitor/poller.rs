@@ -20,6 +20,7 @@ use crate::Error;
 use crate::linux::clock::{monotonic, processor_time};
 use crate::linux::epoll::{Arrivals, Token};
 use crate::monitor::budget::Budget;
+use crate::monitor::kept::Kept;
 use crate::monitor::listening::ListeningSockets;
 use crate::monitor::overflows::Namespaces;
 use crate::monitor::schedule::{Poll, Schedule, Search};
@@ -152,6 +153,7 @@ fn run(shared: &Shared, mut reporter: Reporter) {
     let mut namespaces = Namespaces::new();
     let mut budget = Budget::default();
     let mut listening = ListeningSockets::default();
+    let mut kept = Kept::default();
     while let Some(poll) = shared.next_poll() {
         let mut report = |report| {
             if let Some(next) = locked(&shared.next_reporter).take() {
@@ -162,8 +164,9 @@ fn run(shared: &Shared, mut reporter: Reporter) {
         if let Some(late) = poll.late {
             report(Report::Late(late));
         }
-        let round = Round::of(&poll, &mut namespaces, &mut budget);
+        let round = Round::of(&poll, &mut namespaces, &mut budget, &mut kept);
         shared.settle(&poll, &round);
+        let one_has_closed = round.one_has_closed;
         let (samples, notices): (Vec<_>, Vec<_>) =
             round.notices.into_iter().partition(|(_, notice)| notice.is_sample());
         if let Some(samples) = shared.samples.unless_under_way(samples) {
@@ -172,9 +175,7 @@ fn run(shared: &Shared, mut reporter: Reporter) {
         if !notices.is_empty() {
             report(Report::Notices(notices));
         }
-        if let Some(search) = &poll.search
-            && listening.look(&search.some)
-        {
+        if poll.search.is_some() && listening.look(&mut kept, one_has_closed) {
             report(Report::ListenersChanged);
         }
     }
@@ -211,13 +212,18 @@ struct Round<'a> {
     outlooks: Vec<(&'a Watch, Outlook)>,
     /// Of those that are waited for, those that are to be read again.
     poll_again: Vec<&'a Watch>,
+    /// A watched socket has been closed, as far as some of them were looked at.
+    one_has_closed: bool,
 }
 
 impl<'a> Round<'a> {
-    fn of(poll: &'a Poll, namespaces: &mut Namespaces, budget: &mut Budget) -> Round<'a> {
+    fn of(poll: &'a Poll, namespaces: &mut Namespaces, budget: &mut Budget, kept: &mut Kept) -> Round<'a> {
         let mut round = Round::default();
         let mut wanting = round.read_depths(poll, namespaces);
-        if let Some(Search { waited, may_have_overflowed, .. }) = &poll.search {
+        if let Some(Search { some, waited, may_have_overflowed }) = &poll.search {
+            // Where another process has it as well, the kernel does not say when it is closed here.
+            round.poll_again.extend(some.iter().map(|watch| &**watch).filter(|watch| !watch.are_open()));
+            round.one_has_closed = !round.poll_again.is_empty();
             if *may_have_overflowed {
                 round.poll_again.extend(namespaces.that_may_have_overflowed(waited));
             }
@@ -227,7 +233,7 @@ impl<'a> Round<'a> {
         if !wanting.is_empty() && budget.allows(poll.at, is_well) {
             // A thread that others kept from the processor has cost nothing meanwhile.
             let (begun, before) = (monotonic(), processor_time());
-            round.take_censuses(poll, &wanting);
+            round.take_censuses(poll, kept, &wanting);
             let ended_at = poll.at + monotonic().saturating_sub(begun);
             let pause = budget.spent(ended_at, processor_time().saturating_sub(before), is_well);
             wanting.iter().for_each(|watch| watch.pauses_for(pause));
@@ -261,8 +267,9 @@ impl<'a> Round<'a> {
         wanting
     }
 
-    fn take_censuses(&mut self, poll: &'a Poll, wanting: &[&'a Watch]) {
-        for (&watch, census) in wanting.iter().zip(watch::census(wanting, poll.at, poll.wants_samples)) {
+    fn take_censuses(&mut self, poll: &'a Poll, kept: &mut Kept, wanting: &[&'a Watch]) {
+        let censuses = watch::census(kept, wanting, poll.at, poll.wants_samples);
+        for (&watch, census) in wanting.iter().zip(censuses) {
             let notice = match census {
                 Ok(None) => None,
                 Ok(Some(census)) => {
@@ -280,10 +287,6 @@ impl<'a> Round<'a> {
                 }
             };
             self.notices.extend(notice.map(|notice| (watch.id(), notice)));
-            // Where another process has it as well, the kernel does not say when it is closed here.
-            if !watch.are_open() {
-                self.poll_again.push(watch);
-            }
         }
     }
 }

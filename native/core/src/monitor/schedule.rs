@@ -5,6 +5,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::rules::detector::{Outlook, Time};
 /// What is watched.
 #[derive(Default)]
 pub(super) struct Schedule {
-    followed: HashMap<u64, Followed>,
+    /// By number, so that some of them can be taken in turn.
+    followed: BTreeMap<u64, Followed>,
     /// Those that are polled, by interval.
     grids: BTreeMap<Duration, Grid>,
     /// Those that are to be read before their turn: a connection has come, or a condition is about to hold.
@@ -23,7 +25,8 @@ pub(super) struct Schedule {
     tokens: HashMap<Token, u64>,
     next_token: Token,
     search_due: Time,
-    searches: usize,
+    /// The last of those that were looked at in the last search.
+    looked_at: u64,
     overflows_due: Time,
     censuses_due: Time,
     /// The shortest time from one census to the next that one of them has.
@@ -148,13 +151,12 @@ impl Schedule {
     fn search(&mut self, at: Time) -> Search {
         let may_have_overflowed = is_due(&mut self.overflows_due, OVERFLOWS, at);
         let may_want_census = self.census.is_some_and(|census| is_due(&mut self.censuses_due, census, at));
-        let watches = || self.followed.values().map(|followed| &followed.watch);
         let waited = self.followed.values().filter(|followed| followed.is_waited_for()).map(|followed| &followed.watch);
         let waited = if may_have_overflowed || may_want_census { waited.cloned().collect() } else { Vec::new() };
-        let count = self.followed.len();
-        let from = self.searches.wrapping_mul(SOME) % count.max(1);
-        let some = watches().chain(watches()).skip(from).take(count.min(SOME)).cloned().collect();
-        self.searches = self.searches.wrapping_add(1);
+        let next = self.followed.range((Bound::Excluded(self.looked_at), Bound::Unbounded));
+        let some: Vec<_> = next.chain(self.followed.range(..=self.looked_at)).take(SOME).collect();
+        self.looked_at = some.last().map_or(0, |&(&id, _)| id);
+        let some = some.into_iter().map(|(_, followed)| Arc::clone(&followed.watch)).collect();
         Search { some, waited, may_have_overflowed }
     }
 

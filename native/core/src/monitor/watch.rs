@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::linux::diag::{DiagSocket, States};
+use crate::linux::diag::States;
 use crate::linux::epoll::{Arrivals, Token};
 use crate::linux::sockopt::{self, SocketNamespace};
 use crate::linux::{counters, namespace};
+use crate::monitor::kept::Kept;
 use crate::reading::queue::Queues;
 use crate::reading::survey;
 use crate::reading::waits::{self, Waits};
@@ -24,6 +25,8 @@ pub struct Watch {
     census: Duration,
     /// `None`: that of this process, or not known.
     namespace: Option<SocketNamespace>,
+    /// All sockets are of TCP. Those that come later are at the same address.
+    is_tcp: bool,
     listeners: Mutex<Listeners>,
     /// After the last census, by what it cost; in ms.
     census_pause_ms: AtomicU64,
@@ -61,10 +64,22 @@ impl Watch {
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
         let Settings { interval, census, .. } = settings;
         let namespace = listeners.sockets().first().and_then(|socket| namespace::foreign(socket.fd()));
+        let is_tcp = listeners.sockets().iter().all(|socket| matches!(socket.endpoint(), Endpoint::Tcp(_)));
         let history = Mutex::new(History::new(settings, at));
         let listeners = Mutex::new(listeners);
         let (census_pause_ms, sockets_version, reported) = <_>::default();
-        Watch { id, interval, census, namespace, listeners, census_pause_ms, sockets_version, history, reported }
+        Watch {
+            id,
+            interval,
+            census,
+            namespace,
+            is_tcp,
+            listeners,
+            census_pause_ms,
+            sockets_version,
+            history,
+            reported,
+        }
     }
 
     /// Its owner's number for it.
@@ -116,6 +131,16 @@ impl Watch {
         locked(&self.history).wants_census(at)
     }
 
+    /// No connection waits, as far as is known. In another network namespace a dump of this one does not say more.
+    fn is_at_rest(&self) -> bool {
+        self.namespace.is_none() && locked(&self.history).is_at_rest()
+    }
+
+    /// No census is needed if there are no more in CLOSE_WAIT than this. Of a Unix socket one walk brings everything.
+    fn spares(&self, at: Time) -> Option<u32> {
+        if self.is_tcp && self.namespace.is_none() { locked(&self.history).spares(at) } else { None }
+    }
+
     /// No census is taken for so long.
     pub(super) fn pauses_for(&self, pause: Duration) {
         self.census_pause_ms.store(pause.as_millis() as u64, Ordering::Relaxed);
@@ -123,7 +148,7 @@ impl Watch {
 
     /// Whether it has a queue that may overflow and drain without being seen: the kernel counts that, but not of a Unix socket.
     pub(super) fn may_drop(&self) -> bool {
-        self.listeners().sockets().iter().any(|socket| matches!(socket.endpoint(), Endpoint::Tcp(_)))
+        self.is_tcp
     }
 
     /// Reads the first tier: three system calls a socket. [`Error::Closed`] where all of its sockets have been closed.
@@ -212,73 +237,73 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Takes a census of each that cannot be spared it; `None`: that is, and what no rule asks for was not counted. Of those at which no connection
 /// waits it is taken for all together, and without ages; of the others, where they are many, by one dump for each family.
-pub fn census(watches: &[&Watch], at: Time, is_sampled: bool) -> Vec<Result<Option<CensusTaken>, Error>> {
+pub fn census(
+    kept: &mut Kept,
+    watches: &[&Watch],
+    at: Time,
+    is_sampled: bool,
+) -> Vec<Result<Option<CensusTaken>, Error>> {
     let begun = Instant::now();
-    let due: Vec<_> = watches.iter().map(|watch| Due::of(watch)).collect();
-    let spared: Vec<_> = if is_sampled { vec![false; due.len()] } else { spared(&due, at) };
-    let rest: Vec<_> = due.iter().zip(&spared).filter(|(_, spared)| !**spared).map(|(due, _)| due).collect();
-    let mut counted = at_rest(&rest, States::LISTENERS_AND_CHILDREN);
+    let spared = if is_sampled { vec![false; watches.len()] } else { spared(kept, watches, at) };
+    let due: Vec<_> = watches.iter().zip(&spared).map(|(watch, spared)| (!spared).then(|| Due::of(watch))).collect();
+    let rest: Vec<_> = due.iter().flatten().collect();
+    let mut counted = at_rest(kept, &rest, States::LISTENERS_AND_CHILDREN);
     if rest.iter().filter(|due| due.listeners.census_among(&counted).is_none()).count() > survey::FEW {
         // Where this fails, each census fails on its own.
         counted.extend(survey::survey().unwrap_or_default());
     }
-    let take = |(Due { watch, listeners, .. }, &spared): (&Due<'_>, &bool)| {
-        if spared {
+    let take = |(watch, due): (&&Watch, &Option<Due>)| {
+        let Some(Due { listeners, .. }) = due else {
             locked(&watch.history).census_spared(at);
             return Ok(None);
-        }
+        };
         let census = listeners.census_among(&counted).map_or_else(|| listeners.census(), Ok);
         let mut history = locked(&watch.history);
         let census = census.inspect_err(|_| history.census_failed(at))?;
         Ok(Some(history.census_taken(at, &census.taken_in(begun.elapsed()))))
     };
-    due.iter().zip(&spared).map(take).collect()
+    watches.iter().zip(&due).map(take).collect()
 }
 
 /// A watch that wants a census.
-struct Due<'a> {
-    watch: &'a Watch,
+struct Due {
     listeners: Listeners,
-    /// No connection waits, as far as is known. In another network namespace a dump of this one does not say more.
     is_at_rest: bool,
 }
 
-impl<'a> Due<'a> {
-    fn of(watch: &'a Watch) -> Due<'a> {
-        let is_at_rest = watch.namespace.is_none() && locked(&watch.history).is_at_rest();
-        Due { watch, listeners: watch.listeners(), is_at_rest }
+impl Due {
+    fn of(watch: &Watch) -> Due {
+        Due { listeners: watch.listeners(), is_at_rest: watch.is_at_rest() }
     }
 }
 
 /// Which of them have no more in CLOSE_WAIT than they may.
-fn spared(due: &[Due<'_>], at: Time) -> Vec<bool> {
-    // Of a Unix socket one walk brings everything.
-    let is_tcp =
-        |due: &Due<'_>| due.listeners.sockets().iter().all(|socket| matches!(socket.endpoint(), Endpoint::Tcp(_)));
-    let most = |due: &Due<'_>| locked(&due.watch.history).spares(at).filter(|_| due.is_at_rest && is_tcp(due));
-    let most: Vec<_> = due.iter().map(most).collect();
-    if most.iter().all(Option::is_none) {
-        return vec![false; due.len()];
+fn spared(kept: &mut Kept, watches: &[&Watch], at: Time) -> Vec<bool> {
+    let most: Vec<_> = watches.iter().map(|watch| watch.spares(at)).collect();
+    let Some(&least) = most.iter().flatten().min() else {
+        return vec![false; watches.len()];
+    };
+    // No more can be than there are sockets with a peer.
+    let listening = most.iter().flatten().count() as u32;
+    if kept.sockstat.tcp_in_use().is_ok_and(|in_use| in_use.saturating_sub(listening) <= least) {
+        return most.iter().map(Option::is_some).collect();
     }
-    let asked: Vec<_> = due.iter().zip(&most).filter(|(_, most)| most.is_some()).map(|(due, _)| due).collect();
-    let counted = at_rest(&asked, States::LISTENERS_AND_CLOSE_WAIT);
-    let is_spared = |(due, most): (&Due<'_>, &Option<u32>)| {
+    let asked: Vec<_> = watches.iter().zip(&most).filter_map(|(watch, most)| most.map(|_| Due::of(watch))).collect();
+    let counted = at_rest(kept, &asked.iter().collect::<Vec<_>>(), States::LISTENERS_AND_CLOSE_WAIT);
+    let is_spared = |(watch, most): (&&Watch, &Option<u32>)| {
         most.is_some_and(|most| {
-            due.listeners.census_among(&counted).is_some_and(|census| census.counts.close_wait <= most)
+            watch.listeners().census_among(&counted).is_some_and(|census| census.counts.close_wait <= most)
         })
     };
-    due.iter().zip(&most).map(is_spared).collect()
+    watches.iter().zip(&most).map(is_spared).collect()
 }
 
 /// What is counted of those at rest; nothing where that fails.
-fn at_rest(due: &[&Due<'_>], states: States) -> Queues {
+fn at_rest(kept: &mut Kept, due: &[&Due], states: States) -> Queues {
     let resting = due.iter().filter(|due| due.is_at_rest);
     let endpoints: Vec<_> = resting.flat_map(|due| due.listeners.sockets()).map(Listener::endpoint).collect();
     if endpoints.is_empty() {
         return Queues::default();
     }
-    DiagSocket::open()
-        .and_then(|mut diag| survey::at_rest_some(&mut diag, &endpoints, states))
-        .unwrap_or_default()
-        .into()
+    kept.diag.with(|diag| survey::at_rest_some(diag, &endpoints, states)).unwrap_or_default().into()
 }

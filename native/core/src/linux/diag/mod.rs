@@ -22,5 +22,5 @@ pub use end::{EndRequest, EndRow, TcpState};
 pub use inet::{Family, States};
 pub use reply::{ChildState, QueuedState, Row};
 pub use request::{Request, WithoutAges};
-pub use socket::DiagSocket;
+pub use socket::{DiagSocket, KeptDiagSocket};
 pub use unix::{UnixChild, UnixClients, UnixFile, UnixName, UnixRequest, UnixRow, UnixSocketRequest};

@@ -26,6 +26,10 @@ pub struct DiagSocket {
     lacks_unix: bool,
 }
 
+/// That of one thread, kept from one reading to the next: to make one is a part of what a dump costs, and others see it come and go.
+#[derive(Debug, Default)]
+pub struct KeptDiagSocket(Option<DiagSocket>);
+
 /// The kernel fills datagrams of up to this size once a reader had so much room (`netlink_recvmsg` keeps
 /// `max_recvmsg_len`, capped at 32 KiB).
 const DATAGRAM: usize = 32 * 1024;
@@ -36,6 +40,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// would keep the namespace alive. To make and to close one costs 4 us, and where the table of descriptors has become full it
 /// is there already. A second reader at the same time makes one of its own.
 static SPARE: Mutex<Option<(SocketNamespace, DiagSocket)>> = Mutex::new(None);
+
+impl KeptDiagSocket {
+    /// Reads through it; where there is none, it is opened in the network namespace of this thread.
+    pub fn with<T>(&mut self, read: impl FnOnce(&mut DiagSocket) -> Result<T, Error>) -> Result<T, Error> {
+        // On an error the rest of the answer may still be in the socket: it is not put back.
+        let mut diag = self.0.take().map_or_else(DiagSocket::open, Ok)?;
+        let reading = read(&mut diag)?;
+        self.0 = Some(diag);
+        Ok(reading)
+    }
+}
 
 impl DiagSocket {
     /// Opens the socket. Linux lets every process do this, so any refusal is a sandbox that does not offer sock_diag.

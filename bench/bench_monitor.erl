@@ -7,7 +7,7 @@
 
 -export([measure/0]).
 %% Called in the VM that is measured.
--export([listen/2, close/1, watch/1, health/0, wake_up/0, resident/0]).
+-export([listen/2, close/1, watch/2, health/0, wake_up/0, resident/0]).
 
 -export_type([figures/0, load/0]).
 
@@ -31,14 +31,16 @@
     vm_wakeups := float()
 }.
 -type figure() :: #{percent := float(), our_wakeups := float(), vm_wakeups := float()}.
-%% Nanoseconds of each thread, and how often it has slept until something woke it.
--type use() :: #{Tid :: string() => {Ns :: non_neg_integer(), WakeUps :: non_neg_integer()}}.
+%% Nanoseconds of each thread in a second, and how often it has slept until something woke it.
+-type use() :: #{Tid :: string() => {Ns :: float(), WakeUps :: float()}}.
 
-%% Each load is measured as often and for so long, with the idle VM beside it; the median counts.
--define(ROUNDS, 3).
--define(ROUND_MS, 8000).
-%% A new listener is searched for once more, and its queue is read in full.
--define(SETTLED_MS, 15000).
+%% Each load is measured as often and for so long, with the idle VM beside it; the median counts. What comes rarely while nothing
+%% happens, at most once a minute, is in the one minute that is measured then.
+-define(ROUNDS(Happens), case Happens of nothing -> {1, 60_000}; _ -> {3, 8_000} end).
+%% A new listener is searched for once more, and its queue is read in full. For a minute after it has come the VM looks at it more often.
+-define(SETTLED_MS(Happens), case Happens of nothing -> 75_000; _ -> 15_000 end).
+%% How long it may take until they are watched.
+-define(FOUND_MS, 15_000).
 -define(CALL_MS, 120_000).
 -define(HEALTH_CALLS, 100_000).
 -define(ACCEPTORS, 4).
@@ -98,11 +100,11 @@ happens(stands) -> "a queue of eight that does not drain".
 load(Path, Count, Happens) ->
     in_vm_with(Path, fun(Vm) ->
         {Keeper, Ports} = call(Vm, listen, [Count, Happens =/= stands]),
-        Idle = rounds(Vm),
+        Idle = rounds(Vm, Happens),
         %% They come before it is watched, so that it is not its first seconds that are measured.
         Clients = clients(Happens, Ports),
-        ok = call(Vm, watch, [Count]),
-        Busy = rounds(Vm),
+        ok = call(Vm, watch, [Count, ?SETTLED_MS(Happens)]),
+        Busy = rounds(Vm, Happens),
         HealthNs = call(Vm, health, []),
         _ = [unlink(Pid) andalso exit(Pid, kill) || Pid <- Clients],
         Threads = hd(Idle),
@@ -148,16 +150,16 @@ come_and_go(Port) ->
 
 %% A process that wakes up every 100 ms and does nothing, in percent of a core.
 timer(Vm) ->
-    Idle = rounds(Vm),
+    Idle = rounds(Vm, wakes),
     ok = call(Vm, wake_up, []),
     All = fun(Use) -> Use end,
-    percent(All, rounds(Vm)) - percent(All, Idle).
+    percent(All, rounds(Vm, wakes)) - percent(All, Idle).
 
 %% What so many cost in memory, in bytes.
 grown(Vm, Count) ->
     _ = call(Vm, listen, [Count, false]),
     Before = call(Vm, resident, []),
-    ok = call(Vm, watch, [Count]),
+    ok = call(Vm, watch, [Count, ?SETTLED_MS(grows)]),
     call(Vm, resident, []) - Before.
 
 call(Vm, Function, Arguments) ->
@@ -203,12 +205,12 @@ close(Keeper) ->
     end.
 
 %% The application finds them of its own accord.
--spec watch(pos_integer()) -> ok.
-watch(Count) ->
+-spec watch(pos_integer(), SettledMs :: pos_integer()) -> ok.
+watch(Count, SettledMs) ->
     ok = logger:set_primary_config(level, none),
     ok = bench_application:start(#{}),
-    ok = watched(Count, erlang:monotonic_time(millisecond) + ?SETTLED_MS),
-    timer:sleep(?SETTLED_MS).
+    ok = watched(Count, erlang:monotonic_time(millisecond) + ?FOUND_MS),
+    timer:sleep(SettledMs).
 
 watched(Count, Deadline) ->
     case length(accept_queue:watched()) >= Count of
@@ -246,18 +248,20 @@ sleeper() ->
     Program = filename:join(filename:dirname(code:which(?MODULE)), "sleeper"),
     list_to_integer(os:cmd(Program)) / 1.0e7.
 
-rounds(Vm) ->
+rounds(Vm, Happens) ->
+    {Rounds, Ms} = ?ROUNDS(Happens),
     OsPid = peer:call(Vm, os, getpid, []),
-    [used(OsPid) || _ <- lists:seq(1, ?ROUNDS)].
+    [used(OsPid, Ms) || _ <- lists:seq(1, Rounds)].
 
--spec used(string()) -> use().
-used(OsPid) ->
+%% In a second.
+-spec used(string(), pos_integer()) -> use().
+used(OsPid, Ms) ->
     Before = account(OsPid),
-    timer:sleep(?ROUND_MS),
+    timer:sleep(Ms),
     maps:map(
         fun(Tid, {Ns, WakeUps}) ->
             {NsBefore, WakeUpsBefore} = maps:get(Tid, Before, {0, 0}),
-            {Ns - NsBefore, WakeUps - WakeUpsBefore}
+            {1000 * (Ns - NsBefore) / Ms, 1000 * (WakeUps - WakeUpsBefore) / Ms}
         end,
         account(OsPid)
     ).
@@ -277,10 +281,10 @@ number(Key, Text) ->
 
 %% Of a core, of those threads.
 percent(Which, Rounds) ->
-    100 * median([lists:sum([Ns || {Ns, _} <- maps:values(Which(Use))]) || Use <- Rounds]) / (?ROUND_MS * 1_000_000).
+    100 * median([lists:sum([Ns || {Ns, _} <- maps:values(Which(Use))]) || Use <- Rounds]) / 1.0e9.
 
 wakeups(Which, Rounds) ->
-    1000 * median([lists:sum([WakeUps || {_, WakeUps} <- maps:values(Which(Use))]) || Use <- Rounds]) / ?ROUND_MS.
+    median([lists:sum([WakeUps || {_, WakeUps} <- maps:values(Which(Use))]) || Use <- Rounds]).
 
 median(Values) ->
     lists:nth((length(Values) + 1) div 2, lists:sort(Values)).

@@ -8,7 +8,7 @@
 //! | which sockets listen in this network namespace | when one of those has changed, and each five to thirty seconds | a listener that came in the same second in which another socket went, or whose IPv6 socket had been there before it listened |
 //! | which descriptors of this process listen | when there are more or fewer, each ten to sixty seconds; each sixty otherwise | a listener of another network namespace, or one that was handed to this process |
 //!
-//! The more listeners, the longer such a look takes, and the more rarely it comes: it takes a ten-thousandth of a core.
+//! The more listeners, the longer such a look takes, and the more rarely it comes: it takes a twenty-thousandth of a core.
 
 use std::fs::File;
 use std::ops::RangeInclusive;
@@ -60,7 +60,7 @@ const DUMP_EACH: RangeInclusive<u32> = 5..=30;
 /// ... and from one search of our own descriptors.
 const OWN_EACH: RangeInclusive<u32> = 10..=60;
 /// How often one that takes so long would fill a core.
-const SHARE: u32 = 10_000;
+const SHARE: u32 = 20_000;
 
 impl ListeningSockets {
     /// Whether they have changed, or did at the last look: a socket may listen before the VM lists it. To be called once a second.
@@ -200,7 +200,7 @@ mod tests {
             assert!(pace.is_due());
         }
         assert_eq!(pace.looks, 30);
-        for (cost, expected) in [(100, 5), (500, 5), (1_450, 14), (14_500, 30), (u64::MAX / 2, 30)] {
+        for (cost, expected) in [(100, 5), (250, 5), (725, 14), (7_250, 30), (u64::MAX / 2, 30)] {
             let mut pace = Pace::new(5..=30);
             pace.took(Duration::from_micros(cost));
             assert_eq!(1 + (0..).take_while(|_| !pace.is_due()).count(), expected, "{cost} us");

@@ -26,9 +26,9 @@ impl Sockstat {
     /// How many TCP sockets listen or have a peer, of both families. None of TIME_WAIT, and no handshake of a listener
     /// (`sock_prot_inuse_get`).
     pub fn tcp_in_use(&mut self) -> Result<u32, Error> {
-        let v4 = in_use(&self.text()?, "TCP:")?;
+        let v4 = in_use(&self.text()?, "TCP")?;
         match contents(&mut self.v6, "/proc/thread-self/net/sockstat6") {
-            Ok(text) => Ok(v4.saturating_add(in_use(&text, "TCP6:")?)),
+            Ok(text) => Ok(v4.saturating_add(in_use(&text, "TCP6")?)),
             // A kernel without IPv6 has none.
             Err(Error::NotFound) => Ok(v4),
             Err(error) => Err(error),
@@ -49,9 +49,10 @@ fn contents(file: &mut Option<File>, path: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| proc_file::MALFORMED)
 }
 
-/// `TCP: inuse 5 orphan 0 tw 0 alloc 8 mem 1`
-fn in_use(text: &str, family: &str) -> Result<u32, Error> {
-    let figures = text.lines().find_map(|line| line.strip_prefix(family)).ok_or(proc_file::MALFORMED)?;
+/// How many sockets of a protocol such a file says to be in use: `TCP: inuse 5 orphan 0 tw 0 alloc 8 mem 1`. Pure.
+pub fn in_use(text: &str, protocol: &str) -> Result<u32, Error> {
+    let mut lines = text.lines();
+    let figures = lines.find_map(|line| line.strip_prefix(protocol)?.strip_prefix(':')).ok_or(proc_file::MALFORMED)?;
     let mut words = figures.split_whitespace().skip_while(|&word| word != "inuse");
     words.nth(1).and_then(|number| number.parse().ok()).ok_or(proc_file::MALFORMED)
 }
@@ -63,12 +64,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_is_found_by_its_family_and_its_name() {
+    fn a_figure_is_found_by_its_protocol_and_its_name() {
         let text = "sockets: used 4\nTCP: inuse 12 orphan 0 tw 3\nUDP: inuse 7 mem 0\nRAW: inuse 0\n";
-        assert_eq!(in_use(text, "TCP:"), Ok(12));
-        assert_eq!(in_use("TCP6: inuse 3\n", "TCP6:"), Ok(3));
+        assert_eq!(in_use(text, "TCP"), Ok(12));
+        assert_eq!(in_use("TCP6: inuse 3\n", "TCP6"), Ok(3));
         for broken in ["", "TCP: orphan 0\n", "TCP: inuse\n", "TCP: inuse -1\n", "TCP6: inuse 3\n"] {
-            assert!(in_use(broken, "TCP:").is_err(), "{broken:?}");
+            assert!(in_use(broken, "TCP").is_err(), "{broken:?}");
         }
     }
 

@@ -96,7 +96,7 @@ impl Simulation {
 
     fn read(&mut self) {
         self.read_depth();
-        if self.detector.wants_census(self.now) {
+        if self.detector.wants_census(self.now, None) {
             self.census();
         }
     }
@@ -412,6 +412,30 @@ fn behind_is_not_later_than_a_census_that_waits_for_it() {
     }
 }
 
+/// A connection comes just before each reading of the grid, and is accepted at once: the queue is empty nearly all of the time. Read as the
+/// monitor does.
+#[test]
+fn connections_in_step_with_the_readings_do_not_make_a_census_of_each() {
+    let mut queue = Simulation::new(128);
+    queue.idle(ms(2000));
+    let (begins, mut due, before) = (queue.now, None, queue.censuses);
+    for millisecond in 0..10_000 {
+        queue.now = begins + ms(millisecond);
+        let is_tick = millisecond % 100 == 0;
+        if millisecond % 20 == 0 {
+            queue.arrive(1);
+        }
+        if is_tick || due.is_some_and(|due| queue.now >= due) {
+            queue.read();
+            due = queue.detector.outlook(queue.now).due_at;
+        }
+        queue.accept(usize::MAX);
+    }
+    assert_eq!(queue.changes, []);
+    let taken_in_any_case = 10_000 / Settings::default().census.as_millis() as u32 + 1;
+    assert!(queue.censuses - before <= taken_in_any_case, "{}", queue.censuses - before);
+}
+
 #[test]
 fn stuck_is_raised_in_time_and_not_before() {
     let mut queue = Simulation::new(4096);
@@ -591,7 +615,7 @@ fn one_that_comes_before_each_reading_and_is_gone_at_each_census_is_not_stuck() 
         queue.read_depth();
         queue.accept(1);
         queue.now += ms(20);
-        if queue.detector.wants_census(queue.now) {
+        if queue.detector.wants_census(queue.now, None) {
             queue.census();
         }
         queue.now += ms(80);
@@ -1033,7 +1057,7 @@ fn read_by(script: &Script, cadence: &Cadence) -> Reported {
         }
         if now == next_reading {
             queue.read_depth();
-            if queue.detector.wants_census(queue.now) {
+            if queue.detector.wants_census(queue.now, None) {
                 next_census = Some(now + cadence.lag_ms);
             }
             next_reading += gaps.next().expect("a cadence has a gap");

@@ -36,7 +36,9 @@ impl Namespaces {
         Namespaces { own, others: HashMap::new() }
     }
 
-    /// A reading of each. The counter is read where something was dropped, and where a census is due: one file a namespace.
+    /// A reading of each. The counter is read where something was dropped, and where a census is due: one file a namespace. Where a census is
+    /// due and a connection waits, it is looked at once more behind the others: one that had just come is accepted by then, and a look costs
+    /// a thousandth of a walk over all connections.
     pub(super) fn read<'a>(
         &mut self,
         watches: impl Iterator<Item = &'a Watch>,
@@ -45,9 +47,13 @@ impl Namespaces {
     ) {
         let mut dropping: HashMap<_, Vec<Dropping>> = HashMap::new();
         let mut due: HashMap<_, &Watch> = HashMap::new();
+        let mut occupied = Vec::new();
         for watch in watches {
             let namespace = watch.namespace();
             match watch.read_unless_dropped(at, self.of(namespace).counted()) {
+                Ok(Taken::Whole(reading)) if reading.wants_census && reading.depth.queued > 0 => {
+                    occupied.push((watch, reading));
+                }
                 Ok(Taken::Whole(reading)) => {
                     if reading.wants_census {
                         due.insert(namespace, watch);
@@ -59,6 +65,17 @@ impl Namespaces {
                     dropping.entry(namespace).or_default().push(Dropping { watch, depths, dropped });
                 }
                 Err(error) => add(watch, Err(error)),
+            }
+        }
+        for (watch, first) in occupied {
+            let namespace = watch.namespace();
+            let emptied = watch.read_if_empty(at, self.of(namespace).counted());
+            if emptied.as_ref().unwrap_or(&first).wants_census {
+                due.insert(namespace, watch);
+            }
+            add(watch, Ok(DepthReading { wants_census: emptied.is_none(), ..first }));
+            if let Some(second) = emptied {
+                add(watch, Ok(second));
             }
         }
         for (namespace, one) in due {
@@ -87,5 +104,60 @@ impl Namespaces {
             None => &mut self.own,
             Some(namespace) => self.others.entry(namespace).or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Listener;
+    use crate::monitor::kept::Kept;
+    use crate::monitor::watch;
+    use crate::rules::detector::Settings;
+
+    #[test]
+    fn no_census_is_taken_for_a_connection_that_is_accepted_while_the_others_are_read() {
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let (server, other) = (bind(), bind());
+        let begun = Time::from_secs(100);
+        let watch = |id, socket: &TcpListener| {
+            let listener = Listener::open(socket.as_raw_fd()).expect("it listens");
+            Watch::new(id, listener.into(), Settings::default(), begun)
+        };
+        let (first, last) = (watch(1, &server), watch(2, &other));
+        let connect = || TcpStream::connect(server.local_addr().expect("an address")).expect("a client");
+        let mut namespaces = Namespaces::new();
+        // How deep it was at each reading, and whether it wants a census.
+        let mut read = |ms, between: &dyn Fn()| {
+            let at = begun + Duration::from_millis(ms);
+            let mut readings = Vec::new();
+            let watches = [&first, &last].into_iter().inspect(|watch| {
+                if watch.id() == last.id() {
+                    between();
+                }
+            });
+            namespaces.read(watches, at, |watch, reading| {
+                let reading = reading.expect("a reading");
+                if watch.id() == first.id() {
+                    readings.push((reading.depth.queued, reading.wants_census));
+                }
+            });
+            if readings.iter().any(|&(_, wants_census)| wants_census) {
+                watch::census(&mut Kept::default(), &[&first], at, false).remove(0).expect("a census");
+            }
+            readings
+        };
+        let accept = || drop(server.accept().expect("a connection"));
+        assert_eq!(read(0, &|| ()), [(0, true)], "the first census");
+        let _one = connect();
+        assert_eq!(read(100, &|| ()), [(1, false)]);
+        assert_eq!(read(300, &accept), [(1, false), (0, false)]);
+        let _stays = connect();
+        assert_eq!(read(400, &|| ()), [(1, false)]);
+        assert_eq!(read(600, &|| ()), [(1, true)]);
     }
 }

@@ -173,6 +173,14 @@ impl Watch {
         Ok(Taken::Whole(history.depth_read(at, &depths, Overflowed { at_most: None, since: counted })))
     }
 
+    /// A second reading at the same time, taken in where its queue has been emptied meanwhile and nothing was dropped.
+    pub(super) fn read_if_empty(&self, at: Time, counted: Option<u64>) -> Option<DepthReading> {
+        let depths = self.listeners().depths().ok().filter(|depths| depths.sum().queued == 0)?;
+        let mut history = locked(&self.history);
+        (history.dropped(&depths).count == 0)
+            .then(|| history.depth_read(at, &depths, Overflowed { at_most: None, since: counted }))
+    }
+
     /// Takes a reading in.
     pub(super) fn take_in(&self, at: Time, depths: &Members<Depth>, overflowed: Overflowed) -> DepthReading {
         locked(&self.history).depth_read(at, depths, overflowed)

@@ -139,9 +139,7 @@ impl History {
 
     /// Whether it is time for a census.
     pub fn wants_census(&self, at: Time) -> bool {
-        let usual = self.detector.settings().census;
-        let was_spared = self.may_be_spared(at) && self.spared.is_some_and(|then| !is_another(usual, then, at));
-        !was_spared && self.detector.wants_census(at)
+        self.detector.wants_census(at, self.spared.filter(|_| self.is_well()))
     }
 
     /// Whether a census may be left out if there are no more in CLOSE_WAIT than this.
@@ -156,8 +154,11 @@ impl History {
 
     fn may_be_spared(&self, at: Time) -> bool {
         let is_young = |(then, _): (Time, Counts)| !is_another(self.whole_each(), then, at);
-        let is_well = self.detector.conditions().next().is_none() && !self.detector.has_census_failed();
-        self.is_at_rest() && is_well && self.detector.counts().is_some_and(is_young)
+        self.is_at_rest() && self.is_well() && self.detector.counts().is_some_and(is_young)
+    }
+
+    fn is_well(&self) -> bool {
+        self.detector.conditions().next().is_none() && !self.detector.has_census_failed()
     }
 
     fn whole_each(&self) -> Duration {
@@ -371,20 +372,38 @@ mod tests {
         }
     }
 
+    /// Of a queue in which no connection waits.
+    fn census() -> Census {
+        let counts = Counts { limit: 8, sockets: 1, ..Counts::EMPTY };
+        Census { counts, waits: Some(Vec::new()), clients: None, took: Duration::ZERO, sockets: vec![(Cookie(1), 0)] }
+    }
+
+    #[test]
+    fn one_that_was_spared_a_census_takes_none_for_a_connection_that_comes_soon_after() {
+        let mut history = History::new(Settings::default(), seconds(100));
+        let mut wanted_at = Vec::new();
+        // Each seventh reading finds a connection.
+        for tenth in 0..=100 {
+            let at = seconds(100) + Duration::from_millis(100) * tenth;
+            if read(&mut history, at, (tenth % 7 == 1).into(), 0).wants_census {
+                wanted_at.push(tenth);
+                if tenth == 0 { drop(history.census_taken(at, &census())) } else { history.census_spared(at) }
+            }
+        }
+        assert_eq!(wanted_at, [0, 50, 100]);
+    }
+
     /// One walk over the kernel's table counts for all that want it.
     #[test]
     fn those_that_are_watched_since_different_times_want_their_census_at_the_same_time() {
         let wants = |begun: Time| {
             let mut history = History::new(Settings::default(), begun);
             read(&mut history, begun, 0, 0);
-            let counts = Counts { limit: 8, sockets: 1, ..Counts::EMPTY };
-            let sockets = vec![(Cookie(1), 0)];
-            let census = Census { counts, waits: Some(Vec::new()), clients: None, took: Duration::ZERO, sockets };
             let mut wanted = Vec::new();
             for tenth in 0..120 {
                 let at = begun + Duration::from_millis(100) * tenth;
                 if read(&mut history, at, 0, 0).wants_census {
-                    history.census_taken(at, &census);
+                    history.census_taken(at, &census());
                     wanted.push(at);
                 }
             }

@@ -1,13 +1,14 @@
 //! `behind`: the head of the queue has waited longer than `max_wait`, throughout `hold_for`.
 //!
 //! A census tells since when, up to half of the time since the census before: the heads in between are not known. So while the head has not
-//! waited for too long, the next census is due when it may have.
+//! waited for too long, the next census is due when it may have, unless the queue has been seen empty: that is looked for in between. Connections
+//! that come at regular times may come just before each of the other readings.
 
 use std::time::Duration;
 
 use super::observed::Observed;
 use super::rule::{Rule, long_enough};
-use super::time::Time;
+use super::time::{Time, off_step};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Behind {
@@ -15,6 +16,8 @@ pub(super) struct Behind {
     since: Option<Time>,
     /// Where it has not, but will have if it is still there: from then on.
     may_begin_at: Option<Time>,
+    /// Before that its queue may be empty for a moment.
+    glance_at: Option<Time>,
 }
 
 /// Between two censuses that wait for the head to have waited too long: a queue may be near that all the time.
@@ -28,6 +31,7 @@ impl Behind {
         let waited = oldest_wait.map(|waited| waited.max(observed.head.waited(at).unwrap_or_default()));
         let too_long_at = |waited| (at.saturating_sub(waited) + max_wait).max(at + APART);
         self.may_begin_at = waited.filter(|&waited| waited <= max_wait).map(too_long_at);
+        self.glance_at = self.may_begin_at.map(|then| at + off_step(then.saturating_sub(at)));
         self.since = waited.filter(|&waited| waited > max_wait).map(|waited| {
             // A connection that has waited for so long now has waited too long since then, whether it was read or not.
             let since = (at.saturating_sub(waited) + max_wait).max(observed.since);
@@ -37,8 +41,7 @@ impl Behind {
 
     /// The queue is empty, or the observation begins again.
     pub(super) fn forget(&mut self) {
-        self.since = None;
-        self.may_begin_at = None;
+        *self = Behind::default();
     }
 
     /// The head of the last census has waited too long by now, if it is still there.
@@ -57,8 +60,9 @@ impl Rule for Behind {
         is_occupied && self.since.map_or(observed.census.is_none(), |since| observed.is_throughout(since))
     }
 
-    fn due_at(&self, observed: &Observed) -> Option<Time> {
-        self.since.map(|since| since + observed.settings.hold_for).or(self.may_begin_at)
+    fn due_at(&self, observed: &Observed, at: Time) -> Option<Time> {
+        let glance = self.glance_at.filter(|&glance| glance > at);
+        self.since.map(|since| since + observed.settings.hold_for).or(glance).or(self.may_begin_at)
     }
 
     fn as_of(&self, observed: &Observed, at: Time) -> Time {

@@ -41,6 +41,7 @@ use self::observed::Observed;
 use self::overflowing::Overflowing;
 use self::rule::Rule;
 use self::stuck::Stuck;
+use self::time::off_step;
 use self::track::{Judgement, Track, Turn};
 use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
@@ -69,12 +70,17 @@ pub struct Detector {
 pub struct Outlook {
     /// Its queue is empty and nothing is raised: until a connection waits there is nothing to read.
     pub is_quiet: bool,
-    /// When a condition will hold if nothing changes until then.
+    /// When a condition will hold if nothing changes until then, or when a reading may show that it will not.
     pub due_at: Option<Time>,
 }
 
 /// How often to take a census while something is suspicious.
 const CLOSE_CENSUS: Duration = Duration::from_millis(200);
+
+/// A little longer than a connection may wait.
+fn glanced(max_wait: Duration) -> Duration {
+    max_wait + off_step(max_wait)
+}
 
 impl Detector {
     /// Of a listener that has not been read yet.
@@ -182,9 +188,16 @@ impl Detector {
     pub fn outlook(&self, at: Time) -> Outlook {
         let is_quiet = self.depth().is_some_and(|depth| depth.queued == 0) && self.conditions().next().is_none();
         let to_come = Condition::ALL.into_iter().filter(|&condition| !self.track(condition).is_raised());
-        let due_at =
-            to_come.filter_map(|condition| self.rule(condition).due_at(&self.observed)).filter(|&due| due > at);
+        let due_at = to_come.filter_map(|condition| self.rule(condition).due_at(&self.observed, at));
+        let due_at = due_at.chain(self.glance_at(at)).filter(|&due| due > at);
         Outlook { is_quiet, due_at: if is_quiet { None } else { due_at.min() } }
+    }
+
+    /// Where the queue has had a connection in it at each reading for as long as one may wait: when to see whether it still has.
+    fn glance_at(&self, at: Time) -> Option<Time> {
+        let Settings { max_wait, .. } = *self.settings();
+        let since = self.observed.occupied_since.filter(|&since| at.saturating_sub(since) >= max_wait)?;
+        Some(since + glanced(max_wait))
     }
 
     fn emptied(&mut self, at: Time) {
@@ -193,8 +206,8 @@ impl Detector {
         self.abandoned.forget();
     }
 
-    /// Whether it is time for a census.
-    pub fn wants_census(&self, at: Time) -> bool {
+    /// Whether it is time for a census. `spared`: when one was left out that was due for no other reason than the time.
+    pub fn wants_census(&self, at: Time, spared: Option<Time>) -> bool {
         let taken = self.observed.census.map(|(then, _)| then);
         let usual = self.observed.settings.census;
         if self.census_failed_at.is_some_and(|failed| at.saturating_sub(failed) < usual) {
@@ -204,7 +217,8 @@ impl Detector {
             return true;
         }
         let is_late = |then: Time| {
-            is_another(usual, then, at) || self.is_suspicious(at) && at.saturating_sub(then) >= CLOSE_CENSUS
+            is_another(usual, spared.map_or(then, |spared| spared.max(then)), at)
+                || self.is_suspicious(at) && at.saturating_sub(then) >= CLOSE_CENSUS
         };
         taken.is_none_or(is_late) || self.observed.occupied_since.is_some() && self.is_due(at)
     }
@@ -218,10 +232,10 @@ impl Detector {
         })
     }
 
-    /// A queue that has not been empty for as long as a connection may wait, or a drop since the last census.
+    /// A queue that has not been empty for longer than a connection may wait, or a drop since the last census.
     fn is_suspicious(&self, at: Time) -> bool {
         let Observed { settings, occupied_since, census, .. } = &self.observed;
-        let is_long = occupied_since.is_some_and(|since| at.saturating_sub(since) >= settings.max_wait);
+        let is_long = occupied_since.is_some_and(|since| at.saturating_sub(since) >= glanced(settings.max_wait));
         let is_new = |dropped| census.is_none_or(|(taken, _)| taken < dropped);
         is_long || self.overflowing.drops().at.is_some_and(is_new)
     }

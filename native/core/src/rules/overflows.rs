@@ -24,7 +24,7 @@ pub struct Dropped {
     pub count: u64,
     /// Its queue was more than half full at one of the two readings: its drops explain the overflows first.
     pub is_near_full: bool,
-    /// What had been counted before its last reading.
+    /// What had been counted before its last reading; `None`: nothing yet, or that is not known.
     pub since: Option<u64>,
 }
 
@@ -61,10 +61,11 @@ impl Overflows {
             let (mut explained, mut most) = (0, 0);
             for (dropped, overflowed) in dropped.iter().zip(&mut overflowed) {
                 if dropped.count > 0 && dropped.is_near_full == is_near_full {
-                    let since = dropped.since.or(before);
-                    let counted = self.counted.zip(since).map(|(now, since)| now.saturating_sub(since));
-                    overflowed.at_most =
-                        counted.zip(unexplained).map(|(counted, unexplained)| counted.min(unexplained));
+                    let counted = self.counted.zip(dropped.since).map(|(now, since)| now.saturating_sub(since));
+                    overflowed.at_most = unexplained.filter(|_| before.is_some()).map(|unexplained| {
+                        // Where it is not known what has been counted over its time, none of the others' drops have explained more.
+                        counted.unwrap_or(unexplained).min(unexplained)
+                    });
                     let at_most = overflowed.at_most.unwrap_or(0);
                     (explained, most) = (explained + at_most.min(dropped.count), most.max(at_most));
                 }
@@ -144,6 +145,15 @@ mod tests {
         assert_eq!(first.at_most, Some(3));
         let again = Dropped { since: first.since, ..dropped(1, false) };
         assert_eq!(overflows.attribute(&[again], false, || Some(103))[0].at_most, Some(1));
+    }
+
+    /// A listener is read once when it is begun to be watched. The next count is that of a census of another listener.
+    #[test]
+    fn overflows_that_were_counted_before_the_second_reading_are_not_lost() {
+        let mut overflows = Overflows::default();
+        overflows.attribute(&[], true, || Some(100));
+        overflows.attribute(&[], true, || Some(114));
+        assert_eq!(overflows.attribute(&[dropped(14, false)], false, || Some(114))[0].at_most, Some(14));
     }
 
     #[test]

@@ -34,11 +34,6 @@
 %% Nanoseconds of each thread in a second, and how often it has slept until something woke it.
 -type use() :: #{Tid :: string() => {Ns :: float(), WakeUps :: float()}}.
 
-%% Each load is measured as often and for so long, with the idle VM beside it; the median counts. What comes rarely while nothing
-%% happens, at most once a minute, is in the one minute that is measured then.
--define(ROUNDS(Happens), case Happens of nothing -> {1, 60_000}; _ -> {3, 8_000} end).
-%% A new listener is searched for once more, and its queue is read in full. For a minute after it has come the VM looks at it more often.
--define(SETTLED_MS(Happens), case Happens of nothing -> 75_000; _ -> 15_000 end).
 %% How long it may take until they are watched.
 -define(FOUND_MS, 15_000).
 -define(CALL_MS, 120_000).
@@ -93,6 +88,15 @@ load({Count, Happens, Goal}) ->
         name => happens(Happens), listeners => Count, goal => Goal, before => Before
     }.
 
+%% Each load is measured as often and for so long, with the idle VM beside it; the median counts. What comes rarely while nothing
+%% happens, at most once a minute, is in the one minute that is measured then.
+rounds_and_ms(nothing) -> {1, 60_000};
+rounds_and_ms(_Happens) -> {3, 8_000}.
+
+%% A new listener is searched for once more, and its queue is read in full. For a minute after it has come the VM looks at it more often.
+settled_ms(nothing) -> 75_000;
+settled_ms(_Happens) -> 15_000.
+
 happens(nothing) -> "nothing";
 happens({served, PerSecond}) -> io_lib:format("each has ~b connections a second, served at once", [PerSecond]);
 happens(stands) -> "a queue of eight that does not drain".
@@ -103,7 +107,7 @@ load(Path, Count, Happens) ->
         Idle = rounds(Vm, Happens),
         %% They come before it is watched, so that it is not its first seconds that are measured.
         Clients = clients(Happens, Ports),
-        ok = call(Vm, watch, [Count, ?SETTLED_MS(Happens)]),
+        ok = call(Vm, watch, [Count, settled_ms(Happens)]),
         Busy = rounds(Vm, Happens),
         HealthNs = call(Vm, health, []),
         _ = [unlink(Pid) andalso exit(Pid, kill) || Pid <- Clients],
@@ -159,7 +163,7 @@ timer(Vm) ->
 grown(Vm, Count) ->
     _ = call(Vm, listen, [Count, false]),
     Before = call(Vm, resident, []),
-    ok = call(Vm, watch, [Count, ?SETTLED_MS(grows)]),
+    ok = call(Vm, watch, [Count, settled_ms(grows)]),
     call(Vm, resident, []) - Before.
 
 call(Vm, Function, Arguments) ->
@@ -249,7 +253,7 @@ sleeper() ->
     list_to_integer(os:cmd(Program)) / 1.0e7.
 
 rounds(Vm, Happens) ->
-    {Rounds, Ms} = ?ROUNDS(Happens),
+    {Rounds, Ms} = rounds_and_ms(Happens),
     OsPid = peer:call(Vm, os, getpid, []),
     [used(OsPid, Ms) || _ <- lists:seq(1, Rounds)].
 

@@ -230,8 +230,7 @@ a_program_of_another_libc_is_not_loaded(Config) ->
     {ok, Before} = file:read_file(program(Ebin)),
     case binary:replace(Before, <<"/ld-linux">>, <<"/ld-muslx">>, [global]) of
         Before ->
-            io:format(user, "~nskip ~s: the program is static: it needs no loader~n", [?FUNCTION_NAME]),
-            {skip, "the program is static: it needs no loader"};
+            skipped:because(?FUNCTION_NAME, "the program is static: it needs no loader");
         After ->
             ok = file:write_file(program(Ebin), After),
             never_starts(Ebin, "exit status 2")

@@ -228,9 +228,9 @@ a_clock_that_is_stopped_by_a_preloaded_library_stops_no_wait(Config) ->
     IsMusl = lists:suffix("musl", erlang:system_info(system_architecture)),
     case filelib:wildcard("/usr/lib/*/faketime/libfaketimeMT.so.1") of
         _ when IsMusl ->
-            without_faketime(?FUNCTION_NAME, "Debian's libfaketime is one for glibc, and this VM has musl");
+            skipped:because(?FUNCTION_NAME, "Debian's libfaketime is one for glibc, and this VM has musl");
         [] ->
-            without_faketime(?FUNCTION_NAME, "libfaketime is not installed");
+            skipped:because(?FUNCTION_NAME, "libfaketime is not installed");
         [Library | _] ->
             Clock = filename:join(proplists:get_value(priv_dir, Config), "clock"),
             ok = file:write_file(Clock, "+0"),
@@ -244,10 +244,6 @@ a_clock_that_is_stopped_by_a_preloaded_library_stops_no_wait(Config) ->
             sockets:close(Client),
             other_vm:stop(Vm)
     end.
-
-without_faketime(Case, Why) ->
-    io:format(user, "~nskip ~s: ~s~n", [Case, Why]),
-    {skip, Why}.
 
 %% The clock stands still: no time-out of this VM's ends.
 stuck() ->

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use crate::Error;
-use crate::linux::proc_file as file;
+use crate::linux::proc_file::{self as file, MALFORMED};
 
 /// One thread, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -333,8 +333,6 @@ fn read_one(pid: i32, tid: i32) -> Result<Thread, Error> {
     })
     .map(|thread| if tid == pid { Thread { role: Role::Main, ..thread } } else { thread })
 }
-
-const MALFORMED: Error = Error::Errno(crate::Errno::BAD_MESSAGE);
 
 #[cfg(test)]
 mod tests {

@@ -168,8 +168,9 @@ handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->
     end;
 handle_info({Port, {exit_status, Status}}, #state{port = Port} = State) ->
     {noreply, ended(io_lib:format("exit status ~b", [Status]), State)};
+%% A write to a program that has ended, before its exit status came: it never comes then.
 handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
-    {noreply, ended(io_lib:format("~0tp", [Reason]), State)};
+    {noreply, ended(io_lib:format("a write to it failed: ~0tp", [Reason]), State)};
 handle_info({timeout, _Timer, Ref}, #state{calls = Calls} = State) ->
     case maps:take(Ref, Calls) of
         {{From, _}, Others} ->

@@ -38,6 +38,9 @@ init_per_suite(Config) ->
         {error, _} -> {skip, "PropEr is not installed here; Debian has it as erlang-proper"}
     end.
 
+end_per_suite(_Config) ->
+    ok.
+
 %% In a network of its own: a SYN that another suite's client sends again, to a port that was another listener's, is a drop that the model
 %% knows nothing of.
 every_figure_is_that_of_a_model_and_of_ss(_) ->

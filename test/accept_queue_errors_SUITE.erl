@@ -236,6 +236,9 @@ has_option(Option) ->
         undefined ->
             false;
         Pid ->
-            {ok, CommandLine} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/cmdline"),
-            binary:match(CommandLine, Option) =/= nomatch
+            %% It may have ended since.
+            case file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/cmdline") of
+                {ok, CommandLine} -> binary:match(CommandLine, Option) =/= nomatch;
+                {error, _} -> false
+            end
     end.

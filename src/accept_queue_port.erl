@@ -220,8 +220,6 @@ open(State) ->
             exit_status,
             hide
         ]),
-        true = port_command(Port, term_to_binary(?HELLO), [nosuspend]),
-        true = ets:insert(?TABLE, {port, Port}),
         State#state{port = Port, ready = false}
     catch
         error:Reason -> ended(io_lib:format("it cannot be started: ~0tp", [Reason]), State)
@@ -322,10 +320,12 @@ decoded(Frame) ->
         error:badarg -> error
     end.
 
-%% It may have begun some time after it was asked for: from now on the pause before the next one counts.
-received(?HELLO, #state{port = Port} = State) ->
+%% It may have begun some time after it was asked for: from now on the pause before the next one counts. Nothing is written to it before: of
+%% one that ends at once the exit status would be lost.
+received(?HELLO, #state{port = Port, ready = false} = State) ->
+    _ = submit(Port, term_to_binary(?HELLO)),
     ok = accept_queue_watchdog:started(erlang:port_info(Port, os_pid)),
-    true = ets:insert(?TABLE, [{mute, 0}, {started, erlang:monotonic_time(millisecond)}]),
+    true = ets:insert(?TABLE, [{port, Port}, {mute, 0}, {started, erlang:monotonic_time(millisecond)}]),
     State#state{ready = true, away = timeout};
 received({event, hung, #{duration_ms := _} = Details}, State) ->
     ok = accept_queue_event:hung(Details),

@@ -33,7 +33,7 @@ groups() ->
             a_program_of_another_processor_is_not_loaded,
             a_program_of_another_libc_is_not_loaded,
             a_program_that_says_hello_and_ends_is_logged_once_a_minute,
-            a_watchdog_whose_program_ends_at_once_degrades_health,
+            a_watchdog_whose_program_never_starts_degrades_health,
             a_program_that_ends_twice_at_boot_is_used_by_the_monitor,
             a_library_that_came_back_is_used_after_a_restart,
             a_table_that_is_deleted_is_made_again,
@@ -279,15 +279,19 @@ text_lines(Lines) ->
 said(Line, Words) ->
     [?assertNotEqual(nomatch, string:find(Line, Word), {Word, Line}) || Word <- Words].
 
-%% Whoever relies on its evidence will have none.
-a_watchdog_whose_program_ends_at_once_degrades_health(Config) ->
+%% Whoever relies on its evidence will have none. Until it has sent its first frame nothing is written to it, also no heartbeat: the VM would
+%% have its exit status no longer.
+a_watchdog_whose_program_never_starts_degrades_health(Config) ->
     Ebin = copy(Config, ?FUNCTION_NAME),
-    ok = file:write_file(program(Ebin), "#!/bin/sh\nexit 3\n"),
+    ok = file:write_file(program(Ebin), "#!/bin/sh\nexec <&-\nsleep 1\nexit 3\n"),
     Vm = start(Ebin, ["-accept_queue", "source", "nif"]),
-    Watchdog = #{directory => filename:join(proplists:get_value(priv_dir, Config), "evidence")},
+    Watchdog = #{directory => filename:join(proplists:get_value(priv_dir, Config), "evidence"), heartbeat_ms => 100, hang_after_ms => 1000},
+    ok = other_vm:call(Vm, ?MODULE, logs, []),
     ok = other_vm:call(Vm, application, set_env, [accept_queue, watchdog, Watchdog]),
     {ok, _} = other_vm:call(Vm, application, ensure_all_started, [accept_queue]),
     eventually:is({degraded, [watchdog_not_running]}, fun() -> other_vm:call(Vm, accept_queue, health, []) end),
+    [Line] = [Line || {warning, Line} <- other_vm:call(Vm, ?MODULE, logged, [])],
+    said(Line, ["the port program has ended (exit status 3)"]),
     other_vm:stop(Vm).
 
 a_program_that_ends_twice_at_boot_is_used_by_the_monitor(Config) ->

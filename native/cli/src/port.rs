@@ -1,7 +1,7 @@
 //! `accept-queue port`: answers one VM that started it, over standard input and output, until that VM ends.
 //!
-//! Frames are `{packet, 4}` and hold Erlang terms. The first of either side is `{accept_queue, Version}`. Then come requests,
-//! `{Ref, Command, Arguments}`; each is answered with `{Ref, Result}`. Events come unasked: `{event, Name, Details}`. With a
+//! Frames are `{packet, 4}` and hold Erlang terms. The first of either side is `{accept_queue, Version}`, this program's before the
+//! VM's. Then come requests, `{Ref, Command, Arguments}`; each is answered with `{Ref, Result}`. Events come unasked: `{event, Name, Details}`. With a
 //! watchdog the VM also sends the atom `heartbeat`, which has no reply.
 
 mod answers;

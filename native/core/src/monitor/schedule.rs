@@ -99,20 +99,17 @@ impl Schedule {
     pub(super) fn replace(&mut self, now: Time, watches: Vec<Arc<Watch>>, wants_samples: bool) {
         self.wants_samples = wants_samples;
         self.generation += 1;
-        let mut before = std::mem::take(&mut self.followed);
         self.grids.values_mut().for_each(|grid| grid.watches.clear());
-        self.early.clear();
-        for watch in watches {
+        let mut before = std::mem::take(&mut self.followed);
+        let follow = |watch: Arc<Watch>| {
             let known = before.remove(&watch.id()).filter(|known| Arc::ptr_eq(&known.watch, &watch));
-            let followed = known.unwrap_or_else(|| Followed::new(watch));
-            let goes_on = !wants_samples && followed.is_waited_for() && !followed.has_other_sockets();
-            let id = followed.watch.id();
-            self.early.extend(followed.early.map(|at| (at, id)));
-            self.followed.insert(id, followed);
-            if !goes_on {
-                self.poll(now, id);
-            }
-        }
+            (watch.id(), known.unwrap_or_else(|| Followed::new(watch)))
+        };
+        self.followed = watches.into_iter().map(follow).collect();
+        self.early = self.followed.iter().filter_map(|(&id, followed)| Some((followed.early?, id))).collect();
+        let goes_on = |one: &Followed| !wants_samples && one.is_waited_for() && !one.has_other_sockets();
+        let polled: Vec<_> = self.followed.iter().filter(|(_, one)| !goes_on(one)).map(|(&id, _)| id).collect();
+        polled.into_iter().for_each(|id| self.poll(now, id));
         self.grids.retain(|_, grid| !grid.watches.is_empty());
         self.census = self.followed.values().map(|followed| followed.watch.census()).min();
         let followed = &self.followed;

@@ -1,7 +1,7 @@
 //! One watched listener of this process: its sockets and its history. What the monitor keeps of each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::linux::diag::States;
@@ -21,8 +21,7 @@ use crate::{Depth, Endpoint, Error, Listener, Listeners, Members};
 #[derive(Debug)]
 pub struct Watch {
     id: u64,
-    interval: Duration,
-    census: Duration,
+    settings: Arc<Settings>,
     /// `None`: that of this process, or not known.
     namespace: Option<SocketNamespace>,
     /// All sockets are of TCP. Those that come later are at the same address.
@@ -62,24 +61,13 @@ pub(super) enum Taken {
 impl Watch {
     /// Begins now, by the number that its owner gives it.
     pub fn new(id: u64, listeners: Listeners, settings: Settings, at: Time) -> Watch {
-        let Settings { interval, census, .. } = settings;
+        let settings = shared(settings);
         let namespace = listeners.sockets().first().and_then(|socket| namespace::foreign(socket.fd()));
         let is_tcp = listeners.sockets().iter().all(|socket| matches!(socket.endpoint(), Endpoint::Tcp(_)));
-        let history = Mutex::new(History::new(settings, at));
+        let history = Mutex::new(History::new(Arc::clone(&settings), at));
         let listeners = Mutex::new(listeners);
         let (census_pause_ms, sockets_version, reported) = <_>::default();
-        Watch {
-            id,
-            interval,
-            census,
-            namespace,
-            is_tcp,
-            listeners,
-            census_pause_ms,
-            sockets_version,
-            history,
-            reported,
-        }
+        Watch { id, settings, namespace, is_tcp, listeners, census_pause_ms, sockets_version, history, reported }
     }
 
     /// Its owner's number for it.
@@ -89,12 +77,12 @@ impl Watch {
 
     /// How often it wants to be read.
     pub fn interval(&self) -> Duration {
-        self.interval
+        self.settings.interval
     }
 
     /// How often a census of it is taken while nothing happens.
     pub(super) fn census(&self) -> Duration {
-        self.census
+        self.settings.census
     }
 
     /// Goes on with these sockets: one has come or gone, or all have been closed and opened again. What is known stays.
@@ -236,6 +224,19 @@ impl Reported {
             Tier::Census => &mut self.census,
         }
     }
+}
+
+/// Those of another watch where they are the same: almost always all have the same.
+fn shared(settings: Settings) -> Arc<Settings> {
+    static KNOWN: Mutex<Vec<Weak<Settings>>> = Mutex::new(Vec::new());
+    let mut known = locked(&KNOWN);
+    if let Some(same) = known.iter().filter_map(Weak::upgrade).find(|known| **known == settings) {
+        return same;
+    }
+    known.retain(|known| known.strong_count() > 0);
+    let settings = Arc::new(settings);
+    known.push(Arc::downgrade(&settings));
+    settings
 }
 
 /// A thread that panicked with the lock in hand has left figures, and nothing that could be broken by half.

@@ -19,7 +19,11 @@ impl From<Listener> for Listeners {
 impl Listeners {
     /// All of these as one.
     pub fn join<'a>(parts: impl IntoIterator<Item = &'a Listeners>) -> Listeners {
-        Listeners(parts.into_iter().flat_map(|part| part.0.iter().cloned()).collect())
+        let mut parts = parts.into_iter().peekable();
+        match (parts.next(), parts.peek()) {
+            (Some(only), None) => only.clone(),
+            (first, _) => Listeners(first.into_iter().chain(parts).flat_map(|part| part.0.iter().cloned()).collect()),
+        }
     }
 
     /// The sockets.

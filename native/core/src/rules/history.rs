@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rules::detector::{Change, Condition, Detector, Outlook, Settings, Time, is_another};
@@ -18,8 +19,9 @@ pub struct History {
     detector: Detector,
     window: Window,
     read_at: Option<Time>,
-    samples: Pace,
-    census_samples: Pace,
+    /// When the last sample of each tier was.
+    sample: Option<Time>,
+    census_sample: Option<Time>,
     /// The queue is empty, and the kernel is to say when a connection waits.
     is_waited_for: bool,
     /// In the place of the last census that was due it was seen that there are no more in CLOSE_WAIT than allowed.
@@ -107,19 +109,22 @@ pub struct Span {
 
 impl History {
     /// Begins now.
-    pub fn new(settings: Settings, at: Time) -> History {
-        let (detector, window) = (Detector::new(settings), Window::new(settings.interval));
-        let (samples, census_samples) = (Pace::new(settings), Pace::new(settings));
+    pub fn new(settings: impl Into<Arc<Settings>>, at: Time) -> History {
         History {
             begun: at,
-            detector,
-            window,
+            detector: Detector::new(settings),
+            window: Window::default(),
             read_at: None,
-            samples,
-            census_samples,
+            sample: None,
+            census_sample: None,
             is_waited_for: false,
             spared: None,
         }
+    }
+
+    /// As configured.
+    pub fn settings(&self) -> &Settings {
+        self.detector.settings()
     }
 
     /// A reading failed.
@@ -144,7 +149,7 @@ impl History {
 
     /// Whether a census may be left out if there are no more in CLOSE_WAIT than this.
     pub fn spares(&self, at: Time) -> Option<u32> {
-        self.may_be_spared(at).then_some(self.detector.settings().close_wait_max)
+        self.may_be_spared(at).then_some(self.settings().close_wait_max)
     }
 
     /// One was.
@@ -162,7 +167,7 @@ impl History {
     }
 
     fn whole_each(&self) -> Duration {
-        self.detector.settings().census.saturating_mul(WHOLE_EACH)
+        self.settings().census.saturating_mul(WHOLE_EACH)
     }
 
     /// A reading of the first tier: the depth of each socket that shares the address, and how many of its drops were overflows.
@@ -177,7 +182,8 @@ impl History {
         let changes = self.detector.depth_read(at, members, overflowed);
         let drops = self.detector.total_drops();
         let (wants_census, outlook) = (self.wants_census(at), self.detector.outlook(at));
-        DepthReading { depth, drops, changes, wants_census, resumed, is_sample: self.samples.is_due(at), outlook }
+        let is_sample = is_due(&mut self.sample, self.detector.settings(), at);
+        DepthReading { depth, drops, changes, wants_census, resumed, is_sample, outlook }
     }
 
     /// A census, after a reading of the first tier at the same time, or of a listener that is waited for.
@@ -187,7 +193,7 @@ impl History {
         }
         let changes = self.detector.census_taken(at, census);
         let counts = self.detector.counts().map_or(census.counts, |(_, counts)| counts);
-        let is_sample = self.census_samples.is_due(at);
+        let is_sample = is_due(&mut self.census_sample, self.detector.settings(), at);
         CensusTaken { counts, changes, is_sample, outlook: self.detector.outlook(at) }
     }
 
@@ -202,7 +208,7 @@ impl History {
     }
 
     fn was_empty_until(&mut self, at: Time) {
-        self.window.fill(self.read_at.unwrap_or(at), at);
+        self.window.fill(self.read_at.unwrap_or(at), at, self.detector.settings().interval);
         self.detector.was_empty_until(at);
         self.read_at = Some(at);
     }
@@ -213,7 +219,7 @@ impl History {
         let read_at = if self.is_waited_for { Some(at) } else { self.read_at };
         let mut window = Cow::Borrowed(&self.window);
         if self.is_waited_for {
-            window.to_mut().fill(self.read_at.unwrap_or(at), at);
+            window.to_mut().fill(self.read_at.unwrap_or(at), at, self.settings().interval);
         }
         Status {
             conditions: self.detector.conditions().map(|(condition, raised)| (condition, since(raised))).collect(),
@@ -223,7 +229,7 @@ impl History {
             census_every: if self.spared.is_some_and(|then| since(then) < self.whole_each()) {
                 self.whole_each()
             } else {
-                self.detector.settings().census
+                self.settings().census
             },
             window: window.span(at),
             watched_for: since(self.begun),
@@ -232,33 +238,19 @@ impl History {
     }
 }
 
-/// When the last sample was, and how far they are apart: as near as readings of this interval come.
-#[derive(Debug)]
-struct Pace {
-    apart: Duration,
-    last: Option<Time>,
-}
-
-impl Pace {
-    fn new(settings: Settings) -> Pace {
-        Pace { apart: settings.sample.saturating_sub(settings.interval / 2), last: None }
+/// Whether it is time for a sample: they are as near to what is configured as readings of this interval come. Then this is the last.
+fn is_due(last: &mut Option<Time>, settings: &Settings, at: Time) -> bool {
+    let apart = settings.sample.saturating_sub(settings.interval / 2);
+    let is_due = last.is_none_or(|last| at.saturating_sub(last) >= apart);
+    if is_due {
+        *last = Some(at);
     }
-
-    fn is_due(&mut self, at: Time) -> bool {
-        let is_due = self.last.is_none_or(|last| at.saturating_sub(last) >= self.apart);
-        if is_due {
-            self.last = Some(at);
-        }
-        is_due
-    }
+    is_due
 }
 
 /// A minute in six parts: what is kept does not grow with how often the queue is read.
-#[derive(Debug, Clone)]
-struct Window {
-    parts: VecDeque<Part>,
-    interval: Duration,
-}
+#[derive(Debug, Clone, Default)]
+struct Window(VecDeque<Part>);
 
 #[derive(Debug, Clone, Copy)]
 struct Part {
@@ -274,12 +266,8 @@ const PARTS: usize = 6;
 const PART: Duration = Duration::from_secs(10);
 
 impl Window {
-    fn new(interval: Duration) -> Window {
-        Window { parts: VecDeque::with_capacity(PARTS), interval }
-    }
-
     fn add(&mut self, at: Time, queued: u32) {
-        match self.parts.back_mut() {
+        match self.0.back_mut() {
             Some(part) if at.saturating_sub(part.begun) < PART => {
                 part.min = part.min.min(queued);
                 if queued > part.max {
@@ -290,23 +278,25 @@ impl Window {
                 part.readings += 1;
             }
             _ => {
-                if self.parts.len() == PARTS {
-                    self.parts.pop_front();
+                if self.0.len() == PARTS {
+                    self.0.pop_front();
                 }
+                // Of an idle listener there is one.
+                self.0.reserve_exact(1);
                 let sum = queued.into();
-                self.parts.push_back(Part { begun: at, min: queued, max: queued, peak_at: at, sum, readings: 1 });
+                self.0.push_back(Part { begun: at, min: queued, max: queued, peak_at: at, sum, readings: 1 });
             }
         }
     }
 
     /// The queue was empty between the two: as many readings as there would have been.
-    fn fill(&mut self, from: Time, to: Time) {
+    fn fill(&mut self, from: Time, to: Time, interval: Duration) {
         let mut at = from.max(to.saturating_sub(PART * PARTS as u32));
         while at < to {
             let end = (at + PART).min(to);
-            self.add((at + self.interval).min(end), 0);
-            if let Some(part) = self.parts.back_mut() {
-                let readings = (end - at).as_nanos() / self.interval.as_nanos().max(1);
+            self.add((at + interval).min(end), 0);
+            if let Some(part) = self.0.back_mut() {
+                let readings = (end - at).as_nanos() / interval.as_nanos().max(1);
                 part.readings =
                     part.readings.saturating_add(u32::try_from(readings).unwrap_or(u32::MAX).saturating_sub(1));
             }
@@ -315,7 +305,7 @@ impl Window {
     }
 
     fn span(&self, at: Time) -> Option<Span> {
-        let recent = || self.parts.iter().filter(|part| at.saturating_sub(part.begun) <= PART * PARTS as u32);
+        let recent = || self.0.iter().filter(|part| at.saturating_sub(part.begun) <= PART * PARTS as u32);
         let peak = recent().max_by_key(|part| part.max)?;
         let readings: u32 = recent().map(|part| part.readings).sum();
         let sum: u64 = recent().map(|part| part.sum).sum();
@@ -477,8 +467,8 @@ mod tests {
         let settings =
             |interval, sample| Settings { interval: ms(interval), sample: ms(sample), ..Settings::default() };
         let due = |settings, times: &[u64]| {
-            let mut pace = Pace::new(settings);
-            times.iter().map(|&at| pace.is_due(ms(at))).collect::<Vec<_>>()
+            let mut last = None;
+            times.iter().map(|&at| is_due(&mut last, &settings, ms(at))).collect::<Vec<_>>()
         };
         // A reading comes a little late, and the next one does not.
         assert_eq!(
@@ -490,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_window_covers_the_last_minute_and_no_more() {
-        let mut window = Window::new(seconds(1));
+        let mut window = Window::default();
         window.add(seconds(100), 90);
         for second in 160..220 {
             window.add(seconds(second), (second == 180).into());
@@ -504,18 +494,18 @@ mod tests {
     #[test]
     fn a_time_that_was_waited_through_counts_like_one_that_was_read() {
         let read = |window: &mut Window| (100..159).for_each(|second| window.add(seconds(second), 0));
-        let wait = |window: &mut Window| window.fill(seconds(99), seconds(158));
+        let wait = |window: &mut Window| window.fill(seconds(99), seconds(158), seconds(1));
         for through in [&read as &dyn Fn(&mut Window), &wait] {
-            let mut window = Window::new(seconds(1));
+            let mut window = Window::default();
             window.add(seconds(99), 30);
             through(&mut window);
             let span = window.span(seconds(158)).expect("a minute");
             assert_eq!((span.min, span.max), (0, 30));
             assert!((55..=61).contains(&span.readings) && span.mean < 1.0, "{span:?}");
         }
-        let mut window = Window::new(seconds(1));
+        let mut window = Window::default();
         window.add(seconds(100), 30);
-        window.fill(seconds(100), seconds(100_000));
+        window.fill(seconds(100), seconds(100_000), seconds(1));
         assert_eq!(window.span(seconds(100_000)).map(|span| (span.min, span.max)), Some((0, 0)), "a night");
     }
 }

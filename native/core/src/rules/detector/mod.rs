@@ -15,7 +15,7 @@
 //! # Files
 //!
 //! `observed` keeps what was read, `anchor` the head of the queue, and `front` that of a Unix socket's. Each condition is a file that says when it holds, and
-//! `track` raises and clears it.
+//! `raised` raises and clears it.
 
 mod abandoned;
 mod anchor;
@@ -25,13 +25,14 @@ mod front;
 mod leaking;
 mod observed;
 mod overflowing;
+mod raised;
 mod rule;
 mod settings;
 mod sockets;
 mod stuck;
 mod time;
-mod track;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::abandoned::Abandoned;
@@ -39,10 +40,10 @@ use self::behind::Behind;
 use self::leaking::Leaking;
 use self::observed::Observed;
 use self::overflowing::Overflowing;
+use self::raised::{Judgement, Raised, Turn};
 use self::rule::Rule;
 use self::stuck::Stuck;
 use self::time::off_step;
-use self::track::{Judgement, Track, Turn};
 use crate::rules::overflows::{Dropped, Overflowed};
 use crate::{Census, Counts, Depth, Members};
 
@@ -60,7 +61,7 @@ pub struct Detector {
     stuck: Stuck,
     abandoned: Abandoned,
     leaking: Leaking,
-    tracks: [Track; Condition::ALL.len()],
+    raised: Raised,
     /// The last census failed.
     census_failed_at: Option<Time>,
 }
@@ -84,15 +85,15 @@ fn glanced(max_wait: Duration) -> Duration {
 
 impl Detector {
     /// Of a listener that has not been read yet.
-    pub fn new(settings: Settings) -> Detector {
+    pub fn new(settings: impl Into<Arc<Settings>>) -> Detector {
         Detector {
-            observed: Observed::new(settings),
+            observed: Observed::new(settings.into()),
             behind: Behind::default(),
             overflowing: Overflowing::default(),
             stuck: Stuck,
             abandoned: Abandoned::default(),
             leaking: Leaking,
-            tracks: [Track::default(); Condition::ALL.len()],
+            raised: Raised::default(),
             census_failed_at: None,
         }
     }
@@ -104,7 +105,7 @@ impl Detector {
 
     /// What holds now, and when it was raised.
     pub fn conditions(&self) -> impl Iterator<Item = (Condition, Time)> {
-        Condition::ALL.into_iter().filter_map(|condition| Some((condition, self.track(condition).raised_at()?)))
+        self.raised.iter()
     }
 
     /// The last reading of the queue; `None`: it failed, or there was none.
@@ -147,7 +148,7 @@ impl Detector {
         if self.observed.is_gap(at) {
             self.behind.forget();
             self.abandoned.forget();
-            self.tracks.iter_mut().for_each(Track::restart);
+            self.raised.restart();
         }
         let rise = self.observed.depth_read(at, members, overflowed);
         self.overflowing.depth_read(at, rise);
@@ -162,7 +163,7 @@ impl Detector {
 
     /// Nothing is raised, and an empty queue raises nothing: what is not about the queue itself a census raises at once.
     fn is_idle(&self) -> bool {
-        self.overflowing.drops().at.is_none() && !self.tracks.iter().any(Track::is_raised)
+        self.overflowing.drops().at.is_none() && self.raised.is_empty()
     }
 
     /// A census, after a reading of the first tier at the same time.
@@ -186,8 +187,8 @@ impl Detector {
 
     /// What to expect of it.
     pub fn outlook(&self, at: Time) -> Outlook {
-        let is_quiet = self.depth().is_some_and(|depth| depth.queued == 0) && self.conditions().next().is_none();
-        let to_come = Condition::ALL.into_iter().filter(|&condition| !self.track(condition).is_raised());
+        let is_quiet = self.depth().is_some_and(|depth| depth.queued == 0) && self.raised.is_empty();
+        let to_come = Condition::ALL.into_iter().filter(|&condition| !self.raised.has(condition));
         let due_at = to_come.filter_map(|condition| self.rule(condition).due_at(&self.observed, at));
         let due_at = due_at.chain(self.glance_at(at)).filter(|&due| due > at);
         Outlook { is_quiet, due_at: if is_quiet { None } else { due_at.min() } }
@@ -228,7 +229,7 @@ impl Detector {
         Condition::ALL.into_iter().any(|condition| {
             let rule = self.rule(condition);
             let is_old = rule.as_of(&self.observed, at) < at;
-            !self.track(condition).is_raised() && is_old && self.holds_since(rule, at).is_some()
+            !self.raised.has(condition) && is_old && self.holds_since(rule, at).is_some()
         })
     }
 
@@ -251,18 +252,13 @@ impl Detector {
                 None => Judgement::Absent,
             };
             let clear = self.observed.settings.clear;
-            changes.extend(self.tracks[condition as usize].follow(at, as_of, judgement, clear).map(
-                |turn| match turn {
-                    Turn::Raised(held_for) => {
-                        Change::Raised { condition, evidence: self.evidence(condition, held_for) }
-                    }
-                    Turn::Cleared(held_for) => {
-                        Change::Cleared { condition, evidence: self.evidence(condition, held_for) }
-                    }
-                },
-            ));
+            let turn = self.raised.follow(condition, at, as_of, judgement, clear);
+            changes.extend(turn.map(|turn| match turn {
+                Turn::Raised(held_for) => Change::Raised { condition, evidence: self.evidence(condition, held_for) },
+                Turn::Cleared(held_for) => Change::Cleared { condition, evidence: self.evidence(condition, held_for) },
+            }));
         }
-        if !self.track(Condition::Overflowing).is_raised() {
+        if !self.raised.has(Condition::Overflowing) {
             self.overflowing.forget_earlier_drops(at);
         }
         changes
@@ -304,9 +300,5 @@ impl Detector {
             Condition::Abandoned => &self.abandoned,
             Condition::Leaking => &self.leaking,
         }
-    }
-
-    fn track(&self, condition: Condition) -> &Track {
-        &self.tracks[condition as usize]
     }
 }

@@ -1,5 +1,6 @@
 //! What has been read of a listener without a gap: what the rules judge by.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::anchor::{Anchor, Sighting};
@@ -13,7 +14,7 @@ use crate::{Census, Counts, Depth, Inode, Members};
 /// What has been read since the observation began, or began again.
 #[derive(Debug, Clone)]
 pub(super) struct Observed {
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     /// Nothing before this counts.
     pub(super) since: Time,
     /// The last reading that did not fail.
@@ -44,9 +45,15 @@ struct Last {
 pub(super) struct Head {
     /// The queue was empty, or had become shorter: something had been accepted.
     progress_at: Time,
-    anchor: Option<Anchor>,
+    mark: Option<Mark>,
+}
+
+/// By what a census knows the head again.
+#[derive(Debug, Clone)]
+enum Mark {
+    Anchor(Box<Anchor>),
     /// Of a Unix socket, in the place of an anchor.
-    front: Option<Front>,
+    Front(Box<Front>),
 }
 
 /// A census, as far as it is about the sockets that are read. Other processes may listen on the same address: their
@@ -72,7 +79,7 @@ pub(super) struct View {
 const SLEEP: Duration = Duration::from_secs(1);
 
 impl Observed {
-    pub(super) fn new(settings: Settings) -> Observed {
+    pub(super) fn new(settings: Arc<Settings>) -> Observed {
         Observed {
             settings,
             since: Time::ZERO,
@@ -137,7 +144,7 @@ impl Observed {
         let view = View::of(census, &self.sockets, self.is_shared());
         self.sockets.counted(at, &census.sockets);
         self.head.census_taken(at, census, &view);
-        let seen_for = self.head.front.as_ref().map(|front| at.saturating_sub(front.since()));
+        let seen_for = self.head.front().map(|front| at.saturating_sub(front.since()));
         self.view = Some(View { oldest_wait: view.oldest_wait.or(seen_for), ..view });
         self.census = Some((at, Counts { oldest_wait: census.counts.oldest_wait.or(seen_for), ..census.counts }));
     }
@@ -155,7 +162,7 @@ impl Observed {
 
     fn begin(&mut self, at: Time) {
         let sockets = std::mem::take(&mut self.sockets);
-        *self = Observed { since: at, sockets, ..Observed::new(self.settings) };
+        *self = Observed { since: at, sockets, ..Observed::new(Arc::clone(&self.settings)) };
         self.head.progressed(at);
     }
 
@@ -185,56 +192,74 @@ impl Head {
         *self = Head { progress_at: at, ..Head::default() };
     }
 
+    fn anchor(&self) -> Option<Anchor> {
+        match &self.mark {
+            Some(Mark::Anchor(anchor)) => Some(**anchor),
+            _ => None,
+        }
+    }
+
+    fn front(&self) -> Option<&Front> {
+        match &self.mark {
+            Some(Mark::Front(front)) => Some(front),
+            _ => None,
+        }
+    }
+
     /// A socket has been closed, with so many connections.
     fn lost(&mut self, gone: u32) {
-        self.anchor = self.anchor.map(|anchor| anchor.without(gone));
+        if let Some(Mark::Anchor(anchor)) = &mut self.mark {
+            **anchor = anchor.without(gone);
+        }
     }
 
     fn census_taken(&mut self, at: Time, census: &Census, view: &View) {
         match &census.clients {
             Some(clients) => self.clients_seen(at, clients),
-            None => self.front = None,
+            None if self.front().is_some() => self.mark = None,
+            None => {}
         }
         let Some(waits) = &census.waits else { return };
         let Counts { oldest_wait, .. } = census.counts;
         let resets = census.counts.queued_reset().unwrap_or_default();
         let sighting = Sighting::new(at, census.took, waits, oldest_wait, resets);
-        self.anchor = Some(match self.anchor {
+        let anchor = match self.anchor() {
             None if view.is_shared => Anchor::first_shared(sighting.shared(view.foreign)),
             None => Anchor::first(sighting, self.progress_at),
             Some(anchor) if view.is_shared => anchor.after_shared(sighting.shared(view.foreign), waits),
             Some(anchor) => anchor.after(sighting, waits),
-        });
+        };
+        self.mark = Some(Mark::Anchor(Box::new(anchor)));
     }
 
     fn clients_seen(&mut self, at: Time, clients: &[Inode]) {
-        if !self.front.as_ref().is_some_and(|front| front.may_stand(clients)) {
+        if !self.front().is_some_and(|front| front.may_stand(clients)) {
             self.progressed(at);
-            self.front = (!clients.is_empty()).then(|| Front::seen(at, clients));
+            self.mark = (!clients.is_empty()).then(|| Mark::Front(Box::new(Front::seen(at, clients))));
         }
     }
 
     /// How long the head has waited by now.
     pub(super) fn waited(&self, at: Time) -> Option<Duration> {
-        Some(at.saturating_sub(self.anchor?.head_arrived()?))
+        Some(at.saturating_sub(self.anchor()?.head_arrived()?))
     }
 
     fn idle_since(&self, socket: &Socket) -> Option<Time> {
-        match (self.anchor, &self.front) {
-            (Some(anchor), _) => anchor.has_ours().then(|| anchor.idle_since()),
-            (None, Some(front)) => Some(front.since()),
+        match &self.mark {
+            Some(Mark::Anchor(anchor)) => anchor.has_ours().then(|| anchor.idle_since()),
+            Some(Mark::Front(front)) => Some(front.since()),
             // Without ages there is only the depth: one that never falls. A full queue that is accepted from is refilled at
             // once, and is the same; so may be one whose limit is not known.
-            (None, None) if socket.depth.known_limit().is_some_and(|limit| socket.depth.queued <= limit) => {
+            None if socket.depth.known_limit().is_some_and(|limit| socket.depth.queued <= limit) => {
                 Some(socket.progress_at)
             }
-            (None, None) => None,
+            None => None,
         }
     }
 
     /// Whether a census says so, and not the depth alone.
     pub(super) fn is_by_census(&self) -> bool {
-        self.anchor.is_some() || self.front.is_some()
+        self.mark.is_some()
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use super::condition::Condition;
 use super::time::Time;
 
-/// Whether a condition is raised, and since when it has been absent.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Track {
+/// What is raised; almost always nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Raised(Vec<One>);
+
+#[derive(Debug, Clone, Copy)]
+struct One {
+    condition: Condition,
     /// Since when it held when it was raised.
     since: Time,
-    raised_at: Option<Time>,
+    at: Time,
     absent_since: Option<Time>,
 }
 
@@ -31,34 +36,48 @@ pub(super) enum Turn {
     Cleared(Duration),
 }
 
-impl Track {
-    pub(super) fn raised_at(&self) -> Option<Time> {
-        self.raised_at
+impl Raised {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    pub(super) fn is_raised(&self) -> bool {
-        self.raised_at.is_some()
+    pub(super) fn has(&self, condition: Condition) -> bool {
+        self.0.iter().any(|one| one.condition == condition)
     }
 
-    /// Takes in a judgement, known as of `as_of`.
-    pub(super) fn follow(&mut self, at: Time, as_of: Time, judgement: Judgement, clear: Duration) -> Option<Turn> {
-        match (self.is_raised(), judgement) {
-            (false, Judgement::Holds(since)) => {
-                *self = Track { since, raised_at: Some(at), absent_since: None };
+    /// Each, and when it was raised; in the order of [`Condition::ALL`].
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Condition, Time)> {
+        self.0.iter().map(|one| (one.condition, one.at))
+    }
+
+    /// Takes in a judgement of a condition, known as of `as_of`.
+    pub(super) fn follow(
+        &mut self,
+        condition: Condition,
+        at: Time,
+        as_of: Time,
+        judgement: Judgement,
+        clear: Duration,
+    ) -> Option<Turn> {
+        let place = self.0.partition_point(|one| one.condition < condition);
+        let raised = self.0.get_mut(place).filter(|one| one.condition == condition);
+        match (raised, judgement) {
+            (None, Judgement::Holds(since)) => {
+                self.0.insert(place, One { condition, since, at, absent_since: None });
                 Some(Turn::Raised(at.saturating_sub(since)))
             }
-            (false, _) => None,
-            (true, Judgement::Holds(_) | Judgement::MayHold) => {
-                self.absent_since = None;
+            (None, _) => None,
+            (Some(one), Judgement::Holds(_) | Judgement::MayHold) => {
+                one.absent_since = None;
                 None
             }
-            (true, Judgement::Absent) => {
-                let absent = *self.absent_since.get_or_insert(as_of);
+            (Some(one), Judgement::Absent) => {
+                let absent = *one.absent_since.get_or_insert(as_of);
                 if as_of.saturating_sub(absent) < clear {
                     return None;
                 }
-                let held_for = absent.saturating_sub(self.since);
-                *self = Track::default();
+                let held_for = absent.saturating_sub(one.since);
+                self.0.remove(place);
                 Some(Turn::Cleared(held_for))
             }
         }
@@ -66,6 +85,6 @@ impl Track {
 
     /// The observation begins again: a time of absence with a gap in it is not one.
     pub(super) fn restart(&mut self) {
-        self.absent_since = None;
+        self.0.iter_mut().for_each(|one| one.absent_since = None);
     }
 }

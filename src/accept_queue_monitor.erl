@@ -31,20 +31,19 @@
     stale := boolean(),
     waits := accept_queue:waits()
 }.
--type member() :: #{fd := non_neg_integer(), inode := pos_integer(), socket := accept_queue_backend:socket() | undefined}.
+-type member() :: {accept_queue:cookie(), accept_queue_nif:fd(), Inode :: pos_integer(), accept_queue_backend:socket() | undefined}.
 
-%% One watched queue. Row of the table, by its name.
+%% One watched queue. Row of the table, by its name. What all rows have costs memory for each listener.
 -record(row, {
     address :: accept_queue:address(),
-    cookies :: [accept_queue:cookie()],
     place :: accept_queue_naming:place(),
     watch :: accept_queue_source:watch(),
     server :: accept_queue:server(),
     interval_ms :: pos_integer(),
     %% The environment names it. Once it is closed that can no longer be found out.
     is_named :: boolean(),
-    %% Its sockets.
-    members :: #{accept_queue:cookie() => member()},
+    %% Its sockets, ordered by cookie.
+    members :: [member()],
     %% All of them have been closed. One that is opened again on the address soon goes on where this one ended.
     closed_ms :: integer() | undefined
 }).
@@ -65,8 +64,9 @@
     searched_ms :: integer()
 }).
 
-%% Beside the rows: `{{asked, Address}, Options | never}', what a caller has asked for, which stays when this process is replaced, of all
-%% that is shown with the address or of one queue alone; and `{alike, true}' where a queue is called by more than its address.
+%% Beside the rows are notes, `{note, Key, Value}': of `{asked, Address}' the options or `never', what a caller has asked for, which stays
+%% when this process is replaced, of all that is shown with the address or of one queue alone; `alike' where a queue is called by more
+%% than its address; `unsupported' where no census can be taken; and the `poller'.
 -define(TABLE, ?MODULE).
 %% After a listener that could not be watched, or a search that failed.
 -define(SEARCH_AGAIN_MS, 1000).
@@ -76,7 +76,7 @@
 %% To be called by the process that is to own the table.
 -spec new() -> ok.
 new() ->
-    ok = accept_queue_memory:table(?TABLE, [{read_concurrency, true}], [{poller, undefined}]),
+    ok = accept_queue_memory:table(?TABLE, [{keypos, #row.address}, {read_concurrency, true}], [{note, poller, undefined}]),
     accept_queue_health:new().
 
 %% A wrong environment stops the start of the application, with a sentence. Without core's defaults or without a thread only the
@@ -169,13 +169,13 @@ asked(Listener) ->
 %% A socket that was opened a moment ago has the row of its address.
 names_of(Entries) ->
     Cookies = cookies(Entries),
-    case [Name || [Name, Known] <- each([#row.cookies]), lists:any(fun(Cookie) -> lists:member(Cookie, Known) end, Cookies)] of
+    case [Name || [Name, Members] <- each([#row.members]), lists:any(fun(Cookie) -> lists:keymember(Cookie, 1, Members) end, Cookies)] of
         [] -> [Address || Address <- lists:usort([Address || #{address := Address} <- Entries]), row(Address) =/= []];
         Names -> Names
     end.
 
 names() ->
-    lists:append(ets:match(?TABLE, {'$1', row_with([])})).
+    lists:append(each([])).
 
 %% All that is watched, ordered by address, from memory.
 -spec statuses() -> [{accept_queue:address(), accept_queue:server(), {ok, status()} | {error, accept_queue:reason() | badarg}}].
@@ -186,8 +186,8 @@ statuses() ->
 %% How long ago what reads the listeners last began a round; `lost': of a library that was replaced.
 -spec silence_ms() -> non_neg_integer() | lost | not_running.
 silence_ms() ->
-    case whereis(?MODULE) =/= undefined andalso unless_gone(fun() -> ets:lookup(?TABLE, poller) end) of
-        [{poller, Poller}] when Poller =/= undefined -> accept_queue_source:poller_silence_ms(Poller);
+    case whereis(?MODULE) =/= undefined andalso unless_gone(fun() -> noted(poller) end) of
+        [Poller] when Poller =/= undefined -> accept_queue_source:poller_silence_ms(Poller);
         _ -> not_running
     end.
 
@@ -213,9 +213,9 @@ init(#{watch := Wanted, options := Options}) ->
     _ = process_flag(trap_exit, true),
     _ = process_flag(message_queue_data, off_heap),
     %% From here on reports come to this process; what the detectors found before is published now.
-    case {accept_queue_source:poller(ets:lookup_element(?TABLE, poller, 2)), accept_queue_source:reopen_ms()} of
+    case {accept_queue_source:poller(hd(noted(poller))), accept_queue_source:reopen_ms()} of
         {{ok, Poller}, {ok, ReopenMs}} ->
-            true = ets:insert(?TABLE, {poller, Poller}),
+            ok = note(poller, Poller),
             ok = lists:foreach(fun reconcile/1, rows()),
             self() ! search_now_and_then,
             {ok, poll(#state{
@@ -237,7 +237,7 @@ handle_call({watch, Listener, Options}, _From, State) ->
     case queues_of(Listener) of
         {ok, Queues} ->
             Added = [add(Queue, Options, State) || Queue <- Queues],
-            true = ets:insert(?TABLE, [{{asked, Address}, Options} || Address <- asked_for(Listener, Queues)]),
+            ok = lists:foreach(fun(Address) -> note({asked, Address}, Options) end, asked_for(Listener, Queues)),
             Answer = hd([Error || {error, _} = Error <- Added] ++ [ok]),
             {reply, Answer, poll(State)};
         {error, _} = Error ->
@@ -247,7 +247,7 @@ handle_call({unwatch, Listener}, _From, State) ->
     case queues_of(Listener) of
         {ok, Queues} ->
             _ = [remove(Row, unwatched) || {Name, _} <- Queues, Row <- row(Name)],
-            true = ets:insert(?TABLE, [{{asked, Address}, never} || Address <- asked_for(Listener, Queues)]),
+            ok = lists:foreach(fun(Address) -> note({asked, Address}, never) end, asked_for(Listener, Queues)),
             {reply, ok, poll(State)};
         {error, _} = Error ->
             {reply, Error, State}
@@ -367,24 +367,26 @@ details(Address, Depth, Evidence) ->
             #{counts := #{} = Counted} -> Counted;
             #{} -> #{}
         end,
-    {Server, Members} = hd([{server_now(Row), Members} || #row{members = Members} = Row <- row(Address)] ++ [{undefined, #{}}]),
+    {Server, Members} = hd([{server_now(Row), Members} || #row{members = Members} = Row <- row(Address)] ++ [{undefined, []}]),
     Figures = maps:merge(maps:merge(Counts, Depth), maps:without([counts, socket], Evidence)),
     (maps:merge(Figures, member(Evidence, Members)))#{address => Address, server => Server}.
 
 %% The listener may have been handed on since it was found.
-server_now(#row{cookies = Cookies, server = Server}) ->
-    hd([Now || Cookie <- Cookies, {_Owner, Now} <- [accept_queue_pool_cache:named(Cookie)]] ++ [Server]).
+server_now(#row{members = Members, server = Server}) ->
+    hd([Now || {Cookie, _, _, _} <- Members, {_Owner, Now} <- [accept_queue_pool_cache:named(Cookie)]] ++ [Server]).
 
 %% The socket that a condition is about. Its acceptors alone are asked for (`acceptors_of'): those of the others may be in accept
 %% while no process accepts from this one.
-member(#{socket := #{cookie := Cookie} = Known}, Members) when is_map_key(Cookie, Members) ->
-    Member = map_get(Cookie, Members),
-    maps:merge(#{socket => maps:merge(Known, maps:remove(socket, Member))}, acceptors_of([Member]));
+member(#{socket := #{cookie := Cookie} = Known}, Members) ->
+    case lists:keyfind(Cookie, 1, Members) of
+        {_, Fd, Inode, _} = Member -> maps:merge(#{socket => Known#{fd => Fd, inode => Inode}}, acceptors_of([Member]));
+        false -> acceptors_of(Members)
+    end;
 member(_Evidence, Members) ->
-    acceptors_of(maps:values(Members)).
+    acceptors_of(Members).
 
 acceptors_of(Members) ->
-    case [Socket || #{socket := Socket} <- Members, Socket =/= undefined] of
+    case [Socket || {_, _, _, Socket} <- Members, Socket =/= undefined] of
         [] -> #{};
         Sockets -> #{acceptors_of => Sockets}
     end.
@@ -393,7 +395,7 @@ acceptors_of(Members) ->
 %% first: they are watched by the depth alone.
 failed(#row{address = Address} = Row, Tier, Reason) ->
     IsFirst = Reason =/= unsupported orelse not ets:member(?TABLE, unsupported),
-    _ = [ets:insert(?TABLE, {unsupported, Address}) || Reason =:= unsupported],
+    _ = [note(unsupported, Address) || Reason =:= unsupported],
     case accept_queue_health:failed(Tier, Address, Reason) andalso IsFirst of
         true -> accept_queue_event:read_failed(#{address => Address, server => server_now(Row), reason => Reason});
         false -> ok
@@ -409,7 +411,7 @@ recovered(#row{address = Address} = Row, Tier) ->
 %% It may be opened again: what is raised stays until that is known.
 closed(#row{closed_ms = undefined} = Row, #state{reopen_ms = ReopenMs}) ->
     _ = erlang:send_after(ReopenMs, self(), search),
-    true = ets:insert(?TABLE, {Row#row.address, Row#row{closed_ms = now_ms()}}),
+    true = ets:insert(?TABLE, Row#row{closed_ms = now_ms()}),
     ok;
 closed(_Row, _State) ->
     ok.
@@ -428,7 +430,7 @@ search_now(#state{wanted = Wanted} = State) ->
         {ok, Queues} ->
             ok = accept_queue_health:search(ok),
             Here = maps:from_list(Queues),
-            Changed = [Row || [Name, Cookies] <- each([#row.cookies]), has_changed(Name, Cookies, Here), Row <- row(Name)],
+            Changed = [Row || [Name, Members] <- each([#row.members]), has_changed(Name, Members, Here), Row <- row(Name)],
             Followed = [follow(Row, Here, State) || Row <- Changed],
             IsWanted = wanted(Wanted, State),
             Excluded = excluded(Wanted, IsWanted),
@@ -460,7 +462,7 @@ is_settled(Queues, #state{poller = Poller, wanted = Wanted}) ->
 queues() ->
     case accept_queue_registry:listeners() of
         {ok, Listeners} ->
-            Known = [{Name, Cookies, Place} || [Name, Cookies, Place] <- each([#row.cookies, #row.place])],
+            Known = [{Name, member_cookies(Members), Place} || [Name, Members, Place] <- each([#row.members, #row.place])],
             {ok, accept_queue_naming:queues([Entry || {Entry, _Shown} <- Listeners], Known)};
         {error, _} = Error ->
             Error
@@ -520,10 +522,10 @@ excluded(_, _IsWanted) ->
 %% With which options it is watched: a caller's, or those of the environment.
 options(Name, IsWanted) ->
     Address = accept_queue_naming:base(Name),
-    case ets:lookup(?TABLE, {asked, Name}) ++ ets:lookup(?TABLE, {asked, Address}) of
-        [{_, never} | _] ->
+    case noted({asked, Name}) ++ noted({asked, Address}) of
+        [never | _] ->
             none;
-        [{_, Options} | _] ->
+        [Options | _] ->
             {ok, Options};
         [] ->
             case IsWanted(Address) of
@@ -535,13 +537,13 @@ options(Name, IsWanted) ->
 %% What was asked of a listener ends with it, once its name is forgotten.
 forget_asked(Here) ->
     Kept = maps:from_keys(lists:append([[Name, accept_queue_naming:base(Name)] || Name <- maps:keys(Here) ++ names()]), true),
-    Asked = lists:append(ets:match(?TABLE, {{asked, '$1'}, '_'})),
+    Asked = lists:append(ets:match(?TABLE, {note, {asked, '$1'}, '_'})),
     lists:foreach(fun(Address) -> ets:delete(?TABLE, {asked, Address}) end, [A || A <- Asked, not is_map_key(A, Kept)]).
 
 %% Closed, or other sockets than the watched ones.
-has_changed(Address, Cookies, Here) ->
+has_changed(Address, Members, Here) ->
     case Here of
-        #{Address := Entries} -> cookies(Entries) =/= Cookies;
+        #{Address := Entries} -> cookies(Entries) =/= member_cookies(Members);
         #{} -> true
     end.
 
@@ -551,7 +553,7 @@ follow(#row{address = Address, watch = Watch, closed_ms = ClosedMs} = Row, Here,
     case Here of
         #{Address := Entries} ->
             Followed = accept_queue_source:watch_sockets(Watch, join(Entries)),
-            true = ets:insert(?TABLE, {Address, with_sockets(Row#row{watch = Followed, closed_ms = undefined}, Entries)}),
+            true = ets:insert(?TABLE, with_sockets(Row#row{watch = Followed, closed_ms = undefined}, Entries)),
             true;
         #{} when ClosedMs =/= undefined ->
             IsGone = now_ms() - ClosedMs >= ReopenMs,
@@ -566,10 +568,12 @@ join(Entries) ->
     accept_queue_source:join([Handle || #{handle := Handle} <- Entries]).
 
 with_sockets(Row, Entries) ->
-    Members = maps:from_list([{Cookie, maps:with([fd, inode, socket], Entry)} || #{cookie := Cookie} = Entry <- Entries]),
-    Row#row{cookies = cookies(Entries), place = accept_queue_naming:place(hd(Entries)), server = server(hd(Entries)), members = Members}.
+    Members = [{Cookie, Fd, Inode, Socket} || #{cookie := Cookie, fd := Fd, inode := Inode, socket := Socket} <- Entries],
+    Row#row{place = accept_queue_naming:place(hd(Entries)), server = server(hd(Entries)), members = lists:sort(Members)}.
 
 cookies(Entries) -> lists:sort([Cookie || #{cookie := Cookie} <- Entries]).
+
+member_cookies(Members) -> [Cookie || {Cookie, _, _, _} <- Members].
 
 add({Address, Entries}, Options, #state{options = Defaults} = State) ->
     Settings = maps:merge(Defaults, Options),
@@ -578,16 +582,16 @@ add({Address, Entries}, Options, #state{options = Defaults} = State) ->
             _ = [remove(Row, rewatched) || Row <- row(Address)],
             New = #row{
                 address = Address,
-                cookies = [],
                 place = accept_queue_naming:place(hd(Entries)),
                 watch = Watch,
                 server = undefined,
                 interval_ms = maps:get(interval_ms, Settings),
                 is_named = is_named(Address, State),
-                members = #{}
+                members = []
             },
             Row = with_sockets(New, Entries),
-            true = ets:insert(?TABLE, [{alike, true} || accept_queue_naming:base(Address) =/= Address] ++ [{Address, Row}]),
+            _ = [note(alike, true) || accept_queue_naming:base(Address) =/= Address],
+            true = ets:insert(?TABLE, Row),
             accept_queue_event:listener(added, named_if_so(Row, #{address => Address, server => Row#row.server}));
         {error, _} = Error ->
             Error
@@ -601,10 +605,10 @@ named_if_so(#row{is_named = false}, Metadata) -> Metadata.
 
 %% The detectors have ended with the port program. Whether their conditions still hold is not known: they are cleared, and raised
 %% again where they do.
-again(#row{address = Address, watch = Lost} = Row) ->
+again(#row{watch = Lost} = Row) ->
     ok = clear(Row, rewatched),
     case accept_queue_source:again(Lost) of
-        {ok, Watch} -> ets:insert(?TABLE, {Address, Row#row{watch = Watch}});
+        {ok, Watch} -> ets:insert(?TABLE, Row#row{watch = Watch});
         none -> remove(Row, rewatched);
         %% The next poll reports it again.
         {error, _} -> true
@@ -666,16 +670,14 @@ poll(#state{poller = Poller, samples = Samples} = State) ->
 %% Any process can delete the table, and another child makes it again, empty; and the library may be another instance than the one whose
 %% thread polls. Then this process ends, and the next one begins with what is there.
 has_memory(#state{poller = Poller}) ->
-    [{poller, Poller}] = ets:lookup(?TABLE, poller),
+    [Poller] = noted(poller),
     true = accept_queue_source:poller_is_running(Poller),
     ok.
 
 %% Some fields of each row, with its name: a search copies no more of a thousand rows than it needs.
 each(Fields) ->
-    ets:match(?TABLE, {'$1', row_with(lists:zip(Fields, lists:sublist(['$2', '$3'], length(Fields))))}).
-
-row_with(Fields) ->
-    erlang:make_tuple(record_info(size, row), '_', [{1, row} | Fields]).
+    Wanted = lists:zip(Fields, lists:sublist(['$2', '$3'], length(Fields))),
+    ets:match(?TABLE, erlang:make_tuple(record_info(size, row), '_', [{1, row}, {#row.address, '$1'} | Wanted])).
 
 %% Empty where the application does not run.
 table(Table) ->
@@ -689,10 +691,17 @@ unless_gone(Read) ->
     end.
 
 rows() ->
-    [Row || {_, #row{} = Row} <- table(?TABLE)].
+    [Row || #row{} = Row <- table(?TABLE)].
 
 row(Address) ->
-    [Row || {_, #row{} = Row} <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
+    [Row || #row{} = Row <- unless_gone(fun() -> ets:lookup(?TABLE, Address) end)].
+
+note(Key, Value) ->
+    true = ets:insert(?TABLE, {note, Key, Value}),
+    ok.
+
+noted(Key) ->
+    [Value || {note, _, Value} <- ets:lookup(?TABLE, Key)].
 
 %% Of several addresses: a port number may have them.
 together(Statuses) ->

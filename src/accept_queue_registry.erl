@@ -121,7 +121,7 @@ remembered() ->
 
 last_scan() ->
     try ets:lookup(?TABLE, scan) of
-        [{scan, GoodUntilMs, Known, Entries}] -> {GoodUntilMs, Known, Entries};
+        [{scan, GoodUntilMs, Known, Rows}] -> {GoodUntilMs, maps:from_keys(Known, true), [entry(Row) || Row <- Rows]};
         [] -> none
     catch
         error:badarg -> none
@@ -143,11 +143,27 @@ remember(Known, Entries, TookMs) ->
             _ -> 0
         end,
     try
-        true = ets:insert(?TABLE, {scan, erlang:monotonic_time(millisecond) + GoodForMs, Known, Entries}),
+        true = ets:insert(?TABLE, {scan, erlang:monotonic_time(millisecond) + GoodForMs, Known, [row(Entry) || Entry <- Entries]}),
         ok
     catch
         error:badarg -> ok
     end.
+
+%% A map in a table has its keys with it, in each.
+row(#{fd := Fd, address := Address, cookie := Cookie, inode := Inode, queue := Queue, device := Device, handle := Handle, socket := Socket}) ->
+    {Fd, Address, Cookie, Inode, Queue, Device, Handle, Socket}.
+
+entry({Fd, Address, Cookie, Inode, Queue, Device, Handle, Socket}) ->
+    #{
+        fd => Fd,
+        address => Address,
+        cookie => Cookie,
+        inode => Inode,
+        queue => Queue,
+        device => Device,
+        handle => Handle,
+        socket => Socket
+    }.
 
 bare(Entries) ->
     [Cookie || #{socket := undefined, cookie := Cookie} <- Entries].
@@ -162,7 +178,7 @@ scan(Shown) ->
                 {ok, Found} ->
                     Entries = distinct(Found),
                     Cookies = maps:keys(Shown) ++ [Cookie || #{cookie := Cookie} <- Entries],
-                    ok = remember(maps:from_keys(Cookies, true), Entries, erlang:monotonic_time(millisecond) - BeganMs),
+                    ok = remember(lists:usort(Cookies), Entries, erlang:monotonic_time(millisecond) - BeganMs),
                     {ok, Entries};
                 {error, _} = Error ->
                     Error

@@ -371,8 +371,8 @@ a_child_that_fails_at_each_start_is_tried_again(Config) ->
     other_vm:stop(Vm).
 
 fails_to_start() ->
-    [Size | _] = [tuple_size(Row) || {_, Row} <- ets:tab2list(accept_queue_monitor), is_tuple(Row), element(1, Row) =:= row],
-    true = ets:insert(accept_queue_monitor, {none, erlang:make_tuple(Size, none, [{1, row}])}),
+    [Size | _] = [tuple_size(Row) || Row <- ets:tab2list(accept_queue_monitor), element(1, Row) =:= row],
+    true = ets:insert(accept_queue_monitor, erlang:make_tuple(Size, none, [{1, row}])),
     exit(whereis(accept_queue_monitor), kill).
 
 %% Calls.

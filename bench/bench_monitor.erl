@@ -16,7 +16,7 @@
     %% Percent of a core: a process that wakes up every 100 ms and does nothing, and a C program that does so.
     timer := float(),
     sleeper := float(),
-    bytes := number(),
+    bytes := [number()],
     health_ns := number(),
     longest_ms := non_neg_integer()
 }.
@@ -38,6 +38,7 @@
 -define(FOUND_MS, 15_000).
 -define(CALL_MS, 120_000).
 -define(HEALTH_CALLS, 100_000).
+-define(MEMORY_ROUNDS, 5).
 -define(ACCEPTORS, 4).
 %% {listeners, what happens, percent of a core}
 -define(LOADS, [
@@ -55,8 +56,7 @@ measure() ->
         loads => Loads,
         timer => in_own_vm(fun timer/1),
         sleeper => sleeper(),
-        %% Of the second and third thousand: the first pays for what is there once.
-        bytes => (in_own_vm(fun(Vm) -> grown(Vm, 3000) end) - in_own_vm(fun(Vm) -> grown(Vm, 1000) end)) / 2000,
+        bytes => [bytes() || _ <- lists:seq(1, ?MEMORY_ROUNDS)],
         health_ns => hd([Ns || #{listeners := 1000, health_ns := Ns} <- Loads]),
         longest_ms => lists:max([Longest || #{longest_ms := Longest} <- Loads])
     }.
@@ -158,6 +158,11 @@ timer(Vm) ->
     ok = call(Vm, wake_up, []),
     All = fun(Use) -> Use end,
     percent(All, rounds(Vm, wakes)) - percent(All, Idle).
+
+%% A listener, of the second and third thousand: the first pays for what is there once. The allocators of the VM and of the C library take
+%% memory by the megabyte, so that one measurement says little.
+bytes() ->
+    (in_own_vm(fun(Vm) -> grown(Vm, 3000) end) - in_own_vm(fun(Vm) -> grown(Vm, 1000) end)) / 2000.
 
 %% What so many cost in memory, in bytes.
 grown(Vm, Count) ->

@@ -36,7 +36,7 @@
 -define(SOON_MS, 1000).
 -define(SEARCH_SHARE, 200).
 %% A look costs 5 us a listener.
--define(LISTENERS_A_STEP, 250).
+-define(LISTENERS_A_STEP, 200).
 -define(STEP_MS, 10000).
 -define(STEPS_MAX, 6).
 -define(ASK_AGAIN_MS, 30000).

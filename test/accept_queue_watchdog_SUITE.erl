@@ -160,8 +160,7 @@ a_full_disk_is_reported_and_survived(Config) ->
                 ?assertEqual({ok, []}, other_vm:call(Node, prim_file, list_dir, [Directory]))
             end);
         {_, Refused} ->
-            io:format(user, "~nskip a_full_disk_is_reported_and_survived: no file system may be mounted: ~ts~n", [Refused]),
-            {skip, "no file system may be mounted"}
+            skipped:because(?FUNCTION_NAME, "no file system may be mounted: " ++ Refused)
     end.
 
 a_program_that_is_killed_meanwhile_is_started_again_and_watches(Config) ->

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use crate::Error;
 use crate::linux::namespace::{beside, within};
-use crate::linux::proc_file::{self, MALFORMED};
+use crate::linux::proc_file::{self, KeptFile, MALFORMED};
 use crate::linux::sockopt;
 
 /// Limits and counters, those of the network namespace of the thread that asked. `None`: this kernel, or this
@@ -65,9 +65,33 @@ pub fn of(pid: i32) -> Result<Kernel, Error> {
 /// SYNs, and last ACKs, that met a full accept queue, in this thread's network namespace (`ListenOverflows`); `None`: it is not
 /// counted there.
 pub fn listen_overflows() -> Result<Option<u64>, Error> {
-    let netstat = read_file("/proc/thread-self/net/netstat")?.unwrap_or_default();
+    listen_overflows_in(proc_file::text(NETSTAT))
+}
+
+fn listen_overflows_in(netstat: Result<String, Error>) -> Result<Option<u64>, Error> {
+    let netstat = unless_missing(netstat)?.unwrap_or_default();
     Ok(Counters::parse(&netstat)?.get("TcpExt", "ListenOverflows"))
 }
+
+/// The same for one who asks again and again: the file is kept open, that of the network namespace of the thread that asked first.
+#[derive(Debug)]
+pub struct KeptCounters(KeptFile);
+
+impl Default for KeptCounters {
+    fn default() -> KeptCounters {
+        KeptCounters(KeptFile::new(NETSTAT))
+    }
+}
+
+impl KeptCounters {
+    /// See [`listen_overflows`].
+    pub fn listen_overflows(&mut self) -> Result<Option<u64>, Error> {
+        listen_overflows_in(self.0.text())
+    }
+}
+
+// `thread-self`: a thread may be in another namespace than its process.
+const NETSTAT: &str = "/proc/thread-self/net/netstat";
 
 /// The same in the network namespace of a socket. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN there.
 pub fn listen_overflows_beside(socket: RawFd) -> Result<Option<u64>, Error> {
@@ -87,8 +111,7 @@ pub fn read() -> Result<Kernel, Error> {
 
 /// The same from files that `read` reads, by their paths; `None`: there is no such file. Pure.
 pub fn from_files(read: impl Fn(&str) -> Result<Option<String>, Error>) -> Result<Kernel, Error> {
-    // `thread-self`: a thread may be in another namespace than its process.
-    let netstat = read("/proc/thread-self/net/netstat")?.unwrap_or_default();
+    let netstat = read(NETSTAT)?.unwrap_or_default();
     let counters = Counters::parse(&netstat)?;
     let counter = |name| counters.get("TcpExt", name);
     let sysctl = |name| match read(&format!("/proc/sys/net/{name}"))? {
@@ -113,7 +136,11 @@ pub fn from_files(read: impl Fn(&str) -> Result<Option<String>, Error>) -> Resul
 
 /// `None`: there is no such file.
 fn read_file(path: &str) -> Result<Option<String>, Error> {
-    match proc_file::text(path) {
+    unless_missing(proc_file::text(path))
+}
+
+fn unless_missing(text: Result<String, Error>) -> Result<Option<String>, Error> {
+    match text {
         Err(Error::NotFound) => Ok(None),
         answer => answer.map(Some),
     }

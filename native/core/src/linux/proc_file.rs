@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
@@ -36,6 +37,44 @@ pub(crate) fn beginning(path: &str, most: usize) -> Result<(Vec<u8>, bool), Erro
     let is_cut = bytes.len() > most;
     bytes.truncate(most);
     Ok((bytes, is_cut))
+}
+
+/// A file of one record (`single_open_net`) that is read again and again, and stays open; one of a network namespace is that of the thread
+/// that read it first.
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    path: &'static str,
+    file: Option<File>,
+}
+
+impl KeptFile {
+    /// Opened when it is first read.
+    pub(crate) const fn new(path: &'static str) -> KeptFile {
+        KeptFile { path, file: None }
+    }
+
+    /// The whole of it, as it is now, by one system call. The same errors.
+    pub(crate) fn text(&mut self) -> Result<String, Error> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => File::open(self.path).map_err(|error| reason(&error))?,
+        };
+        let mut bytes = vec![0; USUAL];
+        let length = loop {
+            let length = file.read_at(&mut bytes, 0).map_err(|error| reason(&error))?;
+            if length < bytes.len() {
+                break length;
+            }
+            if length >= MOST {
+                return Err(Error::Truncated);
+            }
+            bytes.resize(2 * length, 0);
+        };
+        // One that could not be read is opened again.
+        self.file = Some(file);
+        bytes.truncate(length);
+        String::from_utf8(bytes).map_err(|_| MALFORMED)
+    }
 }
 
 /// The numbers that a folder of `/proc` is made of, as many as `most`, and whether there were more.
@@ -79,6 +118,20 @@ mod tests {
         assert_eq!(read("/proc/self/status", 10), Err(Error::Truncated));
         assert!(read("/proc/self/status", 1 << 16).is_ok_and(|bytes| bytes.starts_with(b"Name:")));
         assert_eq!(read("/proc/0/status", 10), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn a_file_that_is_kept_open_is_read_whole_as_it_is_now() {
+        let path = std::env::temp_dir().join(format!("accept_queue-kept-{}", std::process::id()));
+        let mut kept = KeptFile::new(Box::leak(path.to_string_lossy().into_owned().into_boxed_str()));
+        assert_eq!(kept.text(), Err(Error::NotFound));
+        for length in [10, USUAL - 1, USUAL, 3 * USUAL, 5] {
+            fs::write(&path, "x".repeat(length)).expect("a file");
+            assert_eq!(kept.text().map(|text| text.len()), Ok(length));
+        }
+        fs::write(&path, "x".repeat(MOST)).expect("a file");
+        assert_eq!(kept.text(), Err(Error::Truncated));
+        fs::remove_file(&path).expect("it is there");
     }
 
     #[test]

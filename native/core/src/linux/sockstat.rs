@@ -1,52 +1,40 @@
 //! How many sockets a network namespace has: `/proc/net/sockstat` and `/proc/net/sockstat6`, the least that the kernel can be asked.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use crate::Error;
-use crate::linux::proc_file;
+use crate::linux::proc_file::{self, KeptFile};
 
 /// The two files, which are kept open: those of the network namespace of the thread that read them first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sockstat {
-    v4: Option<File>,
-    v6: Option<File>,
+    v4: KeptFile,
+    v6: KeptFile,
 }
 
-/// More than such a file has.
-const MOST: usize = 1024;
+impl Default for Sockstat {
+    fn default() -> Sockstat {
+        let [v4, v6] = ["/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6"].map(KeptFile::new);
+        Sockstat { v4, v6 }
+    }
+}
 
 impl Sockstat {
     /// The first file, to be compared with what it was: sockets of every family are in it, those that listen on IPv4, and what the
     /// connections of both take of memory. [`Error::NotFound`]: there is none, as in a sandbox.
     pub fn text(&mut self) -> Result<String, Error> {
-        contents(&mut self.v4, "/proc/thread-self/net/sockstat")
+        self.v4.text()
     }
 
     /// How many TCP sockets listen or have a peer, of both families. None of TIME_WAIT, and no handshake of a listener
     /// (`sock_prot_inuse_get`).
     pub fn tcp_in_use(&mut self) -> Result<u32, Error> {
         let v4 = in_use(&self.text()?, "TCP")?;
-        match contents(&mut self.v6, "/proc/thread-self/net/sockstat6") {
+        match self.v6.text() {
             Ok(text) => Ok(v4.saturating_add(in_use(&text, "TCP6")?)),
             // A kernel without IPv6 has none.
             Err(Error::NotFound) => Ok(v4),
             Err(error) => Err(error),
         }
     }
-}
-
-fn contents(file: &mut Option<File>, path: &str) -> Result<String, Error> {
-    let open = match file.take() {
-        Some(file) => file,
-        None => File::open(path).map_err(|error| proc_file::reason(&error))?,
-    };
-    let mut bytes = vec![0; MOST];
-    let length = open.read_at(&mut bytes, 0).map_err(|error| proc_file::reason(&error))?;
-    // One that could not be read is opened again.
-    *file = Some(open);
-    bytes.truncate(length);
-    String::from_utf8(bytes).map_err(|_| proc_file::MALFORMED)
 }
 
 /// How many sockets of a protocol such a file says to be in use: `TCP: inuse 5 orphan 0 tw 0 alloc 8 mem 1`. Pure.

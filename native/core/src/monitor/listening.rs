@@ -4,7 +4,7 @@
 //!
 //! | what | when | finds |
 //! |---|---|---|
-//! | how many sockets and descriptors there are, and whether a hundred of the watched are open | each second | nearly every change, in a fifth of the time of a dump |
+//! | how many sockets and descriptors there are, and whether thirty of the watched are open, others each time | each second | nearly every change, in a fifth of the time of a dump |
 //! | which sockets listen in this network namespace | when one of those has changed, and each five to thirty seconds | a listener that came in the same second in which another socket went, or whose IPv6 socket had been there before it listened |
 //! | which descriptors of this process listen | when there are more or fewer, each ten to sixty seconds; each sixty otherwise | a listener of another network namespace, or one that was handed to this process |
 //!

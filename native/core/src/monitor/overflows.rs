@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::linux::counters;
+use crate::linux::counters::KeptCounters;
 use crate::linux::sockopt::SocketNamespace;
 use crate::monitor::watch::{Taken, Watch};
 use crate::rules::detector::Time;
@@ -18,6 +18,7 @@ use crate::{Depth, Error, Members};
 pub(super) struct Namespaces {
     own: Overflows,
     others: HashMap<SocketNamespace, Overflows>,
+    kept: KeptCounters,
 }
 
 /// A listener that has dropped something, and may have for want of room.
@@ -30,10 +31,10 @@ struct Dropping<'a> {
 impl Namespaces {
     /// The counter is read before anything is watched, so that there is something to compare with.
     pub(super) fn new() -> Namespaces {
-        let mut own = Overflows::default();
-        own.attribute(&[], true, || counters::listen_overflows().ok()?);
-        own.have_risen(|| counters::listen_overflows().ok()?);
-        Namespaces { own, others: HashMap::new() }
+        let (mut own, mut kept) = (Overflows::default(), KeptCounters::default());
+        own.attribute(&[], true, || kept.listen_overflows().ok()?);
+        own.have_risen(|| kept.listen_overflows().ok()?);
+        Namespaces { own, others: HashMap::new(), kept }
     }
 
     /// A reading of each. The counter is read where something was dropped, and where a census is due: one file a namespace. Where a census is
@@ -50,7 +51,7 @@ impl Namespaces {
         let mut occupied = Vec::new();
         for watch in watches {
             let namespace = watch.namespace();
-            match watch.read_unless_dropped(at, self.of(namespace).counted()) {
+            match watch.read_unless_dropped(at, self.of(namespace).0.counted()) {
                 Ok(Taken::Whole(reading)) if reading.wants_census && reading.depth.queued > 0 => {
                     occupied.push((watch, reading));
                 }
@@ -69,7 +70,7 @@ impl Namespaces {
         }
         for (watch, first) in occupied {
             let namespace = watch.namespace();
-            let emptied = watch.read_if_empty(at, self.of(namespace).counted());
+            let emptied = watch.read_if_empty(at, self.of(namespace).0.counted());
             if emptied.as_ref().unwrap_or(&first).wants_census {
                 due.insert(namespace, watch);
             }
@@ -81,7 +82,8 @@ impl Namespaces {
         for (namespace, one) in due {
             let dropping = dropping.remove(&namespace).unwrap_or_default();
             let dropped: Vec<_> = dropping.iter().map(|dropping| dropping.dropped).collect();
-            let overflowed = self.of(namespace).attribute(&dropped, true, || one.listen_overflows());
+            let (overflows, kept) = self.of(namespace);
+            let overflowed = overflows.attribute(&dropped, true, || one.listen_overflows(kept));
             for (Dropping { watch, depths, .. }, overflowed) in dropping.into_iter().zip(overflowed) {
                 add(watch, Ok(watch.take_in(at, &depths, overflowed)));
             }
@@ -93,17 +95,21 @@ impl Namespaces {
         let mut risen: HashMap<Option<SocketNamespace>, bool> = HashMap::new();
         let mut may_have = |watch: &&Watch| {
             let namespace = watch.namespace();
-            let read = || self.of(namespace).have_risen(|| watch.listen_overflows()).unwrap_or(true);
+            let read = || {
+                let (overflows, kept) = self.of(namespace);
+                overflows.have_risen(|| watch.listen_overflows(kept)).unwrap_or(true)
+            };
             *risen.entry(namespace).or_insert_with(read)
         };
         waited.iter().map(|watch| &**watch).filter(|watch| watch.may_drop() && may_have(watch)).collect()
     }
 
-    fn of(&mut self, namespace: Option<SocketNamespace>) -> &mut Overflows {
-        match namespace {
+    fn of(&mut self, namespace: Option<SocketNamespace>) -> (&mut Overflows, &mut KeptCounters) {
+        let overflows = match namespace {
             None => &mut self.own,
             Some(namespace) => self.others.entry(namespace).or_default(),
-        }
+        };
+        (overflows, &mut self.kept)
     }
 }
 

@@ -84,7 +84,7 @@ const SEARCH: Duration = Duration::from_secs(1);
 /// How often to see whether a queue has overflowed and drained unseen: a file, which costs as much.
 const OVERFLOWS: Duration = Duration::from_secs(5);
 /// How many are looked at each time: one system call a socket.
-const SOME: usize = 100;
+const SOME: usize = 30;
 /// A shorter interval would take a processor of its own.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How long a queue must have been empty before it is waited for ...

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::linux::counters::{self, KeptCounters};
 use crate::linux::diag::States;
 use crate::linux::epoll::{Arrivals, Token};
+use crate::linux::namespace;
 use crate::linux::sockopt::{self, SocketNamespace};
-use crate::linux::{counters, namespace};
 use crate::monitor::kept::Kept;
 use crate::reading::queue::Queues;
 use crate::reading::survey;
@@ -179,10 +180,10 @@ impl Watch {
         self.namespace
     }
 
-    /// `ListenOverflows` of the network namespace of its sockets, where that may be entered.
-    pub(super) fn listen_overflows(&self) -> Option<u64> {
+    /// `ListenOverflows` of the network namespace of its sockets, where that may be entered. `kept`: those of this process.
+    pub(super) fn listen_overflows(&self, kept: &mut KeptCounters) -> Option<u64> {
         match self.namespace {
-            None => counters::listen_overflows().ok()?,
+            None => kept.listen_overflows().ok()?,
             Some(_) => counters::listen_overflows_beside(self.listeners().sockets().first()?.fd()).ok()?,
         }
     }

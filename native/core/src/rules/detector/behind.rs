@@ -44,6 +44,11 @@ impl Behind {
         *self = Behind::default();
     }
 
+    /// When a reading may show that its queue is empty for a moment.
+    pub(super) fn glance_at(&self) -> Option<Time> {
+        self.glance_at
+    }
+
     /// The head of the last census has waited too long by now, if it is still there.
     pub(super) fn may_have_begun(&self, at: Time) -> bool {
         self.may_begin_at.is_some_and(|then| then <= at)
@@ -60,9 +65,8 @@ impl Rule for Behind {
         is_occupied && self.since.map_or(observed.census.is_none(), |since| observed.is_throughout(since))
     }
 
-    fn due_at(&self, observed: &Observed, at: Time) -> Option<Time> {
-        let glance = self.glance_at.filter(|&glance| glance > at);
-        self.since.map(|since| since + observed.settings.hold_for).or(glance).or(self.may_begin_at)
+    fn due_at(&self, observed: &Observed) -> Option<Time> {
+        self.since.map(|since| since + observed.settings.hold_for).or(self.may_begin_at)
     }
 
     fn as_of(&self, observed: &Observed, at: Time) -> Time {

@@ -189,8 +189,9 @@ impl Detector {
     pub fn outlook(&self, at: Time) -> Outlook {
         let is_quiet = self.depth().is_some_and(|depth| depth.queued == 0) && self.raised.is_empty();
         let to_come = Condition::ALL.into_iter().filter(|&condition| !self.raised.has(condition));
-        let due_at = to_come.filter_map(|condition| self.rule(condition).due_at(&self.observed, at));
-        let due_at = due_at.chain(self.glance_at(at)).filter(|&due| due > at);
+        let due_at = to_come.filter_map(|condition| self.rule(condition).due_at(&self.observed));
+        let glances = [self.behind.glance_at(), self.glance_at(at)].into_iter().flatten();
+        let due_at = due_at.chain(glances).filter(|&due| due > at);
         Outlook { is_quiet, due_at: if is_quiet { None } else { due_at.min() } }
     }
 

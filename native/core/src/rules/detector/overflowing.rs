@@ -54,7 +54,7 @@ impl Rule for Overflowing {
         observed.sockets.full_since().is_some()
     }
 
-    fn due_at(&self, observed: &Observed, _at: Time) -> Option<Time> {
+    fn due_at(&self, observed: &Observed) -> Option<Time> {
         Some(observed.sockets.full_since()? + observed.settings.hold_for)
     }
 }

@@ -14,9 +14,8 @@ pub(super) trait Rule {
     /// say that it holds. What was raised before stays raised.
     fn may_still_hold(&self, observed: &Observed) -> bool;
 
-    /// After a reading: when it will hold if nothing changes until then, or when another reading may show that it will not; `None`: nothing that
-    /// has been read leads there.
-    fn due_at(&self, _observed: &Observed, _at: Time) -> Option<Time> {
+    /// After a reading: when it will hold if nothing changes until then; `None`: nothing that has been read leads there.
+    fn due_at(&self, _observed: &Observed) -> Option<Time> {
         None
     }
 

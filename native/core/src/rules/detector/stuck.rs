@@ -32,7 +32,7 @@ impl Rule for Stuck {
         Stuck::idle_since(observed).is_some_and(|since| observed.is_throughout(since))
     }
 
-    fn due_at(&self, observed: &Observed, _at: Time) -> Option<Time> {
+    fn due_at(&self, observed: &Observed) -> Option<Time> {
         Some(Stuck::idle_since(observed)? + observed.settings.stuck)
     }
 

@@ -22,7 +22,12 @@ const WRONG: u32 = 20;
 impl Budget {
     /// `is_well`: now. What went wrong since the last census does not wait for as long as a census that is taken in any case.
     pub(super) fn allows(&self, at: Time, is_well: bool) -> bool {
-        self.ended_at.saturating_add(self.pause(is_well)) <= at
+        self.allowed_at(is_well) <= at
+    }
+
+    /// From when on.
+    pub(super) fn allowed_at(&self, is_well: bool) -> Time {
+        self.ended_at.saturating_add(self.pause(is_well))
     }
 
     /// A census ended at this time, and took so much of a core. Returns the pause that follows it if things go on like this.

@@ -10,6 +10,7 @@
 //!
 //! Cost of a poll: one reading of the first tier of all watches that are due, and one census for all of them that want one.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -230,13 +231,18 @@ impl<'a> Round<'a> {
             wanting.extend(waited.iter().map(|watch| &**watch).filter(|watch| watch.wants_census(poll.at)));
         }
         let is_well = round.outlooks.iter().all(|(_, outlook)| outlook.is_quiet);
-        if !wanting.is_empty() && budget.allows(poll.at, is_well) {
+        if wanting.is_empty() {
+            return round;
+        }
+        if budget.allows(poll.at, is_well) {
             // A thread that others kept from the processor has cost nothing meanwhile.
             let (begun, before) = (monotonic(), processor_time());
             round.take_censuses(poll, kept, &wanting);
             let ended_at = poll.at + monotonic().saturating_sub(begun);
             let pause = budget.spent(ended_at, processor_time().saturating_sub(before), is_well);
             wanting.iter().for_each(|watch| watch.pauses_for(pause));
+        } else {
+            round.postpone(&wanting, budget.allowed_at(is_well));
         }
         round
     }
@@ -265,6 +271,17 @@ impl<'a> Round<'a> {
             self.notices.extend(notice.map(|notice| (watch.id(), notice)));
         });
         wanting
+    }
+
+    /// No census may be taken of these yet. Where a connection waits or something is raised a condition may be due, so they are read
+    /// again as soon as one may be, and not at the next turn.
+    fn postpone(&mut self, wanting: &[&Watch], allowed_at: Time) {
+        let wanting: HashSet<_> = wanting.iter().map(|watch| watch.id()).collect();
+        for (watch, outlook) in &mut self.outlooks {
+            if !outlook.is_quiet && wanting.contains(&watch.id()) {
+                outlook.due_at = outlook.due_at.into_iter().chain([allowed_at]).min();
+            }
+        }
     }
 
     fn take_censuses(&mut self, poll: &'a Poll, kept: &mut Kept, wanting: &[&'a Watch]) {
@@ -344,4 +361,35 @@ fn ms(time: Time) -> u64 {
 /// A thread that panicked with the lock in hand has left nothing that could be broken by half.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::Listener;
+    use crate::rules::detector::Settings;
+
+    #[test]
+    fn a_census_that_may_not_be_taken_yet_is_taken_as_soon_as_it_may() {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let listener = Listener::open(server.as_raw_fd()).expect("it listens");
+        let begun = Time::from_secs(1000);
+        let watch = Arc::new(Watch::new(1, listener.into(), Settings::default(), begun));
+        let (mut budget, mut kept, mut namespaces) = (Budget::default(), Kept::default(), Namespaces::new());
+        budget.spent(begun, Duration::from_millis(2), false);
+        let mut due_at = |after_ms| {
+            let at = begun + Duration::from_millis(after_ms);
+            let watches = vec![Arc::clone(&watch)];
+            let poll = Poll { at, watches, late: None, search: None, wants_samples: false, generation: 1 };
+            Round::of(&poll, &mut namespaces, &mut budget, &mut kept).outlooks.last().map(|(_, outlook)| outlook.due_at)
+        };
+        assert_eq!(due_at(1), Some(None), "an empty queue waits for its turn");
+        let _client = TcpStream::connect(server.local_addr().expect("an address")).expect("a client");
+        let allowed_at = begun + Duration::from_millis(2 * 19);
+        assert_eq!(due_at(2), Some(Some(allowed_at)));
+        assert!(due_at(38).is_some_and(|due_at| due_at != Some(allowed_at)), "it was taken");
+    }
 }

@@ -112,7 +112,7 @@ remembered() ->
     case last_scan() of
         {GoodUntilMs, Known, Entries} ->
             case erlang:monotonic_time(millisecond) < GoodUntilMs of
-                true -> {ok, Known, Entries};
+                true -> {ok, maps:from_keys(Known, true), Entries};
                 false -> unknown
             end;
         none ->
@@ -121,7 +121,7 @@ remembered() ->
 
 last_scan() ->
     try ets:lookup(?TABLE, scan) of
-        [{scan, GoodUntilMs, Known, Rows}] -> {GoodUntilMs, maps:from_keys(Known, true), [entry(Row) || Row <- Rows]};
+        [{scan, GoodUntilMs, Known, Rows}] -> {GoodUntilMs, Known, [entry(Row) || Row <- Rows]};
         [] -> none
     catch
         error:badarg -> none
